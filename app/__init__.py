@@ -1,0 +1,88 @@
+"""Microblog: builds the app, and does nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from flask import Flask, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from . import logs, models, reports
+from .config import Settings, read_settings
+from .database import db, engine_options, migrate
+from .errors import pages
+from .errors.boundary import ErrorBoundary
+from .main import routes as main
+from .ops import drill, health
+from .reports.redaction import Redactor
+
+__version__ = "0.1.0"
+__all__ = ["create_app", "models"]
+
+MAX_FORM_BYTES = 1 << 20
+
+
+def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
+    """Build the app from the environment's settings, with ``overrides`` (by name) before them.
+
+    Opens no file or connection and starts no thread: gunicorn's master, the command line and
+    the migrations call it too. Raises :exc:`app.config.ConfigurationError`.
+    """
+    settings = read_settings(overrides)
+    app = Flask(__name__, instance_path=str(settings.instance_path))
+    app.debug = settings.debug
+    app.config.update(_flask_settings(settings))
+    app.extensions["settings"] = settings
+
+    redactor = Redactor(settings.secret_values)
+    logs.configure(settings, redactor)
+    courier = reports.configure(settings, redactor)
+    app.extensions["courier"] = courier
+    # Flask would add a handler of its own to a logger that seems to have none.
+    app.logger.handlers.clear()
+    app.logger.setLevel(logging.NOTSET)
+
+    db.init_app(app)
+    migrate.init_app(app, db)
+    pages.init_app(app)
+    for blueprint in (main.blueprint, health.blueprint, drill.blueprint):
+        app.register_blueprint(blueprint)
+
+    @app.before_request
+    def begin() -> None:
+        _note_route()
+        if courier is not None:
+            courier.ensure_running()
+
+    _wrap(app, settings)
+    return app
+
+
+def _note_route() -> None:
+    """Leave the route, without what a visitor put into it, where the report finds it."""
+    if request.url_rule is not None:
+        route = str(request.url_rule).replace("<", "{").replace(">", "}")
+        request.environ["microblog.route"] = route
+
+
+def _flask_settings(settings: Settings) -> dict[str, object]:
+    if settings.database_url.drivername == "sqlite" and settings.database_url.database:
+        settings.instance_path.mkdir(parents=True, exist_ok=True)
+    return {
+        "SECRET_KEY": settings.secret_key,
+        "SQLALCHEMY_DATABASE_URI": settings.database_url,
+        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(settings),
+        "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+    }
+
+
+def _wrap(app: Flask, settings: Settings) -> None:
+    wsgi = app.wsgi_app
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        wsgi = ProxyFix(wsgi, x_for=count, x_proto=count)
+    boundary = ErrorBoundary(wsgi, trust_header=settings.trusted_proxies > 0)
+    app.wsgi_app = boundary  # type: ignore[method-assign]

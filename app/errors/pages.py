@@ -1,0 +1,128 @@
+"""Error pages: one template for every status, HTML or JSON, without a query to the database."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from flask import Flask, Response, current_app, render_template, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+
+from .. import request_id
+from ..config import Settings
+from ..database import db, is_unavailable
+from .plain import PROBLEM_JSON, plain_page, prefers_json, problem
+
+RETRY_AFTER: Final = 10  # seconds until a visitor should try again
+REPORTED: Final = "microblog.reported"  # in the WSGI environment: the log has told of this error
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a page says: what happened, and what to do now."""
+
+    title: str
+    detail: str
+
+
+WORDS: Final = {
+    404: Words(
+        "File Not Found",
+        "There is no page at this address. Check it for typing errors, or go back.",
+    ),
+    405: Words(
+        "Method Not Allowed", "This address exists, but it cannot be used like that. Go back."
+    ),
+    500: Words(
+        "An unexpected error has occurred",
+        "Sorry for the inconvenience! What you entered may not have been saved: try again later.",
+    ),
+    503: Words(
+        "We are back in a moment",
+        "The service cannot answer right now. Try again in a few seconds.",
+    ),
+}
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error of ``app`` with a page of ours."""
+    app.register_error_handler(HTTPException, answer)
+    app.register_error_handler(SQLAlchemyError, answer_database_error)
+
+
+def answer(error: HTTPException) -> Response | HTTPException:
+    """Return the page of an HTTP error. A redirect, or a response made elsewhere, stays itself."""
+    if error.response is not None or error.code is None or error.code < 400:
+        return error
+    if error.code >= 500:
+        roll_back()
+    if isinstance(error, InternalServerError) and error.original_exception is not None:
+        request.environ[REPORTED] = True  # Flask has logged it, with its traceback
+    headers = Headers(error.get_headers(request.environ))
+    headers.remove("Content-Type")
+    return page(error.code, headers, description=_own_description(error))
+
+
+def answer_database_error(error: SQLAlchemyError) -> Response | HTTPException:
+    """Ask the visitor to come back where the database is away; anything else is a 500."""
+    if not is_unavailable(error):
+        raise error
+    logger.error("The database cannot be reached", exc_info=error)
+    request.environ[REPORTED] = True
+    return answer(ServiceUnavailable(retry_after=RETRY_AFTER))
+
+
+def roll_back() -> None:
+    """Leave the failed transaction, so that nothing of it reaches what comes next."""
+    try:
+        db.session.rollback()
+    except Exception:
+        logger.warning("The failed transaction could not be rolled back", exc_info=True)
+
+
+def page(status: int, headers: Headers, description: str | None = None) -> Response:
+    """Return the page for ``status``, in the form that the client asked for."""
+    words = WORDS.get(status) or Words(_phrase(status), description or "")
+    identifier = request_id.current() or "-"
+    if prefers_json(request.headers.get("Accept", "")):
+        body, mimetype = problem(status, words.title, words.detail, identifier), PROBLEM_JSON
+    else:
+        body, mimetype = _html(status, words, identifier), "text/html"
+    headers["Vary"] = "Accept"
+    headers["Cache-Control"] = "no-store"
+    return Response(body, status, headers, mimetype=mimetype)
+
+
+def _html(status: int, words: Words, identifier: str) -> str:
+    settings: Settings = current_app.extensions["settings"]
+    try:
+        return render_template(
+            "errors/page.html",
+            status=status,
+            title=words.title,
+            detail=words.detail,
+            request_id=identifier,
+            reported=status >= 500,
+            mailed=settings.mail_server is not None,
+            drill=settings.drill,
+        )
+    except Exception:
+        logger.exception("The template of the error page failed")
+        return plain_page(words.title, words.detail, identifier)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _own_description(error: HTTPException) -> str | None:
+    return error.description if isinstance(error.description, str) else None

@@ -1,0 +1,62 @@
+"""Error pages that need nothing: no template, no database, no Flask. And the JSON form."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Final
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+PROBLEM_JSON: Final = "application/problem+json"
+JSON_TYPES: Final = ("application/json", PROBLEM_JSON)
+
+PLAIN_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title} - Microblog</title>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{detail}</p>
+<p>If it stays like that, quote this request id: <code>{request_id}</code></p>
+<p><a href="/">Back</a></p>
+</main>
+</body>
+</html>
+"""
+
+
+def plain_page(title: str, detail: str, request_id: str) -> str:
+    """Return a whole page that depends on nothing."""
+    return PLAIN_PAGE.format(
+        title=html.escape(title), detail=html.escape(detail), request_id=html.escape(request_id)
+    )
+
+
+def problem(status: int, title: str, detail: str, request_id: str) -> str:
+    """Return a problem document (RFC 9457)."""
+    return json.dumps(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "request_id": request_id,
+        }
+    )
+
+
+def prefers_json(accept: str) -> bool:
+    """Tell whether a client that sends ``Accept: accept`` names JSON and weighs it above HTML.
+
+    A browser names HTML, curl names nothing, and both mean HTML; so do ties and ``*/*``.
+    """
+    accepted = parse_accept_header(accept, MIMEAccept)
+    json_quality = max((quality for value, quality in accepted if value in JSON_TYPES), default=0)
+    return json_quality > accepted.quality("text/html")

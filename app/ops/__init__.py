@@ -1,0 +1,1 @@
+"""What operators need: the state of the app, and drills that break it on purpose."""

@@ -1,0 +1,154 @@
+"""Drills: break the app on purpose, to see that page, mail and log are where they should be."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from flask import Blueprint, abort, current_app, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+
+from .. import request_id
+from ..database import db
+from ..models import User
+
+FLOOD_DEFAULT: Final = 500
+FLOOD_MAXIMUM: Final = 10_000
+FLOOD_CLIENTS: Final = 4  # at once: fewer than a worker has threads, one of which is ours
+FLOOD_TIMEOUT: Final = 25.0  # seconds
+BURST_DEFAULT: Final = 5000
+BURST_MAXIMUM: Final = 100_000
+
+blueprint = Blueprint("drill", __name__, url_prefix="/drill")
+logger = logging.getLogger(__name__)
+
+
+class DrillError(Exception):
+    """The error that was ordered."""
+
+    def __init__(self, message: str, fingerprint: str) -> None:
+        super().__init__(message)
+        self.report_fingerprint = fingerprint
+
+
+@blueprint.before_request
+def refuse() -> None:
+    """Hide the drills where they are off; refuse a form that another site has sent."""
+    if not current_app.extensions["settings"].drill:
+        abort(404)
+    origin = request.headers.get("Origin")
+    if request.method == "POST" and origin is not None and not _is_own(origin):
+        abort(403, "This form was sent by another site: open /drill itself.")
+
+
+def _is_own(origin: str) -> bool:
+    # "null", an opaque origin, has no host and so is never ours (RFC 6454).
+    return bool(origin) and urlsplit(origin).netloc == request.host
+
+
+@blueprint.get("")
+def page() -> str:
+    """Show the drills, each with what will happen."""
+    return render_template("drill.html")
+
+
+@blueprint.post("/<kind>")
+def run(kind: str) -> ResponseReturnValue:
+    """Carry out one drill."""
+    drill = DRILLS.get(kind)
+    if drill is None:
+        abort(404)
+    return drill()
+
+
+def exception() -> ResponseReturnValue:
+    """Raise an exception. An exact message makes equal errors, without one each is its own."""
+    message = request.form.get("message", "")
+    raise DrillError(
+        message or "This error was ordered at /drill", message or str(request_id.current())
+    )
+
+
+def database() -> ResponseReturnValue:
+    """Write a name twice, past every check: the error of the tutorial's rename bug."""
+    for number in range(2):
+        address = f"{number}.{request_id.current()}@drill.invalid"
+        db.session.add(User(username="drill", email=address))
+        db.session.flush()
+    return "The database has no constraint on user names.", 200
+
+
+def flood() -> ResponseReturnValue:
+    """Raise that many equal errors, in all workers: each is a request of its own to this server."""
+    count = _number("count", FLOOD_DEFAULT, FLOOD_MAXIMUM)
+    message = f"flood of {count} ordered by request {request_id.current()}"
+    address = _own_address()
+    deadline = time.monotonic() + FLOOD_TIMEOUT
+    with ThreadPoolExecutor(FLOOD_CLIENTS) as clients:
+        shares = [
+            count // FLOOD_CLIENTS + (n < count % FLOOD_CLIENTS) for n in range(FLOOD_CLIENTS)
+        ]
+        results = clients.map(lambda n: _raise_errors(address, message, n, deadline), shares)
+    statuses: Counter[str] = sum(results, Counter())
+    return jsonify(ordered=count, raised=statuses["500"], statuses=statuses, message=message)
+
+
+def _raise_errors(
+    address: tuple[str, int], message: str, count: int, deadline: float
+) -> Counter[str]:
+    statuses: Counter[str] = Counter()
+    body = urlencode({"message": message})
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    for _ in range(count):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            statuses["not tried"] += 1
+            continue
+        connection = http.client.HTTPConnection(*address, timeout=left)
+        try:
+            connection.request("POST", "/drill/exception", body, headers)
+            response = connection.getresponse()
+            response.read()
+            statuses[str(response.status)] += 1
+        except (OSError, http.client.HTTPException) as error:
+            statuses[type(error).__name__] += 1
+        finally:
+            connection.close()
+    return statuses
+
+
+def _own_address() -> tuple[str, int]:
+    """Return where this server listens, behind whatever proxy the request has come through."""
+    listener = request.environ.get("gunicorn.socket")
+    if listener is not None:
+        return ("127.0.0.1", int(listener.getsockname()[1]))
+    return ("127.0.0.1", int(request.environ["SERVER_PORT"]))
+
+
+def log_burst() -> ResponseReturnValue:
+    """Write that many lines to the log, so that it rotates."""
+    lines = _number("lines", BURST_DEFAULT, BURST_MAXIMUM)
+    for number in range(1, lines + 1):
+        logger.info("Line %d of %d of a burst ordered at /drill", number, lines)
+    return jsonify(ordered=lines, written=lines)
+
+
+def _number(field: str, default: int, maximum: int) -> int:
+    value = request.form.get(field) or str(default)
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= maximum:
+        abort(400, f"The field {field} takes a whole number from 1 to {maximum}.")
+    return int(value)
+
+
+DRILLS: Final[dict[str, Callable[[], ResponseReturnValue]]] = {
+    "exception": exception,
+    "database": database,
+    "flood": flood,
+    "log-burst": log_burst,
+}

@@ -1,0 +1,33 @@
+"""The mail: every error becomes a report in the outbox, which the courier delivers."""
+
+from __future__ import annotations
+
+import logging
+
+from ..config import Settings
+from .courier import Courier
+from .handler import ReportHandler
+from .outbox import Outbox
+from .redaction import Redactor
+
+
+def configure(settings: Settings, redactor: Redactor) -> Courier | None:
+    """Report the errors of every logger; return the courier, which runs once it is asked to.
+
+    In debug mode there is nothing to configure: the developer looks at the debugger.
+    """
+    remove()
+    if settings.debug:
+        return None
+    outbox = Outbox(settings.spool_dir)
+    courier = Courier(settings, outbox)
+    logging.getLogger().addHandler(ReportHandler(settings, redactor, outbox, courier))
+    return courier
+
+
+def remove() -> None:
+    """Take our handler off again, for an app that is made a second time in one process."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, ReportHandler)]:
+        root.removeHandler(handler)
+        handler.outbox.close()

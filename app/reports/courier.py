@@ -1,0 +1,328 @@
+"""The courier: one thread, in one process of all that share the spool, that mails the reports."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import random
+import smtplib
+import sqlite3
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import make_msgid
+from typing import Final
+
+from ..config import Settings
+from . import mail
+from .outbox import Group, Mail, Outbox, Queue
+
+POLL: Final = 0.2  # seconds between two looks for reports of other processes
+TAKEOVER: Final = 1.0  # seconds between two tries to become the one that delivers
+FULL_LOOK: Final = 1.0  # seconds between two looks at windows and retries
+BACKOFF_MAXIMUM: Final = 300.0  # seconds
+REQUEST_IDS: Final = 20  # in a digest
+BROKEN_OFF_MAXIMUM: Final = 2  # mails broken off in a row before the server counts as down
+PURGE_INTERVAL: Final = 3600.0  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+def backoff(tries: int) -> float:
+    """Return how long to wait, in seconds, after the ``tries``-th failure in a row.
+
+    Doubles from a second to five minutes; the jitter keeps several stacks from knocking on
+    a mail server that comes back all at once.
+    """
+    limit = min(BACKOFF_MAXIMUM, 2.0 ** min(tries - 1, 16))
+    return limit * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
+
+
+class Courier:
+    """Delivers what is in the outbox while this process holds ``courier.lock``."""
+
+    def __init__(self, settings: Settings, outbox: Outbox) -> None:
+        self.settings = settings
+        self.outbox = outbox
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._starting = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+
+    def ensure_running(self) -> None:
+        """Start the thread in this process, once; cheap enough for every request."""
+        if self._pid == os.getpid():
+            return
+        with self._starting:
+            if self._pid == os.getpid():
+                return
+            self._wake, self._stopping = threading.Event(), threading.Event()
+            self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+            self._thread.start()
+            self._pid = os.getpid()
+
+    def wake(self) -> None:
+        """Tell the thread, where it runs in this process, that there is a new report."""
+        self._wake.set()
+
+    def stop(self, timeout: float) -> None:
+        """Let the thread finish the mail it is at, for at most ``timeout`` seconds."""
+        if self._pid != os.getpid() or self._thread is None:
+            return
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with self._lock() as held:
+                    if held:
+                        self._deliver_until_stopped()
+            except (OSError, sqlite3.Error) as error:
+                logger.warning("The spool %s cannot be used: %s", self.outbox.folder, error)
+            self._stopping.wait(TAKEOVER)
+
+    @contextmanager
+    def _lock(self) -> Iterator[bool]:
+        """Try to become the one that delivers, for as long as the block runs."""
+        self.outbox.folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.outbox.folder / "courier.lock", flags, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def _deliver_until_stopped(self) -> None:
+        queue = Queue(self.outbox)
+        try:
+            round_ = Round(self.settings, queue, self._stopping)
+            seen, looked = -1, 0.0
+            while not self._stopping.is_set() and queue.is_current():
+                now = time.time()
+                version = queue.version()
+                if self._wake.is_set() or version != seen or not 0 <= now - looked < FULL_LOOK:
+                    self._wake.clear()
+                    seen, looked = version, now
+                    round_.run(now)
+                self._wake.wait(POLL)
+        finally:
+            queue.close()
+
+
+class Round:
+    """What the courier does each time: collect, plan, send."""
+
+    def __init__(self, settings: Settings, queue: Queue, stopping: threading.Event) -> None:
+        self.settings = settings
+        self.queue = queue
+        self.stopping = stopping
+        self.failures = 0
+        self.retry_at = 0.0
+        self.purged = 0.0
+
+    def run(self, now: float) -> None:
+        """Make one round at the time ``now``, in seconds since the epoch."""
+        self.queue.take_incoming()
+        if self.settings.mail_server:
+            self.plan(now)
+            if now >= self.retry_at:
+                self.send(now)
+        if now >= self.purged + PURGE_INTERVAL:
+            self.purged = now
+            self.queue.purge(now - self.settings.report_keep_days * 86_400)
+
+    def plan(self, now: float) -> None:
+        """Make mails of the reports that have none, but for those that are only counted yet.
+
+        The first error of its kind is mailed at once. Its repeats are counted until the window
+        after that mail is over and then told in one digest. Where the hourly cap is reached,
+        the others are held and told in one summary a window.
+        """
+        groups = self.queue.groups()
+        if not groups:
+            return
+        window = self.settings.report_window
+        room = self.settings.report_mails_per_hour - self.queue.mails_since(now - 3600)
+        held: list[Group] = []
+        for group in groups:
+            if group.last_mail is not None and group.last_mail <= now < group.last_mail + window:
+                continue
+            if room > 0:
+                self._queue_mail(group, now)
+                room -= 1
+            else:
+                held.append(group)
+        if held and now >= self.queue.last_summary() + window:
+            self._queue_summary(held, now)
+
+    def _queue_mail(self, group: Group, now: float) -> None:
+        with self.queue.transaction():
+            report_id, report = self.queue.unmailed(group.fingerprint, 1)[0]
+            last, repeats = report_id, None
+            window = self.settings.report_window
+            if group.last_mail is not None and group.first < group.last_mail + window:
+                last, count, first, latest = self.queue.span(group.fingerprint)
+                ids = self.queue.request_ids(group.fingerprint, last, REQUEST_IDS)
+                repeats = mail.Repeats(count, first, latest, ids)
+            envelope = self._envelope(now, self.queue.first_report(group.fingerprint))
+            mail_id = self.queue.add_mail(
+                message_id=envelope.message_id,
+                kind="digest" if repeats else "report",
+                fingerprint=group.fingerprint,
+                created=now,
+                count=repeats.count if repeats else 1,
+                subject=mail.report_subject(report, repeats),
+                content=mail.render_report(report, envelope, repeats),
+                recipients=self.settings.admins,
+            )
+            self.queue.assign(mail_id, group.fingerprint, last)
+
+    def _queue_summary(self, held: list[Group], now: float) -> None:
+        with self.queue.transaction():
+            entries = []
+            for group in held:
+                last, count, first, _ = self.queue.span(group.fingerprint)
+                report = self.queue.unmailed(group.fingerprint, 1)[0][1]
+                exact = Group(group.fingerprint, count, first, None, None)
+                entries.append((last, exact, report))
+            envelope = self._envelope(now, None)
+            pairs = [(group, report) for _, group, report in entries]
+            cap = self.settings.report_mails_per_hour
+            total = sum(group.count for group, _ in pairs)
+            mail_id = self.queue.add_mail(
+                message_id=envelope.message_id,
+                kind="summary",
+                fingerprint=None,
+                created=now,
+                count=total,
+                subject=f"{mail.PREFIX} {total} more errors",
+                content=mail.render_summary(pairs, envelope, cap),
+                recipients=self.settings.admins,
+            )
+            for last, group, _ in entries:
+                self.queue.assign(mail_id, group.fingerprint, last)
+
+    def _envelope(self, now: float, thread: str | None) -> mail.Envelope:
+        sender = self.settings.mail_from
+        message_id = make_msgid(domain=sender.rpartition("@")[2])
+        return mail.Envelope(sender, self.settings.admins, message_id, thread, now)
+
+    def send(self, now: float) -> None:
+        """Send the mails that are due; where the server is not there, none of them suffers."""
+        due = self.queue.due(now)
+        broken_off = 0
+        while due and not self.stopping.is_set():
+            try:
+                server = self._connect()
+            except (OSError, smtplib.SMTPException) as error:
+                self._server_failed(due[0], error)
+                return
+            try:
+                while due and not self.stopping.is_set():
+                    self._send(server, due[0])
+                    due.pop(0)
+                    self.failures = broken_off = 0
+            except (OSError, smtplib.SMTPException) as error:
+                broken_off += 1
+                if broken_off >= BROKEN_OFF_MAXIMUM:
+                    self._server_failed(due[0], error)
+                    return
+                self._postpone(due.pop(0), _words(error))
+            finally:
+                _quit(server)
+
+    def _connect(self) -> smtplib.SMTP:
+        settings = self.settings
+        host, port, timeout = str(settings.mail_server), settings.mail_port, settings.mail_timeout
+        context = ssl.create_default_context()
+        server: smtplib.SMTP
+        if settings.mail_use_ssl:
+            server = smtplib.SMTP_SSL(host, port, timeout=timeout, context=context)
+        else:
+            server = smtplib.SMTP(host, port, timeout=timeout)
+        try:
+            if settings.mail_use_tls:
+                server.starttls(context=context)
+            if settings.mail_username:
+                server.login(settings.mail_username, settings.mail_password or "")
+            server.ehlo_or_helo_if_needed()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _send(self, server: smtplib.SMTP, item: Mail) -> None:
+        """Send one mail. What the server says of it is noted; what breaks the line is raised."""
+        try:
+            refused = server.sendmail(self.settings.mail_from, item.recipients, item.content)
+        except smtplib.SMTPRecipientsRefused as error:
+            self._refused(item, error.recipients)
+        except smtplib.SMTPResponseException as error:
+            if error.smtp_code == 421:  # RFC 5321: the server is closing the connection
+                raise
+            if error.smtp_code >= 500:
+                self.queue.finish(item, "failed", _words(error))
+                logger.warning("The mail server refuses a report for good: %s", _words(error))
+            else:
+                self._postpone(item, _words(error))
+        else:
+            if refused:
+                self._refused(item, refused)
+            else:
+                self.queue.finish(item, "delivered")
+
+    def _refused(self, item: Mail, refused: dict[str, tuple[int, bytes]]) -> None:
+        """Keep a mail for the recipients that were refused for now; give up on the others."""
+        words = "; ".join(f"{who}: {code} {text!r}" for who, (code, text) in refused.items())
+        logger.warning("The mail server refuses recipients of a report: %s", words)
+        later = tuple(who for who, (code, _) in refused.items() if code < 500)
+        if later:
+            self._postpone(item, words, later)
+        elif len(refused) == len(item.recipients):
+            self.queue.finish(item, "failed", words)
+        else:
+            self.queue.finish(item, "delivered", words)
+
+    def _postpone(self, item: Mail, words: str, recipients: tuple[str, ...] | None = None) -> None:
+        until = time.time() + backoff(item.tries + 1)
+        self.queue.postpone(item, until, words, recipients or item.recipients)
+
+    def _server_failed(self, item: Mail, error: Exception) -> None:
+        self.failures += 1
+        wait = backoff(self.failures)
+        self.retry_at = time.time() + wait
+        self.queue.postpone(item, self.retry_at, _words(error), item.recipients)
+        logger.warning(
+            "The mail server %s:%s cannot be used (%s); reports wait, next try in %.0f s",
+            self.settings.mail_server,
+            self.settings.mail_port,
+            _words(error),
+            wait,
+        )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = error.smtp_error
+        said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        return f"{error.smtp_code} {said}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _quit(server: smtplib.SMTP) -> None:
+    try:
+        server.quit()
+    except (OSError, smtplib.SMTPException):
+        server.close()

@@ -1,0 +1,61 @@
+"""The logging handler that turns every ERROR and CRITICAL record into a report in the outbox."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from typing import Final
+
+from ..config import Settings
+from .courier import Courier
+from .outbox import Outbox
+from .redaction import Redactor
+from .report import from_record
+
+COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
+
+
+class ReportHandler(logging.Handler):
+    """Puts a report into the outbox for each record. Never raises, never waits for mail."""
+
+    def __init__(
+        self, settings: Settings, redactor: Redactor, outbox: Outbox, courier: Courier
+    ) -> None:
+        super().__init__(logging.ERROR)
+        self.mailable = settings.mail_server is not None
+        self.redactor = redactor
+        self.outbox = outbox
+        self.courier = courier
+        self._inside = threading.local()
+        self._complained = -COMPLAINT_INTERVAL
+
+    def createLock(self) -> None:  # noqa: N802 - the name is logging's
+        """Use no lock: the outbox has its own, and threads must not wait for each other here."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report the record; where that is not possible, say so on stderr."""
+        if getattr(self._inside, "emitting", False):
+            return  # an error of the reporter itself: the log has it, a report would be a loop
+        self._inside.emitting = True
+        try:
+            self.outbox.put(from_record(record, self.redactor), mailable=self.mailable)
+            self.courier.wake()
+        except Exception as error:
+            self._complain(record, error)
+        finally:
+            self._inside.emitting = False
+
+    def _complain(self, record: logging.LogRecord, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._complained < COMPLAINT_INTERVAL:
+            return
+        self._complained = now
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(
+                f"An error of logger {record.name} could not be put into the spool "
+                f"{self.outbox.folder}: {type(error).__name__}: {error}\n"
+            )

@@ -1,0 +1,25 @@
+"""Alembic's environment: migrates the app's own database, logging to the app's own log."""
+
+from __future__ import annotations
+
+from alembic import context
+from flask import current_app
+
+migrate = current_app.extensions["migrate"]
+
+
+def run() -> None:
+    """Run the migrations in one transaction, so that a failed one leaves nothing behind."""
+    with migrate.db.engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=migrate.db.metadata,
+            **migrate.configure_args,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    raise SystemExit("Migrations run against a database: leave --sql out.")
+run()
