@@ -82,7 +82,8 @@ _step_show() { # BEFORE AFTER: the titles still running and the time of the olde
     line+="${line:+; }${_step_titles[i]}"
   done
   line="$line: $((($(_now) - oldest) / 1000000)) s"
-  printf '%s%s%s' "$1" "${line:0:${COLUMNS:-80}-5}" "$2"
+  if [[ -t 1 ]]; then line=${line:0:${COLUMNS:-80}-5}; fi # a longer one would wrap, and could not be rewritten
+  printf '%s%s%s' "$1" "$line" "$2"
 }
 
 _step_end() { # INDEX: tells how it ended and forgets it
