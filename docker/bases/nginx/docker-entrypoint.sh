@@ -1,0 +1,16 @@
+#!/bin/sh
+# Prepares nginx with the files of /docker-entrypoint.d (*.envsh are read, *.sh run), then becomes the command.
+set -eu
+
+if [ "${1:-}" = nginx ]; then
+  for file in /docker-entrypoint.d/*; do
+    case $file in
+      *.envsh)
+        # shellcheck disable=SC1090
+        . "$file"
+        ;;
+      *.sh) "$file" ;;
+    esac
+  done
+fi
+exec "$@"
