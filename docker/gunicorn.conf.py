@@ -1,0 +1,76 @@
+"""gunicorn's configuration: preloaded, fork-safe, joined to the app's log and reports."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+# gunicorn puts the working directory on the path only after it has read this file.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from app.config import ConfigurationError, read_settings
+
+COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
+
+try:
+    _settings = read_settings()
+except ConfigurationError as error:
+    sys.exit(error.message)
+if _settings.debug:
+    sys.exit(
+        "FLASK_DEBUG is on: Werkzeug's debugger must not stand where others can reach it.\n"
+        "Set FLASK_DEBUG=0 for gunicorn, or use `make debug` or `make dev` instead."
+    )
+
+wsgi_app = "app:create_app()"
+bind = "127.0.0.1:8000"
+workers = _settings.web_concurrency
+worker_class = "gthread"
+threads = _settings.web_threads
+
+# The app is built once, before the fork: a killed worker is back within milliseconds.
+preload_app = True
+# The heartbeat file must not wait for a disk.
+worker_tmp_dir = "/dev/shm"
+# A thread in the master beside a fork can leave a locked logging lock in the child.
+control_socket_disable = True
+
+timeout = int(_settings.request_timeout) + 5
+graceful_timeout = int(_settings.request_timeout)
+keepalive = 5
+# nginx has made the address sure; the app's own ProxyFix reads it.
+forwarded_allow_ips = ""
+
+logger_class = "app.logs.gunicorn.Logger"
+loglevel = _settings.log_level.lower()
+accesslog = "-"
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %(B)s bytes'
+
+_logger = logging.getLogger("app")
+
+
+def when_ready(server: Any) -> None:
+    """Log the start, once, in the master."""
+    del server
+    _logger.info("Microblog startup")
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start delivering what an earlier process has left, before the first request."""
+    worker.wsgi.extensions["courier"].ensure_running()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the courier finish its mail."""
+    del server
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["courier"].stop(COURIER_GRACE)
+
+
+def on_exit(server: Any) -> None:
+    """Log the end, once, in the master."""
+    del server
+    _logger.info("Microblog shutdown")

@@ -1,0 +1,107 @@
+"""The proof: raises a real error through nginx and follows its request id to mail and log.
+
+Exit status 0 when page, mail and log entry are there, 1 when one is missing, 2 when drills are
+off.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import NoReturn
+
+TIMEOUT = 15.0  # seconds for each part
+
+
+def main() -> int:
+    """Run the drill and tell of each part how long it took."""
+    site, mailhog = address("nginx", 8080), address("mailhog", 8025)
+    started = time.monotonic()
+    request_id = raise_error(site)
+    tell("page", started, f"500 with request id {request_id}")
+    entry = wait_for("log", lambda: log_entry(request_id))
+    tell("log", started, entry)
+    mail = wait_for("mail", lambda: captured_mail(mailhog, request_id))
+    tell("mail", started, mail)
+    print(f"\nRead them: {mailhog} and make logs REQUEST={request_id}")
+    return 0
+
+
+def address(service: str, port: int) -> str:
+    """Return where this machine reaches a service's port."""
+    command = ["docker", "compose", "port", service, str(port)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    if not found:
+        fail(service, "it is not running; start the stack: make up")
+    return f"http://{found.replace('0.0.0.0:', '127.0.0.1:')}"
+
+
+def raise_error(site: str) -> str:
+    """Raise an error like a visitor would meet; return the request id on its page."""
+    request = urllib.request.Request(f"{site}/drill/exception", data=b"", method="POST")
+    try:
+        urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            print("Drills are off: set DRILL=1 in .env and run make up.", file=sys.stderr)
+            sys.exit(2)
+        page, request_id = error.read().decode(), error.headers.get("X-Request-ID", "")
+        if error.code != 500 or not request_id or request_id not in page:
+            fail("page", f"status {error.code}, request id {request_id!r}")
+        return request_id
+    except OSError as error:
+        fail("page", f"{site} does not answer: {error}")
+    fail("page", "the drill raised no error")
+
+
+def log_entry(request_id: str) -> str | None:
+    """Return the first line that the request wrote, once its traceback is in the log."""
+    command = ["docker", "compose", "exec", "-T", "web"]
+    command += ["python", "-m", "app.logs.reader", "--request", request_id]
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    has_traceback = "Traceback (most recent call last)" in output and "DrillError" in output
+    return output.split("\n", 1)[0] if has_traceback else None
+
+
+def captured_mail(mailhog: str, request_id: str) -> str | None:
+    """Return the subject of the mail that bears the request id, once it is in MailHog."""
+    with urllib.request.urlopen(f"{mailhog}/api/v2/messages?limit=50", timeout=TIMEOUT) as answer:
+        items = json.load(answer)["items"]
+    for item in items:
+        headers, body = item["Content"]["Headers"], item["Raw"]["Data"]
+        if headers.get("X-Request-Id", headers.get("X-Request-ID")) == [request_id]:
+            if "Traceback (most recent call last)" not in body:
+                fail("mail", "it has no traceback")
+            return str(headers["Subject"][0])
+    return None
+
+
+def wait_for(part: str, look: Callable[[], str | None]) -> str:
+    """Ask ``look`` until it finds something; fail with the part's name after the timeout."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    fail(part, f"nothing after {TIMEOUT:.0f} s")
+
+
+def tell(part: str, started: float, what: str) -> None:
+    """Print a part that is there, with the seconds since the drill began."""
+    print(f"{time.monotonic() - started:6.2f} s  {part:5} {what}")
+
+
+def fail(part: str, why: str) -> NoReturn:
+    """Name the missing part and end."""
+    print(f"The {part} is missing: {why}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

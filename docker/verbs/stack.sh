@@ -1,0 +1,73 @@
+# What several verbs do with the running stack. Sourced after docker/progress.sh.
+# shellcheck shell=bash
+
+START_TIMEOUT=180 # seconds
+
+start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or says which is not and why
+  local log
+  log=$(mktemp)
+  if step "Starting the stack" _start_and_tell "$log" "$@"; then
+    rm -f "$log"
+    return
+  fi
+  _explain_port "$log"
+  _explain_services
+  rm -f "$log"
+  exit 1
+}
+
+_start_and_tell() { # LOG COMPOSE_UP_ARGUMENT...
+  local log=$1 status=0
+  shift
+  docker compose up --detach --no-build --remove-orphans --wait --wait-timeout "$START_TIMEOUT" "$@" \
+    >"$log" 2>&1 || status=$?
+  ((status == 0)) || grep -v ' \(Creating\|Created\|Starting\|Started\|Waiting\|Running\)' "$log" || true
+  return "$status"
+}
+
+web_containers() { # how many there are, at least one
+  local count
+  count=$(docker compose ps --quiet web 2>/dev/null | wc -l)
+  printf '%s\n' "$((count > 0 ? count : 1))"
+}
+
+_explain_port() { # LOG
+  local port setting=HTTP_PORT
+  port=$(grep -oE '(Bind for|listen tcp[46]?) [^ ]*:[0-9]+' "$1" | grep -oE '[0-9]+$' | head -n 1) || return 0
+  if [[ $port == "$(setting_of MAILHOG_PORT 8025)" ]]; then setting=MAILHOG_PORT; fi
+  if [[ $port == "$(setting_of DEBUG_PORT 5000)" ]]; then setting=DEBUG_PORT; fi
+  die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
+}
+
+setting_of() { # NAME DEFAULT: as compose sees it
+  local value=${!1:-}
+  if [[ -z $value && -f .env ]]; then value=$(sed -n "s/^$1=//p" .env | tail -n 1); fi
+  printf '%s\n' "${value:-$2}"
+}
+
+_explain_services() { # the ends of the logs of what is not as it should be
+  local service state health exit_code
+  while IFS='|' read -r service state health exit_code; do
+    case "$state $health $exit_code" in
+      "running healthy "* | "running  "* | "exited  0" | "created "*) continue ;;
+    esac
+    warn "$service is $state${health:+, $health}$( ((exit_code)) && printf ', exit status %s' "$exit_code")." \
+      "The end of its log:"
+    docker compose logs --no-log-prefix --tail 15 "$service" 2>&1 | sed 's/^/    /' >&2
+  done < <(docker compose ps --all --format '{{.Service}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
+}
+
+address_of() { # SERVICE PORT: where this machine reaches it
+  local address
+  address=$(docker compose port "$1" "$2" 2>/dev/null) && [[ -n $address ]] ||
+    die "The service $1 is not running." "Start the stack: make up"
+  printf 'http://%s\n' "${address/#0.0.0.0:/127.0.0.1:}"
+}
+
+addresses() {
+  say
+  say "  Microblog   $(address_of nginx 8080)"
+  say "  The mails   $(address_of mailhog 8025)"
+  say "  The log     make logs"
+  say "  The proof   make drill"
+}
