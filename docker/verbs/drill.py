@@ -45,18 +45,19 @@ def raise_error(site: str) -> str:
     """Raise an error like a visitor would meet; return the request id on its page."""
     request = urllib.request.Request(f"{site}/drill/exception", data=b"", method="POST")
     try:
-        urllib.request.urlopen(request, timeout=TIMEOUT)
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            status, headers, page = answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
-        if error.code == 404:
-            print("Drills are off: set DRILL=1 in .env and run make up.", file=sys.stderr)
-            sys.exit(2)
-        page, request_id = error.read().decode(), error.headers.get("X-Request-ID", "")
-        if error.code != 500 or not request_id or request_id not in page:
-            fail("page", f"status {error.code}, request id {request_id!r}")
-        return request_id
+        status, headers, page = error.code, error.headers, error.read().decode()
     except OSError as error:
         fail("page", f"{site} does not answer: {error}")
-    fail("page", "the drill raised no error")
+    if status == 404:
+        print("Drills are off: set DRILL=1 in .env and run make up.", file=sys.stderr)
+        sys.exit(2)
+    request_id = headers.get("X-Request-ID", "")
+    if status != 500 or not request_id or request_id not in page:
+        fail("page", f"status {status}, request id {request_id!r}")
+    return str(request_id)
 
 
 def log_entry(request_id: str) -> str | None:
@@ -84,12 +85,11 @@ def captured_mail(mailhog: str, request_id: str) -> str | None:
 def wait_for(part: str, look: Callable[[], str | None]) -> str:
     """Ask ``look`` until it finds something; fail with the part's name after the timeout."""
     deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            fail(part, f"nothing after {TIMEOUT:.0f} s")
         time.sleep(0.05)
-    fail(part, f"nothing after {TIMEOUT:.0f} s")
+    return found
 
 
 def tell(part: str, started: float, what: str) -> None:

@@ -1,0 +1,70 @@
+# The verbs. `make` alone prints them; what they do stands in docker/ and tests/.
+
+MAKEFLAGS += --no-print-directory
+SHELL := bash
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up down clean ps scale engine engine-stop bases drill logs mail dev debug check test lint
+
+help:
+	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.* ## / {split($$1, verb, ":"); printf "  make %-12s %s\n", verb[1], $$2}' Makefile
+
+##@ Run the stack
+up: ## build and start everything, wait until it is healthy, print the addresses
+	@docker/verbs/up
+
+ps: ## show the services and their health
+	@docker compose ps --all
+
+scale: ## run N web containers: make scale N=3
+	@docker/verbs/scale "$(N)"
+
+down: ## stop everything and keep the data
+	@docker compose down --remove-orphans
+
+clean: ## stop everything and delete data, volumes and images of ours (YES=1: do not ask)
+	@docker/verbs/clean
+
+##@ Follow an error
+drill: ## raise a real error and show its page, mail and log entry under one request id
+	@python3 docker/verbs/drill.py
+
+logs: ## follow the log, or print what one request wrote: make logs REQUEST=<id>
+	@docker/verbs/logs "$(REQUEST)"
+
+mail: ## list the captured mails and where to read them
+	@python3 docker/verbs/mail.py
+
+##@ Develop
+dev: .venv ## run without containers: SQLite, debugger, reloader (FLASK_DEBUG=0: error pages and mails)
+	@docker/verbs/dev
+
+debug: ## run the containers with the source mounted and Werkzeug's debugger on 127.0.0.1:5000
+	@docker/verbs/debug
+
+check: lint ## the quick tests, without containers: lint, unit, integration
+	@tests/prepare postgres
+	@$(VENV)/pytest tests/unit tests/integration
+
+test: check ## everything that CI runs: check, stack and browser tests
+	@tests/prepare stack
+	@$(VENV)/pytest tests/stack tests/browser
+
+lint: .venv ## only the linters and the type check
+	@tests/lint
+
+##@ Prepare this machine
+engine: ## only find, or install and start, a Docker engine (ENGINE=no: never install)
+	@docker/engine/start
+
+engine-stop: ## stop an engine that we started
+	@docker/engine/stop
+
+bases: engine ## only pull, or build from packages, the base images
+	@docker/bases/ensure
+
+.venv: requirements-dev.txt
+	@tests/prepare venv
+	@touch .venv
