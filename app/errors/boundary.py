@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +65,7 @@ class _Response:
 
     def failed(self) -> Iterable[bytes]:
         """Report the exception being handled; answer it where nothing has been sent yet."""
-        logger.critical(
-            "Exception outside the app on %s [%s]",
-            self._path(),
-            self.environ["REQUEST_METHOD"],
-            exc_info=True,
-        )
+        self._report()
         self.environ[REPORTED] = True
         identifier = self.environ[request_id.ENVIRON_KEY]
         words = WORDS[500]
@@ -88,6 +84,17 @@ class _Response:
         # With exc_info the server raises the exception again if headers are on the wire.
         self.start("500 INTERNAL SERVER ERROR", headers, sys.exc_info())
         return [] if self.environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _report(self) -> None:
+        try:
+            logger.critical(
+                "Exception outside the app on %s [%s]",
+                self._path(),
+                self.environ["REQUEST_METHOD"],
+                exc_info=True,
+            )
+        except Exception:  # even a broken log must not cost the visitor the page
+            traceback.print_exc()
 
     def _path(self) -> str:
         return str(self.environ.get("PATH_INFO", ""))

@@ -32,9 +32,12 @@ class ReportHandler(logging.Handler):
         self._inside = threading.local()
         self._complained = -COMPLAINT_INTERVAL
 
-    def createLock(self) -> None:  # noqa: N802 - the name is logging's
-        """Use no lock: the outbox has its own, and threads must not wait for each other here."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit without the handler's lock: the outbox has its own, which waits only so long."""
+        if not self.filter(record):
+            return False
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Report the record; where that is not possible, say so on stderr."""
