@@ -11,6 +11,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.config import ConfigurationError, read_settings
+from app.errors import whole_response
 
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
 
@@ -23,6 +24,8 @@ if _settings.debug:
         "FLASK_DEBUG is on: Werkzeug's debugger must not stand where others can reach it.\n"
         "Set FLASK_DEBUG=0 for gunicorn, or use `make debug` or `make dev` instead."
     )
+
+whole_response.install()
 
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"

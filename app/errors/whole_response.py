@@ -1,0 +1,57 @@
+"""gunicorn's response, its head and the first part of its body sent as one piece.
+
+gunicorn sends the head with one system call and the body with the next. A worker that is killed
+between the two leaves a visitor with a status, a request id in the headers and an empty page, and
+nginx cannot put its own page there any more. Sent in one call, the page is there or it is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.http import wsgi
+
+
+class _Holding:
+    """A socket that holds what is sent first and sends it together with what comes next."""
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self.held: bytes | None = None
+        self.passing = False
+
+    def sendall(self, data: bytes) -> None:
+        if self.passing:
+            self.sock.sendall(data)
+        elif self.held is None:
+            self.held = data
+        else:
+            held, self.held, self.passing = self.held, None, True
+            self.sock.sendall(held + data)
+
+    def flush(self) -> None:
+        if self.held is not None:
+            held, self.held = self.held, None
+            self.sock.sendall(held)
+        self.passing = True
+
+    def __getattr__(self, name: str) -> Any:
+        self.flush()  # whatever else is done with it comes after what was sent
+        return getattr(self.sock, name)
+
+
+class WholeResponse(wsgi.Response):  # type: ignore[misc]
+    """A response whose head waits for the body."""
+
+    def __init__(self, req: Any, sock: Any, cfg: Any) -> None:
+        super().__init__(req, _Holding(sock), cfg)
+
+    def close(self) -> None:
+        """End the response, and send a head that has waited in vain: there was no body."""
+        super().close()
+        self.sock.flush()
+
+
+def install() -> None:
+    """Have gunicorn answer with :class:`WholeResponse`; it has no setting for that."""
+    wsgi.Response = WholeResponse

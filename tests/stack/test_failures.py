@@ -1,0 +1,135 @@
+"""What befalls the stack, as visitor and administrator see it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from .conftest import Answer, Stack, wait_until
+
+
+def _send(stack: Stack, count: int, stop: threading.Event | None = None) -> list[Answer]:
+    """Send ``count`` requests, half of which fail, from four clients at once."""
+
+    def one(number: int) -> Answer | None:
+        if stop is not None and stop.is_set():
+            return None
+        if number % 2:
+            return stack.get("/nothing-here")
+        return stack.drill("exception", message=f"error {number} of {mark}")
+
+    mark = random.randrange(1 << 30)
+    with ThreadPoolExecutor(4) as clients:
+        return [answer for answer in clients.map(one, range(count)) if answer is not None]
+
+
+def _assert_accounted(stack: Stack, answers: list[Answer]) -> None:
+    """Every error that got a page of the app has its mail, or is counted, and its log line."""
+    paged = {answer.request_id for answer in answers if answer.status == 500}
+
+    def undelivered() -> list[object]:
+        rows = stack.spool(
+            "SELECT request_id FROM reports JOIN mails ON mails.id = mail_id"
+            " WHERE state = 'delivered'"
+        )
+        return sorted(paged - {row[0] for row in rows})
+
+    wait_until(lambda: not undelivered(), f"delivery of {len(paged)} errors", timeout=60)
+    log = stack.log()
+    assert [one for one in paged if f"[request {one}]" not in log] == []
+
+
+def test_a_restart_of_web_gives_no_answer_without_a_request_id(stack: Stack) -> None:
+    with ThreadPoolExecutor(1) as background:
+        sending = background.submit(_send, stack, 400)
+        stack.compose("restart", "web")
+        answers = sending.result()
+    assert len([answer.request_id for answer in answers]) == 400
+    assert {answer.status for answer in answers} <= {404, 500, 502}
+    _assert_accounted(stack, answers)
+
+
+def test_workers_killed_every_100_ms_lose_no_error_that_got_a_page(stack: Stack) -> None:
+    stop = threading.Event()
+    killed = []
+
+    def kill() -> None:
+        script = (
+            "import os, random, signal, time\n"
+            "for _ in range(600):\n"
+            "    workers = []\n"
+            "    for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+            "        try: stat = open(f'/proc/{pid}/stat').read().split()\n"
+            "        except OSError: continue\n"
+            "        if stat[3] == '1' and 'gunicorn' in open(f'/proc/{pid}/cmdline').read():\n"
+            "            workers.append(int(pid))\n"
+            "    if workers:\n"
+            "        victim = random.choice(workers)\n"
+            "        os.kill(victim, signal.SIGKILL); print(victim, flush=True)\n"
+            "    time.sleep(0.1)\n"
+            "    if os.path.exists('/tmp/enough'): break\n"
+        )
+        killed.extend(stack.compose("exec", "-T", "web", "python3", "-c", script).split())
+
+    stack.shell("web", "rm -f /tmp/enough")
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        answers = _send(stack, 500, stop)
+    finally:
+        stack.shell("web", "touch /tmp/enough")
+        killer.join()
+        stack.shell("web", "rm -f /tmp/enough")
+    assert len(killed) > 5
+    assert len([answer.request_id for answer in answers]) == 500
+    assert {answer.status for answer in answers} <= {404, 500, 502}
+    assert sum(answer.status == 500 for answer in answers) > 50
+    _assert_accounted(stack, answers)
+
+
+def test_without_web_nginx_has_a_page_of_its_own_with_the_request_id(stack: Stack) -> None:
+    stack.compose("stop", "web")
+    answer = stack.get("/")
+    assert answer.status == 502
+    assert answer.request_id in answer.text
+    assert "We are back in a moment" in answer.text
+    assert answer.header("Cache-Control") == "no-store"
+    stack.compose("start", "web")
+    wait_until(lambda: stack.get("/").status != 502, "web behind nginx")
+
+
+def test_a_dead_mail_server_delays_no_page_and_loses_no_mail(stack: Stack) -> None:
+    stack.compose("pause", "mailhog")
+    try:
+        begun = time.monotonic()
+        answers = [stack.drill("exception") for _ in range(10)]
+        assert time.monotonic() - begun < 10 * 0.5
+    finally:
+        stack.compose("unpause", "mailhog")
+    for answer in answers:
+        assert answer.status == 500
+        wait_until(
+            lambda identifier=answer.request_id: any(
+                mail["X-Request-ID"] == identifier for mail in stack.mails()
+            ),
+            "the mail",
+            timeout=60,
+        )
+
+
+def test_without_the_database_the_visitor_is_asked_to_come_back(stack: Stack) -> None:
+    stack.compose("stop", "db")
+    try:
+        begun = time.monotonic()
+        answer = stack.drill("database")
+        assert time.monotonic() - begun < 5
+        assert answer.status == 503
+        assert int(answer.header("Retry-After") or 0) > 0
+        assert answer.request_id in answer.text
+        assert stack.get("/nothing-here").status == 404
+    finally:
+        stack.compose("start", "db")
+    wait_until(lambda: stack.drill("database").status == 500, "the database", timeout=60)
+    assert "OperationalError" in stack.mail_of(answer.request_id)["Subject"]

@@ -1,0 +1,120 @@
+"""What an intruder would find: little to use, nothing to read, nowhere to go."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import Stack
+
+RUNNING = ("nginx", "web", "db", "mailhog")
+ALL = (*RUNNING, "migrate", "init")
+ALLOWED_CAPABILITIES = {"init": {"CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_READ_SEARCH"}}
+
+
+@pytest.mark.parametrize("service", ALL)
+def test_a_container_has_a_read_only_root_and_no_capability_it_does_not_need(
+    stack: Stack, service: str
+) -> None:
+    container: Any = stack.inspect(service)
+    host = container["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    added = {name if name.startswith("CAP_") else f"CAP_{name}" for name in host["CapAdd"] or []}
+    assert added == ALLOWED_CAPABILITIES.get(service, set())
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["LogConfig"]["Config"]["max-size"]
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_a_running_container_is_no_roots(stack: Stack, service: str) -> None:
+    processes = stack.compose("top", service).splitlines()
+    users = {line.split()[0] for line in processes if line[:1].isdigit() or " " in line.strip()}
+    assert "root" not in users, processes
+
+
+def test_neither_config_nor_inspect_shows_a_secret(stack: Stack) -> None:
+    volume = f"{stack.project}_secrets"
+    command = ["docker", "run", "--rm", "--user", "0", "--entrypoint", "sh"]
+    command += ["--volume", f"{volume}:/s:ro", f"{stack.project}-web"]
+    secrets = stack.run(*command, "-c", "cd /s; for f in *; do cat $f; echo; done").stdout.split()
+    assert len(secrets) == 4
+    assert all(len(secret) == 64 for secret in secrets)
+    shown = stack.compose("config") + stack.compose("config", "--format", "json")
+    for service in ALL:
+        shown += json.dumps(stack.inspect(service))
+    for secret in secrets:
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("service", "readable", "denied"),
+    [
+        ("web", ["secret_key", "web_password"], ["migrate_password", "postgres_password"]),
+        ("db", ["postgres_password"], ["secret_key"]),
+    ],
+)
+def test_a_service_reads_its_own_secrets_only(
+    stack: Stack, service: str, readable: list[str], denied: list[str]
+) -> None:
+    for name in readable:
+        assert stack.shell(service, f"test -s /run/secrets/{name} && echo yes").strip() == "yes"
+    for name in denied:
+        assert stack.shell(service, f"cat /run/secrets/{name} || true") == ""
+    assert stack.shell(service, "echo x 2>&1 >/run/secrets/new || true").count("Read-only") <= 1
+    assert "new" not in stack.shell(service, "ls /run/secrets")
+
+
+def test_only_nginx_and_mailhog_are_published_and_on_loopback_only(stack: Stack) -> None:
+    for service in RUNNING:
+        container: Any = stack.inspect(service)
+        bindings = container["HostConfig"]["PortBindings"] or {}
+        assert bool(bindings) == (service in ("nginx", "mailhog"))
+        for binding in bindings.values():
+            assert [entry["HostIp"] for entry in binding] == ["127.0.0.1"]
+
+
+def test_the_role_of_web_can_write_rows_but_not_change_the_schema(stack: Stack) -> None:
+    script = (
+        "from app import create_app; from app.database import db; from sqlalchemy import text;"
+        "app = create_app(); app.app_context().push();"
+        "print(db.session.execute(text('SELECT count(*) FROM post')).scalar());"
+        "db.session.execute(text('CREATE TABLE intruder (id int)'))"
+    )
+    done = stack.run("docker", "compose", "exec", "-T", "web", "python", "-c", script, check=False)
+    assert done.stdout.splitlines()[-1].isdigit()
+    assert done.returncode != 0
+    assert "permission denied for schema public" in done.stderr
+
+
+def test_a_wrong_password_does_not_open_the_database(stack: Stack) -> None:
+    script = (
+        "import psycopg2\n"
+        "try:\n    psycopg2.connect('host=db user=microblog_web password=wrong dbname=microblog')\n"
+        "except psycopg2.OperationalError as error:\n    print(error)"
+    )
+    output = stack.compose("exec", "-T", "web", "python", "-c", script)
+    assert "password authentication failed" in output
+    assert stack.shell("db", "psql -h 127.0.0.1 -U postgres -Atc 'SHOW data_checksums'") == "on\n"
+    hashes = stack.shell(
+        "db", "psql -U postgres -h 127.0.0.1 -Atc 'SELECT rolpassword FROM pg_authid'"
+    )
+    assert all(line.startswith("SCRAM-SHA-256$") for line in hashes.split())
+
+
+@pytest.mark.parametrize(
+    ("service", "target"), [("nginx", "db"), ("nginx", "mailhog"), ("db", "web")]
+)
+def test_the_networks_keep_apart_who_need_not_talk(stack: Stack, service: str, target: str) -> None:
+    assert stack.shell(service, f"getent hosts {target} || echo unknown").strip() == "unknown"
+
+
+def test_the_web_image_is_small_and_has_no_build_tools_and_no_tests(stack: Stack) -> None:
+    image: Any = json.loads(stack.run("docker", "image", "inspect", f"{stack.project}-web").stdout)
+    assert image[0]["Size"] < 200_000_000
+    found = stack.shell(
+        "web", "for tool in gcc cc make git; do command -v $tool; done; ls /srv/microblog; true"
+    )
+    assert found.split() == ["app", "docker", "migrations"]

@@ -1,0 +1,126 @@
+"""The way of an error through the running stack: request, page, mail, log."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from .conftest import Stack, request, wait_until
+
+
+def test_one_request_id_ties_page_mail_log_and_nginx_together(stack: Stack) -> None:
+    answer = stack.drill("exception")
+    assert answer.status == 500
+    assert answer.request_id in answer.text
+    assert "An unexpected error has occurred" in answer.text
+
+    mail = stack.mail_of(answer.request_id)
+    text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "Traceback (most recent call last)" in text
+    assert "DrillError: This error was ordered at /drill" in text
+    assert mail["To"] == "admin@microblog.example"
+    assert mail["Subject"].startswith("[Microblog] DrillError: This error was ordered")
+
+    log = stack.make("logs", f"REQUEST={answer.request_id}").stdout
+    assert "ERROR: Exception on /drill/exception [POST]" in log
+    assert "app.ops.drill.DrillError: This error was ordered at /drill" in log
+    nginx_line = log.strip().splitlines()[-1]
+    assert re.match(r"\d{4}-.* \"POST /drill/exception\" 500 .*\[request", nginx_line)
+
+
+def test_the_tutorials_database_error_shows_no_row_to_anybody(stack: Stack) -> None:
+    answer = stack.drill("database")
+    assert answer.status == 500
+    mail = stack.mail_of(answer.request_id).as_string()
+    log = stack.make("logs", f"REQUEST={answer.request_id}").stdout
+    assert "IntegrityError" in mail
+    assert "IntegrityError" in log
+    database_log = stack.compose("logs", "--no-log-prefix", "db")
+    assert "duplicate key value" in database_log
+    for text in (mail, log, database_log):
+        assert f"0.{answer.request_id}@drill.invalid" not in text
+        assert "(drill)" not in text
+
+
+def test_a_flood_of_equal_errors_is_one_mail_and_one_digest_with_the_exact_count(
+    stack: Stack,
+) -> None:
+    answer = stack.drill("flood", count="300")
+    assert answer.status == 200
+    counts = json.loads(answer.text)
+    assert counts["raised"] == 300
+    title = f"ordered by request {answer.request_id}"
+
+    def mails() -> list[int]:
+        counts = [int(m["X-Error-Count"]) for m in stack.mails() if title in m["Subject"]]
+        return sorted(counts) if sum(counts) >= 300 else []
+
+    assert wait_until(mails, "the digest") == [1, 299]
+
+
+def test_a_log_burst_rotates_the_log_and_loses_no_line(stack: Stack) -> None:
+    answer = stack.drill("log-burst", lines="9000")
+    assert json.loads(answer.text) == {"ordered": 9000, "written": 9000}
+    mark = f"of 9000 of a burst ordered at /drill .*request {answer.request_id}"
+    lines = re.findall(rf"Line (\d+) {mark}", stack.log())
+    assert lines == [str(number) for number in range(1, 9001)]
+    files = stack.shell("web", "ls -l /var/log/microblog").splitlines()
+    sizes = [
+        int(line.split()[4]) for line in files if "microblog.log" in line and ".lock" not in line
+    ]
+    assert len(sizes) > 1
+    assert max(sizes) <= 1_048_576
+
+
+def test_a_page_that_is_not_there_has_a_page_with_the_id_but_no_mail(stack: Stack) -> None:
+    before = stack.spool("SELECT count(*) FROM reports")
+    answer = stack.get("/nothing-here")
+    assert answer.status == 404
+    assert answer.request_id in answer.text
+    assert "File Not Found" in answer.text
+    assert stack.spool("SELECT count(*) FROM reports") == before
+
+
+def test_a_request_id_that_a_client_has_chosen_is_not_taken(stack: Stack) -> None:
+    chosen = "0123456789abcdef" * 2
+    answer = stack.get("/nothing-here", headers={"X-Request-ID": chosen})
+    assert answer.request_id != chosen
+    assert chosen not in answer.text
+
+
+def test_a_client_that_prefers_json_gets_a_problem_document(stack: Stack) -> None:
+    answer = stack.get("/nothing-here", headers={"Accept": "application/json"})
+    assert answer.header("Content-Type") == "application/problem+json"
+    problem = json.loads(answer.text)
+    assert problem["request_id"] == answer.request_id
+    assert (problem["type"], problem["status"]) == ("about:blank", 404)
+
+
+def test_static_files_come_from_nginx_and_missing_ones_get_our_page(stack: Stack) -> None:
+    assert stack.get("/static/microblog.css").status == 200
+    missing = stack.get("/static/nothing.css")
+    assert missing.status == 404
+    assert missing.request_id in missing.text
+
+
+def test_readiness_is_not_for_the_outside_and_liveness_is(stack: Stack) -> None:
+    assert stack.get("/health/ready").status == 404
+    assert stack.get("/health/live").status == 200
+    script = (
+        "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health/ready').status)"
+    )
+    assert stack.compose("exec", "-T", "web", "python3", "-c", script).strip() == "200"
+
+
+def test_nothing_logs_a_query(stack: Stack) -> None:
+    answer = stack.get("/nothing-here?token=not-for-the-log")
+    wait_until(lambda: answer.request_id in stack.compose("logs", "nginx"), "the line of nginx")
+    for service in ("nginx", "web"):
+        assert "not-for-the-log" not in stack.compose("logs", service)
+    assert "not-for-the-log" not in stack.log()
+
+
+def test_mailhog_holds_mails_that_its_ui_can_show(stack: Stack) -> None:
+    page = request(f"{stack.mailhog}/")
+    assert page.status == 200
+    assert "MailHog" in page.text
