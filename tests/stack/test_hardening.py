@@ -97,9 +97,9 @@ def test_a_wrong_password_does_not_open_the_database(stack: Stack) -> None:
     )
     output = stack.compose("exec", "-T", "web", "python", "-c", script)
     assert "password authentication failed" in output
-    assert stack.shell("db", "psql -h 127.0.0.1 -U postgres -Atc 'SHOW data_checksums'") == "on\n"
+    assert stack.shell("db", "psql -U postgres -Atc 'SHOW data_checksums'") == "on\n"
     hashes = stack.shell(
-        "db", "psql -U postgres -h 127.0.0.1 -Atc 'SELECT rolpassword FROM pg_authid'"
+        "db", "psql -U postgres -Atc 'SELECT rolpassword FROM pg_authid'"
     )
     assert all(line.startswith("SCRAM-SHA-256$") for line in hashes.split())
 

@@ -115,16 +115,16 @@ def test_down_and_up_keep_data_log_and_undelivered_mail(stack: Stack) -> None:
     answer = stack.drill("exception")
     assert answer.status == 500
     web_password = stack.shell("web", "cat /run/secrets/web_password")
-    stack.shell("db", "psql -h 127.0.0.1 -U postgres microblog -c 'CREATE TABLE kept (id int)'")
+    stack.shell("db", "psql -U postgres microblog -c 'CREATE TABLE kept (id int)'")
 
     stack.make("down")
     assert stack.compose("ps", "--all", "--quiet") == ""
     stack.make("up")
 
     assert stack.shell("web", "cat /run/secrets/web_password") == web_password
-    query = "psql -h 127.0.0.1 -U postgres microblog -Atc 'SELECT count(*) FROM kept'"
+    query = "psql -U postgres microblog -Atc 'SELECT count(*) FROM kept'"
     assert stack.shell("db", query) == "0\n"
-    stack.shell("db", "psql -h 127.0.0.1 -U postgres microblog -c 'DROP TABLE kept'")
+    stack.shell("db", "psql -U postgres microblog -c 'DROP TABLE kept'")
     assert f"[request {answer.request_id}]" in stack.log()
     assert stack.mail_of(answer.request_id)
 
