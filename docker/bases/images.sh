@@ -24,7 +24,7 @@ remember_image() { # SETTING IMAGE: its line in .env; every other line stays, an
   local file=$root/.env line="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=.*" new
   [[ $(image_in_env_file "$1") != "$2" ]] || return 0
   file=$(readlink -f "$file")
-  new=$(mktemp "$file.XXXXXX")
+  new=$(mktemp "$file.XXXXXX") || die "$file cannot be written." "Run this as the owner of ${file%/*}, or put $1=$2 there."
   if [[ -e $file ]]; then
     cp -p "$file" "$new"
   else
