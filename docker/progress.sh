@@ -1,6 +1,11 @@
 # Shows the steps of a verb with the seconds that they take, and ends it with a message that says the mend. Sourced.
 # shellcheck shell=bash
 
+if ((BASH_VERSINFO[0] < 5)); then
+  echo "error: This needs bash 5 or later, and $BASH is $BASH_VERSION. Install a newer one and put it first in PATH." >&2
+  exit 1
+fi
+
 _paint() { # FILE_DESCRIPTOR COLOUR TEXT: coloured on a terminal only, and never with NO_COLOR
   if [[ -t $1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
     printf '\e[%sm%s\e[0m' "$2" "$3"

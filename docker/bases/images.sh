@@ -1,7 +1,7 @@
 # The four base images: their settings, their names, and what is on this machine. Sourced.
 # shellcheck shell=bash
 
-root=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../..")
+root=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../..") # of the repository
 
 # The one place that names the official images is compose.yaml: ${PYTHON_IMAGE:-python:…}
 default_image() { # SETTING
@@ -21,18 +21,21 @@ is_ours() { [[ $1 == microblog-base/* ]]; }
 have_image() { docker image inspect --format '{{.Id}}' "$@" >/dev/null 2>&1; }
 
 remember_image() { # SETTING IMAGE: its line in .env; every other line stays, and a kill leaves the old file whole
-  local file=$root/.env new
+  local file=$root/.env line="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=.*" new
   [[ $(image_in_env_file "$1") != "$2" ]] || return 0
   file=$(readlink -f "$file")
-  new=$(mktemp "$file.XXXXXX")
+  new=$(mktemp "$file.XXXXXX") || die "$file cannot be written." "Run this as the owner of ${file%/*}, or put $1=$2 there."
   if [[ -e $file ]]; then
     cp -p "$file" "$new"
-    sed -i -E "/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=/d" "$new"
-    if [[ -n $(tail -c 1 "$new") ]]; then echo >>"$new"; fi
   else
     chmod 644 "$new"
     chown --reference="$root" "$new" 2>/dev/null || true # root may run make in somebody's checkout
   fi
-  printf '%s=%s\n' "$1" "$2" >>"$new"
+  if grep -qE "$line" "$new"; then
+    sed -i -E "s|$line|$1=$2|" "$new"
+  else
+    if [[ -n $(tail -c 1 "$new") ]]; then echo >>"$new"; fi # the last line had no end
+    printf '%s=%s\n' "$1" "$2" >>"$new"
+  fi
   mv -f "$new" "$file"
 }

@@ -1,33 +1,46 @@
 # Packages through the machine's own apt: what is missing is installed, other releases are read beside it. Sourced.
 # shellcheck shell=bash
+# shellcheck disable=SC2016  # $(NAME) is for apt to fill in
 
 apt_install() { # PACKAGE...
   export DEBIAN_FRONTEND=noninteractive
   apt_lists_exist || apt-get -q update || true # a broken third-party source is no reason to stop
-  _apt_install "$@" || { apt-get -q update; _apt_install "$@"; } # old lists name versions that are gone
+  if _apt_install "$@"; then return; fi
+  apt-get -q update || true # old lists name versions that are gone
+  _apt_install "$@"
 }
 
 _apt_install() { apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@"; }
+
+# The lists tell which mirrors this machine uses; Debian 12's first keyring knew nothing of Debian 13.
+apt_ready() { apt_lists_exist && { [[ -e $_trixie_key ]] || ! grep -qs '^ID=debian' /etc/os-release; }; }
+
+apt_make_ready() {
+  apt_lists_exist || apt-get -q update || true
+  apt_ready || apt_install debian-archive-keyring
+}
+
+_trixie_key=/usr/share/keyrings/debian-archive-trixie-automatic.gpg
 
 apt_lists_exist() { compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; }
 
 # Lines for sources.list that name RELEASE of Debian (trixie) and its security suite on the mirrors that this machine
 # itself uses, whatever release it runs.
 debian_sources() { # RELEASE
-  local key mirror security
-  key=/usr/share/keyrings/debian-archive-keyring.gpg
-  mirror=$(_debian_mirror Debian)
-  security=$(_debian_mirror Debian-Security)
+  local mirror security key=/usr/share/keyrings/debian-archive-keyring.gpg
+  mirror=$(_mirrors Debian '$(LABEL) $(REPO_URI)' | sed -n 's/^Debian //p' | head -n 1)
+  security=$(_mirrors Debian '$(LABEL) $(REPO_URI)' | sed -n 's/^Debian-Security //p' | head -n 1)
   [[ -n $mirror ]] || return 1
   printf 'deb [signed-by=%s] %s %s main\n' "$key" "$mirror" "$1"
   if [[ -n $security ]]; then printf 'deb [signed-by=%s] %s %s-security main\n' "$key" "$security" "$1"; fi
 }
 
-_debian_mirror() { # LABEL of the archive, as its Release file has it
-  # shellcheck disable=SC2016
-  apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Identifier: Packages' 'Origin: Debian' |
-    sed -n "s/^$1 //p" | head -n 1
+ubuntu_sources() { # the machine's own release, as its own sources name it
+  _mirrors Ubuntu 'deb [signed-by=/usr/share/keyrings/ubuntu-archive-keyring.gpg] $(REPO_URI) $(SUITE) $(COMPONENT)' |
+    grep -E ' (main|universe)$' | sort -u
 }
+
+_mirrors() { apt-get indextargets --format "$2" 'Identifier: Packages' "Origin: $1"; } # ORIGIN FORMAT
 
 # apt-get with sources and state of its own in FOLDER, and the machine's proxies and other settings.
 apt_beside() { # FOLDER APT_GET_ARGUMENT...

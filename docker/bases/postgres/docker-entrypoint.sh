@@ -62,6 +62,7 @@ initialise() { # SERVER_ARGUMENT...
   pg_ctl -m fast -w stop
   trap - EXIT
   find "$PGDATA" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$home" '{}' +
+  sync -f "$home" # a power cut must not leave the version file alone
   mv "$PGDATA/PG_VERSION" "$home/"
   rmdir "$PGDATA"
   export PGDATA=$home
