@@ -168,10 +168,8 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, object]:
         identifier = self.compose("ps", "--all", "--quiet", service).split()[0]
-        found: list[dict[str, object]] = json.loads(
-            self.run("docker", "inspect", identifier).stdout
-        )
-        return found[0]
+        found = json.loads(self.run("docker", "inspect", identifier).stdout)
+        return dict(found[0])
 
     def get(self, path: str, **arguments: object) -> Answer:
         return request(self.url + path, **arguments)  # type: ignore[arg-type]
@@ -218,6 +216,16 @@ class Stack:
         )
         return found
 
+    def is_healthy(self) -> bool:
+        try:
+            return (
+                request(f"{self.url}/health/live", timeout=2).status == 200
+                and request(f"{self.mailhog}/api/v2/jim", timeout=2).status == 404
+                and len(self.containers("db")) == len(self.containers("web")) == 1
+            )
+        except OSError:
+            return False
+
     def up(self, *arguments: str) -> None:
         self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *arguments)
 
@@ -248,7 +256,8 @@ def running_stack() -> Iterator[Stack]:
 @pytest.fixture
 def stack(running_stack: Stack) -> Stack:
     """The running stack, healthy at the start of every test, whatever the one before has broken."""
-    running_stack.up("--no-build")
+    if not running_stack.is_healthy():
+        running_stack.up("--no-build")
     return running_stack
 
 

@@ -12,24 +12,8 @@ from .conftest import Stack, wait_until
 
 def test_make_alone_prints_every_verb(stack: Stack) -> None:
     printed = stack.make().stdout
-    verbs = [
-        "up",
-        "test",
-        "check",
-        "drill",
-        "logs",
-        "mail",
-        "ps",
-        "down",
-        "clean",
-        "engine",
-        "bases",
-        "engine-stop",
-        "dev",
-        "debug",
-        "scale",
-    ]
-    for verb in verbs:
+    verbs = "up test check drill logs mail ps down clean engine bases engine-stop dev debug scale"
+    for verb in verbs.split():
         assert f"  make {verb} " in printed
 
 
