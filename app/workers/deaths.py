@@ -1,0 +1,94 @@
+"""In the master: makes one report of a worker's death, with the requests that died with it."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any, Final, TextIO
+
+from .in_flight import Table, use
+
+# What gunicorn's master logs of a death, in two or three records. They stay in the log; the one
+# report is made when the worker has been reaped.
+TIMEOUT: Final = "WORKER TIMEOUT (pid:%s)"
+SIGNALLED: Final = "Worker (pid:%s) was sent %s!"
+EXITED: Final = "Worker (pid:%s) exited with code %s."
+
+logger = logging.getLogger(__name__)
+_timed_out: set[int] = set()
+_endings: dict[int, str] = {}
+
+
+def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
+    """Note what gunicorn says of a worker's end; tell whether a report of it will follow."""
+    if message == TIMEOUT:
+        _timed_out.add(int(arguments[0]))
+        return True
+    if message.startswith(SIGNALLED) and arguments[1] != "SIGTERM":
+        _endings[int(arguments[0])] = f"was killed by {arguments[1]}" + (
+            ", perhaps for want of memory" if arguments[1] == "SIGKILL" else ""
+        )
+        return True
+    if message == EXITED:
+        _endings[int(arguments[0])] = f"exited with status {arguments[1]}"
+        return True
+    return False
+
+
+def before_fork(worker: Any, threads: int) -> None:
+    """Make what a worker leaves behind: its table of requests, and a file for its last stack."""
+    worker.in_flight = Table(threads)
+    descriptor = os.memfd_create(f"last stack of worker {worker.age}", os.MFD_CLOEXEC)
+    worker.last_stack = os.fdopen(descriptor, "w+")
+
+
+def after_fork(worker: Any) -> None:
+    """In the worker: note requests, and write the stack down when the master aborts it.
+
+    ``faulthandler`` writes it even where a C extension never comes back to Python.
+    """
+    use(worker.in_flight)
+    faulthandler.register(signal.SIGABRT, file=worker.last_stack, all_threads=True, chain=True)
+
+
+def after_death(worker: Any) -> None:
+    """Report how a worker ended, unless it ended as it should."""
+    ending = _endings.pop(worker.pid, None)
+    timed_out = worker.pid in _timed_out
+    _timed_out.discard(worker.pid)
+    if ending is not None:
+        _report(worker, "did not answer in time and " + ending if timed_out else ending)
+    worker.in_flight.close()
+    worker.last_stack.close()
+
+
+def _report(worker: Any, ending: str) -> None:
+    requests = worker.in_flight.left_behind()
+    stack = _read(worker.last_stack)
+    lines = [f"  {one['method']} {one['path']} [request {one['request_id']}]" for one in requests]
+    served = "It served:\n" + "\n".join(lines) if lines else "It served no request."
+    logger.critical(
+        "Worker %s %s",
+        worker.pid,
+        ending,
+        extra={
+            "request_environ": _environ(requests[0]) if len(requests) == 1 else None,
+            "stack": f"{served}\n{stack}".rstrip(),
+        },
+    )
+
+
+def _environ(request: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "microblog.request_id": request["request_id"],
+        "REQUEST_METHOD": request["method"],
+        "PATH_INFO": request["path"],
+    }
+
+
+def _read(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()

@@ -1,0 +1,114 @@
+"""The requests that a worker serves right now, in memory that outlives the worker.
+
+The table is shared memory made by the master before the fork: a worker that is killed in the
+middle of a request leaves behind whose request it was, without a system call a request.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .. import request_id
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+SLOT: Final = 1024  # bytes
+LENGTH: Final = 2  # bytes before each entry
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A request that a thread of this process serves; ``since`` is on the monotonic clock."""
+
+    thread: int
+    since: float
+    environ: WSGIEnvironment
+
+
+class Table:
+    """One slot for each thread of a worker."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.memory = mmap.mmap(-1, slots * SLOT)
+        self.serving: dict[int, Serving] = {}
+        self._slot = threading.local()
+        self._assigned = 0
+        self._assigning = threading.Lock()
+
+    def begin(self, environ: WSGIEnvironment) -> None:
+        """Note the request that this thread begins with."""
+        slot = self._slot_of_thread()
+        if slot is None:
+            return
+        self.serving[slot] = Serving(threading.get_ident(), time.monotonic(), environ)
+        entry = {
+            "request_id": environ[request_id.ENVIRON_KEY],
+            "method": environ.get("REQUEST_METHOD", ""),
+            "path": environ.get("PATH_INFO", "")[:200],
+        }
+        data = json.dumps(entry).encode()
+        if len(data) > SLOT - LENGTH:
+            data = json.dumps({**entry, "path": "(too long)"}).encode()
+        start = slot * SLOT
+        # The length last: an entry counts when it is whole.
+        self.memory[start + LENGTH : start + LENGTH + len(data)] = data
+        self.memory[start : start + LENGTH] = len(data).to_bytes(LENGTH, "big")
+
+    def end(self) -> None:
+        """Note that this thread has done with its request."""
+        slot = getattr(self._slot, "number", None)
+        if slot is not None:
+            self.memory[slot * SLOT : slot * SLOT + LENGTH] = bytes(LENGTH)
+            self.serving.pop(slot, None)
+
+    def left_behind(self) -> list[Mapping[str, str]]:
+        """Return what the table's worker served when it died, for the master."""
+        found = []
+        for start in range(0, self.slots * SLOT, SLOT):
+            length = int.from_bytes(self.memory[start : start + LENGTH], "big")
+            if 0 < length <= SLOT - LENGTH:
+                found.append(json.loads(self.memory[start + LENGTH : start + LENGTH + length]))
+        return found
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.memory.close()
+
+    def _slot_of_thread(self) -> int | None:
+        number = getattr(self._slot, "number", None)
+        if number is None:
+            with self._assigning:
+                if self._assigned == self.slots:
+                    return None
+                number, self._assigned = self._assigned, self._assigned + 1
+            self._slot.number = number
+        return int(number)
+
+
+_table: Table | None = None
+
+
+def use(table: Table) -> None:
+    """Note this process's requests in ``table`` from now on."""
+    global _table  # noqa: PLW0603 - one worker, one table
+    _table = table
+
+
+def begin(environ: WSGIEnvironment) -> None:
+    """Note a request, where this process is a worker."""
+    if _table is not None:
+        _table.begin(environ)
+
+
+def end() -> None:
+    """Note its end."""
+    if _table is not None:
+        _table.end()
