@@ -1,0 +1,91 @@
+"""What a line of the log looks like: text or JSON, and never one that a request has forged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from .. import request_id
+from ..reports.redaction import Redactor
+
+TEXT: Final = (
+    "%(asctime)s %(levelname)s: %(message)s [in %(pathname)s:%(lineno)d] [request %(request_id)s]"
+)
+
+# C0 and C1 controls, DEL, the line and paragraph separators, and the marks that turn the
+# direction of text: whatever could start a line or repaint one in a terminal. Tab is harmless.
+CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+def escape_controls(text: str) -> str:
+    """Return ``text`` as one harmless line: control characters and lone surrogates as escapes."""
+    return LONE_SURROGATES.sub(_escape, CONTROLS.sub(_escape, text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record, UTC; a traceback follows as lines indented by two spaces."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(TEXT)
+        self.redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line and, under it, its traceback and its stack."""
+        record.request_id = request_id.current() or "-"
+        record.message = escape_controls(self.redactor.text(record.getMessage()))
+        record.asctime = self.formatTime(record)
+        lines = [self.formatMessage(record)]
+        for block in (exception_text(record), record.stack_info):
+            if block:
+                redacted = self.redactor.text(block)
+                lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
+        return "\n".join(lines)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the time as RFC 3339 writes it."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self.redactor = redactor
+        self.host = socket.gethostname()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        blocks = [block for block in (exception_text(record), record.stack_info) if block]
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self.redactor.text(record.getMessage()),
+            "path": record.pathname,
+            "line": record.lineno,
+            "request_id": request_id.current(),
+            "process": record.process,
+            "host": self.host,
+            "exception": self.redactor.text("\n".join(blocks)) if blocks else None,
+        }
+        return json.dumps(entry, ensure_ascii=True)
+
+
+def exception_text(record: logging.LogRecord) -> str:
+    """Return the traceback of a record, whole, or an empty text.
+
+    Not cached on the record as the standard formatter does: the cache would carry one
+    handler's text, redacted or not, to the next.
+    """
+    if record.exc_info and record.exc_info[0] is not None:
+        return logging.Formatter().formatException(record.exc_info)
+    return record.exc_text or ""

@@ -1,0 +1,27 @@
+"""gunicorn's loggers, joined to the app's log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.glogging import Logger as GunicornLogger
+
+QUIET_PATHS = frozenset({"/health/live", "/health/ready"})
+
+
+class Logger(GunicornLogger):  # type: ignore[misc]
+    """Hands gunicorn's records to the root logger, so that one log has them all."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set gunicorn's loggers up without handlers of their own."""
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
+        """Log a request; a health check, which comes every few seconds, only at DEBUG."""
+        if environ.get("PATH_INFO") in QUIET_PATHS:
+            self.access_log.debug("%s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        else:
+            super().access(resp, req, environ, request_time)

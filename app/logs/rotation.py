@@ -1,0 +1,188 @@
+"""A log file that rotates by size under any number of processes, threads and containers."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import time
+import weakref
+from errno import ENOSPC
+from pathlib import Path
+from typing import Final
+
+MODE: Final = 0o640
+COMPLAINT_INTERVAL: Final = 60.0  # seconds between two lines on stderr about the same trouble
+
+
+class RotatingFile(logging.Handler):
+    """Writes each record with one ``write`` to a file that all writers share.
+
+    Every record is written under ``flock`` on a lock file of its own, after a look whether
+    another process has renamed the file meanwhile. A killed process leaves no lock behind:
+    the kernel drops it. Nothing is opened before the first record, and a forked process
+    opens its own files, for ``flock`` does not part processes that share one.
+
+    Backups are slots, ``.1`` to ``.<backup_count>``, filled in turn and then from ``.1`` again:
+    a rotation is one rename however many backups are kept. The lock file remembers the slot.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, backup_count: int) -> None:
+        super().__init__()
+        self.path = os.fspath(path)
+        self.max_bytes = max_bytes
+        self.backup_count = backup_count
+        self._file = -1
+        self._lock_file = -1
+        self._complained = -COMPLAINT_INTERVAL
+        _open_handlers.add(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, whole, or say on stderr why that is not possible."""
+        try:
+            line = self.format(record) + "\n"
+        except Exception:
+            self.handleError(record)
+            return
+        try:
+            self.write(line.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self._complain(line, error)
+
+    def write(self, data: bytes) -> None:
+        """Append ``data`` (bytes of whole lines) to the file, rotating first where it is full.
+
+        Raises :exc:`OSError` where the file cannot be written.
+        """
+        if self._lock_file < 0:
+            self._open_lock()
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        try:
+            size = self._current_size()
+            if size and size + len(data) > self.max_bytes:
+                self._rotate()
+                size = 0
+            self._append(data, size)
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close what this process has opened; a later record opens it again."""
+        self._close_files()
+        super().close()
+
+    def _close_files(self) -> None:
+        for descriptor in (self._file, self._lock_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock_file = -1
+
+    def _open_lock(self) -> None:
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._lock_file = os.open(lock_path(self.path), flags, MODE)
+
+    def _current_size(self) -> int:
+        """Return the file's size in bytes, opened anew where another process has renamed it."""
+        if self._file >= 0:
+            mine = os.fstat(self._file)
+            try:
+                there = os.stat(self.path)
+            except FileNotFoundError:
+                there = None
+            if there and (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev):
+                return mine.st_size
+            os.close(self._file)
+            self._file = -1
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(self.path, flags, MODE)
+        return os.fstat(self._file).st_size
+
+    def _append(self, data: bytes, size: int) -> None:
+        written = os.write(self._file, data)
+        if written < len(data):
+            # A full disk takes a part of a line: take it back, for half a line is a torn one.
+            os.ftruncate(self._file, size)
+            raise OSError(ENOSPC, os.strerror(ENOSPC), self.path)
+
+    def _rotate(self) -> None:
+        """Rename the full file to the next slot and open a new one.
+
+        Slot and inode are written down before the rename: whoever comes next sees by the
+        inode whether the rename was still done when the writer was killed in between.
+        """
+        slot = self._next_slot()
+        inode = os.fstat(self._file).st_ino
+        os.pwrite(self._lock_file, f"{slot:>20}{inode:>21}\n".encode(), 0)
+        os.rename(self.path, f"{self.path}.{slot}")
+        os.close(self._file)
+        self._file = -1
+        self._current_size()
+
+    def _next_slot(self) -> int:
+        return newest_slot(self.path, self._lock_file) % self.backup_count + 1
+
+    def _complain(self, line: str, error: OSError) -> None:
+        """Put the line on stderr instead, and once a minute why it is not in the file."""
+        now = time.monotonic()
+        try:
+            if now - self._complained >= COMPLAINT_INTERVAL:
+                self._complained = now
+                sys.stderr.write(
+                    f"The log {self.path} cannot be written ({error.strerror}): "
+                    "its lines go to stderr until it can.\n"
+                )
+            sys.stderr.write(line)
+        except (OSError, ValueError):
+            pass
+
+
+def lock_path(path: str) -> str:
+    """Return the path of the lock file of the log ``path``."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.lock")
+
+
+def slots(path: str) -> list[int]:
+    """Return the numbers of the backups that are there."""
+    folder, name = os.path.split(path)
+    suffixes = (
+        entry.removeprefix(f"{name}.")
+        for entry in os.listdir(folder)
+        if entry.startswith(f"{name}.")
+    )
+    return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
+
+
+def newest_slot(path: str, lock_file: int) -> int:
+    """Return the slot that was filled last, 0 where none was.
+
+    The lock file names slot and inode of the last rotation, written before its rename: if the
+    slot holds another file, the rename was not done, and the slot before it is the newest.
+    """
+    noted = os.pread(lock_file, 64, 0).split()
+    if len(noted) == 2:
+        slot, inode = int(noted[0]), int(noted[1])
+        try:
+            done = os.stat(f"{path}.{slot}").st_ino == inode
+        except FileNotFoundError:
+            done = False
+        if done:
+            return slot
+        return slot - 1 if slot > 1 else max(slots(path), default=0)
+    # Files that another writer has left: by their times.
+    return max(slots(path), key=lambda slot: os.stat(f"{path}.{slot}").st_mtime_ns, default=0)
+
+
+_open_handlers: weakref.WeakSet[RotatingFile] = weakref.WeakSet()
+
+
+def _close_inherited_files() -> None:
+    # At once, not at the child's first record: as long as a child holds the parent's lock file
+    # open, the lock of a parent that is killed while it writes would stay.
+    for handler in list(_open_handlers):
+        handler._close_files()
+
+
+os.register_at_fork(after_in_child=_close_inherited_files)
