@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import socket
@@ -92,17 +94,33 @@ def read_reports(tmp_path: Path) -> Callable[[], list[Report]]:
     """Return a function that reads every report in the spool, oldest first."""
 
     def read() -> list[Report]:
-        path = tmp_path / "spool" / "reports.db"
-        if not path.exists():
-            return []
-        connection = sqlite3.connect(path)
-        try:
-            rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
-        finally:
-            connection.close()
-        return [Report.from_json(body) for (body,) in rows]
+        # In this order: the courier moves reports from the files to the database.
+        bodies = _waiting(tmp_path / "spool" / "incoming")
+        bodies += _recorded(tmp_path / "spool" / "reports.db")
+        reports = {report.uuid: report for report in map(Report.from_json, bodies)}
+        return sorted(reports.values(), key=lambda report: report.time)
 
     return read
+
+
+def _waiting(folder: Path) -> list[str]:
+    bodies = []
+    for path in folder.glob("*[0-9a-f]") if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):
+            bodies.append(json.loads(path.read_text(encoding="utf-8"))["body"])
+    return bodies
+
+
+def _recorded(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(path, timeout=10)
+    try:
+        there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'reports'").fetchone()
+        rows = connection.execute("SELECT body FROM reports").fetchall() if there else []
+    finally:
+        connection.close()
+    return [body for (body,) in rows]
 
 
 @pytest.fixture
