@@ -6,7 +6,9 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.errors import HeaderParseError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,8 @@ TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
 SECRET_MINIMUM: Final = 32  # characters
 MAKE_A_SECRET: Final = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
-ADDRESS: Final = re.compile(r"[^@\s,<>\"]+@[^@\s,<>\"]+")
+# Printable ASCII: few mail servers take more (RFC 6531), MailHog does not.
+ADDRESS: Final = re.compile(r"[!#-+.-;=?A-~-]+@[!#-+.-;=?A-~-]+")
 
 
 class ConfigurationError(click.ClickException):
@@ -42,14 +45,14 @@ class ConfigurationError(click.ClickException):
 class Settings:
     """Every setting, valid. Sizes are in bytes, times in seconds unless the name says otherwise."""
 
-    secret_key: str
-    database_url: URL
+    secret_key: str = field(repr=False)
+    database_url: URL = field(repr=False)
     mail_server: str | None
     mail_port: int
     mail_use_tls: bool
     mail_use_ssl: bool
     mail_username: str | None
-    mail_password: str | None
+    mail_password: str | None = field(repr=False)
     mail_from: str
     mail_timeout: float
     admins: tuple[str, ...]
@@ -76,7 +79,9 @@ class Settings:
     @property
     def secret_values(self) -> tuple[str, ...]:
         """The values that must never leave the process, for redaction by value."""
-        candidates = (self.secret_key, self.mail_password, self.database_url.password)
+        url = self.database_url
+        in_query = (url.query.get(name) for name in ("password", "sslpassword"))
+        candidates = (self.secret_key, self.mail_password, url.password, *in_query)
         return tuple(str(value) for value in candidates if value)
 
 
@@ -192,7 +197,7 @@ class _Reader:
     def addresses(self, name: str) -> tuple[str, ...]:
         found = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
         for address in found:
-            if not ADDRESS.fullmatch(address):
+            if not _is_address(address):
                 self.problem(
                     name, address, "write mail addresses such as admin@example.com, with commas."
                 )
@@ -200,7 +205,8 @@ class _Reader:
 
     def secret(self, name: str) -> str | None:
         """Return a secret from ``name`` or from the file that ``<name>_FILE`` names."""
-        value, file = self.environ.get(name), self.text(f"{name}_FILE")
+        # Empty is unset, as for every setting: compose passes what `.env` leaves out as "".
+        value, file = self.environ.get(name) or None, self.text(f"{name}_FILE")
         if value is not None and file:
             self.problems.append(f"{name} and {name}_FILE are both set: keep one of them.")
         if not file:
@@ -273,7 +279,7 @@ class _Reader:
             )
         if settings.mail_username and not settings.mail_password:
             self.problem("MAIL_PASSWORD", None, "MAIL_USERNAME is set, so the log-in needs one.")
-        if not ADDRESS.fullmatch(settings.mail_from):
+        if not _is_address(settings.mail_from):
             self.problem(
                 "MAIL_FROM", settings.mail_from, "use one address such as no-reply@example.com."
             )
@@ -289,6 +295,17 @@ class _Reader:
 
 
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether ``text`` is an address that a mail's header can hold (RFC 5322)."""
+    if not ADDRESS.fullmatch(text):
+        return False
+    try:
+        Address(addr_spec=text)
+    except (HeaderParseError, ValueError, IndexError):
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

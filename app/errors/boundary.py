@@ -82,7 +82,8 @@ class _Response:
             ("Vary", "Accept"),
         ]
         # With exc_info the server raises the exception again if headers are on the wire.
-        self.start("500 INTERNAL SERVER ERROR", headers, sys.exc_info())
+        exc_info = sys.exc_info() if self.started else None
+        self.start("500 INTERNAL SERVER ERROR", headers, exc_info)
         return [] if self.environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _report(self) -> None:

@@ -58,5 +58,12 @@ def prefers_json(accept: str) -> bool:
     A browser names HTML, curl names nothing, and both mean HTML; so do ties and ``*/*``.
     """
     accepted = parse_accept_header(accept, MIMEAccept)
-    json_quality = max((quality for value, quality in accepted if value in JSON_TYPES), default=0)
+    json_quality = max(
+        (quality for value, quality in accepted if _without_parameters(value) in JSON_TYPES),
+        default=0,
+    )
     return json_quality > accepted.quality("text/html")
+
+
+def _without_parameters(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from .. import request_id
+from ..records import message_of
 from ..reports.redaction import Redactor
 
 TEXT: Final = (
@@ -44,7 +45,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line and, under it, its traceback and its stack."""
         record.request_id = request_id.current() or "-"
-        record.message = escape_controls(self.redactor.text(record.getMessage()))
+        record.message = escape_controls(self.redactor.text(message_of(record)))
         record.asctime = self.formatTime(record)
         lines = [self.formatMessage(record)]
         for block in (exception_text(record), record.stack_info):
@@ -69,7 +70,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": self.redactor.text(record.getMessage()),
+            "message": self.redactor.text(message_of(record)),
             "path": record.pathname,
             "line": record.lineno,
             "request_id": request_id.current(),

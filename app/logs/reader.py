@@ -6,7 +6,7 @@ Run as ``python -m app.logs.reader [--request ID]``.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import codecs
 import os
 import sys
 import time
@@ -86,48 +86,59 @@ def entries_of(path: Path, request_id: str) -> Iterator[str]:
 
 def follow(path: Path) -> Iterator[str]:
     """Yield the log's last lines, then what is written, across rotations, without end."""
-    yield from _last_lines(path)
-    current = None
-    while True:
-        if current is None:
-            current = _open_at(path, os.SEEK_END)
-        elif data := current.read():
-            yield data.decode("utf-8", "replace")
-            continue
-        else:
-            newer = _successor(path, os.fstat(current.fileno()))
-            if newer is not None:
-                # What was written between our last read and the rename.
-                yield current.read().decode("utf-8", "replace")
-                current.close()
-                current = newer
-                continue
+    # A read may end within a character whose other half comes with the next.
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    current, lines = _open(path), BEFORE
+    while current is None:  # nothing has been logged yet: then every line is a new one
         time.sleep(POLL)
+        current, lines = _open(path), sys.maxsize
+    yield decode(b"".join(deque(current, lines)))
+    while True:
+        if data := current.read():
+            yield decode(data)
+            continue
+        newer = _successor(path, os.fstat(current.fileno()))
+        if newer is None:
+            time.sleep(POLL)
+            continue
+        # What was written between our last read and the rename.
+        yield decode(current.read())
+        current.close()
+        current = newer
 
 
-def _last_lines(path: Path) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        yield from (line.decode("utf-8", "replace") for line in deque(file, BEFORE))
-
-
-def _open_at(path: Path, whence: int) -> BinaryIO | None:
+def _open(path: Path) -> BinaryIO | None:
     try:
-        file = path.open("rb")
+        return path.open("rb")
     except FileNotFoundError:
         return None
-    file.seek(0, whence)
-    return file
 
 
 def _successor(path: Path, status: os.stat_result) -> BinaryIO | None:
-    """Open the file that was begun after the one with ``status``, if there is one."""
+    """Open the file that was begun after the one with ``status``, if there is one.
+
+    A writer may rotate between the look and the opening, and then the name means a later file:
+    so what was opened must still be the next one at a second look.
+    """
+    name = _next_file(path, status.st_ino)
+    opened = _open(name) if name is not None else None
+    if opened is None:
+        return None
+    name = _next_file(path, status.st_ino)
+    if name is not None and _inode(name) == os.fstat(opened.fileno()).st_ino:
+        return opened
+    opened.close()
+    return None  # the next look will find it
+
+
+def _next_file(path: Path, inode: int) -> Path | None:
     there = files(path)
     inodes = [_inode(file) for file in there]
-    if status.st_ino not in inodes:
+    if inode not in inodes:
         # Overwritten while we read it: the oldest that is left is the nearest.
-        return _open_at(there[0], os.SEEK_SET) if there else None
-    position = inodes.index(status.st_ino) + 1
-    return _open_at(there[position], os.SEEK_SET) if position < len(there) else None
+        return there[0] if there else None
+    position = inodes.index(inode) + 1
+    return there[position] if position < len(there) else None
 
 
 def _inode(path: Path) -> int:

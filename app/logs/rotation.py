@@ -55,9 +55,7 @@ class RotatingFile(logging.Handler):
 
         Raises :exc:`OSError` where the file cannot be written.
         """
-        if self._lock_file < 0:
-            self._open_lock()
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        self._take_lock()
         try:
             size = self._current_size()
             if size and size + len(data) > self.max_bytes:
@@ -77,6 +75,17 @@ class RotatingFile(logging.Handler):
             if descriptor >= 0:
                 os.close(descriptor)
         self._file = self._lock_file = -1
+
+    def _take_lock(self) -> None:
+        """Lock the lock file that is there: one that was deleted meanwhile excludes nobody."""
+        while True:
+            if self._lock_file < 0:
+                self._open_lock()
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            if os.fstat(self._lock_file).st_nlink:
+                return
+            os.close(self._lock_file)
+            self._lock_file = -1
 
     def _open_lock(self) -> None:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)

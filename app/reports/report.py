@@ -19,6 +19,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from .. import request_id
+from ..records import message_of
 from .redaction import Redactor
 
 APP_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
@@ -72,7 +73,7 @@ class Report:
 def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
     """Make the report of a log record and of the request that this thread serves."""
     exception = record.exc_info[1] if record.exc_info else None
-    message = _message(exception) if exception is not None else record.getMessage()
+    message = _message(exception) if exception is not None else message_of(record)
     environ = request_id.current_environ()
     return Report(
         uuid=uuid.uuid4().hex,

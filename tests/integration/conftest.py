@@ -1,0 +1,518 @@
+"""What these tests share: real PostgreSQL, real gunicorn, a mail server that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import psycopg2
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
+
+from app.logs import reader
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEMPLATE = "microblog_template"
+
+
+# PostgreSQL
+
+
+@dataclass
+class Postgres:
+    """A server of our own in a temporary folder, run by a user without privileges."""
+
+    folder: Path
+    port: int
+    binaries: Path
+    user: str | None  # who runs it, where the tests are run by root
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        as_user = ["setpriv", f"--reuid={self.user}", "--regid=nogroup", "--clear-groups"]
+        command = [*(as_user if self.user else []), str(self.binaries / program), *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+
+    def create(self) -> None:
+        self.run(
+            "initdb", "-D", "data", "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"
+        )
+
+    def start(self) -> None:
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off"
+            " -c log_min_error_statement=panic -c log_error_verbosity=terse"
+        )
+        self.run("pg_ctl", "start", "-D", "data", "-w", "-l", "server.log", "-o", options)
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "stop", "-D", "data", "-w", "-m", "fast")
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        connection = psycopg2.connect(self.url(database))
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def create_database(self, template: str) -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _postgres_binaries() -> Path:
+    versions = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4])
+    )
+    found = versions[-1] if versions else shutil.which("postgres")
+    assert found, "PostgreSQL is missing: run tests/prepare postgres"
+    return Path(found).resolve().parent
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _new_postgres(folder: Path) -> Postgres:
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    server = Postgres(folder, _free_port(), _postgres_binaries(), user)
+    server.create()
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Run one server for the whole session, with a migrated database to clone."""
+    # Not in pytest's folder, which nobody but its user may enter.
+    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
+        server = _new_postgres(Path(name))
+        try:
+            server.execute(f"CREATE DATABASE {TEMPLATE}")
+            _upgrade(server.url(TEMPLATE), Path(name) / "work")
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def own_postgres_server() -> Iterator[Postgres]:
+    """Run a server that a test may stop and start."""
+    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
+        server = _new_postgres(Path(name))
+        try:
+            server.execute(f"CREATE DATABASE {TEMPLATE}")
+            _upgrade(server.url(TEMPLATE), Path(name) / "work")
+            yield server
+        finally:
+            if (server.folder / "data" / "postmaster.pid").exists():
+                server.stop()
+
+
+def _upgrade(url: str, folder: Path) -> None:
+    """Migrate a database as the service ``migrate`` does."""
+    environment = _environment(folder) | {"DATABASE_URL": url, "FLASK_APP": "app:create_app"}
+    command = [sys.executable, "-m", "flask", "db", "upgrade"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def database_url(postgres_server: Postgres) -> Iterator[str]:
+    """Return the URL of a migrated database that only this test uses."""
+    name = postgres_server.create_database(TEMPLATE)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+# SMTP
+
+
+class _Unhurried(SMTP):
+    """aiosmtpd's server, with whatever trouble a test has ordered for each step."""
+
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        if self.event_handler.behaviour == "drop":
+            self.transport.abort()
+            return
+        await super().smtp_DATA(arg)
+
+
+@dataclass
+class MailServer:
+    """A mail server whose ``behaviour`` a test may change at any time.
+
+    ``accept``, ``hang`` (takes the connection and never answers), ``refuse`` (nothing listens),
+    ``4xx`` and ``5xx`` (of the message), ``recipient`` (refuses ``refused`` for good),
+    ``drop`` (closes the connection at DATA) and ``slow`` (answers after ``delay`` seconds).
+    """
+
+    port: int = field(default_factory=_free_port)
+    behaviour: str = "accept"
+    refused: str = ""
+    delay: float = 0.3
+    connections: int = 0
+    mails: list[EmailMessage] = field(default_factory=list)
+    recipients: list[tuple[str, ...]] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _controller: Controller | None = None
+    _silent: _SilentListener | None = None
+
+    def behave(self, behaviour: str, **options: Any) -> None:
+        self.close()
+        self.behaviour = behaviour
+        for name, value in options.items():
+            setattr(self, name, value)
+        if behaviour == "hang":
+            self._silent = _SilentListener(self)
+        elif behaviour != "refuse":
+            server = self
+
+            class _Controller(Controller):
+                def factory(self) -> SMTP:
+                    server.connections += 1
+                    return _Unhurried(self.handler, hostname="mail.example")
+
+            self._controller = _Controller(_Handler(self), hostname="127.0.0.1", port=self.port)
+            self._controller.start()
+
+    def close(self) -> None:
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
+        if self._silent is not None:
+            self._silent.close()
+            self._silent = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The app's settings for this server."""
+        return {
+            "MAIL_SERVER": "127.0.0.1",
+            "MAIL_PORT": str(self.port),
+            "MAIL_FROM": "no-reply@microblog.example",
+            "ADMINS": "admin@microblog.example",
+        }
+
+    def subjects(self) -> list[str]:
+        with self._lock:
+            return [mail["Subject"] for mail in self.mails]
+
+    def with_request_id(self, request_id: str) -> list[EmailMessage]:
+        with self._lock:
+            return [mail for mail in self.mails if mail["X-Request-ID"] == request_id]
+
+    def total(self) -> int:
+        """Return how many errors the mails tell of; a mail that came twice counts once."""
+        with self._lock:
+            counts = {mail["Message-ID"]: int(mail["X-Error-Count"]) for mail in self.mails}
+        return sum(counts.values())
+
+    def keep(self, content: bytes, recipients: list[str]) -> None:
+        with self._lock:
+            self.raw.append(content)
+            self.recipients.append(tuple(recipients))
+            self.mails.append(message_from_bytes(content, policy=policy.default))  # type: ignore[arg-type]
+
+
+class _Handler:
+    """Decides by the server's behaviour what to say, and keeps what was accepted."""
+
+    def __init__(self, server: MailServer) -> None:
+        self.server = server
+
+    @property
+    def behaviour(self) -> str:
+        return self.server.behaviour
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, smtp: SMTP, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if self.behaviour == "recipient" and address == self.server.refused:
+            return "550 there is nobody of that name"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, smtp: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
+        if self.behaviour == "4xx":
+            return "451 try again later"
+        if self.behaviour == "5xx":
+            return "554 no"
+        if self.behaviour == "slow":
+            await asyncio.sleep(self.server.delay)
+        self.server.keep(envelope.content, envelope.rcpt_tos)
+        return "250 OK"
+
+
+class _SilentListener:
+    """Takes connections and never says a word."""
+
+    def __init__(self, server: MailServer) -> None:
+        self.listener = socket.create_server(("127.0.0.1", server.port), backlog=64)
+        self.taken: list[socket.socket] = []
+        self.thread = threading.Thread(target=self._take, args=(server,), daemon=True)
+        self.thread.start()
+
+    def _take(self, server: MailServer) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            server.connections += 1
+            self.taken.append(connection)
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+        for connection in self.taken:
+            connection.close()
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[MailServer]:
+    """Run a mail server that accepts, until a test says otherwise."""
+    server = MailServer()
+    server.behave("accept")
+    yield server
+    server.close()
+
+
+# gunicorn
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an HTTP server answered."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    seconds: float
+
+    @property
+    def request_id(self) -> str:
+        ids = self.headers.get_all("X-Request-ID") or []
+        assert len(ids) == 1, ids
+        return str(ids[0])
+
+
+@dataclass
+class Gunicorn:
+    """A real server with our configuration, whose output goes to a file."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / "microblog.log"
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text(encoding="utf-8", errors="replace")
+
+    def workers(self) -> list[int]:
+        """Return the pids of the living workers."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        try:
+            return [int(pid) for pid in path.read_text().split()]
+        except FileNotFoundError:
+            return []
+
+    def request(
+        self,
+        path: str,
+        method: str = "GET",
+        body: str | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Answer:
+        """Send one request on a connection of its own."""
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        started = time.monotonic()
+        try:
+            connection.request(method, path, body, {**form, **(headers or {})})
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        return Answer(response.status, response.headers, content, time.monotonic() - started)
+
+    def fail(self, message: str = "") -> Answer:
+        """Order an exception with this message."""
+        return self.request("/drill/exception", "POST", urlencode({"message": message}))
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it as an operator does; return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail("gunicorn did not stop within 20 s:\n" + self.output)
+
+    def kill(self) -> None:
+        """End the master and its workers, at once."""
+        workers = self.workers()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        for worker in workers:
+            try:
+                os.kill(worker, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return a whole environment: nothing of the shell's settings, all files in ``folder``."""
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "SECRET_KEY": "0123456789abcdef0123456789abcdef01234567",
+        "DATABASE_URL": f"sqlite:///{folder}/microblog.db",
+        "LOG_DIR": str(folder / "logs"),
+        "LOG_MAX_BYTES": str(64 << 20),
+        "SPOOL_DIR": str(folder / "spool"),
+    }
+
+
+def _spawn(folder: Path, port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "gunicorn", "-c", "docker/gunicorn.conf.py"]
+    with (folder / "output").open("ab") as output:
+        return subprocess.Popen(
+            [*command, "-b", f"127.0.0.1:{port}"],
+            cwd=ROOT,
+            env=_environment(folder) | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _is_live(server: Gunicorn) -> bool:
+    if server.process.poll() is not None:
+        pytest.fail(f"gunicorn ended with {server.process.returncode}:\n{server.output}")
+    try:
+        return server.request("/health/live", timeout=5).status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@pytest.fixture
+def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callable[..., Gunicorn]]:
+    """Return a factory: ``gunicorn(WEB_CONCURRENCY=4)`` starts one and waits until it is live."""
+    with ExitStack() as started:
+
+        def start(**environment: object) -> Gunicorn:
+            port = _free_port()
+            texts = {name: str(value) for name, value in environment.items()}
+            process = _spawn(tmp_path, port, {"DRILL": "1", **texts})
+            server = Gunicorn(process, port, tmp_path)
+            started.callback(server.kill)
+            wait_until(lambda: _is_live(server), "an answer of /health/live")
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def refused_gunicorn(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Return a function that starts gunicorn with settings it must refuse: status and output."""
+
+    def start(**environment: str | None) -> tuple[int, str]:
+        kept = {name: value for name, value in environment.items() if value is not None}
+        process = _spawn(tmp_path, _free_port(), kept)
+        try:
+            status = process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return status, (tmp_path / "output").read_text()
+
+    return start
+
+
+# The spool and the log, as files
+
+
+@pytest.fixture
+def query_spool(tmp_path: Path) -> Callable[[str], list[tuple[Any, ...]]]:
+    """Return a function that asks the spool's database, and gets nothing where there is none."""
+
+    def query(statement: str) -> list[tuple[Any, ...]]:
+        path = tmp_path / "spool" / "reports.db"
+        if not path.exists():
+            return []
+        connection = sqlite3.connect(path, timeout=10)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    return query
+
+
+@pytest.fixture
+def all_log_lines(tmp_path: Path) -> Callable[[], list[str]]:
+    """Return a function that reads every line of the log, rotated files first."""
+
+    def read() -> list[str]:
+        return [
+            line
+            for path in reader.files(tmp_path / "logs" / "microblog.log")
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
+
+    return read

@@ -1,0 +1,82 @@
+"""Starting and stopping the real server: what it refuses, what it says, and how often."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+SHORT = "only-31-characters-are-in-this-0"[:31]
+
+
+def test_a_server_without_a_secret_key_is_refused_with_the_mend(
+    refused_gunicorn: Callable[..., tuple[int, str]],
+) -> None:
+    status, output = refused_gunicorn(SECRET_KEY="")
+    assert status != 0
+    assert "SECRET_KEY is not set" in output
+    assert "secrets.token_hex(32)" in output
+    assert "Traceback" not in output
+
+
+def test_a_server_with_a_short_secret_key_is_refused_without_showing_it(
+    refused_gunicorn: Callable[..., tuple[int, str]],
+) -> None:
+    status, output = refused_gunicorn(SECRET_KEY=SHORT)
+    assert status != 0
+    assert "SECRET_KEY has 31 characters" in output
+    assert SHORT not in output
+    assert "Traceback" not in output
+
+
+def test_the_debugger_is_refused_with_the_mend(
+    refused_gunicorn: Callable[..., tuple[int, str]],
+) -> None:
+    status, output = refused_gunicorn(FLASK_DEBUG="1")
+    assert status != 0
+    assert "FLASK_DEBUG=0" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("stream", ["the log file", "stdout"])
+def test_start_and_stop_are_told_once_however_many_workers(
+    gunicorn: Callable[..., Any], wait_until: Callable[..., Any], stream: str
+) -> None:
+    server = gunicorn(WEB_CONCURRENCY=4)
+    wait_until(lambda: len(server.workers()) == 4, "four workers")
+    assert server.stop() == 0
+    text = server.log.read_text() if stream == "the log file" else server.output
+    assert len(re.findall(r" INFO: Microblog startup \[", text)) == 1
+    assert len(re.findall(r" INFO: Microblog shutdown \[", text)) == 1
+
+
+def test_the_access_log_names_the_path_without_its_query_and_no_health_check(
+    gunicorn: Callable[..., Any],
+) -> None:
+    server = gunicorn()
+    answer = server.request("/explore?token=not-for-the-log")
+    assert server.request("/health/ready").status in (200, 503)
+    assert server.stop() == 0
+    lines = [line for line in server.log.read_text().splitlines() if "GET " in line]
+    assert [line for line in lines if '"GET /explore"' in line and answer.request_id in line]
+    for text in (server.log.read_text(), server.output):
+        assert "not-for-the-log" not in text
+        assert "/health/" not in text
+
+
+def test_a_request_cannot_forge_a_line_of_the_log(gunicorn: Callable[..., Any]) -> None:
+    server = gunicorn()
+    server.request("/x%0a2099-01-01%2000:00:00,000%20INFO:%20forged%1b[2J%e2%80%a8forged")
+    assert server.stop() == 0
+    for text in (server.log.read_text(), server.output):
+        assert "forged" in text
+        assert not [line for line in text.splitlines() if line.startswith(("2099", "forged"))]
+        assert "\x1b" not in text
+
+
+def test_a_client_cannot_choose_its_request_id(gunicorn: Callable[..., Any]) -> None:
+    server = gunicorn(TRUSTED_PROXIES=0)
+    chosen = "a" * 32
+    assert server.request("/", headers={"X-Request-ID": chosen}).request_id != chosen
