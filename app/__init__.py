@@ -45,6 +45,8 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.logger.handlers.clear()
     app.logger.setLevel(logging.NOTSET)
 
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
     db.init_app(app)
     migrate.init_app(app, db)
     login.init_app(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wtforms import BooleanField, Field, PasswordField, StringField, SubmitField
+from wtforms import BooleanField, EmailField, Field, PasswordField, StringField, SubmitField
 from wtforms.validators import DataRequired, EqualTo, Length, Regexp, StopValidation
 
 from .. import accounts
@@ -36,23 +36,21 @@ def free_email(form: Form, field: Field) -> None:
 
 
 class LoginForm(Form):
-    """Who are you?"""
+    """Who the visitor is."""
 
     username = StringField(
         "Username", filters=[trimmed], validators=[DataRequired("Please enter your username.")]
     )
-    password = PasswordField(
-        "Password", validators=[DataRequired("Please enter your password.")]
-    )
+    password = PasswordField("Password", validators=[DataRequired("Please enter your password.")])
     remember_me = BooleanField("Remember Me")
     submit = SubmitField("Sign In")
 
 
 class RegistrationForm(Form):
-    """Who would you like to be?"""
+    """Who the visitor would like to be."""
 
     username = StringField("Username", filters=[trimmed], validators=[*NAME_RULES, free_name])
-    email = StringField(
+    email = EmailField(
         "Email",
         filters=[trimmed],
         validators=[

@@ -66,8 +66,8 @@ def logout() -> ResponseReturnValue:
 def _next_path() -> str:
     """Return the path on this site that ``next`` names, else the home page.
 
-    Browsers read a backslash as a slash and drop tabs and line ends, so that all of ``//host``,
-    ``/\\host`` and ``/<tab>/host`` would lead to another site.
+    Browsers read a backslash as a slash and drop tabs and line ends: two slashes at the start,
+    in whatever disguise, would lead to another site.
     """
     path = request.args.get("next", "")
     return path if re.fullmatch(r"/(?!/)[!-\[\]-~]*", path) else url_for("main.index")

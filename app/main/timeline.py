@@ -49,7 +49,7 @@ def read(author: User | None = None) -> Timeline:
     return Timeline(posts, None, posts[-1].id if more else None)
 
 
-def _page(query: Select[tuple[Post]]) -> tuple[list[Post], bool]:
+def _page(query: Select[Post]) -> tuple[list[Post], bool]:
     """Return the first posts of ``query``, and whether there are more."""
     posts = list(db.session.scalars(query.limit(POSTS_PER_PAGE + 1)))
     return posts[:POSTS_PER_PAGE], len(posts) > POSTS_PER_PAGE
