@@ -13,7 +13,9 @@ VISITORS = 8
 ROUNDS = range(5)
 
 
-def at_once(visitors: list[Visitor], path: str, fields: Callable[[int], dict[str, str]]) -> list[Page]:
+def at_once(
+    visitors: list[Visitor], path: str, fields: Callable[[int], dict[str, str]]
+) -> list[Page]:
     """Let each visitor send the form at ``path``; they have opened it before, and wait for all."""
     barrier = Barrier(len(visitors))
     tokens = [visitor.token(path) for visitor in visitors]

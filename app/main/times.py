@@ -13,7 +13,8 @@ LONG_AGO: Final = 30 * 24 * 60 * 60  # seconds: from here on a date says more
 
 def ago(moment: datetime) -> str:
     """Return how long ago ``moment`` was, such as ``5 minutes ago``; its date if that is long."""
-    seconds = int((now() - moment).total_seconds())
+    # Clocks differ between containers: what one has just written can lie ahead for another.
+    seconds = max(0, int((now() - moment).total_seconds()))
     if seconds >= LONG_AGO:
         return day(moment)
     text = "just now"

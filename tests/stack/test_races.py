@@ -13,7 +13,9 @@ def test_of_eight_registrations_of_one_name_seven_are_told_so(site_url: str, rou
 
 
 @pytest.mark.parametrize("round_", races.ROUNDS)
-def test_of_eight_registrations_with_one_address_seven_are_told_so(site_url: str, round_: int) -> None:
+def test_of_eight_registrations_with_one_address_seven_are_told_so(
+    site_url: str, round_: int
+) -> None:
     assert races.register_one_address(site_url) == (1, 7, [])
 
 
