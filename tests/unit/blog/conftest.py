@@ -39,6 +39,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
             "DATABASE_URL": f"sqlite:///{tmp_path}/microblog.db",
             "LOG_DIR": tmp_path / "logs",
             "SPOOL_DIR": tmp_path / "spool",
+            "MAIL_SERVER": None,
             "DRILL": True,
         }
     )
