@@ -1,4 +1,4 @@
-"""Stand-in until the lead's: MICROBLOG_TEST_PG names a cluster; a migrated database for each test."""
+"""A stand-in until the real fixture: MICROBLOG_TEST_PG names a cluster to make databases in."""
 
 from __future__ import annotations
 
