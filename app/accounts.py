@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from .database import db
 from .forms import Form
-from .models import USERNAME_LENGTH, User
+from .models import MAX_ID, USERNAME_LENGTH, User
 
 # "." and ".." would match too, but as the last part of an address a browser takes them away.
 USERNAME: Final = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9_.-]{{1,{USERNAME_LENGTH}}}\Z")
@@ -19,7 +19,6 @@ TAKEN: Final = {
     "username": "Please use a different username.",
     "email": "Please use a different email address.",
 }
-MAX_ID: Final = 2**31 - 1  # of the database's Integer
 
 
 def by_name(name: str) -> User | None:

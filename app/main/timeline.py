@@ -10,9 +10,8 @@ from flask import abort, request
 from sqlalchemy import Select, select
 from sqlalchemy.orm import joinedload
 
-from ..accounts import MAX_ID
 from ..database import db
-from ..models import Post, User
+from ..models import MAX_ID, Post, User
 
 POSTS_PER_PAGE: Final = 10
 

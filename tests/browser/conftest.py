@@ -75,7 +75,8 @@ def new_context(chromium: Browser) -> Iterator[object]:
     contexts: list[BrowserContext] = []
 
     def make(**options: object) -> BrowserContext:
-        context = chromium.new_context(**options)  # type: ignore[arg-type]
+        # Still pictures: axe and the screenshots must not meet a colour on its way.
+        context = chromium.new_context(reduced_motion="reduce", **options)  # type: ignore[arg-type]
         context.set_default_timeout(10_000)
         contexts.append(context)
         return context
