@@ -9,6 +9,8 @@ from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import logs, models, reports
+from .auth import login
+from .auth import routes as auth
 from .config import Settings, read_settings
 from .database import db, engine_options, migrate
 from .errors import pages
@@ -43,10 +45,13 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.logger.handlers.clear()
     app.logger.setLevel(logging.NOTSET)
 
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
     db.init_app(app)
     migrate.init_app(app, db)
+    login.init_app(app)
     pages.init_app(app)
-    for blueprint in (main.blueprint, health.blueprint, drill.blueprint):
+    for blueprint in (auth.blueprint, main.blueprint, health.blueprint, drill.blueprint):
         app.register_blueprint(blueprint)
 
     @app.before_request

@@ -74,6 +74,7 @@ class Settings:
     web_concurrency: int
     web_threads: int
     http_bind: str
+    mailhog_port: int
     instance_path: Path
 
     @property
@@ -149,6 +150,7 @@ class _Reader:
             web_concurrency=self.integer("WEB_CONCURRENCY", 2, 1, 128),
             web_threads=self.integer("WEB_THREADS", 4, 1, 256),
             http_bind=self.text("HTTP_BIND") or "127.0.0.1",
+            mailhog_port=self.integer("MAILHOG_PORT", 8025, 1, 65535),
             instance_path=instance_path,
         )
         self.check_mail(settings)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, ForeignKey, Index, String
+from flask_login import UserMixin
+from sqlalchemy import DateTime, Dialect, ForeignKey, Index, String, TypeDecorator
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
+from werkzeug.security import check_password_hash, generate_password_hash
 
 from .database import db
 
@@ -13,6 +15,7 @@ USERNAME_LENGTH = 64
 EMAIL_LENGTH = 120
 ABOUT_ME_LENGTH = 140
 POST_LENGTH = 140
+MAX_ID = 2**31 - 1  # of the database's Integer
 
 
 def now() -> datetime:
@@ -20,7 +23,20 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class User(db.Model):  # type: ignore[name-defined,misc]
+class Moment(TypeDecorator[datetime]):
+    """A point in time, which comes back in UTC: SQLite drops zones, PostgreSQL uses its own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return what the database gave, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
     """Somebody who has registered. Names and addresses are unique without regard to case."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -30,7 +46,7 @@ class User(db.Model):  # type: ignore[name-defined,misc]
     email_lower: Mapped[str] = mapped_column(String(EMAIL_LENGTH), unique=True)
     password_hash: Mapped[str | None] = mapped_column(String(256))
     about_me: Mapped[str] = mapped_column(String(ABOUT_ME_LENGTH), default="")
-    last_seen: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+    last_seen: Mapped[datetime] = mapped_column(Moment, default=now)
 
     posts: Mapped[list[Post]] = relationship(back_populates="author", passive_deletes=True)
 
@@ -38,6 +54,14 @@ class User(db.Model):  # type: ignore[name-defined,misc]
     def _fold(self, key: str, value: str) -> str:
         setattr(self, f"{key}_lower", value.lower())
         return value
+
+    def set_password(self, password: str) -> None:
+        """Keep the hash of ``password``."""
+        self.password_hash = generate_password_hash(password)
+
+    def check_password(self, password: str) -> bool:
+        """Tell whether this is the password."""
+        return self.password_hash is not None and check_password_hash(self.password_hash, password)
 
     def __repr__(self) -> str:
         return f"<User {self.id}>"
@@ -48,7 +72,7 @@ class Post(db.Model):  # type: ignore[name-defined,misc]
 
     id: Mapped[int] = mapped_column(primary_key=True)
     body: Mapped[str] = mapped_column(String(POST_LENGTH))
-    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
 
     author: Mapped[User] = relationship(back_populates="posts")

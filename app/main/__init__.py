@@ -1,1 +1,1 @@
-"""The blog itself."""
+"""The blog itself: the timeline, user pages and their profiles."""

@@ -2,12 +2,88 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, render_template
+import logging
+from datetime import timedelta
+from typing import Final
+
+from flask import Blueprint, abort, flash, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy import update
+
+from .. import accounts
+from ..auth.login import login_required
+from ..database import db
+from ..models import Post, User, now
+from . import timeline
+from .avatar import avatar
+from .forms import EditProfileForm, PostForm
+from .times import ago, day, exact
+
+SEEN_EVERY: Final = timedelta(minutes=1)  # a write with every page would be the dearest part of it
 
 blueprint = Blueprint("main", __name__)
+blueprint.add_app_template_filter(ago)
+blueprint.add_app_template_filter(avatar)
+blueprint.add_app_template_filter(day)
+blueprint.add_app_template_filter(exact)
+logger = logging.getLogger(__name__)
 
 
-@blueprint.get("/")
-def index() -> str:
-    """Show the home page."""
-    return render_template("index.html", drill=current_app.extensions["settings"].drill)
+@blueprint.before_request
+def note_last_seen() -> None:
+    """Remember when the user was here last, to the minute."""
+    before = now() - SEEN_EVERY
+    if current_user.is_authenticated and current_user.last_seen < before:
+        # Of requests at the same time, one writes.
+        seen = update(User).where(User.id == current_user.id, User.last_seen < before)
+        db.session.execute(seen.values(last_seen=now()))
+        db.session.commit()
+
+
+@blueprint.route("/", methods=["GET", "POST"])
+@login_required
+def index() -> ResponseReturnValue:
+    """Show everybody's posts, and take a new one."""
+    form = PostForm()
+    if form.validate_on_submit():
+        db.session.add(Post(body=form.post.data, user_id=current_user.id))
+        db.session.commit()
+        flash("Your post is now live!")
+        return redirect(url_for("main.index"))
+    return render_template("index.html", form=form, timeline=timeline.read()), form.status
+
+
+@blueprint.get("/explore")
+def explore() -> str:
+    """Show everybody's posts to everybody."""
+    return render_template("explore.html", timeline=timeline.read())
+
+
+@blueprint.get("/user/<username>")
+def user(username: str) -> str:
+    """Show a user and what they wrote."""
+    shown = accounts.by_name(username) or abort(404)
+    return render_template("user.html", user=shown, timeline=timeline.read(shown))
+
+
+@blueprint.route("/edit_profile", methods=["GET", "POST"])
+@login_required
+def edit_profile() -> ResponseReturnValue:
+    """Change the user's name and what they say about themselves."""
+    form = EditProfileForm(obj=current_user)
+    if form.validate_on_submit():
+        former = current_user.username
+        current_user.username = form.username.data
+        current_user.about_me = form.about_me.data
+        if accounts.commit(form):
+            if former != current_user.username:
+                logger.info(
+                    "User %d was %s and is now %s",
+                    current_user.id,
+                    former,
+                    current_user.username,
+                )
+            flash("Your changes have been saved.")
+            return redirect(url_for("main.edit_profile"))
+    return render_template("edit_profile.html", form=form), form.status

@@ -15,6 +15,7 @@ from flask import Blueprint, abort, current_app, jsonify, render_template, reque
 from flask.typing import ResponseReturnValue
 
 from .. import request_id
+from ..config import Settings
 from ..database import db
 from ..models import User
 
@@ -35,6 +36,17 @@ class DrillError(Exception):
     def __init__(self, message: str, fingerprint: str) -> None:
         super().__init__(message)
         self.report_fingerprint = fingerprint
+
+
+@blueprint.app_context_processor
+def offer() -> dict[str, object]:
+    """Let every page say that there are drills, and where their mails can be read."""
+    settings: Settings = current_app.extensions["settings"]
+    mailed = settings.drill and settings.mail_server is not None
+    return {
+        "drill": settings.drill,
+        "mail_ui": f"http://127.0.0.1:{settings.mailhog_port}" if mailed else None,
+    }
 
 
 @blueprint.before_request

@@ -1,0 +1,1 @@
+"""Accounts' pages: register, log in, log out."""

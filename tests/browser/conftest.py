@@ -1,0 +1,111 @@
+"""Chromium, and a page in it that notes what a visitor would never see: console and requests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.visitor import PASSWORD, Visitor
+
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WIDTHS = {"phone": 390, "wide": 1280}
+
+
+@pytest.fixture(scope="session")
+def site_url() -> str:
+    return os.environ.get("SITE_URL", "http://127.0.0.1:8080")
+
+
+@pytest.fixture(scope="session")
+def mailhog_url() -> str:
+    return os.environ.get("MAILHOG_URL", "http://127.0.0.1:8025")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watch:
+    """What happened on a page behind the visitor's back."""
+
+    console: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def on(self, page: Page) -> None:
+        page.on("console", lambda message: self._console(message.text))
+        page.on("pageerror", lambda error: self.console.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+    def _console(self, text: str) -> None:
+        # Chromium's own note of every error page, which a visitor has asked for.
+        if not text.startswith("Failed to load resource: the server responded with a status of"):
+            self.console.append(text)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def new_context(chromium: Browser) -> Iterator[object]:
+    """Return a function that makes a browser's context, closed at the end."""
+    contexts: list[BrowserContext] = []
+
+    def make(**options: object) -> BrowserContext:
+        # Still pictures: axe and the screenshots must not meet a colour on its way.
+        context = chromium.new_context(reduced_motion="reduce", **options)  # type: ignore[arg-type]
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+def new_name() -> str:
+    return f"v{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def name(site_url: str) -> str:
+    """The name of a user who has registered."""
+    username = new_name()
+    Visitor(site_url).register(username)
+    return username
+
+
+def log_in(page: Page, username: str) -> None:
+    page.goto("/login")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign In").click()
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a screenshot."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

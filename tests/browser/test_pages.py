@@ -1,0 +1,158 @@
+"""Every page, on a phone and wide, light and dark: accessible, silent, light, from one host."""
+
+from __future__ import annotations
+
+from itertools import product
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import WIDTHS, keep, log_in, new_name
+from tests.visitor import PASSWORD, Visitor
+
+MAXIMUM = 30_000  # bytes of a page in all, uncompressed
+
+
+def explore(page: Page, name: str) -> None:
+    page.goto("/explore")
+
+
+def explore_older(page: Page, name: str) -> None:
+    page.goto("/explore?before=1")
+
+
+def register(page: Page, name: str) -> None:
+    page.goto("/register")
+
+
+def register_errors(page: Page, name: str) -> None:
+    page.goto("/register")
+    page.get_by_label("Username").fill(name)
+    page.get_by_role("button", name="Register").click()
+
+
+def login(page: Page, name: str) -> None:
+    page.goto("/")
+
+
+def login_errors(page: Page, name: str) -> None:
+    page.goto("/login")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign In").click()
+
+
+def home(page: Page, name: str) -> None:
+    log_in(page, name)
+    page.get_by_label("Say something").fill("Is anybody here?")
+    page.get_by_role("button", name="Submit").click()
+
+
+def home_errors(page: Page, name: str) -> None:
+    log_in(page, name)
+    page.get_by_role("button", name="Submit").click()
+
+
+def expired(page: Page, name: str) -> None:
+    log_in(page, name)
+    page.locator("[name=csrf_token]").last.evaluate("field => field.value = 'forged'")
+    page.get_by_label("Say something").fill("This must not be lost.")
+    page.get_by_role("button", name="Submit").click()
+
+
+def profile(page: Page, name: str) -> None:
+    log_in(page, name)
+    page.goto(f"/user/{name}")
+
+
+def edit_profile(page: Page, name: str) -> None:
+    log_in(page, name)
+    page.goto("/edit_profile")
+    page.get_by_label("About me").fill("I write tests that can fail.")
+    page.get_by_role("button", name="Submit").click()
+
+
+def drill(page: Page, name: str) -> None:
+    page.goto("/drill")
+
+
+def not_found(page: Page, name: str) -> None:
+    page.goto("/nowhere")
+
+
+def error(page: Page, name: str) -> None:
+    page.goto("/drill")
+    page.get_by_role("button", name="Write it").click()
+
+
+PAGES = [
+    explore,
+    explore_older,
+    register,
+    register_errors,
+    login,
+    login_errors,
+    home,
+    home_errors,
+    expired,
+    profile,
+    edit_profile,
+    drill,
+    not_found,
+    error,
+]
+
+
+@pytest.mark.parametrize("show", PAGES)
+def test_a_page_is_accessible_and_silent(new_context, site_url, name, watch, show):
+    page = new_context(base_url=site_url).new_page()
+    watch.on(page)
+    show(page, name)
+    for width, scheme in product(WIDTHS, ("light", "dark")):
+        page.set_viewport_size({"width": WIDTHS[width], "height": 844})
+        page.emulate_media(color_scheme=scheme)
+        keep(page, f"{show.__name__}-{width}-{scheme}")
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{width}, {scheme}: {found.generate_report()}"
+    assert watch.console == []
+    assert watch.hosts == {urlsplit(site_url).netloc}
+
+
+@pytest.mark.parametrize("show", PAGES)
+def test_a_page_fits_320_pixels_and_30_kb(new_context, site_url, name, show):
+    viewport = {"width": 320, "height": 600}
+    page = new_context(base_url=site_url, viewport=viewport).new_page()
+    show(page, name)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    parts = page.locator("link[href], [src]").evaluate_all("all => all.map(e => e.href || e.src)")
+    assert len(parts) == 2
+    sizes = [len(page.request.get(part).body()) for part in parts]
+    assert len(page.content().encode()) + sum(sizes) < MAXIMUM
+
+
+def test_the_longest_name_and_post_fit_too(new_context, site_url):
+    name = (new_name() + "w" * 64)[:64]
+    visitor = Visitor(site_url)
+    visitor.register(name, f"{new_name()}@example.com")
+    visitor.log_in(name)
+    visitor.send("/", post="W" * 140)
+    page = new_context(base_url=site_url, viewport={"width": 320, "height": 600}).new_page()
+    log_in(page, name)
+    keep(page, "longest")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_the_keyboard_goes_to_the_content_and_a_mistake_gets_the_focus(new_context, site_url, name):
+    page = new_context(base_url=site_url).new_page()
+    page.goto("/register")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Repeat Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_focused()
+    page.get_by_role("link", name="Please use a different username.").click()
+    expect(page.get_by_label("Username")).to_be_focused()

@@ -1,0 +1,89 @@
+"""A visitor's way through the site, without JavaScript, to an error and its mail."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import keep, log_in, new_name
+from tests.visitor import PASSWORD
+
+
+def test_a_visitor_posts_renames_and_meets_an_error_whose_mail_an_administrator_reads(
+    new_context, site_url, mailhog_url, name, watch
+):
+    page = new_context(base_url=site_url, java_script_enabled=False).new_page()
+    watch.on(page)
+    me, message = new_name(), new_name()
+
+    # Registers and logs in.
+    page.goto("/")
+    page.get_by_role("link", name="Click to Register!").click()
+    page.get_by_label("Username").fill(me)
+    page.get_by_label("Email").fill(f"{me}@example.com")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Repeat Password").fill(PASSWORD)
+    page.get_by_role("button", name="Register").click()
+    expect(page.get_by_role("status")).to_have_text(
+        "Congratulations, you are now a registered user!"
+    )
+    log_in(page, me)
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Hi, {me}!")
+
+    # Posts.
+    page.get_by_label("Say something").fill(f"Hello from {me}")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("status")).to_have_text("Your post is now live!")
+    expect(page.get_by_role("article").first).to_contain_text(f"Hello from {me}")
+    keep(page, "story-1-posted")
+
+    # Renames to a name that is taken: the tutorial's 500 is a message here.
+    page.get_by_role("link", name="Profile").click()
+    page.get_by_role("link", name="Edit your profile").click()
+    page.get_by_label("Username").fill(name.upper())
+    page.get_by_label("About me").fill("I like names.")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_contain_text("Please use a different username.")
+    expect(page.get_by_label("Username")).to_have_value(name.upper())
+    expect(page.get_by_label("About me")).to_have_value("I like names.")
+    keep(page, "story-2-taken")
+
+    # Finds a 404.
+    missing = page.goto("/there/is/no/such/page")
+    assert missing.status == 404
+    expect(page.get_by_role("heading", level=1)).to_have_text("File Not Found")
+    page.get_by_role("link", name="Back").click()
+
+    # Meets an error.
+    page.get_by_role("link", name="Break it on purpose").click()
+    page.get_by_label("Message").fill(message)
+    with page.expect_response("**/drill/exception") as answer:
+        page.get_by_role("button", name="Raise it").click()
+    assert answer.value.status == 500
+    expect(page.get_by_role("heading", level=1)).to_have_text("An unexpected error has occurred")
+    request_id = page.locator(".request-id").inner_text()
+    assert answer.value.headers["x-request-id"] == request_id
+    expect(page.get_by_text(f"make logs REQUEST={request_id}")).to_be_visible()
+    mail_address = page.get_by_role("link", name=mailhog_url).get_attribute("href")
+    keep(page, "story-3-error")
+
+    assert watch.console == []
+    assert watch.hosts == {urlsplit(site_url).netloc}
+
+    # The administrator reads the mail.
+    mail = new_context().new_page()
+    mail.goto(mail_address)
+    listed = mail.locator(".msglist-message", has_text=message)
+    # The list of the first moment stays as it is until it is asked for again.
+    for _ in range(50):
+        if listed.count():
+            break
+        mail.wait_for_timeout(200)
+        mail.reload()
+        mail.wait_for_load_state("networkidle")
+    listed.first.click()
+    mail.get_by_role("link", name=re.compile("Plain text")).click()
+    expect(mail.locator("#preview-plain")).to_contain_text(request_id)
+    keep(mail, "story-4-mail")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.visitor import PASSWORD, registration
+
+EXPIRED = "This form had expired. Please look it over and send it again."
+
+
+def test_an_expired_post_is_shown_again_with_its_text(app, susan):
+    app.config["WTF_CSRF_TIME_LIMIT"] = -1
+    page = susan.send("/", post="A long thought")
+    assert page.status == 400
+    assert EXPIRED in page.text
+    assert "A long thought</textarea>" in page.text
+
+
+def test_an_expired_registration_is_shown_again_without_the_passwords(app, visitor):
+    app.config["WTF_CSRF_TIME_LIMIT"] = -1
+    page = visitor.send("/register", **registration("susan"))
+    assert page.status == 400
+    assert EXPIRED in page.text
+    assert 'value="susan"' in page.text
+    assert 'value="susan@example.com"' in page.text
+    assert PASSWORD not in page.text
+
+
+@pytest.mark.parametrize("token", ["", "forged", "\0", "a.b.c"])
+def test_a_form_with_a_forged_token_changes_nothing(susan, token):
+    page = susan.open("/", csrf_token=token, post="Not mine")
+    assert page.status == 400
+    assert "Not mine" not in susan.open("/explore").text
+
+
+def test_the_form_shown_again_can_be_sent(app, visitor):
+    app.config["WTF_CSRF_TIME_LIMIT"] = -1
+    assert visitor.register("susan").status == 400
+    app.config["WTF_CSRF_TIME_LIMIT"] = 3600
+    assert visitor.register("susan").url == "/login"

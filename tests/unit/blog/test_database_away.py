@@ -1,0 +1,41 @@
+"""A visitor who is logged in, while the database cannot be reached."""
+
+from __future__ import annotations
+
+import pytest
+
+from app import create_app
+from tests.unit.blog.conftest import ClientVisitor
+
+
+@pytest.fixture
+def visitor(tmp_path):
+    app = create_app(
+        {
+            "SECRET_KEY": "0123456789abcdef" * 4,
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+            "LOG_DIR": tmp_path / "logs",
+            "SPOOL_DIR": tmp_path / "spool",
+            "MAIL_SERVER": None,
+            "DRILL": True,
+        }
+    )
+    visitor = ClientVisitor(app)
+    with visitor.client.session_transaction() as session:
+        session["_user_id"] = "1"
+    return visitor
+
+
+@pytest.mark.parametrize("path", ["/", "/explore", "/user/susan", "/edit_profile", "/login"])
+def test_pages_that_need_it_ask_to_come_back(visitor, path):
+    page = visitor.open(path)
+    assert page.status == 503
+    assert "We are back in a moment" in page.text
+
+
+def test_pages_that_need_it_not_are_there(visitor):
+    assert visitor.open("/drill").status == 200
+    missing = visitor.open("/nowhere")
+    assert (missing.status, "File Not Found" in missing.text) == (404, True)
+    error = visitor.open("/drill/exception", message="ordered")
+    assert (error.status, "An unexpected error has occurred" in error.text) == (500, True)

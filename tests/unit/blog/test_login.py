@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+from sqlalchemy import delete
+
+from app.database import db
+from app.models import User
+from tests.visitor import PASSWORD
+
+
+def test_the_home_page_asks_to_log_in_and_goes_on_from_there(visitor):
+    visitor.register("susan")
+    page = visitor.open("/edit_profile")
+    assert page.url == "/login?next=%2Fedit_profile"
+    assert "Please log in to access this page." in page.text
+    page = visitor.send(page.url, username="SUSAN", password=PASSWORD)
+    assert page.url == "/edit_profile"
+
+
+@pytest.mark.parametrize(("username", "password"), [("susan", "wrong"), ("nobody", PASSWORD)])
+def test_a_wrong_name_and_a_wrong_password_look_the_same(visitor, username, password):
+    visitor.register("susan")
+    page = visitor.send("/login", username=username, password=password)
+    assert "Invalid username or password" in page.text
+    assert f'value="{username}"' in page.text
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 500, "\U0001f600", "' OR 1=1"])
+def test_a_name_that_cannot_be_logs_nobody_in(visitor, name):
+    page = visitor.send("/login", username=name, password="x")
+    assert page.status == 200
+    assert "Invalid username or password" in page.text
+
+
+def test_the_log_tells_of_a_failed_login_without_what_was_typed(visitor, caplog):
+    visitor.register("susan")
+    with caplog.at_level(logging.INFO):
+        visitor.send("/login", username="my-password-by-mistake", password="secret-typed")
+        visitor.send("/login", username="susan", password="secret-typed")
+    assert "A log-in failed for an unknown name" in caplog.text
+    assert "A log-in failed for user 1" in caplog.text
+    assert "mistake" not in caplog.text
+    assert "secret-typed" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "evil.example",
+        "///evil.example",
+        "\\\\evil.example",
+        "/\x01/evil.example",
+        "/explore\0",
+    ],
+)
+def test_a_login_leads_to_no_other_site(visitor, target):
+    visitor.register("susan")
+    token = visitor.token("/login")
+    response = visitor.client.post(
+        "/login",
+        query_string={"next": target},
+        data={"csrf_token": token, "username": "susan", "password": PASSWORD},
+    )
+    assert response.status_code == 302
+    assert response.location == "/"
+
+
+def test_remember_me_survives_the_end_of_the_session(visitor):
+    visitor.register("susan")
+    visitor.log_in("susan", remember_me="y")
+    cookie = visitor.client.get_cookie("remember_token")
+    assert cookie.http_only
+    assert cookie.same_site == "Lax"
+    visitor.client.delete_cookie("session")
+    assert "Hi, susan!" in visitor.open("/").text
+
+
+def test_without_remember_me_the_session_is_all_there_is(susan):
+    assert susan.client.get_cookie("remember_token") is None
+    susan.client.delete_cookie("session")
+    assert susan.open("/").url == "/login?next=%2F"
+
+
+@pytest.mark.parametrize("cookie", ["1|é", "1|" + "0" * 128, "|", "99999999999999|x", "1\x7f|ÿ"])
+def test_a_forged_cookie_is_no_error(visitor, cookie):
+    visitor.register("susan")
+    visitor.client.set_cookie("remember_token", cookie)
+    page = visitor.open("/")
+    assert (page.status, page.url) == (200, "/login?next=%2F")
+
+
+@pytest.mark.parametrize("identifier", ["7", "", "-1", "x", "9" * 30, "\0", None, "¹"])
+def test_a_session_of_nobody_is_nobody(visitor, identifier):
+    with visitor.client.session_transaction() as session:
+        session["_user_id"] = identifier
+    assert visitor.open("/").url == "/login?next=%2F"
+
+
+def test_a_user_who_is_deleted_is_logged_out(app, susan):
+    with app.app_context():
+        db.session.execute(delete(User))
+        db.session.commit()
+    assert susan.open("/").url == "/login?next=%2F"
+    assert susan.open("/explore").status == 200
+
+
+def test_logging_out_takes_a_form_of_ours(susan):
+    assert susan.client.get("/logout").status_code == 405
+    page = susan.open("/logout", csrf_token="forged")
+    assert "Please log out again." in page.text
+    assert "Hi, susan!" in page.text
+    page = susan.open("/logout", csrf_token=susan.token("/explore"))
+    assert page.url == "/login?next=%2F"
+
+
+def test_a_user_who_is_logged_in_has_no_use_for_these_pages(susan):
+    assert susan.open("/login").url == "/"
+    assert susan.open("/register").url == "/"
