@@ -1,8 +1,40 @@
-"""What a log record says, even one whose arguments do not fit its message."""
+"""What a log record says: its message, its traceback, and the request that it is about."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+
+from . import request_id
+
+# What a record may carry, as ``extra``, that is written by another thread or process than the
+# one that serves the request:
+ENVIRON = "request_environ"  # the request's environment
+STACK = "stack"  # a text: where it hangs, what it served
+UNREPORTED = "unreported"  # true: for the log only, the report comes from elsewhere
+
+
+def environ_of(record: logging.LogRecord) -> Mapping[str, object] | None:
+    """Return the environment of the request that a record is about, if it is about one."""
+    return getattr(record, ENVIRON, None) or request_id.current_environ()
+
+
+def request_id_of(record: logging.LogRecord) -> str | None:
+    """Return the id of that request."""
+    environ = environ_of(record)
+    return None if environ is None else str(environ[request_id.ENVIRON_KEY])
+
+
+def traceback_of(record: logging.LogRecord) -> str:
+    """Return the traceback of a record, whole, and its stacks, or an empty text.
+
+    Not cached on the record as the standard formatter does: the cache would carry one
+    handler's text, redacted or not, to the next.
+    """
+    blocks = [record.exc_text, record.stack_info, getattr(record, STACK, None)]
+    if record.exc_info and record.exc_info[0] is not None:
+        blocks[0] = logging.Formatter().formatException(record.exc_info)
+    return "\n".join(block for block in blocks if block)
 
 
 def message_of(record: logging.LogRecord) -> str:

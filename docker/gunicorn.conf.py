@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.config import ConfigurationError, read_settings
 from app.errors import whole_response
+from app.workers import deaths, watchdog
 
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
 
@@ -46,7 +47,7 @@ keepalive = 5
 # nginx has made the address sure; the app's own ProxyFix reads it.
 forwarded_allow_ips = ""
 
-logger_class = "app.logs.gunicorn.Logger"
+logger_class = "app.workers.logger.Logger"
 loglevel = _settings.log_level.lower()
 accesslog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %(B)s bytes'
@@ -60,9 +61,23 @@ def when_ready(server: Any) -> None:
     _logger.info("Microblog startup")
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Make what the worker will leave behind should it die."""
+    del server
+    deaths.before_fork(worker, threads)
+
+
 def post_worker_init(worker: Any) -> None:
-    """Start delivering what an earlier process has left, before the first request."""
+    """Watch the requests, and deliver what an earlier process has left, before the first one."""
+    deaths.after_fork(worker)
+    watchdog.start(worker.in_flight, _settings.request_timeout)
     worker.wsgi.extensions["courier"].ensure_running()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Report the worker's death, in the master, unless it was its time."""
+    del server
+    deaths.after_death(worker)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

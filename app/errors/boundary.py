@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import request_id
+from ..workers import in_flight
 from .pages import REPORTED, WORDS
 from .plain import PROBLEM_JSON, plain_page, prefers_json, problem
 
@@ -33,13 +34,14 @@ class ErrorBoundary:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
         request_id.begin(environ, trusted=self.trust_header)
+        in_flight.begin(environ)
         response = _Response(environ, start_response)
         try:
             body = self.app(environ, response.start)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException:
-            return response.failed()
+            body = response.failed()
         return _Body(body, response)
 
 
@@ -118,6 +120,9 @@ class _Body:
 
     def close(self) -> None:
         """Close the body, as PEP 3333 asks."""
-        close = getattr(self.body, "close", None)
-        if close is not None:
-            close()
+        try:
+            close = getattr(self.body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            in_flight.end()

@@ -10,8 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from .. import request_id
-from ..records import message_of
+from ..records import message_of, request_id_of, traceback_of
 from ..reports.redaction import Redactor
 
 TEXT: Final = (
@@ -44,14 +43,13 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line and, under it, its traceback and its stack."""
-        record.request_id = request_id.current() or "-"
+        record.request_id = request_id_of(record) or "-"
         record.message = escape_controls(self.redactor.text(message_of(record)))
         record.asctime = self.formatTime(record)
         lines = [self.formatMessage(record)]
-        for block in (exception_text(record), record.stack_info):
-            if block:
-                redacted = self.redactor.text(block)
-                lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
+        if trace := traceback_of(record):
+            redacted = self.redactor.text(trace)
+            lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
         return "\n".join(lines)
 
 
@@ -65,7 +63,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        blocks = [block for block in (exception_text(record), record.stack_info) if block]
+        trace = traceback_of(record)
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -73,20 +71,9 @@ class JsonFormatter(logging.Formatter):
             "message": self.redactor.text(message_of(record)),
             "path": record.pathname,
             "line": record.lineno,
-            "request_id": request_id.current(),
+            "request_id": request_id_of(record),
             "process": record.process,
             "host": self.host,
-            "exception": self.redactor.text("\n".join(blocks)) if blocks else None,
+            "exception": self.redactor.text(trace) if trace else None,
         }
         return json.dumps(entry, ensure_ascii=True)
-
-
-def exception_text(record: logging.LogRecord) -> str:
-    """Return the traceback of a record, whole, or an empty text.
-
-    Not cached on the record as the standard formatter does: the cache would carry one
-    handler's text, redacted or not, to the next.
-    """
-    if record.exc_info and record.exc_info[0] is not None:
-        return logging.Formatter().formatException(record.exc_info)
-    return record.exc_text or ""

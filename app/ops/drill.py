@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, abort, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
+from sqlalchemy import create_engine, make_url
 
 from .. import request_id
 from ..config import Settings
@@ -96,6 +99,30 @@ def database() -> ResponseReturnValue:
     return "The database has no constraint on user names.", 200
 
 
+def template() -> ResponseReturnValue:
+    """Render a template that fails."""
+    return render_template("drill_broken.html")
+
+
+def unavailable() -> ResponseReturnValue:
+    """Ask a database where none is: nothing listens on port 1."""
+    url = make_url("postgresql+psycopg2://nobody@127.0.0.1:1/nothing?connect_timeout=1")
+    create_engine(url, hide_parameters=True).connect()
+    return "There is a database on port 1.", 200
+
+
+def timeout() -> ResponseReturnValue:
+    """Take longer than a request may: nginx gives up, and the watchdog reports where it hangs."""
+    time.sleep(current_app.extensions["settings"].request_timeout * 2)
+    return "Nobody waited for this.", 200
+
+
+def crash() -> ResponseReturnValue:
+    """Kill the worker in the middle of the request."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "The worker has survived SIGKILL.", 200
+
+
 def flood() -> ResponseReturnValue:
     """Raise that many equal errors, in all workers: each is a request of its own to this server."""
     count = _number("count", FLOOD_DEFAULT, FLOOD_MAXIMUM)
@@ -161,6 +188,10 @@ def _number(field: str, default: int, maximum: int) -> int:
 DRILLS: Final[dict[str, Callable[[], ResponseReturnValue]]] = {
     "exception": exception,
     "database": database,
+    "template": template,
+    "unavailable": unavailable,
+    "timeout": timeout,
+    "crash": crash,
     "flood": flood,
     "log-burst": log_burst,
 }

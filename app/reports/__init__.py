@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..config import Settings
+from . import hooks
 from .courier import Courier
 from .handler import ReportHandler
 from .outbox import Outbox
@@ -22,6 +23,7 @@ def configure(settings: Settings, redactor: Redactor) -> Courier | None:
     outbox = Outbox(settings.spool_dir)
     courier = Courier(settings, outbox)
     logging.getLogger().addHandler(ReportHandler(settings, redactor, outbox, courier))
+    hooks.install(courier)
     return courier
 
 
@@ -30,4 +32,5 @@ def remove() -> None:
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, ReportHandler)]:
         root.removeHandler(handler)
+        hooks.remove(handler.courier)
         handler.outbox.close()

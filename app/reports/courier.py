@@ -26,6 +26,7 @@ FULL_LOOK: Final = 1.0  # seconds between two looks at windows and retries
 BACKOFF_MAXIMUM: Final = 300.0  # seconds
 REQUEST_IDS: Final = 20  # in a digest
 BROKEN_OFF_MAXIMUM: Final = 2  # mails broken off in a row before the server counts as down
+EXIT_GRACE: Final = 10.0  # seconds that a failing command stays to deliver its report
 PURGE_INTERVAL: Final = 3600.0  # seconds
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class Courier:
         self.settings = settings
         self.outbox = outbox
         self._thread: threading.Thread | None = None
-        self._pid = 0
+        self._pid = 0  # of the process in which the thread runs
+        self._woken = 0  # the process that last put a report
         self._starting = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -68,6 +70,29 @@ class Courier:
     def wake(self) -> None:
         """Tell the thread, where it runs in this process, that there is a new report."""
         self._wake.set()
+        self._woken = os.getpid()
+
+    def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:
+        """Deliver, within ``timeout`` seconds, what a process reported that has no thread for it.
+
+        A command, a migration or a master that fails to start: nobody else may be there to
+        deliver. Where another process delivers, its courier is left to do so.
+        """
+        if self._woken != os.getpid() or self._pid == os.getpid():
+            return
+        deadline = time.monotonic() + timeout
+        with self._lock() as held:
+            if not held:
+                return
+            queue = Queue(self.outbox)
+            try:
+                round_ = Round(self.settings, queue, self._stopping)
+                round_.run(time.time())
+                while queue.next_try() is not None and time.monotonic() < deadline:
+                    time.sleep(POLL)
+                    round_.run(time.time())
+            finally:
+                queue.close()
 
     def stop(self, timeout: float) -> None:
         """Let the thread finish the mail it is at, for at most ``timeout`` seconds."""

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from ..config import Settings
+from ..records import UNREPORTED
 from .courier import Courier
 from .outbox import Outbox
 from .redaction import Redactor
@@ -34,7 +35,7 @@ class ReportHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit without the handler's lock: the outbox has its own, which waits only so long."""
-        if not self.filter(record):
+        if getattr(record, UNREPORTED, False) or not self.filter(record):
             return False
         self.emit(record)
         return True

@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import sys
-import traceback
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,8 +17,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import parse_qsl
 
-from .. import request_id
-from ..records import message_of
+from ..records import environ_of, message_of, request_id_of, traceback_of
 from .redaction import Redactor
 
 APP_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
@@ -74,7 +72,7 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
     """Make the report of a log record and of the request that this thread serves."""
     exception = record.exc_info[1] if record.exc_info else None
     message = _message(exception) if exception is not None else message_of(record)
-    environ = request_id.current_environ()
+    environ = environ_of(record)
     return Report(
         uuid=uuid.uuid4().hex,
         time=record.created,
@@ -84,9 +82,9 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
         type=type(exception).__name__ if exception is not None else record.levelname.capitalize(),
         message=redactor.text(message)[:TEXT_MAXIMUM],
         where=redactor.text(_where(record, environ)),
-        request_id=request_id.current(),
+        request_id=request_id_of(record),
         request=None if environ is None else _request(environ, redactor),
-        traceback=redactor.text(_traceback(record, exception)),
+        traceback=redactor.text(_bounded(traceback_of(record))),
         host=socket.gethostname(),
         process=os.getpid(),
         python=sys.version.split()[0],
@@ -128,15 +126,11 @@ def _message(exception: BaseException) -> str:
         return f"<the exception has no text: its __str__ raised {type(error).__name__}>"
 
 
-def _traceback(record: logging.LogRecord, exception: BaseException | None) -> str:
-    if exception is not None:
-        text = "".join(traceback.format_exception(exception))
-    else:
-        text = record.exc_text or record.stack_info or ""
-    if len(text) > TEXT_MAXIMUM:
-        half = TEXT_MAXIMUM // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-    return text
+def _bounded(text: str) -> str:
+    if len(text) <= TEXT_MAXIMUM:
+        return text
+    half = TEXT_MAXIMUM // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
 
 
 def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:

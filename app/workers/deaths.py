@@ -9,6 +9,8 @@ import signal
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
+from .. import request_id
+from ..records import ENVIRON, STACK
 from .in_flight import Table, use
 
 # What gunicorn's master logs of a death, in two or three records. They stay in the log; the one
@@ -75,15 +77,15 @@ def _report(worker: Any, ending: str) -> None:
         worker.pid,
         ending,
         extra={
-            "request_environ": _environ(requests[0]) if len(requests) == 1 else None,
-            "stack": f"{served}\n{stack}".rstrip(),
+            ENVIRON: _environ(requests[0]) if len(requests) == 1 else None,
+            STACK: f"{served}\n{stack}".rstrip(),
         },
     )
 
 
 def _environ(request: Mapping[str, str]) -> dict[str, str]:
     return {
-        "microblog.request_id": request["request_id"],
+        request_id.ENVIRON_KEY: request["request_id"],
         "REQUEST_METHOD": request["method"],
         "PATH_INFO": request["path"],
     }

@@ -98,7 +98,7 @@ _table: Table | None = None
 
 def use(table: Table) -> None:
     """Note this process's requests in ``table`` from now on."""
-    global _table  # noqa: PLW0603 - one worker, one table
+    global _table
     _table = table
 
 

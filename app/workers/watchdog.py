@@ -15,6 +15,7 @@ from typing import Final
 
 from .. import request_id
 from ..errors.pages import REPORTED
+from ..records import ENVIRON, STACK
 from .in_flight import Serving, Table
 
 LOOK: Final = 0.25  # seconds between two looks
@@ -54,7 +55,7 @@ def report(serving: Serving, timeout: float) -> None:
         timeout,
         serving.environ.get("REQUEST_METHOD"),
         serving.environ.get("PATH_INFO"),
-        extra={"request_environ": serving.environ, "stack": f"Stack of the request:\n{stack}"},
+        extra={ENVIRON: serving.environ, STACK: f"Stack of the request:\n{stack}".rstrip()},
     )
 
 
