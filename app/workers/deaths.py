@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import signal
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
@@ -48,12 +47,13 @@ def before_fork(worker: Any, threads: int) -> None:
 
 
 def after_fork(worker: Any) -> None:
-    """In the worker: note requests, and write the stack down when the master aborts it.
+    """In the worker: note requests, and write the stacks down when it is aborted or crashes.
 
-    ``faulthandler`` writes it even where a C extension never comes back to Python.
+    gunicorn aborts a worker whose main loop has stopped. ``faulthandler`` writes the stacks even
+    where a C extension never comes back to Python, and then lets the signal do its work.
     """
     use(worker.in_flight)
-    faulthandler.register(signal.SIGABRT, file=worker.last_stack, all_threads=True, chain=True)
+    faulthandler.enable(file=worker.last_stack, all_threads=True)
 
 
 def after_death(worker: Any) -> None:

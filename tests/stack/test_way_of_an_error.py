@@ -122,3 +122,51 @@ def test_mailhog_holds_mails_that_its_ui_can_show(stack: Stack) -> None:
     page = request(f"{stack.mailhog}/")
     assert page.status == 200
     assert "MailHog" in page.text
+
+
+def test_a_broken_template_ends_in_the_error_page_and_a_mail(stack: Stack) -> None:
+    answer = stack.drill("template")
+    assert answer.status == 500
+    assert "An unexpected error has occurred" in answer.text
+    assert "UndefinedError" in stack.mail_of(answer.request_id)["Subject"]
+
+
+def test_a_database_that_cannot_be_reached_asks_the_visitor_to_come_back(stack: Stack) -> None:
+    answer = stack.drill("unavailable")
+    assert answer.status == 503
+    assert answer.header("Retry-After") == "10"
+    assert "OperationalError" in stack.mail_of(answer.request_id)["Subject"]
+
+
+def test_a_request_that_hangs_gets_a_504_page_and_its_stack_is_mailed(stack: Stack) -> None:
+    workers = stack.shell("web", "cat /proc/1/task/1/children").split()
+    answer = stack.drill("timeout")
+    assert answer.status == 504
+    assert "That took too long" in answer.text
+    assert answer.request_id in answer.text
+    mail = stack.mail_of(answer.request_id)
+    assert "Request timed out after 10 s: POST /drill/timeout" in mail["Subject"]
+    text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "Stack of the request:" in text
+    assert "time.sleep" in text
+
+    def replaced() -> bool:
+        now = stack.shell("web", "cat /proc/1/task/1/children").split()
+        return len(now) == 2 and now != workers
+
+    wait_until(replaced, "the worker's replacement")
+    reports = f"SELECT count(*) FROM reports WHERE request_id = '{answer.request_id}'"
+    assert stack.spool(reports) == [[1]]
+
+
+def test_a_worker_that_dies_gets_one_report_that_names_its_request(stack: Stack) -> None:
+    before = stack.spool("SELECT coalesce(max(id), 0) FROM reports")[0][0]
+    answer = stack.drill("crash")
+    assert answer.status == 502
+    assert answer.request_id in answer.text
+    mail = stack.mail_of(answer.request_id)
+    assert "was killed by SIGKILL" in mail["Subject"]
+    assert mail["Subject"].endswith("at POST /drill/crash")
+    assert stack.spool(f"SELECT request_id FROM reports WHERE id > {before}") == [
+        [answer.request_id]
+    ]

@@ -101,7 +101,7 @@ def test_an_error_is_not_cached_and_varies_by_accept(
     app: Flask, path: str, status: int, headers: dict[str, str]
 ) -> None:
     answer = app.test_client().get(path, headers=headers)
-    assert answer.headers.getlist("Vary") == ["Accept"]
+    assert "Accept" in answer.headers["Vary"].split(", ")
     assert answer.headers.getlist("Cache-Control") == ["no-store"]
     assert len(answer.headers.getlist("X-Request-ID")) == 1
     assert len(answer.headers.getlist("Content-Type")) == 1
