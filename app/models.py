@@ -15,7 +15,6 @@ USERNAME_LENGTH = 64
 EMAIL_LENGTH = 120
 ABOUT_ME_LENGTH = 140
 POST_LENGTH = 140
-MAX_ID = 2**31 - 1  # of the database's Integer
 
 
 def now() -> datetime:

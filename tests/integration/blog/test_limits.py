@@ -53,6 +53,8 @@ def test_addresses_that_nobody_meant_are_not_found(site: str, susan: Visitor) ->
         "/explore?before=" + "9" * 30,
     ):
         assert susan.open(path).status == 404
+    for key in ("before", "after"):
+        assert susan.open(f"/explore?{key}=9999999999").status == 200
 
 
 def test_the_database_has_the_constraints_by_name(database_url: str) -> None:

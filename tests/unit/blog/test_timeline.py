@@ -88,7 +88,7 @@ def test_a_user_page_shows_that_users_posts(app, visitor):
     assert SAID.findall(text) == ["post 3", "post 1"]
 
 
-@pytest.mark.parametrize("key", ["", "x", "-1", "1.0", "9" * 11, "2147483648", "%00", "¹", "1%20"])
+@pytest.mark.parametrize("key", ["", "x", "-1", "1.0", "9" * 11, "%00", "¹", "1%20"])
 def test_what_can_be_no_key_is_not_found(visitor, key):
     assert visitor.open(f"/explore?before={key}").status == 404
     assert visitor.open(f"/explore?after={key}").status == 404
@@ -97,7 +97,7 @@ def test_what_can_be_no_key_is_not_found(visitor, key):
 def test_keys_at_the_edges_are_pages(app, visitor):
     write(app, 3)
     assert visitor.open("/explore?before=0").status == 200
-    for key in ("before=2147483647", "after=0", "after=2147483647"):
+    for key in ("before=9999999999", "after=0", "after=9999999999"):
         assert SAID.findall(visitor.open(f"/explore?{key}").text) == ["post 2", "post 1", "post 0"]
 
 
