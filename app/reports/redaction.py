@@ -68,6 +68,21 @@ class Redactor:
             text = shape.sub(replacement, text)
         return QUERY_FIELD.sub(_mask_field, text)
 
+    def bounded(self, text: str, maximum: int) -> str:
+        """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
+
+        At a cut, as many characters are left out as a secret may have that it cuts in two.
+        """
+        if len(text) <= maximum:
+            return self.text(text)
+        half = maximum // 2
+        margin = len(self._longest_first[0]) if self._longest_first else 0
+        beginning = self.text(text[:half])
+        end = self.text(text[-half:])[margin:]
+        left_out = len(text) - 2 * half + 2 * margin
+        kept = beginning[: len(beginning) - margin]
+        return f"{kept}\n… {left_out} characters left out …\n{end}"
+
     def fields(self, fields: Mapping[str, str]) -> dict[str, str]:
         """Return named values, those with a secret's name masked, the others as :meth:`text`."""
         return {

@@ -24,13 +24,14 @@ from .redaction import Redactor
 
 APP_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
 TEXT_MAXIMUM: Final = 100_000  # characters of a traceback or a message
+TELLING: Final = 1000  # characters at a message's beginning by which equal errors are known
 
 # Parts of a message that differ from one occurrence of the same error to the next.
 VARYING: Final = (
     (re.compile(r"'[^'\n]*'|\"[^\"\n]*\""), "<quoted>"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b", re.I), "<hex>"),
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<hex>"),
-    (re.compile(r"[^\s@<>]+@[^\s@<>]+\.\w+"), "<address>"),
+    (re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.\w+"), "<address>"),
     (re.compile(r"\d+"), "<n>"),
 )
 
@@ -82,11 +83,11 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
         level=record.levelname,
         logger=record.name,
         type=type(exception).__name__ if exception is not None else record.levelname.capitalize(),
-        message=redactor.text(message)[:TEXT_MAXIMUM],
+        message=redactor.bounded(message, TEXT_MAXIMUM),
         where=redactor.text(_where(record, environ)),
         request_id=request_id.current(),
         request=None if environ is None else _request(environ, redactor),
-        traceback=redactor.text(_traceback(record, exception)),
+        traceback=redactor.bounded(_traceback(record, exception), TEXT_MAXIMUM),
         host=socket.gethostname(),
         process=os.getpid(),
         python=sys.version.split()[0],
@@ -100,6 +101,7 @@ def fingerprint(record: logging.LogRecord, exception: BaseException | None, mess
     and the message with its varying parts masked. An exception may add a text of its own, its
     ``report_fingerprint``.
     """
+    message = message[:TELLING]
     for pattern, replacement in VARYING:
         message = pattern.sub(replacement, message)
     parts = [message]
@@ -107,7 +109,8 @@ def fingerprint(record: logging.LogRecord, exception: BaseException | None, mess
         parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]
     else:
         parts += [type(exception).__module__, type(exception).__qualname__]
-        parts += _app_frames(exception.__traceback__)
+        # Each once: how often a recursion went round depends on where it began.
+        parts += dict.fromkeys(_app_frames(exception.__traceback__))
         parts.append(str(getattr(exception, "report_fingerprint", "")))
     joined = "\0".join(parts).encode("utf-8", "backslashreplace")
     return hashlib.sha256(joined).hexdigest()[:16]
@@ -130,13 +133,8 @@ def _message(exception: BaseException) -> str:
 
 def _traceback(record: logging.LogRecord, exception: BaseException | None) -> str:
     if exception is not None:
-        text = "".join(traceback.format_exception(exception))
-    else:
-        text = record.exc_text or record.stack_info or ""
-    if len(text) > TEXT_MAXIMUM:
-        half = TEXT_MAXIMUM // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-    return text
+        return "".join(traceback.format_exception(exception))
+    return record.exc_text or record.stack_info or ""
 
 
 def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:
