@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from urllib.parse import quote, quote_plus
 
@@ -159,3 +160,18 @@ def test_no_text_takes_long_to_redact(redactor: Redactor, piece: str) -> None:
     started = time.process_time()
     redactor.text(text)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("before", range(40, 110))
+def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
+    redactor = Redactor(["the-secret-of-this-site"])
+    for text in (
+        "." * before + "the-secret-of-this-site" + "." * 500,
+        "." * 500 + "the-secret-of-this-site" + "." * before,
+    ):
+        kept = redactor.bounded(text, 200)
+        assert not re.search("[a-z]", kept.replace(MASK, "").replace("characters left out", ""))
+
+
+def test_a_text_that_is_short_enough_is_not_cut(redactor: Redactor) -> None:
+    assert redactor.bounded("x" * 200, 200) == "x" * 200
