@@ -22,10 +22,35 @@ def redactor() -> Redactor:
 
 @pytest.mark.parametrize(
     "name",
-    ["password", "Password2", "new_password", "passwd", "X-Api-Key", "apikey", "api_key", "Cookie"]
-    + ["Set-Cookie", "Authorization", "Proxy-Authorization", "csrf_token", "X-CSRFToken", "token"]
-    + ["sessionid", "PHPSESSID", "secret", "client_secret", "signature", "dsn", "private_key"]
-    + ["key", "access_key", "credentials", "pwd", "connect.sid", "X-Auth"],
+    [
+        "password",
+        "Password2",
+        "new_password",
+        "passwd",
+        "X-Api-Key",
+        "apikey",
+        "api_key",
+        "Cookie",
+        "Set-Cookie",
+        "Authorization",
+        "Proxy-Authorization",
+        "csrf_token",
+        "X-CSRFToken",
+        "token",
+        "sessionid",
+        "PHPSESSID",
+        "secret",
+        "client_secret",
+        "signature",
+        "dsn",
+        "private_key",
+        "key",
+        "access_key",
+        "credentials",
+        "pwd",
+        "connect.sid",
+        "X-Auth",
+    ],
 )
 def test_a_value_under_the_name_of_a_secret_is_masked(redactor: Redactor, name: str) -> None:
     assert redactor.fields({name: "value"}) == {name: MASK}
@@ -151,8 +176,22 @@ def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["a", "a.", "a://", "a://b:", "DETAIL:  Key (a)=(", "DETAIL:  Failing row contains (", "(x)=("]
-    + ["Bearer ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "?token=", "Key (", "&", "key"],
+    [
+        "a",
+        "a.",
+        "a://",
+        "a://b:",
+        "DETAIL:  Key (a)=(",
+        "DETAIL:  Failing row contains (",
+        "(x)=(",
+        "Bearer ",
+        "-----BEGIN ",
+        "-----BEGIN PRIVATE KEY-----",
+        "?token=",
+        "Key (",
+        "&",
+        "key",
+    ],
 )
 def test_no_text_takes_long_to_redact(redactor: Redactor, piece: str) -> None:
     """What a visitor sends may turn up in an error; the search must not go wild over it."""

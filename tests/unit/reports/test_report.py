@@ -163,7 +163,7 @@ def test_an_endless_recursion_is_one_error_however_deep_it_began() -> None:
 # What a report holds
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     """An exception that cannot be turned into a text."""
 
     def __str__(self) -> str:
@@ -171,10 +171,10 @@ class Unprintable(Exception):
 
 
 def test_an_exception_without_a_text_is_reported_all_the_same() -> None:
-    report = reported(logged(Unprintable()))
-    assert report.type == "Unprintable"
+    report = reported(logged(UnprintableError()))
+    assert report.type == "UnprintableError"
     assert "RuntimeError" in report.message
-    assert "Unprintable" in report.traceback
+    assert "UnprintableError" in report.traceback
 
 
 def test_a_record_whose_arguments_do_not_fit_is_reported_all_the_same() -> None:
