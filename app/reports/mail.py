@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -18,13 +18,18 @@ from .report import Report
 
 PREFIX: Final = "[Microblog]"
 SUBJECT_MAXIMUM: Final = 150  # characters
+KINDS_MAXIMUM: Final = 100  # in a summary
 LINE_MAXIMUM: Final = 900  # bytes; RFC 5322 section 2.1.1 ends a line at 998
+
+# Controls, but for tab and newline, and lone surrogates, which UTF-8 cannot hold.
+NOT_IN_A_BODY: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 # A mail client that runs what a subject holds is a client that people use (MailHog's is one),
 # and part of the subject comes from a request.
 NOT_IN_A_SUBJECT: Final = re.compile(r"[^A-Za-z0-9 _.,:;/(){}\[\]'=-]")
 
-POLICY: Final = SMTP.clone(cte_type="8bit", max_line_length=None)
+# Only a list of very many recipients is folded: the subject is to be found in one piece.
+POLICY: Final = SMTP.clone(cte_type="8bit", max_line_length=LINE_MAXIMUM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,16 @@ def render_report(report: Report, envelope: Envelope, repeats: Repeats | None = 
 
 def render_summary(groups: Iterable[tuple[Group, Report]], envelope: Envelope, cap: int) -> bytes:
     """Return the message that counts the errors which the hourly cap kept from a mail."""
-    entries = list(groups)
+    entries = sorted(groups, key=lambda entry: entry[0].count, reverse=True)
     total = sum(group.count for group, _ in entries)
     lines = [
         f"{group.count:>7} x {report.type}: {_first(report.message)} {report.where}\n"
         f"          since {_moment(group.first)}, fingerprint {group.fingerprint}"
-        for group, report in entries
+        for group, report in entries[:KINDS_MAXIMUM]
     ]
+    if others := entries[KINDS_MAXIMUM:]:
+        count = sum(group.count for group, _ in others)
+        lines.append(f"and {len(others)} more kinds with {count} errors")
     intro = (
         f"{total} errors of {len(entries)} kinds have no mail of their own: the limit of\n"
         f"REPORT_MAILS_PER_HOUR={cap} is reached. All of them are in the log."
@@ -167,7 +175,7 @@ def _render(
 
 def _text(sections: Sequence[tuple[str, str]]) -> str:
     blocks = [f"{title}\n{'-' * len(title)}\n{body}" if title else body for title, body in sections]
-    return _encodable("\n\n".join(blocks)) + "\n"
+    return _lines("\n\n".join(blocks), str) + "\n"
 
 
 def _html(subject: str, sections: Sequence[tuple[str, str]]) -> str:
@@ -182,31 +190,27 @@ def _html(subject: str, sections: Sequence[tuple[str, str]]) -> str:
     for title, body in sections:
         if title:
             parts.append(f'<h2 style="font-size:1rem">{html.escape(title)}</h2>')
-        parts.append(
-            '<pre style="white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px">'
-            f"{html.escape(body)}</pre>"
-        )
+        parts += [
+            '<pre style="white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px">',
+            f"{_lines(body, html.escape)}</pre>",
+        ]
     parts.append("</body></html>")
-    return _encodable("\n".join(parts)) + "\n"
+    return "\n".join(parts) + "\n"
 
 
-def _encodable(text: str) -> str:
+def _lines(text: str, escape: Callable[[str], str]) -> str:
     """Return ``text`` in lines that SMTP carries, with lone surrogates and controls escaped."""
-    clean = re.sub(
-        "[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]",
+    clean = NOT_IN_A_BODY.sub(
         lambda match: match[0].encode("unicode_escape").decode("ascii"),
         text.replace("\r\n", "\n"),
     )
-    lines: list[str] = []
-    for line in clean.split("\n"):
-        lines += _pieces(line)
-    return "\n".join(lines)
+    return "\n".join(escape(piece) for line in clean.split("\n") for piece in _pieces(line, escape))
 
 
-def _pieces(line: str) -> list[str]:
-    if len(line) * 4 <= LINE_MAXIMUM or len(line.encode()) <= LINE_MAXIMUM:
+def _pieces(line: str, escape: Callable[[str], str]) -> list[str]:
+    if len(escape(line).encode()) <= LINE_MAXIMUM:
         return [line]
-    size = LINE_MAXIMUM // 4
+    size = LINE_MAXIMUM // 6  # the longest that one character can become: &#x27;
     return [line[start : start + size] for start in range(0, len(line), size)]
 
 
@@ -223,4 +227,7 @@ def _first(message: str) -> str:
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return "at an unknown time"

@@ -22,13 +22,14 @@ from .redaction import Redactor
 
 APP_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
 TEXT_MAXIMUM: Final = 100_000  # characters of a traceback or a message
+TELLING: Final = 1000  # characters at a message's beginning by which equal errors are known
 
 # Parts of a message that differ from one occurrence of the same error to the next.
 VARYING: Final = (
     (re.compile(r"'[^'\n]*'|\"[^\"\n]*\""), "<quoted>"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b", re.I), "<hex>"),
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<hex>"),
-    (re.compile(r"[^\s@<>]+@[^\s@<>]+\.\w+"), "<address>"),
+    (re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.\w+"), "<address>"),
     (re.compile(r"\d+"), "<n>"),
 )
 
@@ -80,11 +81,11 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
         level=record.levelname,
         logger=record.name,
         type=type(exception).__name__ if exception is not None else record.levelname.capitalize(),
-        message=redactor.text(message)[:TEXT_MAXIMUM],
+        message=redactor.bounded(message, TEXT_MAXIMUM),
         where=redactor.text(_where(record, environ)),
         request_id=request_id_of(record),
         request=None if environ is None else _request(environ, redactor),
-        traceback=redactor.text(_bounded(traceback_of(record))),
+        traceback=redactor.bounded(traceback_of(record), TEXT_MAXIMUM),
         host=socket.gethostname(),
         process=os.getpid(),
         python=sys.version.split()[0],
@@ -98,6 +99,7 @@ def fingerprint(record: logging.LogRecord, exception: BaseException | None, mess
     and the message with its varying parts masked. An exception may add a text of its own, its
     ``report_fingerprint``.
     """
+    message = message[:TELLING]
     for pattern, replacement in VARYING:
         message = pattern.sub(replacement, message)
     parts = [message]
@@ -105,7 +107,8 @@ def fingerprint(record: logging.LogRecord, exception: BaseException | None, mess
         parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]
     else:
         parts += [type(exception).__module__, type(exception).__qualname__]
-        parts += _app_frames(exception.__traceback__)
+        # Each once: how often a recursion went round depends on where it began.
+        parts += dict.fromkeys(_app_frames(exception.__traceback__))
         parts.append(str(getattr(exception, "report_fingerprint", "")))
     joined = "\0".join(parts).encode("utf-8", "backslashreplace")
     return hashlib.sha256(joined).hexdigest()[:16]
@@ -124,13 +127,6 @@ def _message(exception: BaseException) -> str:
         return str(exception)
     except Exception as error:
         return f"<the exception has no text: its __str__ raised {type(error).__name__}>"
-
-
-def _bounded(text: str) -> str:
-    if len(text) <= TEXT_MAXIMUM:
-        return text
-    half = TEXT_MAXIMUM // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
 
 
 def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:

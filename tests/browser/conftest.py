@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.compose import Stack
 from tests.visitor import PASSWORD, Visitor
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -28,13 +28,15 @@ WIDTHS = {"phone": 390, "wide": 1280}
 
 
 @pytest.fixture(scope="session")
-def site_url() -> str:
-    return os.environ.get("SITE_URL", "http://127.0.0.1:8080")
+def site_url(running_stack: Stack) -> str:
+    if not running_stack.is_healthy():
+        running_stack.up("--no-build")
+    return running_stack.url
 
 
 @pytest.fixture(scope="session")
-def mailhog_url() -> str:
-    return os.environ.get("MAILHOG_URL", "http://127.0.0.1:8025")
+def mailhog_url(running_stack: Stack) -> str:
+    return running_stack.mailhog
 
 
 @pytest.fixture(scope="session")

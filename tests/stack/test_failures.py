@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .conftest import Answer, Stack, wait_until
+from tests.compose import Answer, Stack, wait_until
 
 
 def _send(stack: Stack, count: int, stop: threading.Event | None = None) -> list[Answer]:

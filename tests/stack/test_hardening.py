@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Stack
+from tests.compose import Stack
 
 RUNNING = ("nginx", "web", "db", "mailhog")
 ALL = (*RUNNING, "migrate", "init")

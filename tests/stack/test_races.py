@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import races
-from tests.stack.conftest import Stack
+from tests.compose import Stack
 
 
 @pytest.fixture

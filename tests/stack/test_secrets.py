@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import Stack
+from tests.compose import Stack
 
 
 def test_a_short_secret_stops_the_start_with_its_name_and_the_mend(other_stack: Stack) -> None:

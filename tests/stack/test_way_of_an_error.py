@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from .conftest import Stack, request, wait_until
+from tests.compose import Stack, request, wait_until
 
 
 def test_one_request_id_ties_page_mail_log_and_nginx_together(stack: Stack) -> None:
