@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean ps scale engine engine-stop bases drill logs mail dev debug check test lint
+.PHONY: help up down clean ps scale engine engine-stop bases drill logs mail dev debug check test lint screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -54,6 +54,9 @@ test: check ## everything that CI runs: check, stack and browser tests
 
 lint: .venv ## only the linters and the type check
 	@tests/lint
+
+screenshots: .venv ## renew the README's pictures from the running stack
+	@$(VENV)/python docs/screenshots.py
 
 ##@ Prepare this machine
 engine: ## only find, or install and start, a Docker engine (ENGINE=no: never install)
