@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import event
 from werkzeug.security import generate_password_hash
 
-from app import create_app
 from app.database import db
 from app.models import User
 from tests.visitor import PASSWORD, Page, Visitor
@@ -32,22 +30,11 @@ class ClientVisitor(Visitor):
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    app = create_app(
-        {
-            "SECRET_KEY": "0123456789abcdef" * 4,
-            "DATABASE_URL": f"sqlite:///{tmp_path}/microblog.db",
-            "LOG_DIR": tmp_path / "logs",
-            "SPOOL_DIR": tmp_path / "spool",
-            "MAIL_SERVER": None,
-            "DRILL": True,
-        }
-    )
+def app(make_app: Callable[..., Flask]) -> Flask:
+    app = make_app(DRILL=True)
     with app.app_context():
         db.create_all()
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    return app
 
 
 @pytest.fixture

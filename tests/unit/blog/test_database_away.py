@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from app import create_app
 from tests.unit.blog.conftest import ClientVisitor
 
 
 @pytest.fixture
-def visitor(tmp_path):
-    app = create_app(
-        {
-            "SECRET_KEY": "0123456789abcdef" * 4,
-            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
-            "LOG_DIR": tmp_path / "logs",
-            "SPOOL_DIR": tmp_path / "spool",
-            "MAIL_SERVER": None,
-            "DRILL": True,
-        }
+def visitor(make_app):
+    visitor = ClientVisitor(
+        make_app(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing", DRILL=True)
     )
-    visitor = ClientVisitor(app)
     with visitor.client.session_transaction() as session:
         session["_user_id"] = "1"
     return visitor
