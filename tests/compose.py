@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email import message_from_string
@@ -19,6 +20,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parents[1]
+# A name for each checkout: two of them can be tested at once.
+PROJECT = f"microblog-test-{zlib.crc32(str(ROOT).encode()):08x}"
 IMAGES = ("PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE", "MAILHOG_IMAGE")
 SETTINGS = {
     "ADMINS": "admin@microblog.example",

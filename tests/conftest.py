@@ -21,7 +21,7 @@ from app import create_app, logs, reports, request_id
 from app.config import Settings
 from app.database import db
 from app.reports.report import Report
-from tests.compose import Stack, end
+from tests.compose import PROJECT, Stack, end
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -186,7 +186,7 @@ def in_child() -> Callable[[Callable[[], object]], int]:
 @pytest.fixture(scope="session")
 def running_stack() -> Iterator[Stack]:
     """The containers, for the stack's and the browser's tests; built and started once."""
-    stack = Stack("microblog-test")
+    stack = Stack(PROJECT)
     stack.remove()
     stack.compose("build")
     stack.up()

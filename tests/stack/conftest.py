@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose import ROOT, Stack, end
+from tests.compose import PROJECT, ROOT, Stack, end
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def other_stack(tmp_path: Path) -> Iterator[Stack]:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     for name in ("git diff HEAD --binary", "git ls-files --others --exclude-standard -z"):
         _copy_uncommitted(clone, name)
-    stack = Stack("microblog-test-other", clone)
+    stack = Stack(f"{PROJECT}-other", clone)
     stack.remove()
     yield stack
     end(stack)
