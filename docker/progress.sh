@@ -86,7 +86,7 @@ _step_show() { # BEFORE AFTER: the titles still running and the time of the olde
     oldest=${oldest:-${_step_starts[i]}}
     line+="${line:+; }${_step_titles[i]}"
   done
-  line="$line: $((($(_now) - oldest) / 1000000)) s"
+  line="$((($(_now) - oldest) / 1000000)) s: $line"       # the time first: the line may be cut
   if [[ -t 1 ]]; then line=${line:0:${COLUMNS:-80}-5}; fi # a longer one would wrap, and could not be rewritten
   printf '%s%s%s' "$1" "$line" "$2"
 }

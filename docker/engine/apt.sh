@@ -4,10 +4,20 @@
 
 apt_install() { # PACKAGE...
   export DEBIAN_FRONTEND=noninteractive
-  apt_lists_exist || apt-get -q update || true # a broken third-party source is no reason to stop
+  apt_lists_exist || _apt_update
   if _apt_install "$@"; then return; fi
-  apt-get -q update || true # old lists name versions that are gone
+  _apt_update # old lists name versions that are gone
   _apt_install "$@"
+}
+
+# Its status is no matter: one broken third-party source makes it fail. For the lock of the lists, held by another
+# apt-get, apt itself does not wait.
+_apt_update() {
+  local output end=$((SECONDS + 120))
+  until output=$(apt-get -q update 2>&1) || [[ $output != *'Could not get lock'* ]] || ((SECONDS >= end)); do
+    sleep 1
+  done
+  printf '%s\n' "$output"
 }
 
 _apt_install() { apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@"; }
@@ -16,7 +26,7 @@ _apt_install() { apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-r
 apt_ready() { apt_lists_exist && { [[ -e $_trixie_key ]] || ! grep -qs '^ID=debian' /etc/os-release; }; }
 
 apt_make_ready() {
-  apt_lists_exist || apt-get -q update || true
+  apt_lists_exist || _apt_update
   apt_ready || apt_install debian-archive-keyring
 }
 

@@ -4,7 +4,7 @@ set -euo pipefail
 
 main() {
   if [[ ${1:-} == -* ]]; then set -- postgres "$@"; fi
-  if [[ ${1:-} != postgres ]]; then exec "$@"; fi
+  if [[ ${1:-} != postgres || ${2:-} =~ ^(-V|--version|--help)$ ]]; then exec "$@"; fi
   if ((EUID == 0)); then become_postgres "$@"; fi
   if [[ ! -s $PGDATA/PG_VERSION ]]; then initialise "${@:2}"; fi
   exec "$@"
@@ -54,7 +54,7 @@ initialise() { # SERVER_ARGUMENT...
   printf '\nhost all all all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
   trap 'pg_ctl -m immediate stop >/dev/null 2>&1 || true' EXIT
   # On the socket only: nobody from outside meets a database that is half ready.
-  pg_ctl -w start -o "-c listen_addresses='' $(printf '%q ' "$@")"
+  pg_ctl -w start -o "$(printf '%q ' "$@" -c listen_addresses=)"
   if [[ $database != postgres ]]; then
     psql -v ON_ERROR_STOP=1 --username "$user" --dbname postgres -v name="$database" <<<'CREATE DATABASE :"name";'
   fi
