@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import logs, reports
+from . import database_wait, logs, reports
 from .config import Settings, read_settings
 from .database import db, engine_options, migrate
 from .errors import pages
@@ -43,6 +43,9 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     db.init_app(app)
+    if settings.database_url.drivername != "sqlite":
+        with app.app_context():
+            database_wait.install(db.engine)
     migrate.init_app(app, db)
     pages.init_app(app)
     _add_blueprints(app)

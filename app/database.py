@@ -12,8 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 
 from .config import Settings
+from .database_wait import Connection
 
-CONNECT_TIMEOUT: Final = 3  # seconds
 UNACKNOWLEDGED: Final = 5000  # milliseconds until a silent peer counts as gone
 POOL_TIMEOUT: Final = 3  # seconds
 
@@ -59,7 +59,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "pool_recycle": 1800,
         "connect_args": {
             "application_name": "microblog",
-            "connect_timeout": CONNECT_TIMEOUT,
+            "connection_factory": Connection,
             "tcp_user_timeout": UNACKNOWLEDGED,
             "keepalives_idle": 10,
             "keepalives_interval": 2,

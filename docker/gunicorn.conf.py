@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from app.config import ConfigurationError, read_settings
 from app.errors import whole_response
 from app.workers import deaths, watchdog
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
 
 try:
@@ -65,10 +68,21 @@ def pre_fork(server: Any, worker: Any) -> None:
     """Make what the worker will leave behind should it die."""
     del server
     deaths.before_fork(worker, threads)
+    # A worker that is told to stop before it has handlers of its own would use the master's, and
+    # run on until it is killed: it gets the signal when it is ready for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+
+def _listen_to_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+os.register_at_fork(after_in_parent=_listen_to_signals)
 
 
 def post_worker_init(worker: Any) -> None:
     """Watch the requests, and deliver what an earlier process has left, before the first one."""
+    _listen_to_signals()
     deaths.after_fork(worker)
     watchdog.start(worker.in_flight, _settings.request_timeout)
     worker.wsgi.extensions["courier"].ensure_running()

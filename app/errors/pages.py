@@ -31,7 +31,15 @@ class Words:
     detail: str
 
 
+# One voice: what happened, and what to do now. nginx's template says the same of what it answers
+# itself.
 WORDS: Final = {
+    400: Words(
+        "That was not understood",
+        "What your browser sent cannot be used. Go back, reload the page, and try again.",
+    ),
+    401: Words("Please log in", "This page is for people who are logged in."),
+    403: Words("Forbidden", "This address is not for you. Go back."),
     404: Words(
         "File Not Found",
         "There is no page at this address. Check it for typing errors, or go back.",
@@ -39,14 +47,33 @@ WORDS: Final = {
     405: Words(
         "Method Not Allowed", "This address exists, but it cannot be used like that. Go back."
     ),
+    410: Words("Gone", "What was here has been taken away for good."),
+    413: Words("That is too much", "What you sent is larger than this site takes. Send less."),
+    414: Words(
+        "That address is too long",
+        "The address is longer than this site reads. Shorten it, or go back.",
+    ),
+    415: Words("Unsupported Media Type", "This site cannot read what you sent in that form."),
+    429: Words("Too many requests", "That was a lot at once. Wait a moment, then try again."),
+    431: Words(
+        "That is too much",
+        "Your browser sent more headers than this site reads. "
+        "Delete this site's cookies, and try again.",
+    ),
     500: Words(
         "An unexpected error has occurred",
         "Sorry for the inconvenience! What you entered may not have been saved: try again later.",
+    ),
+    501: Words("Not Implemented", "This site does not know how to do that."),
+    502: Words(
+        "We are back in a moment",
+        "The service cannot answer right now. Try again in a few seconds.",
     ),
     503: Words(
         "We are back in a moment",
         "The service cannot answer right now. Try again in a few seconds.",
     ),
+    504: Words("That took too long", "The service did not answer in time. Try again in a moment."),
 }
 
 
@@ -66,7 +93,7 @@ def answer(error: HTTPException) -> Response | HTTPException:
         request.environ[REPORTED] = True  # Flask has logged it, with its traceback
     headers = Headers(error.get_headers(request.environ))
     headers.remove("Content-Type")
-    return page(error.code, headers, description=_own_description(error))
+    return page(error.code, headers, detail=_own_words(error))
 
 
 def answer_database_error(error: SQLAlchemyError) -> Response | HTTPException:
@@ -86,9 +113,14 @@ def roll_back() -> None:
         logger.warning("The failed transaction could not be rolled back", exc_info=True)
 
 
-def page(status: int, headers: Headers, description: str | None = None) -> Response:
-    """Return the page for ``status``, in the form that the client asked for."""
-    words = WORDS.get(status) or Words(_phrase(status), description or "")
+def page(status: int, headers: Headers, detail: str | None = None) -> Response:
+    """Return the page for ``status``, in the form that the client asked for.
+
+    ``detail`` says what happened more exactly than the page's own words.
+    """
+    words = WORDS.get(status) or Words(_phrase(status), "")
+    if detail is not None:
+        words = Words(words.title, detail)
     identifier = request_id.current() or "-"
     if prefers_json(request.headers.get("Accept", "")):
         body, mimetype = problem(status, words.title, words.detail, identifier), PROBLEM_JSON
@@ -124,5 +156,8 @@ def _phrase(status: int) -> str:
         return "Error"
 
 
-def _own_description(error: HTTPException) -> str | None:
-    return error.description if isinstance(error.description, str) else None
+def _own_words(error: HTTPException) -> str | None:
+    """Return what a view said beyond the status; of a 5xx nothing, it may tell of the inside."""
+    if error.code is None or error.code >= 500 or error.description == type(error).description:
+        return None
+    return error.description

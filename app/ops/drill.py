@@ -16,16 +16,20 @@ from urllib.parse import urlencode, urlsplit
 from flask import Blueprint, abort, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import create_engine, make_url
+from werkzeug.datastructures import Headers
 
 from .. import request_id
 from ..config import Settings
 from ..database import db
+from ..errors.pages import REPORTED, WORDS
+from ..errors.pages import page as error_page
 from ..models import User
 
 FLOOD_DEFAULT: Final = 500
 FLOOD_MAXIMUM: Final = 10_000
 FLOOD_CLIENTS: Final = 4  # at once: fewer than a worker has threads, one of which is ours
 FLOOD_TIMEOUT: Final = 25.0  # seconds
+NGINX_PAGES: Final = (400, 403, 404, 405, 408, 413, 414, 431, 500, 502, 503, 504)
 BURST_DEFAULT: Final = 5000
 BURST_MAXIMUM: Final = 100_000
 
@@ -71,6 +75,21 @@ def _is_own(origin: str) -> bool:
 def page() -> str:
     """Show the drills, each with what will happen."""
     return render_template("drill.html")
+
+
+@blueprint.get("/pages")
+def pages() -> str:
+    """List every error page, the app's and nginx's."""
+    return render_template("drill_pages.html", app=sorted(WORDS), nginx=NGINX_PAGES)
+
+
+@blueprint.get("/pages/<int:status>")
+def preview(status: int) -> ResponseReturnValue:
+    """Show one of the app's error pages, without an error and so without a report."""
+    if status not in WORDS:
+        abort(404)
+    request.environ[REPORTED] = True
+    return error_page(status, Headers())
 
 
 @blueprint.post("/<kind>")

@@ -25,6 +25,10 @@ _start_and_tell() { # LOG COMPOSE_UP_ARGUMENT...
   return "$status"
 }
 
+project_name() {
+  docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p'
+}
+
 web_containers() { # how many there are, at least one
   local count
   count=$(docker compose ps --quiet web 2>/dev/null | wc -l)
