@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 
 from app.config import Settings, read_settings
+from app.reports import mail
 from app.reports.courier import BACKOFF_MAXIMUM, Courier, Round, backoff
 from app.reports.outbox import Outbox, Queue
 from app.reports.report import Report
@@ -259,8 +263,6 @@ def test_the_hour_is_a_rolling_one(post: Post) -> None:
 
 def test_counts_add_up_whatever_happens(post: Post) -> None:
     """A day of errors of few and of many kinds, in bursts: each is told of exactly once."""
-    import random
-
     luck = random.Random(20260101)
     put = 0
     for minute in range(0, 24 * 60, 3):
@@ -287,8 +289,6 @@ def test_counts_add_up_whatever_happens(post: Post) -> None:
 def test_an_error_that_cannot_be_rendered_does_not_hold_up_the_others(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.reports import mail
-
     honest = mail.render_report
 
     def render(report: Report, *rest: Any) -> bytes:
@@ -460,9 +460,6 @@ def test_only_one_courier_delivers_at_a_time(courier: Courier) -> None:
 
 
 def test_the_lock_is_not_handed_to_programs_that_are_started(courier: Courier) -> None:
-    import subprocess
-    import sys
-
     with courier._lock():
         listing = (
             "import os, json; print(json.dumps([os.readlink(f'/proc/self/fd/{n}')"

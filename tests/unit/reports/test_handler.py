@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -166,8 +167,6 @@ def test_taking_the_handler_off_ends_the_reports(
 def test_reports_are_kept_and_not_to_be_mailed_while_there_is_no_mail_server(
     make_app: Callable[..., Flask], mail_settings: dict[str, object], tmp_path: Path
 ) -> None:
-    import sqlite3
-
     make_app()
     logging.getLogger("app").error("without")
     make_app(**mail_settings)
