@@ -34,7 +34,7 @@ def test_a_stopped_database_is_a_page_within_seconds_and_no_trouble_afterwards(
     assert html.request_id.encode() in html.body
     assert server.request("/health/live").status == 200
     assert server.request("/health/ready").status == 503
-    assert server.request("/").status == 200
+    assert server.request("/login").status == 200
     database.start()
     # Not one request pays for the connections that the server has lost.
     statuses = [server.request("/health/ready").status for _ in range(20)]
