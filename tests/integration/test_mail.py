@@ -91,6 +91,22 @@ def test_one_refused_recipient_does_not_cost_the_others_their_mail(
     assert smtp_server.recipients == [("here@microblog.example",)]
 
 
+def test_a_server_that_closes_at_one_recipient_has_mailed_nobody(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    query_spool: QuerySpool,
+) -> None:
+    smtp_server.behave("closing", refused="second@microblog.example")
+    both = ("first@microblog.example", "second@microblog.example")
+    gunicorn(**smtp_server.settings | {"ADMINS": ",".join(both)}).fail("boom")
+    tried = "SELECT count(*) FROM mails WHERE tries > 0"
+    wait_until(lambda: query_spool(tried) == [(1,)], "a try")
+    smtp_server.behave("accept")
+    wait_until(lambda: smtp_server.mails, "the mail")
+    assert smtp_server.recipients == [both]
+
+
 def test_a_mail_that_is_refused_for_good_does_not_hold_up_the_next(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
@@ -116,7 +132,7 @@ def test_what_waited_is_delivered_after_a_restart(
     answers = [server.fail(f"failed {kind}") for kind in "abc"]
     server.kill()
     smtp_server.behave("accept")
-    gunicorn(**smtp_server.settings)  # and nobody sends it a failing request
+    gunicorn(ask=False, **smtp_server.settings)  # and nobody sends it a request
     for answer in answers:
         (mail,) = wait_until(
             lambda wanted=answer.request_id: smtp_server.with_request_id(wanted), "the mail", 30
@@ -165,6 +181,21 @@ def test_another_worker_delivers_when_the_one_that_did_is_killed(
     second = wait_until(lambda: courier_of(server) not in (0, first), "another courier", 5)
     assert second
     answer = server.fail("after the kill")
+    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 5)
+
+
+def test_another_server_on_the_spool_delivers_when_the_one_that_did_is_killed(
+    gunicorn: Callable[..., Any], smtp_server: Any, wait_until: Callable[..., Any]
+) -> None:
+    """Two containers on one volume, one of which goes without a word."""
+    one = gunicorn(**smtp_server.settings, WEB_CONCURRENCY=1)
+    wait_until(lambda: courier_of(one) in one.workers(), "the first one's courier")
+    other = gunicorn(**smtp_server.settings, WEB_CONCURRENCY=1)
+    answer = other.fail("while the first delivers")
+    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 10)
+    one.kill()
+    wait_until(lambda: courier_of(other) in other.workers(), "the other one's courier", 5)
+    answer = other.fail("after the kill")
     wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 5)
 
 

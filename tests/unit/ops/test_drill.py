@@ -9,10 +9,11 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.database import db
+from app.ops.drill import DRILLS
 from app.reports.report import Report
 
 ReadReports = Callable[[], list[Report]]
-KINDS = ["exception", "database", "flood", "log-burst"]
+KINDS = list(DRILLS)
 
 
 @pytest.fixture
