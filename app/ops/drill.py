@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -68,7 +69,10 @@ def refuse() -> None:
 
 def _is_own(origin: str) -> bool:
     # "null", an opaque origin, has no host and so is never ours (RFC 6454).
-    return bool(origin) and urlsplit(origin).netloc == request.host
+    try:
+        return bool(origin) and urlsplit(origin).netloc == request.host
+    except ValueError:
+        return False
 
 
 @blueprint.get("")
@@ -199,7 +203,7 @@ def log_burst() -> ResponseReturnValue:
 
 def _number(field: str, default: int, maximum: int) -> int:
     value = request.form.get(field) or str(default)
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= maximum:
+    if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= maximum:
         abort(400, f"The field {field} takes a whole number from 1 to {maximum}.")
     return int(value)
 

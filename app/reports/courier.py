@@ -28,6 +28,8 @@ REQUEST_IDS: Final = 20  # in a digest
 BROKEN_OFF_MAXIMUM: Final = 2  # mails broken off in a row before the server counts as down
 EXIT_GRACE: Final = 10.0  # seconds that a failing command stays to deliver its report
 PURGE_INTERVAL: Final = 3600.0  # seconds
+CLOSING: Final = 421  # RFC 5321: the server is closing the connection
+UNREADABLE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 logger = logging.getLogger(__name__)
 
@@ -103,13 +105,21 @@ class Courier:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        trouble = ""
         while not self._stopping.is_set():
             try:
                 with self._lock() as held:
                     if held:
                         self._deliver_until_stopped()
-            except (OSError, sqlite3.Error) as error:
-                logger.warning("The spool %s cannot be used: %s", self.outbox.folder, error)
+                trouble = ""
+            except Exception as error:
+                # Whatever it is, the thread goes on: there is nobody else to deliver. The same
+                # trouble is told once, not every second.
+                if str(error) != trouble:
+                    trouble = str(error)
+                    logger.warning(
+                        "The spool %s cannot be delivered", self.outbox.folder, exc_info=True
+                    )
             self._stopping.wait(TAKEOVER)
 
     @contextmanager
@@ -130,20 +140,32 @@ class Courier:
             os.close(descriptor)
 
     def _deliver_until_stopped(self) -> None:
-        queue = Queue(self.outbox)
         try:
-            round_ = Round(self.settings, queue, self._stopping)
-            seen, looked = -1, 0.0
-            while not self._stopping.is_set() and queue.is_current():
-                now = time.time()
-                version = queue.version()
-                if self._wake.is_set() or version != seen or not 0 <= now - looked < FULL_LOOK:
-                    self._wake.clear()
-                    seen, looked = version, now
-                    round_.run(now)
-                self._wake.wait(POLL)
-        finally:
-            queue.close()
+            queue = Queue(self.outbox)
+            try:
+                self._make_rounds(queue)
+            finally:
+                queue.close()
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:
+                raise
+            logger.error(
+                "The spool's database is broken (%s) and a new one is made; it is kept as %s",
+                error,
+                self.outbox.set_aside(),
+            )
+
+    def _make_rounds(self, queue: Queue) -> None:
+        round_ = Round(self.settings, queue, self._stopping)
+        seen, looked = -1, 0.0
+        while not self._stopping.is_set() and queue.is_current():
+            now = time.time()
+            version = queue.version()
+            if self._wake.is_set() or version != seen or not 0 <= now - looked < FULL_LOOK:
+                self._wake.clear()
+                seen, looked = version, now
+                round_.run(now)
+            self._wake.wait(POLL)
 
 
 class Round:
@@ -156,15 +178,17 @@ class Round:
         self.failures = 0
         self.retry_at = 0.0
         self.purged = 0.0
+        self.unmailable: set[str] = set()  # fingerprints
 
     def run(self, now: float) -> None:
         """Make one round at the time ``now``, in seconds since the epoch."""
         self.queue.take_incoming()
         if self.settings.mail_server:
             self.plan(now)
-            if now >= self.retry_at:
+            # Beyond the longest wait only where the clock was set back.
+            if not now < self.retry_at <= now + BACKOFF_MAXIMUM:
                 self.send(now)
-        if now >= self.purged + PURGE_INTERVAL:
+        if not 0 <= now - self.purged < PURGE_INTERVAL:
             self.purged = now
             self.queue.purge(now - self.settings.report_keep_days * 86_400)
 
@@ -184,13 +208,26 @@ class Round:
         for group in groups:
             if group.last_mail is not None and group.last_mail <= now < group.last_mail + window:
                 continue
+            if group.fingerprint in self.unmailable:
+                continue
             if room > 0:
-                self._queue_mail(group, now)
-                room -= 1
+                room -= self._queued(group, now)
             else:
                 held.append(group)
-        if held and now >= self.queue.last_summary() + window:
+        if held and not 0 <= now - self.queue.last_summary() < window:
             self._queue_summary(held, now)
+
+    def _queued(self, group: Group, now: float) -> bool:
+        """Queue a group's mail; tell whether that was possible, for the others' sake."""
+        try:
+            self._queue_mail(group, now)
+        except sqlite3.Error:
+            raise
+        except Exception:
+            self.unmailable.add(group.fingerprint)
+            logger.exception("No mail can be made of the reports %s", group.fingerprint)
+            return False
+        return True
 
     def _queue_mail(self, group: Group, now: float) -> None:
         with self.queue.transaction():
@@ -246,12 +283,12 @@ class Round:
 
     def send(self, now: float) -> None:
         """Send the mails that are due; where the server is not there, none of them suffers."""
-        due = self.queue.due(now)
+        due = self.queue.due(now, BACKOFF_MAXIMUM)
         broken_off = 0
         while due and not self.stopping.is_set():
             try:
                 server = self._connect()
-            except (OSError, smtplib.SMTPException) as error:
+            except Exception as error:  # a name that is none is a UnicodeError, for one
                 self._server_failed(due[0], error)
                 return
             try:
@@ -293,9 +330,11 @@ class Round:
         try:
             refused = server.sendmail(self.settings.mail_from, item.recipients, item.content)
         except smtplib.SMTPRecipientsRefused as error:
+            if any(code == CLOSING for code, _ in error.recipients.values()):
+                raise  # and nobody has got it, also those who were not refused
             self._refused(item, error.recipients)
         except smtplib.SMTPResponseException as error:
-            if error.smtp_code == 421:  # RFC 5321: the server is closing the connection
+            if error.smtp_code == CLOSING:
                 raise
             if error.smtp_code >= 500:
                 self.queue.finish(item, "failed", _words(error))

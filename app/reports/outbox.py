@@ -20,7 +20,9 @@ containers share the file while they are replaced:
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -36,6 +38,8 @@ from .report import Report
 
 PUT_TIMEOUT: Final = 0.05  # seconds that a visitor's request may wait for the file
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may
+
+logger = logging.getLogger(__name__)
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS reports (
@@ -128,6 +132,19 @@ class Outbox:
         with self._lock:
             self._close()
 
+    def set_aside(self) -> Path:
+        """Move a database that cannot be read out of the way; return where it is now.
+
+        Only for the courier, which holds its lock. The others see by the inode that they have
+        to open, or make, another.
+        """
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{moment}")
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
+        return aside
+
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -158,19 +175,20 @@ class Outbox:
 # parent's locks: so a process has none open while it forks.
 # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
-_paused: list[Outbox] = []
+_forking = threading.local()  # several threads may fork at once, each with its own list
 
 
 def _pause_for_fork() -> None:
-    for outbox in list(_outboxes):
+    _forking.paused = sorted(_outboxes, key=id)  # all threads in one order
+    for outbox in _forking.paused:
         outbox._lock.acquire()
         outbox._close()
-        _paused.append(outbox)
 
 
 def _go_on_after_fork() -> None:
-    while _paused:
-        _paused.pop()._lock.release()
+    for outbox in _forking.paused:
+        outbox._lock.release()
+    _forking.paused = []
 
 
 os.register_at_fork(
@@ -223,6 +241,14 @@ def insert(connection: sqlite3.Connection, report: Report, mailable: bool) -> No
     )
 
 
+def _set_file_aside(path: Path, error: Exception) -> None:
+    """Keep a file that holds no report out of the way of those that do."""
+    aside = path.with_suffix(".unreadable")
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+    logger.error("A report in the spool cannot be read, see %s: %s", aside, error)
+
+
 class Queue:
     """The courier's side of the outbox: what waits, and what became of it.
 
@@ -266,11 +292,11 @@ class Queue:
                 continue
             try:
                 wrapped = json.loads(path.read_text(encoding="utf-8"))
-                report = Report.from_json(wrapped["body"])
-            except (ValueError, KeyError, TypeError):
-                path.rename(path.with_suffix(".unreadable"))
+                report, mailable = Report.from_json(wrapped["body"]), bool(wrapped["mailable"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                _set_file_aside(path, error)
                 continue
-            insert(self.connection, report, bool(wrapped["mailable"]))
+            insert(self.connection, report, mailable)
             path.unlink()
 
     def groups(self) -> list[Group]:
@@ -376,12 +402,16 @@ class Queue:
             (mail_id, fingerprint, up_to),
         ).rowcount
 
-    def due(self, now: float) -> list[Mail]:
-        """Return the mails to be sent now, oldest first."""
+    def due(self, now: float, longest_wait: float) -> list[Mail]:
+        """Return the mails to be sent now, oldest first.
+
+        One that would wait longer than ``longest_wait`` seconds is due: the clock was set back.
+        """
         rows = self.connection.execute(
             "SELECT id, content, recipients, tries FROM mails"
-            " WHERE state = 'waiting' AND next_try <= ? ORDER BY id LIMIT 100",
-            (now,),
+            " WHERE state = 'waiting' AND NOT (next_try > ? AND next_try <= ?)"
+            " ORDER BY id LIMIT 100",
+            (now, now + longest_wait),
         )
         return [Mail(row[0], row[1], tuple(json.loads(row[2])), row[3]) for row in rows]
 

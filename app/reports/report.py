@@ -22,6 +22,7 @@ from .redaction import Redactor
 
 APP_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
 TEXT_MAXIMUM: Final = 100_000  # characters of a traceback or a message
+NO_TEXTS: Final = frozenset({"time", "process", "request_id", "request"})  # fields of a report
 TELLING: Final = 1000  # characters at a message's beginning by which equal errors are known
 
 # Parts of a message that differ from one occurrence of the same error to the next.
@@ -62,11 +63,25 @@ class Report:
         """Return the report that :meth:`to_json` wrote, by this version or another.
 
         Fields that this version does not know are left out, missing ones are empty: versions
-        share one spool while containers are replaced.
+        share one spool while containers are replaced. Raises :exc:`ValueError` for what is no
+        report.
         """
-        known: dict[str, object] = json.loads(text)
-        empty: dict[str, object] = {"time": 0.0, "request_id": None, "request": None, "process": 0}
-        return cls(**{name: known.get(name, empty.get(name, "")) for name in cls.__slots__})  # type: ignore[arg-type]
+        known = json.loads(text)
+        if not isinstance(known, dict):
+            raise ValueError("A report is a JSON object.")
+        texts = {name: str(known.get(name, "")) for name in cls.__slots__ if name not in NO_TEXTS}
+        request_id, request = known.get("request_id"), known.get("request")
+        return cls(
+            **texts,
+            time=_number(known.get("time")),
+            process=int(_number(known.get("process"))),
+            request_id=None if request_id is None else str(request_id),
+            request=request if isinstance(request, dict) else None,
+        )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:

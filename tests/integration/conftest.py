@@ -181,6 +181,7 @@ class MailServer:
 
     ``accept``, ``hang`` (takes the connection and never answers), ``refuse`` (nothing listens),
     ``4xx`` and ``5xx`` (of the message), ``recipient`` (refuses ``refused`` for good),
+    ``closing`` (at ``refused`` it says that it closes the connection),
     ``drop`` (closes the connection at DATA) and ``slow`` (answers after ``delay`` seconds).
     """
 
@@ -268,6 +269,8 @@ class _Handler:
     ) -> str:
         if self.behaviour == "recipient" and address == self.server.refused:
             return "550 there is nobody of that name"
+        if self.behaviour == "closing" and address == self.server.refused:
+            return "421 closing down"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -451,16 +454,20 @@ def _is_live(server: Gunicorn) -> bool:
 
 @pytest.fixture
 def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callable[..., Gunicorn]]:
-    """Return a factory: ``gunicorn(WEB_CONCURRENCY=4)`` starts one and waits until it is live."""
+    """Return a factory: ``gunicorn(WEB_CONCURRENCY=4)`` starts one and waits until it is live.
+
+    With ``ask=False`` it is not asked, and so has served no request.
+    """
     with ExitStack() as started:
 
-        def start(**environment: object) -> Gunicorn:
+        def start(*, ask: bool = True, **environment: object) -> Gunicorn:
             port = _free_port()
             texts = {name: str(value) for name, value in environment.items()}
             process = _spawn(tmp_path, port, {"DRILL": "1", **texts})
             server = Gunicorn(process, port, tmp_path)
             started.callback(server.kill)
-            wait_until(lambda: _is_live(server), "an answer of /health/live")
+            if ask:
+                wait_until(lambda: _is_live(server), "an answer of /health/live")
             return server
 
         yield start

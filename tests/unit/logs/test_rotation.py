@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import resource
+import shutil
 import signal
 import stat
 import threading
@@ -150,8 +151,6 @@ def test_a_deleted_log_is_begun_anew(path: Path) -> None:
 def test_a_deleted_folder_is_complained_of_or_made_anew(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     to = handler(path)
     log(to, "first")
     shutil.rmtree(path.parent)

@@ -1,0 +1,100 @@
+"""The way of an error when the database is the trouble: away, back again, or violated."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+JSON = {"Accept": "application/json"}
+
+
+def test_a_stopped_database_is_a_page_within_seconds_and_no_trouble_afterwards(
+    gunicorn: Callable[..., Any],
+    own_postgres_server: Any,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    database = own_postgres_server
+    server = gunicorn(
+        **smtp_server.settings, DATABASE_URL=database.url("microblog_template"), WEB_CONCURRENCY=2
+    )
+    for _ in range(10):  # so that every worker has connections that will be stale
+        assert server.request("/health/ready").status == 200
+    database.stop()
+    answers = [server.request("/drill/database", "POST", "", JSON) for _ in range(3)]
+    for answer in answers:
+        assert answer.status == 503
+        assert answer.seconds < 5
+        assert int(answer.headers["Retry-After"]) > 0
+        assert json.loads(answer.body)["request_id"] == answer.request_id
+    html = server.request("/drill/database", "POST", "")
+    assert html.status == 503
+    assert html.request_id.encode() in html.body
+    assert server.request("/health/live").status == 200
+    assert server.request("/health/ready").status == 503
+    assert server.request("/login").status == 200
+    database.start()
+    # Not one request pays for the connections that the server has lost.
+    statuses = [server.request("/health/ready").status for _ in range(20)]
+    assert statuses == [200] * 20
+    (mail,) = wait_until(lambda: list(smtp_server.mails), "the mail about the outage")
+    assert mail["X-Request-ID"] == answers[0].request_id
+
+
+def test_a_taken_name_is_reported_without_what_was_to_be_written(
+    gunicorn: Callable[..., Any],
+    database_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    server = gunicorn(**smtp_server.settings, DATABASE_URL=database_url)
+    answer = server.request("/drill/database", "POST", "")
+    assert answer.status == 500
+    (mail,) = wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
+    assert "UniqueViolation" in mail["Subject"]
+    text = mail.get_body(("plain",)).get_content()
+    for place in (text, server.log.read_text(), server.output, smtp_server.raw[0].decode()):
+        assert "uq_user_username_lower" in place
+        assert "drill.invalid" not in place
+        assert "(drill)" not in place
+
+
+def test_a_password_hash_is_in_no_log_and_in_no_mail(
+    gunicorn: Callable[..., Any],
+    postgres_server: Any,
+    database_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    """PostgreSQL shows a whole row where a check fails: SQLAlchemy cannot hide that."""
+    name = database_url.rpartition("/")[2]
+    postgres_server.execute(
+        "ALTER TABLE \"user\" ALTER COLUMN password_hash SET DEFAULT 'scrypt:32768:8:1$s$thehash',"
+        " ADD CONSTRAINT short_name CHECK (length(username) < 3) NOT VALID",
+        name,
+    )
+    server = gunicorn(**smtp_server.settings, DATABASE_URL=database_url)
+    answer = server.request("/drill/database", "POST", "")
+    assert answer.status == 500
+    (mail,) = wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
+    assert "CheckViolation" in mail["Subject"]
+    places = [smtp_server.raw[0], server.log.read_bytes(), server.output.encode()]
+    places += [path.read_bytes() for path in server.spool.iterdir() if path.is_file()]
+    places.append((postgres_server.folder / "server.log").read_bytes())
+    for place in places:
+        assert b"thehash" not in place
+        assert b"drill.invalid" not in place
+
+
+def test_a_database_that_hangs_is_a_page_within_seconds(
+    gunicorn: Callable[..., Any], free_port: Callable[[], int]
+) -> None:
+    """Something takes the connection and never says a word."""
+    with socket.create_server(("127.0.0.1", free_port()), backlog=64) as silent:
+        port = silent.getsockname()[1]
+        server = gunicorn(DATABASE_URL=f"postgresql://web@127.0.0.1:{port}/microblog")
+        answer = server.request("/drill/database", "POST", "", JSON)
+    assert answer.status == 503
+    assert answer.seconds < 5 + 3  # the contract's five, and a busy machine

@@ -1,0 +1,329 @@
+"""The outbox: what was put into it is kept, whatever happens to the database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.reports.outbox import Outbox, Queue
+from app.reports.report import Report
+
+
+def report(message: str = "boom", **fields: object) -> Report:
+    empty = dict.fromkeys(Report.__slots__, "")
+    return Report(
+        **{  # type: ignore[arg-type]
+            **empty,
+            "uuid": uuid.uuid4().hex,
+            "time": time.time(),
+            "fingerprint": "f",
+            "message": message,
+            "request_id": None,
+            "request": None,
+            "process": 1,
+            **fields,
+        }
+    )
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    made = Outbox(tmp_path / "spool")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def queue_of(outbox: Outbox) -> Iterator[Callable[[], Queue]]:
+    """Return a function that opens the courier's side of the outbox."""
+    opened: list[Queue] = []
+
+    def open_queue() -> Queue:
+        opened.append(Queue(outbox))
+        return opened[-1]
+
+    yield open_queue
+    for queue in opened:
+        queue.close()
+
+
+def in_database(outbox: Outbox) -> list[str]:
+    connection = sqlite3.connect(outbox.path)
+    try:
+        rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
+    finally:
+        connection.close()
+    return [Report.from_json(body).message for (body,) in rows]
+
+
+def in_files(outbox: Outbox) -> list[Path]:
+    return sorted(outbox.incoming.iterdir()) if outbox.incoming.exists() else []
+
+
+@contextmanager
+def locked(outbox: Outbox) -> Iterator[None]:
+    """Let another connection hold the database's write lock."""
+    other = sqlite3.connect(outbox.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def test_nothing_is_opened_before_the_first_report(outbox: Outbox) -> None:
+    assert not outbox.folder.exists()
+
+
+def test_a_report_is_in_the_database_at_once(outbox: Outbox) -> None:
+    outbox.put(report("boom"), mailable=True)
+    assert in_database(outbox) == ["boom"]
+    assert in_files(outbox) == []
+
+
+def test_the_database_is_what_its_description_says(outbox: Outbox) -> None:
+    outbox.put(report(), mailable=True)
+    connection = sqlite3.connect(outbox.path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_database_of_a_later_version_is_used_as_it_is(outbox: Outbox) -> None:
+    outbox.put(report("before"), mailable=True)
+    other = sqlite3.connect(outbox.path)
+    other.executescript("ALTER TABLE reports ADD COLUMN colour TEXT; PRAGMA user_version = 2;")
+    other.close()
+    again = Outbox(outbox.folder)
+    again.put(report("after"), mailable=True)
+    again.close()
+    assert in_database(outbox) == ["before", "after"]
+
+
+def test_a_report_that_arrives_twice_is_kept_once(outbox: Outbox) -> None:
+    same = report()
+    outbox.put(same, mailable=True)
+    outbox.put(same, mailable=True)
+    assert len(in_database(outbox)) == 1
+
+
+def test_a_locked_database_makes_nobody_wait(outbox: Outbox) -> None:
+    outbox.put(report("before"), mailable=True)
+    with locked(outbox):
+        started = time.monotonic()
+        outbox.put(report("meanwhile"), mailable=True)
+        assert time.monotonic() - started < 1  # 0.1 s and a file, on a busy machine
+        (file,) = in_files(outbox)
+        assert "meanwhile" in file.read_text()
+    outbox.put(report("after"), mailable=True)
+    assert in_database(outbox) == ["before", "after"]
+
+
+def test_the_courier_takes_in_what_was_left_in_files(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(report("before"), mailable=True)
+    with locked(outbox):
+        outbox.put(report("meanwhile"), mailable=True)
+        outbox.put(report("not to be mailed"), mailable=False)
+    queue = queue_of()
+    queue.take_incoming()
+    assert sorted(in_database(outbox)) == ["before", "meanwhile", "not to be mailed"]
+    assert in_files(outbox) == []
+    assert [group.count for group in queue.groups()] == [2]
+
+
+def test_a_file_that_was_taken_in_but_not_deleted_is_no_second_report(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(report("first"), mailable=True)
+    with locked(outbox):
+        outbox.put(report("meanwhile"), mailable=True)
+    (file,) = in_files(outbox)
+    copy = file.read_bytes()
+    queue = queue_of()
+    queue.take_incoming()
+    file.write_bytes(copy)  # as if the courier had been killed just before it deleted it
+    queue.take_incoming()
+    assert in_database(outbox) == ["first", "meanwhile"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"body": "{}"}',
+        b'{"body": "[]"}',
+        b'{"mailable": true, "body": 7}',
+        b'{"mailable": true, "body": "null"}',
+    ],
+)
+def test_a_file_that_cannot_be_read_is_set_aside_and_holds_nothing_up(
+    outbox: Outbox, queue_of: Callable[[], Queue], content: bytes
+) -> None:
+    outbox.put(report("first"), mailable=True)
+    outbox.incoming.mkdir()
+    (outbox.incoming / ("0" * 32)).write_bytes(content)
+    with locked(outbox):
+        outbox.put(report("second"), mailable=True)
+    queue_of().take_incoming()
+    assert in_database(outbox) == ["first", "second"]
+    assert [file.suffix for file in in_files(outbox)] == [".unreadable"]
+
+
+def test_a_broken_database_is_kept_and_a_new_one_made(outbox: Outbox) -> None:
+    outbox.put(report("before"), mailable=True)
+    content = b"this is no database" * 1000
+    outbox.path.write_bytes(content)
+    aside = outbox.set_aside()
+    outbox.put(report("after"), mailable=True)
+    assert aside.read_bytes() == content
+    assert in_database(outbox) == ["after"]
+
+
+def test_a_file_that_is_half_written_is_left_alone(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(report("first"), mailable=True)
+    outbox.incoming.mkdir()
+    part = outbox.incoming / f"{'0' * 32}.part"
+    part.write_text('{"mailable":')
+    queue_of().take_incoming()
+    assert in_files(outbox) == [part]
+
+
+def test_a_folder_among_the_files_holds_nothing_up(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(report("first"), mailable=True)
+    (outbox.incoming / "folder").mkdir(parents=True)
+    with locked(outbox):
+        outbox.put(report("second"), mailable=True)
+    queue_of().take_incoming()
+    assert in_database(outbox) == ["first", "second"]
+
+
+def test_a_deleted_database_is_noticed(outbox: Outbox) -> None:
+    """SQLite itself goes on writing into a file that nobody can see any more."""
+    outbox.put(report("before"), mailable=True)
+    for file in outbox.folder.glob("reports.db*"):
+        file.unlink()
+    outbox.put(report("after"), mailable=True)
+    assert in_database(outbox) == ["after"]
+
+
+def test_a_deleted_folder_is_made_anew(outbox: Outbox) -> None:
+    outbox.put(report("before"), mailable=True)
+    shutil.rmtree(outbox.folder)
+    outbox.put(report("after"), mailable=True)
+    assert in_database(outbox) == ["after"]
+
+
+def test_the_courier_notices_a_deleted_database(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(report(), mailable=True)
+    queue = queue_of()
+    assert queue.is_current()
+    outbox.path.unlink()
+    assert not queue.is_current()
+
+
+def test_a_database_that_is_none_loses_no_report(outbox: Outbox) -> None:
+    outbox.folder.mkdir()
+    outbox.path.write_bytes(b"this is no database" * 1000)
+    outbox.put(report("boom"), mailable=True)
+    (file,) = in_files(outbox)
+    assert "boom" in file.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outbox = Outbox(tmp_path / "file" / "spool")
+    with pytest.raises(OSError, match="Not a directory"):
+        outbox.put(report(), mailable=True)
+
+
+def test_threads_do_not_lose_reports(outbox: Outbox, queue_of: Callable[[], Queue]) -> None:
+    def put(name: int) -> None:
+        for number in range(50):
+            outbox.put(report(f"{name} {number}"), mailable=True)
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    queue_of().take_incoming()
+    assert len(set(in_database(outbox))) == 200
+
+
+def test_parent_and_child_both_go_on_after_a_fork(
+    outbox: Outbox,
+    queue_of: Callable[[], Queue],
+    in_child: Callable[[Callable[[], object]], int],
+) -> None:
+    outbox.put(report("parent before"), mailable=True)
+
+    def child() -> None:
+        for number in range(20):
+            outbox.put(report(f"child {number}"), mailable=True)
+
+    assert in_child(child) == 0
+    outbox.put(report("parent after"), mailable=True)
+    queue_of().take_incoming()
+    assert len(in_database(outbox)) == 22
+    assert {"parent before", "parent after"} < set(in_database(outbox))
+
+
+def test_no_connection_is_carried_through_a_fork(
+    outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    outbox.put(report(), mailable=True)
+
+    def look() -> None:
+        links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        opened = [os.readlink(link) for link in links if os.path.lexists(link)]
+        assert not [path for path in opened if path.startswith(str(outbox.path))]
+
+    assert in_child(look) == 0
+
+
+def test_several_outboxes_survive_forks_from_several_threads(tmp_path: Path) -> None:
+    outboxes = [Outbox(tmp_path / str(number)) for number in range(3)]
+    for made in outboxes:
+        made.put(report(), mailable=True)
+
+    def fork_often() -> None:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+
+    threads = [threading.Thread(target=fork_often, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(50):
+        for made in outboxes:
+            made.put(report(str(number)), mailable=True)
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    for made in outboxes:
+        assert made._lock.acquire(timeout=1)
+        made._lock.release()
+        made.close()
