@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.config import ConfigurationError, read_settings
-from app.errors import whole_response
+from app.errors import refusals, whole_response
 from app.workers import deaths, watchdog
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -30,6 +30,7 @@ if _settings.debug:
     )
 
 whole_response.install()
+refusals.install()
 
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"

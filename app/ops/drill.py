@@ -30,7 +30,7 @@ FLOOD_DEFAULT: Final = 500
 FLOOD_MAXIMUM: Final = 10_000
 FLOOD_CLIENTS: Final = 4  # at once: fewer than a worker has threads, one of which is ours
 FLOOD_TIMEOUT: Final = 25.0  # seconds
-NGINX_PAGES: Final = (400, 403, 404, 405, 408, 413, 414, 431, 500, 502, 503, 504)
+NGINX_PAGES: Final = (400, 403, 404, 405, 413, 414, 431, 500, 502, 503, 504)
 BURST_DEFAULT: Final = 5000
 BURST_MAXIMUM: Final = 100_000
 

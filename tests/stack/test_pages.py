@@ -132,7 +132,7 @@ def test_the_preview_shows_every_page_and_reports_none(stack: Stack, kind: str) 
     before = stack.spool("SELECT count(*) FROM reports")
     listed = stack.get("/drill/pages").text
     statuses = [s for s in range(400, 600) if f'"/drill/pages{kind}/{s}"' in listed]
-    assert len(statuses) >= 12
+    assert len(statuses) >= 11
     for status in statuses:
         for client, accept in CLIENTS.items():
             answer = stack.get(f"/drill/pages{kind}/{status}", headers={"Accept": accept})
@@ -233,8 +233,10 @@ def test_malformed_requests_always_get_a_page_of_ours(stack: Stack) -> None:
         finally:
             connection.close()
         assert len(response.headers.get_all("X-Request-ID") or []) == 1
-        if response.status >= 400 and method != "HEAD":
-            assert response.headers["X-Request-ID"] in body
+        # A form that is shown again with what is wrong is no error page.
+        again = response.status == 400 and "There is a problem" in body
+        if response.status >= 400 and method != "HEAD" and not again:
+            assert response.headers["X-Request-ID"] in body, (method, response.status, body)
         assert not [bare for bare in BARE if bare in body]
         assert response.status != 500
     assert stack.is_healthy()
