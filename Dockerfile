@@ -21,10 +21,17 @@ COPY app /srv/microblog/app
 COPY migrations /srv/microblog/migrations
 COPY docker/gunicorn.conf.py docker/healthcheck.py docker/init.py docker/entrypoint \
     /srv/microblog/docker/
-COPY nginx /srv/nginx
 RUN chmod -R u=rwX,go=rX /srv \
     && chmod 0755 /srv/microblog/docker/entrypoint \
     && python3 -m compileall -q /srv/microblog
+
+
+FROM ${PYTHON_IMAGE} AS edge
+
+# Apart from the app's code: a new version of that is no reason to replace nginx.
+COPY nginx /srv/nginx
+COPY app/static /srv/static
+RUN chmod -R u=rwX,go=rX /srv
 
 
 FROM ${PYTHON_IMAGE} AS web
@@ -51,10 +58,10 @@ CMD ["gunicorn", "--config", "docker/gunicorn.conf.py", "--bind", "0.0.0.0:8000"
 
 FROM ${NGINX_IMAGE} AS nginx
 
-COPY --from=source /srv/nginx/nginx.conf /srv/nginx/headers.conf /etc/nginx/
-COPY --from=source /srv/nginx/templates /etc/nginx/templates
-COPY --from=source /srv/nginx/pages /usr/share/microblog/pages
-COPY --from=source /srv/microblog/app/static /usr/share/microblog/static
+COPY --from=edge /srv/nginx/nginx.conf /srv/nginx/headers.conf /etc/nginx/
+COPY --from=edge /srv/nginx/templates /etc/nginx/templates
+COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages
+COPY --from=edge /srv/static /usr/share/microblog/static
 USER 101:101
 EXPOSE 8080
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
+from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import MetaData
@@ -11,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 
+from . import database_wait
 from .config import Settings
 from .database_wait import Connection
 
@@ -36,6 +39,8 @@ class Base(DeclarativeBase):
         }
     )
 
+
+logger = logging.getLogger(__name__)
 
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate(render_as_batch=True)
@@ -87,3 +92,32 @@ def is_unavailable(error: SQLAlchemyError) -> bool:
     return isinstance(error, OperationalError) and type(error.orig).__module__.startswith(
         "psycopg2"
     )
+
+
+def roll_back() -> None:
+    """Leave a failed transaction, so that nothing of it reaches what comes next. Never raises.
+
+    A connection whose server is gone cannot be rolled back: it is thrown away.
+    """
+    if not db.session.registry.has():
+        return
+    try:
+        db.session.rollback()
+    except SQLAlchemyError as error:
+        logger.warning("A connection that cannot be rolled back is thrown away: %s", error)
+        db.session().invalidate()
+
+
+def init_app(app: Flask) -> None:
+    """Give ``app`` its database: no connection is opened."""
+    db.init_app(app)
+    migrate.init_app(app, db)
+    if app.config["SQLALCHEMY_DATABASE_URI"].drivername != "sqlite":
+        with app.app_context():
+            database_wait.install(db.engine)
+
+    @app.teardown_appcontext
+    def leave(error: BaseException | None) -> None:
+        # Before Flask-SQLAlchemy closes the session, which would raise after the page is made.
+        del error
+        roll_back()

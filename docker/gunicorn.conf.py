@@ -35,7 +35,7 @@ refusals.install()
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"
 workers = _settings.web_concurrency
-worker_class = "gthread"
+worker_class = "app.workers.thread_worker.Worker"
 threads = _settings.web_threads
 
 # The app is built once, before the fork: a killed worker is back within milliseconds.

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnava
 
 from .. import request_id
 from ..config import Settings
-from ..database import db, is_unavailable
+from ..database import is_unavailable, roll_back
 from .plain import PROBLEM_JSON, plain_page, prefers_json, problem
 
 RETRY_AFTER: Final = 10  # seconds until a visitor should try again
@@ -103,14 +103,6 @@ def answer_database_error(error: SQLAlchemyError) -> Response | HTTPException:
     logger.error("The database cannot be reached", exc_info=error)
     request.environ[REPORTED] = True
     return answer(ServiceUnavailable(retry_after=RETRY_AFTER))
-
-
-def roll_back() -> None:
-    """Leave the failed transaction, so that nothing of it reaches what comes next."""
-    try:
-        db.session.rollback()
-    except Exception:
-        logger.warning("The failed transaction could not be rolled back", exc_info=True)
 
 
 def page(status: int, headers: Headers, detail: str | None = None) -> Response:

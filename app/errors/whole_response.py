@@ -43,8 +43,25 @@ class _Holding:
 class WholeResponse(wsgi.Response):  # type: ignore[misc]
     """A response whose head waits for the body."""
 
+    headers: list[tuple[str, str]]
+    headers_sent: bool
+
     def __init__(self, req: Any, sock: Any, cfg: Any) -> None:
         super().__init__(req, _Holding(sock), cfg)
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Any:
+        """Begin the answer, in place of one that was begun and has failed (PEP 3333).
+
+        gunicorn would send the headers of both. A head that waits for its body can be taken back.
+        """
+        if exc_info and (not self.headers_sent or self.sock.held is not None):
+            self.sock.held = None
+            self.headers_sent = False
+            self.headers = []
+            self.response_length = None
+        return super().start_response(status, headers, exc_info)
 
     def close(self) -> None:
         """End the response, and send a head that has waited in vain: there was no body."""

@@ -4,9 +4,10 @@
 START_TIMEOUT=180 # seconds
 
 start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or says which is not and why
-  local log
+  local log services
   log=$(mktemp)
-  if step "Starting the stack" _start_and_tell "$log" "$@"; then
+  services=$(printf '%s\n' "$@" | grep -xE '[a-z]+' | paste --serial --delimiters ' ') || true
+  if step "Starting ${services:-the stack}" _start_and_tell "$log" "$@"; then
     rm -f "$log"
     return
   fi
@@ -14,6 +15,17 @@ start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or say
   _explain_services
   rm -f "$log"
   exit 1
+}
+
+run_once() { # SERVICE: one that ends, and must end well
+  step "Running $1" _run_and_tell "$1" && return
+  _explain_services
+  exit 1
+}
+
+_run_and_tell() { # SERVICE
+  docker compose up --detach --no-build --no-deps "$1" &&
+    [[ $(docker wait "$(docker compose ps --all --quiet "$1")") == 0 ]]
 }
 
 _start_and_tell() { # LOG COMPOSE_UP_ARGUMENT...
