@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 MODE: Final = 0o640
+LONGEST_HALF: Final = 1 << 20  # bytes: more than a record has
 COMPLAINT_INTERVAL: Final = 60.0  # seconds between two lines on stderr about the same trouble
 
 
@@ -35,6 +36,7 @@ class RotatingFile(logging.Handler):
         self.backup_count = backup_count
         self._file = -1
         self._lock_file = -1
+        self._identity = (0, 0)  # inode and device of the file
         self._complained = -COMPLAINT_INTERVAL
         _open_handlers.add(self)
 
@@ -58,10 +60,11 @@ class RotatingFile(logging.Handler):
         self._take_lock()
         try:
             size = self._current_size()
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                size = self._take_half_a_line_back(size)
             if size and size + len(data) > self.max_bytes:
                 self._rotate()
-                size = 0
-            self._append(data, size)
+            self._append(data)
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
@@ -95,24 +98,37 @@ class RotatingFile(logging.Handler):
     def _current_size(self) -> int:
         """Return the file's size in bytes, opened anew where another process has renamed it."""
         if self._file >= 0:
-            mine = os.fstat(self._file)
             try:
                 there = os.stat(self.path)
             except FileNotFoundError:
                 there = None
-            if there and (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev):
-                return mine.st_size
+            if there and (there.st_ino, there.st_dev) == self._identity:
+                return there.st_size
             os.close(self._file)
             self._file = -1
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self.path, flags, MODE)
-        return os.fstat(self._file).st_size
+        status = os.fstat(self._file)
+        self._identity = status.st_ino, status.st_dev
+        return status.st_size
 
-    def _append(self, data: bytes, size: int) -> None:
+    def _take_half_a_line_back(self, size: int) -> int:
+        """Cut what a writer left that was killed in the middle of a write; return the new size.
+
+        The kernel looks for a fatal signal between two pages that it copies.
+        """
+        start = max(0, size - LONGEST_HALF)
+        size = start + os.pread(self._file, LONGEST_HALF, start).rfind(b"\n") + 1
+        os.ftruncate(self._file, size)
+        return size
+
+    def _append(self, data: bytes) -> None:
         written = os.write(self._file, data)
         if written < len(data):
             # A full disk takes a part of a line: take it back, for half a line is a torn one.
-            os.ftruncate(self._file, size)
+            # From the size as it is now: a copytruncate meanwhile would otherwise leave a hole.
+            size = os.fstat(self._file).st_size
+            os.ftruncate(self._file, max(0, size - written))
             raise OSError(ENOSPC, os.strerror(ENOSPC), self.path)
 
     def _rotate(self) -> None:
@@ -122,7 +138,7 @@ class RotatingFile(logging.Handler):
         inode whether the rename was still done when the writer was killed in between.
         """
         slot = self._next_slot()
-        inode = os.fstat(self._file).st_ino
+        inode = self._identity[0]
         os.pwrite(self._lock_file, f"{slot:>20}{inode:>21}\n".encode(), 0)
         os.rename(self.path, f"{self.path}.{slot}")
         os.close(self._file)
@@ -171,7 +187,7 @@ def newest_slot(path: str, lock_file: int) -> int:
     slot holds another file, the rename was not done, and the slot before it is the newest.
     """
     noted = os.pread(lock_file, 64, 0).split()
-    if len(noted) == 2:
+    if len(noted) == 2 and noted[0].isdigit() and noted[1].isdigit():
         slot, inode = int(noted[0]), int(noted[1])
         try:
             done = os.stat(f"{path}.{slot}").st_ino == inode
