@@ -49,7 +49,9 @@ def test_a_folder_that_is_missing_is_made(gunicorn: Callable[..., Any], tmp_path
     assert COMPLAINT not in server.output
 
 
-def test_sigusr1_harms_nothing(gunicorn: Callable[..., Any], wait_until: Callable[..., Any]) -> None:
+def test_sigusr1_harms_nothing(
+    gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
+) -> None:
     """gunicorn then opens its log files anew, as for logrotate: ours looks at each line anyway."""
     server = gunicorn()
     server.log.rename(server.log.with_suffix(".moved"))

@@ -140,6 +140,22 @@ def test_a_writer_killed_between_the_note_and_the_rename_costs_no_slot(path: Pat
     assert content(path) == ["1", "2", "3", "4"]
 
 
+def test_half_a_line_of_a_killed_writer_is_taken_back(path: Path) -> None:
+    log(handler(path), "first")
+    with path.open("a") as file:
+        file.write("half a li")
+    log(handler(path), "second")
+    assert path.read_text() == "first\nsecond\n"
+
+
+def test_a_lock_file_with_something_else_in_it_harms_nothing(path: Path) -> None:
+    to = handler(path, max_bytes=1)
+    log(to, "first")
+    Path(lock_path(str(path))).write_text("not numbers")
+    log(to, "second")
+    assert content(path) == ["first", "second"]
+
+
 def test_a_deleted_log_is_begun_anew(path: Path) -> None:
     to = handler(path)
     log(to, "first")
