@@ -37,6 +37,7 @@ class RotatingFile(logging.Handler):
         self._file = -1
         self._lock_file = -1
         self._identity = (0, 0)  # inode and device of the file
+        self._end = -1  # where our last line ended
         self._complained = -COMPLAINT_INTERVAL
         _open_handlers.add(self)
 
@@ -57,16 +58,21 @@ class RotatingFile(logging.Handler):
 
         Raises :exc:`OSError` where the file cannot be written.
         """
-        self._take_lock()
+        if self._lock_file < 0:
+            self._open_lock()
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
             size = self._current_size()
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
+            if size and size != self._end and os.pread(self._file, 1, size - 1) != b"\n":
                 size = self._take_half_a_line_back(size)
             if size and size + len(data) > self.max_bytes:
-                self._rotate()
+                size = self._make_room(size, len(data))
             self._append(data)
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+            self._end = size + len(data)
+        except OSError:
+            self._close_files()  # and with it the lock; the next record begins afresh
+            raise
+        fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close what this process has opened; a later record opens it again."""
@@ -79,16 +85,22 @@ class RotatingFile(logging.Handler):
                 os.close(descriptor)
         self._file = self._lock_file = -1
 
-    def _take_lock(self) -> None:
-        """Lock the lock file that is there: one that was deleted meanwhile excludes nobody."""
-        while True:
-            if self._lock_file < 0:
-                self._open_lock()
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-            if os.fstat(self._lock_file).st_nlink:
-                return
+    def _make_room(self, size: int, length: int) -> int:
+        """Rotate, unless another writer has done so; return the size of the file then.
+
+        Only here does it matter whether the lock file has been deleted, and with it the lock:
+        appending needs none, for the kernel itself puts one ``write`` after the other.
+        """
+        while not os.fstat(self._lock_file).st_nlink:
             os.close(self._lock_file)
             self._lock_file = -1
+            self._open_lock()
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            size = self._current_size()
+        if size + length > self.max_bytes:
+            self._rotate()
+            return 0
+        return size
 
     def _open_lock(self) -> None:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
@@ -105,7 +117,7 @@ class RotatingFile(logging.Handler):
             if there and (there.st_ino, there.st_dev) == self._identity:
                 return there.st_size
             os.close(self._file)
-            self._file = -1
+            self._file = self._end = -1
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self.path, flags, MODE)
         status = os.fstat(self._file)

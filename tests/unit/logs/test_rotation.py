@@ -112,22 +112,24 @@ def test_a_lost_lock_file_loses_no_line(path: Path) -> None:
     assert content(path) == ["1", "2", "3", "4"]
 
 
-def test_a_writer_notices_that_its_lock_file_was_deleted(path: Path) -> None:
+def test_a_writer_that_rotates_notices_that_its_lock_file_was_deleted(path: Path) -> None:
     """Otherwise it and those who come later hold locks that do not exclude each other."""
-    old = handler(path)
+    old = handler(path, max_bytes=1)
     log(old, "first")
     lock = Path(lock_path(str(path)))
     lock.unlink()
-    log(old, "second")
-    assert lock.exists()
+    lock.touch()
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        done = threading.Thread(target=log, args=(old, "third"))
+        done = threading.Thread(target=log, args=(old, "second"))
         done.start()
         done.join(0.2)
-        assert content(path) == ["first", "second"]
+        assert content(path) == ["first"]
     done.join(10)
-    assert content(path) == ["first", "second", "third"]
+    assert content(path) == ["first", "second"]
+    lock.unlink()
+    log(old, "third")
+    assert lock.exists()
 
 
 def test_a_writer_killed_between_the_note_and_the_rename_costs_no_slot(path: Path) -> None:
@@ -172,6 +174,8 @@ def test_a_deleted_folder_is_complained_of_or_made_anew(
     shutil.rmtree(path.parent)
     log(to, "second")
     assert "second" in (path.read_text() if path.exists() else capsys.readouterr().err)
+    log(to, "third")
+    assert "third" in path.read_text()
 
 
 def test_the_group_may_read_the_log_and_nobody_else(path: Path) -> None:
