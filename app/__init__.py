@@ -46,14 +46,13 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     db.init_app(app)
-    if settings.database_url.drivername != "sqlite":
-        with app.app_context():
+    with app.app_context():
+        slow.watch(db.engine, settings.log_slow_ms)
+        if settings.database_url.drivername != "sqlite":
             database_wait.install(db.engine)
     migrate.init_app(app, db)
     pages.init_app(app)
     _add_blueprints(app)
-    with app.app_context():
-        slow.watch(db.engine, settings.log_slow_ms)
 
     @app.before_request
     def begin() -> None:

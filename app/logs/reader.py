@@ -1,6 +1,6 @@
-"""Read the log on the volume: follow it across rotations, or print what one request wrote.
+"""Read the log on the volume: follow it across rotations, or print what one request wrote, or all.
 
-Run as ``python -m app.logs.reader [--request ID]``.
+Run as ``python -m app.logs.reader [--request ID | --all]``.
 """
 
 from __future__ import annotations
@@ -30,21 +30,23 @@ LEVEL: Final = re.compile(
 
 
 def main() -> int:
-    """Read the log as the arguments say; return 1 where a request has left no line."""
+    """Read the log as the arguments say; return 1 where there is nothing to print."""
     parser = argparse.ArgumentParser(prog="python -m app.logs.reader", description=__doc__)
-    parser.add_argument("--request", metavar="ID", help="print what this request wrote")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--request", metavar="ID", help="print what this request wrote")
+    what.add_argument("--all", action="store_true", help="print every file, the oldest first")
     parser.add_argument(
         "--colour", action="store_true", default=sys.stdout.isatty(), help="as on a terminal"
     )
     arguments = parser.parse_args()
     path = Path(os.environ.get("LOG_DIR") or "logs") / "microblog.log"
     try:
-        if not arguments.request:
+        if not arguments.request and not arguments.all:
             for text in follow(path):
                 sys.stdout.write(coloured(text) if arguments.colour else text)
                 sys.stdout.flush()
         found = False
-        for entry in entries_of(path, arguments.request):
+        for entry in everything(path) if arguments.all else entries_of(path, arguments.request):
             sys.stdout.write(entry)
             found = True
     except (KeyboardInterrupt, BrokenPipeError):
@@ -118,6 +120,12 @@ class _Tail:
         data = data[: data.rfind(b"\n") + 1]
         self.position += len(data)
         return data.decode("utf-8", "replace")
+
+
+def everything(path: Path) -> Iterator[str]:
+    """Yield each record of each file, the oldest first."""
+    for file in files(path):
+        yield from entries(file)
 
 
 def follow(path: Path) -> Iterator[str]:

@@ -245,3 +245,10 @@ def test_levels_have_a_colour_on_terminals(line: str) -> None:
     for level, colour in reader.COLOURS.items():
         shown = reader.coloured(line.format(level) * 2)
         assert shown == line.format(f"\x1b[{colour}m{level}\x1b[0m") * 2
+
+
+def test_all_of_it_is_printed_with_the_oldest_file_first(path: Path) -> None:
+    write = writer(path, backup_count=3)
+    for number in range(1, 8):
+        write(str(number))
+    assert list(reader.everything(path)) == ["4\n", "5\n", "6\n", "7\n"]
