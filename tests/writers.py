@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -40,7 +41,7 @@ def main() -> int:
         return 1 if wrong or not found else 0
     path, limits = arguments.path, (arguments.max_bytes, arguments.backups)
     children = [
-        fork(lambda n=n: write(path, f"{arguments.name}-{n}", arguments.lines, *limits))
+        fork(partial(write, path, f"{arguments.name}-{n}", arguments.lines, *limits))
         for n in range(arguments.processes)
     ]
     return max([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children])

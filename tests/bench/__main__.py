@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import errors, log
+from . import errors, log, requests
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=("log", "errors"))
     arguments = parser.parse_args()
-    if arguments.only != "log" and not shutil.which("wrk"):
+    if not shutil.which("wrk"):
         print("wrk is missing, which makes the load. On Debian and Ubuntu: apt-get install wrk")
         return 1
     begun, load = time.time(), os.getloadavg()
@@ -30,6 +30,8 @@ def main() -> int:
     if arguments.only != "errors":
         figures["log"] = rows = log.measure(arguments.rounds, say)
         tables.append(f"## The log\n\n{log.table(rows)}")
+        figures["requests"] = found = requests.measure(arguments.rounds, say)
+        tables.append(requests.table(found))
     if arguments.only != "log":
         failing, healthy = errors.measure(arguments.rounds, say)
         figures |= {"errors": failing, "healthy": healthy}

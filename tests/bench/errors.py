@@ -7,9 +7,7 @@ a visitor does not wait for another's answer before he comes: no such tool sends
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
@@ -18,34 +16,37 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+from .load import Run, load
 from .mail_server import BEHAVIOURS
-from .servers import APPS, app, mail_server
+from .servers import app, mail_server
 
-CONNECTIONS = 8
+PATH = "/drill/exception"
 SECONDS = 1
 # Where the tutorial waits 5 s for each mail, a run must last as long as two of them; fewer runs.
 SECONDS_HANGING, ROUNDS_HANGING = 11, 2
 HEALTHY_SECONDS, HEALTHY_RATE, ERROR_RATE = 2.0, 30, 5
 GIVEN_UP = 10.0  # seconds
-SCRIPT = str(Path(__file__).with_name("post.lua"))
 
 KINDS = {
-    "ours, one error repeated": ("ours", "repeated", "ours without reports"),
-    "ours, each error different": ("ours", None, "ours without reports"),
-    "ours without reports": ("ours without reports", None, "ours without reports"),
-    "tutorial": ("tutorial", None, "tutorial without mail"),
-    "tutorial without mail": ("tutorial without mail", None, "tutorial without mail"),
+    "ours, one error repeated": ("ours", "message=repeated", "ours without reports"),
+    "ours, each error different": ("ours", "", "ours without reports"),
+    "ours without reports": ("ours without reports", "", "ours without reports"),
+    "tutorial": ("tutorial", "", "tutorial without mail"),
+    "tutorial without mail": ("tutorial without mail", "", "tutorial without mail"),
 }
 
-Run = dict[str, float]
+APPS = ("ours", "ours without reports", "tutorial", "tutorial without mail")
+
+Row = dict[str, Any]
 Say = Callable[[str], None]
 
 
-def measure(rounds: int, say: Say) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def measure(rounds: int, say: Say) -> tuple[list[Row], list[Row]]:
     """Return the rows of the failing requests, and of the healthy ones beside them."""
-    failing: list[dict[str, object]] = []
-    healthy: list[dict[str, object]] = []
+    failing: list[Row] = []
+    healthy: list[Row] = []
     for behaviour in BEHAVIOURS:
         with tempfile.TemporaryDirectory(prefix="microblog-bench-") as name, ExitStack() as started:
             mail_port = started.enter_context(mail_server(behaviour))
@@ -59,9 +60,7 @@ def measure(rounds: int, say: Say) -> tuple[list[dict[str, object]], list[dict[s
     return failing, healthy
 
 
-def _failing(
-    behaviour: str, ports: dict[str, int], rounds: int, say: Say
-) -> list[dict[str, object]]:
+def _failing(behaviour: str, ports: dict[str, int], rounds: int, say: Say) -> list[Row]:
     runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for number in range(rounds):
         say(f"errors: the mail server {behaviour}, round {number + 1} of {rounds}")
@@ -69,20 +68,11 @@ def _failing(
             slow = behaviour == "hangs" and app_name == "tutorial"
             if not slow or number < ROUNDS_HANGING:
                 seconds = SECONDS_HANGING if slow else SECONDS
-                runs[kind].append(load(ports[app_name], message, seconds))
+                runs[kind].append(load(ports[app_name], seconds, PATH, "POST", message))
     return [_row(behaviour, kind, runs) for kind in KINDS]
 
 
-def load(port: int, message: str | None, seconds: int) -> Run:
-    """Let wrk post to the path that fails; return what it has measured."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", SCRIPT]
-    command += [f"http://127.0.0.1:{port}/drill/exception", "--", *([message] if message else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return found | {"rate": found["requests"] / found["seconds"]}
-
-
-def _row(behaviour: str, kind: str, runs: dict[str, list[Run]]) -> dict[str, object]:
+def _row(behaviour: str, kind: str, runs: dict[str, list[Run]]) -> Row:
     mine = runs[kind]
     control = runs[KINDS[kind][2]][: len(mine)]
     pairs = list(zip(mine, control, strict=True))
@@ -108,7 +98,7 @@ def _row(behaviour: str, kind: str, runs: dict[str, list[Run]]) -> dict[str, obj
     }
 
 
-def _healthy(ports: dict[str, int], rounds: int, say: Say) -> list[dict[str, object]]:
+def _healthy(ports: dict[str, int], rounds: int, say: Say) -> list[Row]:
     runs: dict[str, list[list[float]]] = {name: [] for name in APPS}
     for number in range(rounds):
         say(f"healthy requests beside {ERROR_RATE} errors a second, round {number + 1} of {rounds}")
@@ -126,7 +116,7 @@ def _paced(port: int) -> list[float]:
     for number in range(int(HEALTHY_SECONDS * HEALTHY_RATE)):
         time.sleep(max(0.0, begin + number / HEALTHY_RATE - time.monotonic()))
         if number % (HEALTHY_RATE // ERROR_RATE) == 0:
-            threads.append(_send(port, "/drill/exception", b"message=beside", []))
+            threads.append(_send(port, PATH, b"message=beside", []))
         threads.append(_send(port, "/login", None, taken))
     for thread in threads:
         thread.join()
@@ -151,7 +141,7 @@ def _send(port: int, path: str, body: bytes | None, taken: list[float]) -> threa
     return thread
 
 
-def _healthy_row(name: str, runs: dict[str, list[list[float]]]) -> dict[str, object]:
+def _healthy_row(name: str, runs: dict[str, list[list[float]]]) -> Row:
     mine = runs[name]
     control = runs[f"{name.split()[0]} without {'mail' if 'tutorial' in name else 'reports'}"]
     ratios = [
@@ -171,7 +161,7 @@ def _healthy_row(name: str, runs: dict[str, list[list[float]]]) -> dict[str, obj
     }
 
 
-def table(failing: list[dict[str, object]], healthy: list[dict[str, object]]) -> str:
+def table(failing: list[Row], healthy: list[Row]) -> str:
     """Return the rows for people."""
     lines = [
         "| mail server | app | errors/s (lowest to highest) | p50 | p99 | throughput to control "

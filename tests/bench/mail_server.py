@@ -19,7 +19,7 @@ class Server(SMTP):
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         if self.behaviour == "cuts":
-            self.transport.abort()
+            self.transport.abort()  # type: ignore[union-attr]
             return
         await super().smtp_DATA(arg)
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUNICORN = [sys.executable, "-m", "gunicorn"]
@@ -19,7 +20,8 @@ OURS = [*GUNICORN, "-c", "docker/gunicorn.conf.py"]
 TUTORIAL = [*GUNICORN, "-w", "4", "--access-logfile", "-", "tests.bench.tutorial_app:app"]
 APPS = {
     "ours": OURS,
-    "ours without reports": [*OURS, "tests.bench.without_reports:create_app()"],
+    "ours without request log": [*OURS, "tests.bench.without:without_request_log()"],
+    "ours without reports": [*OURS, "tests.bench.without:without_reports()"],
     "tutorial": TUTORIAL,
     "tutorial without mail": TUTORIAL,
 }
@@ -49,7 +51,10 @@ def app(name: str, mail_port: int, folder: Path) -> Iterator[int]:
         }
     command = [*APPS[name], "-b", f"127.0.0.1:{port}"]
     with (folder / "output").open("wb") as output, process(command, environment, output):
-        _wait(port, "/login")
+        try:
+            _wait(port, "/login")
+        except RuntimeError as error:
+            raise RuntimeError(f"{name}: {(folder / 'output').read_text()[-2000:]}") from error
         yield port
 
 
@@ -67,7 +72,7 @@ def mail_server(behaviour: str) -> Iterator[int]:
 
 
 @contextmanager
-def process(command: list[str], environment: dict[str, str], output: object) -> Iterator[None]:
+def process(command: list[str], environment: dict[str, str], output: Any) -> Iterator[None]:
     """Run a program for as long as the block lasts."""
     running = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT

@@ -1,8 +1,8 @@
--- Posts to the path that fails (its argument is the message), and ends with one line of JSON.
+-- Sends what its arguments say (a method and a body), and ends with one line of JSON.
 function init(args)
-  wrk.method = "POST"
+  wrk.method = args[1]
+  wrk.body = args[2]
   wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
-  wrk.body = args[1] and "message=" .. args[1] or ""
 end
 
 function done(summary, latency)
