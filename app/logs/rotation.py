@@ -61,8 +61,8 @@ class RotatingFile(logging.Handler):
         """
         if self._lock_file < 0:
             self._open_lock()
-        self._take_lock()
         try:
+            self._take_lock()
             size = self._current_size()
             if size and size != self._end and os.pread(self._file, 1, size - 1) != b"\n":
                 size = self._take_half_a_line_back(size)
@@ -70,8 +70,10 @@ class RotatingFile(logging.Handler):
                 size = self._make_room(size, len(data))
             self._append(data)
             self._end = size + len(data)
-        except OSError:
-            self._close_files()  # and with it the lock; the next record begins afresh
+        except BaseException:
+            # And with them the lock, also where a signal ends the worker here. The next record
+            # begins afresh.
+            self._close_files()
             raise
         fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 

@@ -142,6 +142,18 @@ def test_a_writer_killed_between_the_note_and_the_rename_costs_no_slot(path: Pat
     assert content(path) == ["1", "2", "3", "4"]
 
 
+def test_a_writer_that_is_ended_in_the_middle_leaves_no_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gunicorn ends a worker that has timed out: SystemExit, wherever it is."""
+    ended = handler(path)
+    monkeypatch.setattr(ended, "_append", lambda data: exec("raise SystemExit"))
+    with pytest.raises(SystemExit):
+        log(ended, "first")
+    with Path(lock_path(str(path))).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_half_a_line_of_a_killed_writer_is_taken_back(path: Path) -> None:
     log(handler(path), "first")
     with path.open("a") as file:
