@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean ps scale engine engine-stop bases drill logs mail dev debug check test lint screenshots
+.PHONY: help up down clean ps scale engine engine-stop bases drill logs mail dev debug check test lint bench screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -54,6 +54,9 @@ test: check ## everything that CI runs: check, stack and browser tests
 
 lint: .venv ## only the linters and the type check
 	@tests/lint
+
+bench: .venv ## measure the log and the error path beside what others do (ROUNDS=7)
+	@$(VENV)/python -m tests.bench --rounds $(or $(ROUNDS),7)
 
 screenshots: .venv ## renew the README's pictures from the running stack
 	@$(VENV)/python docs/screenshots.py

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextvars import Context
 
 from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import database_wait, logs, reports
+from . import database_wait, logs, reports, threads
 from .config import Settings, read_settings
 from .database import db, engine_options, migrate
 from .errors import pages
 from .errors.boundary import ErrorBoundary
+from .logs import slow
 from .reports.redaction import Redactor
 
 __version__ = "0.1.0"
@@ -32,6 +34,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.config.update(_flask_settings(settings))
     app.extensions["settings"] = settings
 
+    threads.install()
     redactor = Redactor(settings.secret_values)
     logs.configure(settings, redactor)
     courier = reports.configure(settings, redactor)
@@ -43,8 +46,9 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     db.init_app(app)
-    if settings.database_url.drivername != "sqlite":
-        with app.app_context():
+    with app.app_context():
+        slow.watch(db.engine, settings.log_slow_ms)
+        if settings.database_url.drivername != "sqlite":
             database_wait.install(db.engine)
     migrate.init_app(app, db)
     pages.init_app(app)
@@ -54,7 +58,8 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     def begin() -> None:
         _note_route()
         if courier is not None:
-            courier.ensure_running()
+            # In an empty context: the courier works for all requests, not for this one.
+            Context().run(courier.ensure_running)
 
     _wrap(app, settings)
     return app

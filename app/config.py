@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from pathlib import Path
@@ -76,6 +76,15 @@ class Settings:
     http_bind: str
     mailhog_port: int
     instance_path: Path
+
+    def __str__(self) -> str:
+        """Every setting but the secrets, for the log."""
+        # Of the URL no query either: a password can stand there too.
+        url = self.database_url.set(query={}).render_as_string(hide_password=True)
+        shown = {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
+        return " ".join(
+            f"{name.upper()}={value}" for name, value in ({"database_url": url} | shown).items()
+        )
 
     @property
     def secret_values(self) -> tuple[str, ...]:

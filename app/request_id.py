@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = "X-Request-ID"
 ENVIRON_KEY: Final = "microblog.request_id"
+USER_KEY: Final = "microblog.user_id"  # who was logged in, for the line of the request
 FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 _environ: ContextVar[Mapping[str, object] | None] = ContextVar("request_environ", default=None)
@@ -41,6 +42,11 @@ def current() -> str | None:
 def current_environ() -> Mapping[str, object] | None:
     """Return the WSGI environment of the request that this thread serves, if it serves one."""
     return _environ.get()
+
+
+def resume(environ: Mapping[str, object] | None) -> None:
+    """Make the request of ``environ`` the current one of this thread, which works for it."""
+    _environ.set(environ)
 
 
 def forget() -> None:

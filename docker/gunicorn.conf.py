@@ -12,6 +12,7 @@ from typing import Any
 # gunicorn puts the working directory on the path only after it has read this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from app import __version__
 from app.config import ConfigurationError, read_settings
 from app.errors import refusals, whole_response
 from app.workers import deaths, watchdog
@@ -54,7 +55,6 @@ forwarded_allow_ips = ""
 logger_class = "app.workers.logger.Logger"
 loglevel = _settings.log_level.lower()
 accesslog = "-"
-access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %(B)s bytes'
 
 _logger = logging.getLogger("app")
 
@@ -63,6 +63,13 @@ def when_ready(server: Any) -> None:
     """Log the start, once, in the master."""
     del server
     _logger.info("Microblog startup")
+    _logger.info(
+        "Version %s, workers: %d, threads in each: %d, settings: %s",
+        __version__,
+        workers,
+        threads,
+        _settings,
+    )
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -32,7 +32,23 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
-class TextFormatter(logging.Formatter):
+class Once(logging.Formatter):
+    """Makes a record's line once, although several handlers write it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, made now or for another handler."""
+        maker, line = getattr(record, "microblog_line", (None, ""))
+        if maker is not self:
+            line = self.line(record)
+            record.microblog_line = (self, line)
+        return line
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Make the record's line."""
+        raise NotImplementedError
+
+
+class TextFormatter(Once):
     """One line a record, UTC; a traceback follows as lines indented by two spaces."""
 
     converter = staticmethod(time.gmtime)
@@ -41,7 +57,7 @@ class TextFormatter(logging.Formatter):
         super().__init__(TEXT)
         self.redactor = redactor
 
-    def format(self, record: logging.LogRecord) -> str:
+    def line(self, record: logging.LogRecord) -> str:
         """Return the record's line and, under it, its traceback and its stack."""
         record.request_id = request_id_of(record) or "-"
         record.message = escape_controls(self.redactor.text(message_of(record)))
@@ -53,7 +69,7 @@ class TextFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(Once):
     """One JSON object a line, with the time as RFC 3339 writes it."""
 
     def __init__(self, redactor: Redactor) -> None:
@@ -61,7 +77,7 @@ class JsonFormatter(logging.Formatter):
         self.redactor = redactor
         self.host = socket.gethostname()
 
-    def format(self, record: logging.LogRecord) -> str:
+    def line(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
         trace = traceback_of(record)
         entry = {

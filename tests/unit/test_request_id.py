@@ -65,10 +65,17 @@ def test_a_view_cannot_send_a_second_id(make_app: Callable[..., Flask]) -> None:
 
 
 def test_a_thread_does_not_see_the_request_of_another() -> None:
-    request_id.begin({}, trusted=False)
     seen: list[str | None] = []
-    thread = threading.Thread(target=lambda: seen.append(request_id.current()))
+    begun = threading.Event()
+
+    def look() -> None:
+        begun.wait(10)
+        seen.append(request_id.current())
+
+    thread = threading.Thread(target=look)
     thread.start()
+    request_id.begin({}, trusted=False)
+    begun.set()
     thread.join()
     assert seen == [None]
 

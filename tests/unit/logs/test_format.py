@@ -164,6 +164,26 @@ def test_no_secret_is_written(formatter: type[logging.Formatter]) -> None:
     assert line.count("********") == 3
 
 
+@FORMATTERS
+def test_a_record_is_made_into_a_line_once_for_all_handlers(
+    formatter: type[logging.Formatter],
+) -> None:
+    class Counting:
+        times = 0
+
+        def __str__(self) -> str:
+            self.times += 1
+            return "counted"
+
+    counting, shared = Counting(), formatter(Redactor([]))  # type: ignore[call-arg]
+    entry = record("%s", counting)
+    assert shared.format(entry) == shared.format(entry)
+    assert counting.times == 1
+    # Another formatter, which may redact or not, makes its own.
+    formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
+    assert counting.times == 2
+
+
 class Unprintable:
     """Something that cannot be turned into a text."""
 

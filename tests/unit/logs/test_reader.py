@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,6 +139,9 @@ def test_following_a_log_that_is_not_there_yet_shows_its_first_line(
     write = writer(path, max_bytes=10_000)
 
     def meanwhile(seconds: float) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(seconds)  # a follower of an earlier test
+            return
         for number in range(100):
             write(str(number))
 
@@ -165,8 +169,7 @@ def test_a_rotation_between_two_looks_does_not_skip_a_file(
     """The reader lists the files, a writer rotates, and only then the reader opens one."""
     write = writer(path, backup_count=100)
     write("old")
-    with path.open("rb") as current:
-        status = os.fstat(current.fileno())
+    current = reader._Tail(path)
     write("skipped?")
     honest, rotated = reader.files, []
 
@@ -180,6 +183,72 @@ def test_a_rotation_between_two_looks_does_not_skip_a_file(
     monkeypatch.setattr(reader, "files", then_rotate)
     found: Any = None
     while found is None:
-        found = reader._successor(path, status)
-    assert found.read() == b"skipped?\n"
-    found.close()
+        found = reader._successor(path, current)
+    assert found.lines() == "skipped?\n"
+    found.file.close()
+
+
+def test_half_a_line_waits_for_its_other_half_or_is_taken_back(path: Path) -> None:
+    path.write_text("first\nhal")
+    tail = reader._Tail(path)
+    assert tail.lines() == "first\n"
+    path.write_text("first\nanother\n")
+    assert tail.lines() == "another\n"
+
+
+def test_a_log_that_was_cut_from_outside_is_followed_from_its_beginning(path: Path) -> None:
+    path.write_text("first\nsecond\n")
+    tail = reader._Tail(path)
+    assert tail.lines() == "first\nsecond\n"
+    path.write_text("third\n")
+    assert tail.lines() == "third\n"
+
+
+def test_lines_that_nobody_can_show_any_more_are_not_passed_over_in_silence(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = writer(path, backup_count=2)
+    write("0")
+    tail = reader._Tail(path)
+    for number in range(1, 9):
+        write(str(number))
+    newer = reader._successor(path, tail)
+    assert newer is not None
+    assert newer.lines() == "6\n"
+    assert "overwritten" in capsys.readouterr().err
+
+
+def test_a_log_that_was_moved_or_deleted_is_followed_where_it_begins_anew(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = writer(path, backup_count=5)
+    for number in range(4):
+        write(str(number))
+        os.utime(path, ns=(number, number))
+    tail = reader._Tail(path)
+    path.rename(path.with_name("moved"))
+    write("new")
+    newer = reader._successor(path, tail)
+    assert newer is not None
+    assert newer.lines() == "new\n"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-01-01 00:00:00,000 {}: ERROR: text [in x.py:1] [request -]\n",
+        '{{"time": "2026-01-01T00:00:00.000+00:00", "level": "{}", "logger": "ERROR"}}\n',
+    ],
+)
+def test_levels_have_a_colour_on_terminals(line: str) -> None:
+    for level, colour in reader.COLOURS.items():
+        shown = reader.coloured(line.format(level) * 2)
+        assert shown == line.format(f"\x1b[{colour}m{level}\x1b[0m") * 2
+
+
+def test_all_of_it_is_printed_with_the_oldest_file_first(path: Path) -> None:
+    write = writer(path, backup_count=3)
+    for number in range(1, 8):
+        write(str(number))
+    assert list(reader.everything(path)) == ["4\n", "5\n", "6\n", "7\n"]

@@ -112,22 +112,24 @@ def test_a_lost_lock_file_loses_no_line(path: Path) -> None:
     assert content(path) == ["1", "2", "3", "4"]
 
 
-def test_a_writer_notices_that_its_lock_file_was_deleted(path: Path) -> None:
+def test_a_writer_that_rotates_notices_that_its_lock_file_was_deleted(path: Path) -> None:
     """Otherwise it and those who come later hold locks that do not exclude each other."""
-    old = handler(path)
+    old = handler(path, max_bytes=1)
     log(old, "first")
     lock = Path(lock_path(str(path)))
     lock.unlink()
-    log(old, "second")
-    assert lock.exists()
+    lock.touch()
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        done = threading.Thread(target=log, args=(old, "third"))
+        done = threading.Thread(target=log, args=(old, "second"))
         done.start()
         done.join(0.2)
-        assert content(path) == ["first", "second"]
+        assert content(path) == ["first"]
     done.join(10)
-    assert content(path) == ["first", "second", "third"]
+    assert content(path) == ["first", "second"]
+    lock.unlink()
+    log(old, "third")
+    assert lock.exists()
 
 
 def test_a_writer_killed_between_the_note_and_the_rename_costs_no_slot(path: Path) -> None:
@@ -138,6 +140,34 @@ def test_a_writer_killed_between_the_note_and_the_rename_costs_no_slot(path: Pat
     Path(lock_path(str(path))).write_bytes(note)  # and then it was killed
     log(handler(path, max_bytes=1, backup_count=3), "4")
     assert content(path) == ["1", "2", "3", "4"]
+
+
+def test_a_writer_that_is_ended_in_the_middle_leaves_no_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gunicorn ends a worker that has timed out: SystemExit, wherever it is."""
+    ended = handler(path)
+    monkeypatch.setattr(ended, "_append", lambda data: exec("raise SystemExit"))
+    with pytest.raises(SystemExit):
+        log(ended, "first")
+    with Path(lock_path(str(path))).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_half_a_line_of_a_killed_writer_is_taken_back(path: Path) -> None:
+    log(handler(path), "first")
+    with path.open("a") as file:
+        file.write("half a li")
+    log(handler(path), "second")
+    assert path.read_text() == "first\nsecond\n"
+
+
+def test_a_lock_file_with_something_else_in_it_harms_nothing(path: Path) -> None:
+    to = handler(path, max_bytes=1)
+    log(to, "first")
+    Path(lock_path(str(path))).write_text("not numbers")
+    log(to, "second")
+    assert content(path) == ["first", "second"]
 
 
 def test_a_deleted_log_is_begun_anew(path: Path) -> None:
@@ -156,6 +186,8 @@ def test_a_deleted_folder_is_complained_of_or_made_anew(
     shutil.rmtree(path.parent)
     log(to, "second")
     assert "second" in (path.read_text() if path.exists() else capsys.readouterr().err)
+    log(to, "third")
+    assert "third" in path.read_text()
 
 
 def test_the_group_may_read_the_log_and_nobody_else(path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Measures the log and the error path, prints the tables and keeps them with their figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from . import errors, log, requests
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=("log", "errors"))
+    arguments = parser.parse_args()
+    if not shutil.which("wrk"):
+        print("wrk is missing, which makes the load. On Debian and Ubuntu: apt-get install wrk")
+        return 1
+    begun, load = time.time(), os.getloadavg()
+    figures: dict[str, object] = {}
+    tables = []
+    if arguments.only != "errors":
+        figures["log"] = rows = log.measure(arguments.rounds, say)
+        tables.append(f"## The log\n\n{log.table(rows)}")
+        figures["requests"] = found = requests.measure(arguments.rounds, say)
+        tables.append(requests.table(found))
+    if arguments.only != "log":
+        failing, healthy = errors.measure(arguments.rounds, say)
+        figures |= {"errors": failing, "healthy": healthy}
+        tables.append(f"## The error path\n\n{errors.table(failing, healthy)}")
+    conditions = (
+        f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(begun))}, {os.cpu_count()} processors, "
+        f"Python {platform.python_version()}, load before: {load[0]:.1f}; medians of "
+        f"{arguments.rounds} alternating rounds, {time.time() - begun:.0f} s in all"
+    )
+    keep(figures | {"conditions": conditions}, "\n\n".join([f"# {conditions}", *tables]))
+    return 0
+
+
+def say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def keep(figures: dict[str, object], text: str) -> None:
+    say("")
+    print(text)
+    RESULTS.mkdir(exist_ok=True)
+    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text(text + "\n")
+    print(f"\nKept in {RESULTS.relative_to(Path.cwd())}/{name}.json and .md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+-- Sends what its arguments say (a method and a body), and ends with one line of JSON.
+function init(args)
+  wrk.method = args[1]
+  wrk.body = args[2]
+  wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests": %d, "seconds": %f, "p50_ms": %f, "p99_ms": %f, "failures": %d}\n',
+    summary.requests, summary.duration / 1e6,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    errors.connect + errors.read + errors.write + errors.timeout))
+end

@@ -1,0 +1,21 @@
+"""The load: wrk, on loopback, for so many seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+CONNECTIONS = 8
+SCRIPT = str(Path(__file__).with_name("load.lua"))
+
+Run = dict[str, float]
+
+
+def load(port: int, seconds: int, path: str, method: str = "GET", body: str = "") -> Run:
+    """Return requests a second (``rate``), ``p50_ms``, ``p99_ms`` and ``failures``."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", SCRIPT]
+    command += [f"http://127.0.0.1:{port}{path}", "--", method, body]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
+    found: Run = json.loads(done.stdout.strip().splitlines()[-1])
+    return found | {"rate": found["requests"] / found["seconds"]}

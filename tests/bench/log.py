@@ -1,0 +1,142 @@
+"""Lines a second of one log that several processes write: our handler and others, in turns.
+
+All write the same lines through the same formatter, as fast as they can. Neither FileHandler nor
+the bare write rotates: they are what would be possible.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import logging.handlers
+import os
+import statistics
+import tempfile
+import time
+from array import array
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from concurrent_log_handler import ConcurrentRotatingFileHandler
+
+from app.logs.rotation import RotatingFile
+from tests.writers import PADDING, fork
+
+SECONDS = 0.35  # of each run
+CASES = [(processes, size) for size in (10 << 10, 1 << 20) for processes in (1, 4, 8)]
+BACKUPS = 10
+
+Row = dict[str, Any]
+Make = Callable[[Path, int], logging.Handler]
+
+
+class BareWrite(logging.Handler):
+    """A ``write`` under ``flock``, and nothing else: the machine's limit."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def write(self, line: bytes) -> None:
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        os.write(self.file, line)
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+
+
+HANDLERS: dict[str, Make] = {
+    "ours": lambda path, size: RotatingFile(path, max_bytes=size, backup_count=BACKUPS),
+    "concurrent-log-handler": lambda path, size: ConcurrentRotatingFileHandler(
+        path, maxBytes=size, backupCount=BACKUPS
+    ),
+    "FileHandler (no rotation)": lambda path, size: logging.FileHandler(path),
+    "write under flock (no logging)": lambda path, size: BareWrite(path),
+}
+
+
+def measure(rounds: int, say: Callable[[str], None]) -> list[Row]:
+    """Return, for each case and handler, lines a second, p99 and the ratio to ours."""
+    rows: list[Row] = []
+    for processes, size in CASES:
+        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in HANDLERS}
+        for number in range(rounds):
+            say(f"log: {processes} processes, {size >> 10} KiB, round {number + 1} of {rounds}")
+            # Forth and back, so that none always comes after the same other.
+            for name, make in list(HANDLERS.items())[:: 1 if number % 2 else -1]:
+                runs[name].append(run(make, processes, size))
+        rows += [row(name, processes, size, runs) for name in HANDLERS]
+    return rows
+
+
+def row(name: str, processes: int, size: int, runs: dict[str, list[tuple[float, float]]]) -> Row:
+    rates = [rate for rate, _ in runs[name]]
+    ratios = [mine / rate for (mine, _), rate in zip(runs["ours"], rates, strict=True)]
+    return {
+        "handler": name,
+        "processes": processes,
+        "max_bytes": size,
+        "lines_per_second": statistics.median(rates),
+        "lowest": min(rates),
+        "highest": max(rates),
+        "p99_ms": statistics.median(p99 for _, p99 in runs[name]),
+        "ours_to_it": statistics.median(ratios),
+        "ours_to_it_lowest": min(ratios),
+        "ours_to_it_highest": max(ratios),
+    }
+
+
+def run(make: Make, processes: int, size: int) -> tuple[float, float]:
+    """Let so many processes write; return lines a second and the p99 of a call in ms."""
+    with tempfile.TemporaryDirectory(prefix="microblog-bench-") as name:
+        folder = Path(name)
+        begin = time.monotonic() + 0.02 * processes
+        children = [fork(partial(_start, make, folder, size, begin, n)) for n in range(processes)]
+        statuses = [os.waitpid(child, 0)[1] for child in children]
+        if any(statuses):
+            raise RuntimeError(f"A writer failed: {statuses}")
+        calls = array("d")
+        for n in range(processes):
+            calls.frombytes((folder / f"calls-{n}").read_bytes())
+    return len(calls) / SECONDS, statistics.quantiles(calls, n=100)[98] * 1000
+
+
+def _start(make: Make, folder: Path, size: int, begin: float, number: int) -> None:
+    _write(make(folder / "bench.log", size), begin, folder / f"calls-{number}")
+
+
+def _write(handler: logging.Handler, begin: float, result: Path) -> None:
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    logger = logging.Logger("bench")
+    logger.addHandler(handler)
+    calls, end = array("d"), begin + SECONDS
+    call: Callable[[], object] = lambda: logger.info("%s", PADDING)  # noqa: E731
+    if isinstance(handler, BareWrite):
+        line = f"2026-01-01 00:00:00,000 INFO: {PADDING}\n".encode()
+        call = lambda: handler.write(line)  # noqa: E731
+    time.sleep(max(0.0, begin - time.monotonic()))
+    now = time.monotonic()
+    while now < end:
+        call()
+        after = time.monotonic()
+        calls.append(after - now)
+        now = after
+    result.write_bytes(calls.tobytes())
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows for people."""
+    lines = [
+        "| processes, files | handler | lines/s (lowest to highest) | p99 of a call "
+        "| ours to it (lowest to highest) |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        "| {processes}, {kib} KiB | {handler} | {lines_per_second:,.0f} "
+        "({lowest:,.0f} to {highest:,.0f}) | {p99_ms:.2f} ms | {ours_to_it:.2f} "
+        "({ours_to_it_lowest:.2f} to {ours_to_it_highest:.2f}) |".format(
+            **row, kib=row["max_bytes"] >> 10
+        )
+        for row in rows
+    ]
+    return "\n".join(lines)

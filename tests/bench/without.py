@@ -1,0 +1,23 @@
+"""Our app with one thing taken out: what that thing costs is measured against it."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask
+
+import app
+from app import reports
+
+
+def without_reports() -> Flask:
+    """Errors are only logged."""
+    made = app.create_app()
+    reports.remove()
+    return made
+
+
+def without_request_log() -> Flask:
+    """Requests leave no line."""
+    logging.getLogger("gunicorn.access").disabled = True
+    return app.create_app()
