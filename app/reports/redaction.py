@@ -52,9 +52,7 @@ class Redactor:
             text = secret.mask(text)
         return text
 
-    def bounded(
-        self, text: str, maximum: int, environ: Mapping[str, object] | None = None
-    ) -> str:
+    def bounded(self, text: str, maximum: int, environ: Mapping[str, object] | None = None) -> str:
         """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
 
         At a cut, as many characters are left out as a secret may have that it cuts in two.

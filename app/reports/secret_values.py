@@ -18,8 +18,20 @@ PIECE: Final = 128  # characters that are looked for as one: half a secret is on
 
 # Values that a visitor may have under a secret's name, and every report in its own text.
 COMMON: Final = frozenset(
-    "password passwort username accepted required undefined disabled anonymous microblog "
-    "localhost exception traceback postgresql 12345678".split()
+    {
+        "accepted",
+        "anonymous",
+        "disabled",
+        "exception",
+        "localhost",
+        "microblog",
+        "password",
+        "postgresql",
+        "required",
+        "traceback",
+        "undefined",
+        "username",
+    }
 )
 
 RUN: Final = re.compile("[A-Za-z0-9]+")

@@ -16,6 +16,7 @@ from werkzeug.test import EnvironBuilder
 
 from app import request_id
 from app.reports import report as report_module
+from app.reports import trace
 from app.reports.redaction import MASK, Redactor
 from app.reports.report import Report, from_record
 
@@ -44,7 +45,7 @@ def fingerprint(
     return reported(logged(error, message, *arguments)).fingerprint
 
 
-def in_app(source: str, first_line: int = 1, folder: str = report_module.APP_FOLDER) -> Any:
+def in_app(source: str, first_line: int = 1, folder: str = trace.APP_FOLDER) -> Any:
     """Compile a function ``fail`` that seems to stand in the app."""
     code: CodeType = compile("\n" * first_line + source, f"{folder}/blog/views.py", "exec")
     names: dict[str, Any] = {}
@@ -114,7 +115,7 @@ def test_a_fingerprint_does_not_depend_on_where_the_app_is_installed(
 ) -> None:
     source = "def fail():\n    raise ValueError('boom')\n"
     here = failed(in_app(source))
-    monkeypatch.setattr(report_module, "APP_FOLDER", "/srv/elsewhere/app")
+    monkeypatch.setattr(trace, "APP_FOLDER", "/srv/elsewhere/app")
     assert failed(in_app(source, folder="/srv/elsewhere/app")) == here
 
 
@@ -190,8 +191,8 @@ def test_a_huge_message_is_cut_and_takes_no_time(piece: str) -> None:
     started = time.process_time()
     report = reported(record)
     assert time.process_time() - started < 3
-    assert len(report.message) <= report_module.TEXT_MAXIMUM + 100
-    assert len(report.traceback) <= report_module.TEXT_MAXIMUM + 100
+    assert len(report.message) <= report_module.MESSAGE_MAXIMUM + 100
+    assert len(report.traceback) <= report_module.TRACEBACK_MAXIMUM + 100
 
 
 def test_a_long_traceback_keeps_its_beginning_and_its_end() -> None:
