@@ -70,7 +70,7 @@ def body_of(report: Report, repeats: Repeats | None) -> Body:
     if repeats is not None:
         sections += _repeats(repeats)
     sections.append(Pairs("", _in_short(report)))
-    if report.message not in report.traceback and _headline(report) != report.message:
+    if not _is_told(report):
         sections.append(Lines("Message", report.message.split("\n")))
     if report.traceback:
         sections.append(Trace("Traceback", report.traceback))
@@ -112,6 +112,12 @@ def _pieces(line: str, escape: Callable[[str], str]) -> list[str]:
 def _headline(report: Report) -> str:
     first = report.message.strip().split("\n", 1)[0]
     return first if len(first) <= HEADLINE else f"{first[:HEADLINE]}…"
+
+
+def _is_told(report: Report) -> bool:
+    """Tell whether headline and traceback have the whole message."""
+    said = report.message.split("\n")
+    return _headline(report) == report.message or all(line in report.traceback for line in said)
 
 
 def _repeats(repeats: Repeats) -> list[Section]:

@@ -31,8 +31,9 @@ pre{margin:0;padding:3px 14px;white-space:pre-wrap;overflow-wrap:anywhere;tab-si
 .fold{color:#7a8391}
 .own{background:#fff6e0;border-left:4px solid #e0a100;padding:4px 0;margin:4px 0}
 .own pre{padding-left:10px}
+.own .file{font-weight:600}
 .own .src{color:#5b6472}
-.hit{display:block;background:#ffe9b3;color:#1f2430;margin:0 -14px 0 -10px;padding:0 14px 0 10px}
+.hit{background:#ffe9b3;color:#1f2430}
 .raised{font-weight:650;color:#a93226}
 @media (max-width:480px){body{padding:14px 8px}td{display:block;padding:0 12px 6px}
 td:first-child{width:auto;padding:6px 12px 0;font-size:13px}td+td{border-top:0}
@@ -115,9 +116,9 @@ def _own_or_not(text: str) -> Iterator[tuple[bool, str, str]]:
     for line in text.split("\n"):
         if OWN.match(line):
             own = True
-            yield True, "file", line
+            yield True, "file", line[2:].lstrip()
         elif own and (source := SOURCE.match(line)):
-            yield True, "hit" if source["hit"] else "src", line
+            yield True, "hit" if source["hit"] else "src", line[2:]
         else:
             own = False
             folded = line.lstrip().startswith("… ") or line == HEADING

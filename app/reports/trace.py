@@ -6,7 +6,7 @@ import linecache
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -123,11 +123,7 @@ class Writer:
                 yield f"{indent}  … the same {again} more times …"
 
     def _source(self, frame: Frame, indent: str) -> Iterator[str]:
-        around = AROUND if frame.own else 0
-        for number in range(max(1, frame.line - around), frame.line + around + 1):
-            line = linecache.getline(frame.path, number).rstrip()
-            if not line and number != frame.line:
-                continue
+        for number, line in _around(frame):
             mark = ">" if frame.own and number == frame.line else " "
             yield f"{indent}  {mark} {number:>5}  {self.clean_source(line[:SOURCE_LINE])}".rstrip()
 
@@ -182,6 +178,23 @@ def _frame(trace: TracebackType) -> Frame:
     return Frame(file[-NAME:], path, line, code.co_qualname[:NAME], own)
 
 
+def _around(frame: Frame) -> list[tuple[int, str]]:
+    """Return the line that a frame is at and, of the app's own, those around it in its function."""
+    around = AROUND if frame.own else 0
+    numbers = range(max(1, frame.line - around), frame.line + around + 1)
+    found = [(number, linecache.getline(frame.path, number).rstrip()) for number in numbers]
+    low, high = found[0][0], found[-1][0]
+    # Two blank lines end a function (PEP 8).
+    for (_, line), (number, following) in pairwise(found):
+        if not line and not following and number < frame.line:
+            low = number + 1
+        elif not line and not following and number > frame.line:
+            high = min(high, number - 2)
+    kept = [(number, line) for number, line in found if low <= number <= high]
+    margin = min((len(line) - len(line.lstrip()) for _, line in kept if line), default=0)
+    return [(number, line[margin:]) for number, line in kept]
+
+
 def _folded(run: Sequence[Frame]) -> str:
     """Return one line for frames of libraries: how many, of which."""
     names = dict.fromkeys(_library(frame.file) for frame in run)
@@ -190,6 +203,8 @@ def _folded(run: Sequence[Frame]) -> str:
 
 
 def _library(file: str) -> str:
+    if file.startswith("<"):
+        return "generated code"
     if file.startswith("/"):
         return Path(file).stem
     return file.partition("/")[0].removesuffix(".py")
