@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from http.cookies import _unquote
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
@@ -27,7 +28,10 @@ def secrets_of(environ: Mapping[str, object]) -> tuple[Secret, ...]:
         found: tuple[Secret, ...] = known[1]
         return found
     values = dict.fromkeys(
-        value for value in _values(environ, parsed) if len(value) >= VALUE_MINIMUM
+        meant
+        for value in _values(environ, parsed)
+        for meant in _meanings(value)
+        if len(meant) >= VALUE_MINIMUM
     )
     pieces = [piece for value in list(values)[:COUNT_MAXIMUM] for piece in secrets(value)]
     # The longest first: one may be a part of another.
@@ -49,6 +53,17 @@ def parsed_body(environ: Mapping[str, object]) -> Parsed:
     # Flask keeps (document, document or None); before that, a pair of Ellipsis.
     document = state.get("_cached_json", (None, None))[0]
     return state.get("form"), None if document is Ellipsis else document
+
+
+def _meanings(value: str) -> Iterator[str]:
+    """Return a value as it came, and as who reads it may understand it."""
+    yield value
+    if "%" in value:
+        yield unquote(value)
+    if not value.isascii():
+        # WSGI hands the bytes of a header over as Latin-1 (PEP 3333).
+        with suppress(UnicodeError):
+            yield value.encode("latin-1").decode("utf-8")
 
 
 def _values(environ: Mapping[str, object], parsed: Parsed) -> Iterator[str]:
@@ -85,8 +100,6 @@ def _cookies(header: str) -> Iterator[str]:
         yield value
         if value.startswith('"'):
             yield _unquote(value)
-        if "%" in value:
-            yield unquote(value)
         # A signed value is its parts, too: the session's data, the time and the signature.
         yield from (piece for piece in value.split(".") if len(piece) >= 2 * VALUE_MINIMUM)
 
