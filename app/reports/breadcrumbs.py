@@ -33,7 +33,7 @@ class Breadcrumbs(logging.Handler):
         environ = environ_of(record)
         if isinstance(environ, dict):
             kept = environ.get(KEY)
-            if kept is None:
+            if not isinstance(kept, deque):
                 kept = environ[KEY] = deque(maxlen=KEPT)
             raised = f" ({record.exc_info[0].__name__})" if _raised(record) else ""  # type: ignore[index,union-attr]
             # Cut with room to spare: what cuts a secret in two must not be shown.
