@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
-from html import escape
+from functools import lru_cache
 from typing import Final
 
+from .encoded import Needle
 from .secret_shapes import MASK
 
 # Shorter values would turn a report into confetti: they are redacted by key only.
@@ -34,46 +34,39 @@ COMMON: Final = frozenset(
     }
 )
 
-RUN: Final = re.compile("[A-Za-z0-9]+")
-BASE64_NEIGHBOURS: Final = "[A-Za-z0-9+/_-]{0,4}"  # they hold the secret's first and last bits
-NAMED_ESCAPES: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+PATIENCE: Final = 20_000  # tries to find a secret in a text where it seems to begin
 
 
 class Secret:
     """One secret value, up to :data:`PIECE` characters of it.
 
-    Raw, percent-encoded, in JSON, as a ``repr``, as HTML, as WSGI's Latin-1, and in base64 at
-    each of the three offsets that it can have inside a longer encoded text (RFC 4648).
+    In every encoding that :mod:`.encoded` knows, and in base64 at each of the three offsets
+    that it can have inside a longer encoded text (RFC 4648).
     """
 
     def __init__(self, value: str) -> None:
         self.value = value
-        self.encoded = tuple(_base64(value))
-        # Every encoding leaves letters and digits alone. Where the longest run of them is not
-        # in a text, which is the rule, nothing else need be asked.
-        runs = [max(RUN.findall(form), key=len, default="") for form in (value, *self.encoded)]
-        self.probes = tuple(dict.fromkeys(runs))
+        encoded = (Needle(form, base64=True) for form in dict.fromkeys(_base64(value)))
+        self.needles = (Needle(value), *encoded)
+        self.probes = tuple(dict.fromkeys(needle.probe for needle in self.needles))
 
-    @cached_property
+    @property
     def span(self) -> int:
         """The most characters that the value can take up."""
         return len(self.value) * (6 if self.value.isascii() else 12)
 
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """Match the value in every encoding."""
-        forms = ["".join(map(_any_form, self.value))]
-        for form in self.encoded:
-            inner = "".join(map(_any_form, form))
-            forms.append(f"{BASE64_NEIGHBOURS}{inner}{BASE64_NEIGHBOURS}(?:=|%3[dD]){{0,2}}")
-        return re.compile("|".join(forms))
-
     def mask(self, text: str) -> str:
-        """Return ``text`` without the value."""
-        for probe in self.probes:
-            if probe in text:
-                return self.pattern.sub(MASK, text)
-        return text
+        """Return ``text`` without the value. Raises :exc:`.encoded.TooAlikeError`."""
+        if not any(probe in text for probe in self.probes):
+            return text
+        patience = [PATIENCE]
+        spans = [span for needle in self.needles for span in needle.spans(text, patience)]
+        kept, position = [], 0
+        for start, end in sorted(spans):
+            if start >= position:
+                kept += [text[position:start], MASK]
+            position = max(position, end)
+        return "".join(kept) + text[position:]
 
 
 @lru_cache(maxsize=1000)
@@ -106,32 +99,3 @@ def _base64(value: str) -> Iterator[str]:
             form = encode(inner).decode("ascii")
             if len(form) >= VALUE_MINIMUM:
                 yield form
-
-
-@lru_cache(maxsize=2000)
-def _any_form(character: str) -> str:
-    """Return a pattern of all that a character can be written as."""
-    if character.isascii() and character.isalnum():
-        return character
-    raw = character.encode("utf-8", "surrogatepass")
-    percent = "".join(f"%(?:25)?{byte:02x}" for byte in raw)
-    escaped = "".join(rf"\\+x{byte:02x}" for byte in raw)
-    forms = [re.escape(character), f"(?i:{percent}|{escaped})"]
-    if not character.isascii():
-        forms.append(re.escape(raw.decode("latin-1")))
-    utf16 = character.encode("utf-16-be", "surrogatepass")
-    units = "".join(rf"\\+u{utf16[n : n + 2].hex()}" for n in range(0, len(utf16), 2))
-    code = ord(character)
-    forms.append(rf"(?i:{units}|\\+x{code:02x}|\\+U{code:08x})")
-    if character in NAMED_ESCAPES:
-        forms.append(rf"\\+{NAMED_ESCAPES[character]}")
-    if character == "\\":
-        forms = [r"\\+", *forms[1:]]
-    elif character in "\"'/":
-        forms.append(rf"\\+{character}")
-    if character == " ":
-        forms.append(r"\+")
-    if (entity := escape(character)) != character:
-        forms.append(entity)
-        forms.append(f"&#{code};")
-    return f"(?:{'|'.join(forms)})"

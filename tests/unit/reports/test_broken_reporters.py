@@ -197,10 +197,13 @@ MAKERS: list[Callable[[], BaseException]] = [
     lambda: OSError(13, "denied", "\udce9" * 5000),
 ]
 EXCEPTIONS = st.one_of(st.sampled_from(MAKERS), TEXTS.map(lambda text: lambda: ValueError(text)))
+KEYS = [
+    *["HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_HOST", "HTTP_REFERER", "HTTP_X_API_KEY"],
+    *["PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "REMOTE_ADDR", "CONTENT_LENGTH"],
+    *["microblog.route", "microblog.earlier", "werkzeug.request", "HTTP_X_ODD"],
+]
 ENVIRONS = st.dictionaries(
-    st.sampled_from(
-        ["PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_HOST", "HTTP_REFERER", "HTTP_X_API_KEY", "REMOTE_ADDR", "CONTENT_LENGTH", "HTTP_X_ODD", "microblog.route", "microblog.earlier", "werkzeug.request"]
-    ),
+    st.sampled_from(KEYS),
     st.one_of(TEXTS, TEXTS.map(lambda text: f"Basic {text}"), st.sampled_from([None, 7, b"\xff"])),
     max_size=8,
 )

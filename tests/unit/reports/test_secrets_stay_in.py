@@ -108,7 +108,7 @@ def in_basic(name: str, secret: str) -> dict[str, Any]:
 
 
 def in_bearer(name: str, secret: str) -> dict[str, Any]:
-    return {"headers": {"Authorization": f"Bearer {secret.encode().decode('latin-1')}"}}
+    return {"headers": {"Authorization": f"Bearer {quote(secret, safe='')}"}}
 
 
 def in_header(name: str, secret: str) -> dict[str, Any]:
