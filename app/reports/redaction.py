@@ -40,7 +40,7 @@ class Redactor:
                 text = secret.mask(text)
             return mask_shapes(text)
         except Exception as error:
-            return f"(left out: {type(error).__name__} while it was redacted)"
+            return _left_out(error)
 
     def source(self, text: str) -> str:
         """Return lines of source code without the secrets of the settings.
@@ -48,8 +48,11 @@ class Redactor:
         A request's values are in no source; a visitor who sends ``raise`` as a cookie is not to
         mask it there.
         """
-        for secret in self._settings:
-            text = secret.mask(text)
+        try:
+            for secret in self._settings:
+                text = secret.mask(text)
+        except Exception as error:
+            return _left_out(error)
         return text
 
     def bounded(self, text: str, maximum: int, environ: Mapping[str, object] | None = None) -> str:
@@ -84,6 +87,10 @@ class Redactor:
             return max((secret.span for secret in self._secrets(environ)), default=0)
         except Exception:  # then there is no text either
             return 0
+
+
+def _left_out(error: Exception) -> str:
+    return f"(left out: {type(error).__name__} while it was redacted)"
 
 
 class _Fields:

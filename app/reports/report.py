@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Final, TypeVar
 
 from ..records import STACK, environ_of, message_of, request_id_of, traceback_of
@@ -93,6 +95,13 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
 
     Never raises: a part that cannot be made says why in its place.
     """
+    try:
+        return _fitted(_whole(record, redactor))
+    except Exception as failure:
+        return _bare(record, failure)
+
+
+def _whole(record: logging.LogRecord, redactor: Redactor) -> Report:
     from .. import __version__  # not before the package has been imported
 
     error = record.exc_info[1] if record.exc_info else None
@@ -102,7 +111,7 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
         return redactor.bounded(text, MESSAGE_MAXIMUM, environ)
 
     message = clean(said(error) if error is not None else _told(lambda: exact(message_of(record))))
-    report = Report(
+    return Report(
         uuid=uuid.uuid4().hex,
         time=record.created,
         fingerprint=_told(lambda: fingerprint(record, error, message)),
@@ -121,7 +130,22 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
         python=sys.version.split()[0],
         version=__version__,
     )
-    return _fitted(report)
+
+
+def _bare(record: logging.LogRecord, failure: Exception) -> Report:
+    """Return what can be said of a record that no report could be made of."""
+    place = f"{Path(record.pathname).name}:{record.lineno}"
+    known = {
+        "uuid": uuid.uuid4().hex,
+        "time": record.created,
+        "fingerprint": hashlib.sha256(place.encode(errors="replace")).hexdigest()[:16],
+        "type": "Error",
+        "message": f"The report could not be made: {type(failure).__name__}",
+        "where": f"logged at {place}",
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
+    return Report.from_json(json.dumps(known))
 
 
 def _told(part: Callable[[], str]) -> str:

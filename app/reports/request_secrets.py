@@ -15,6 +15,7 @@ from .secret_values import VALUE_MINIMUM, Secret, secrets
 
 CACHE: Final = "microblog.secrets"  # in the WSGI environment: what was read, the secrets in it
 COUNT_MAXIMUM: Final = 64  # different secrets of one request; nobody sends as many in earnest
+PARTED: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
 NODES_MAXIMUM: Final = 2000  # values of a JSON document that are looked at
 
 Parsed = tuple[object, object]
@@ -80,7 +81,7 @@ def _values(environ: Mapping[str, object], parsed: Parsed) -> Iterator[str]:
     if cookie := environ.get("HTTP_COOKIE"):
         yield from _cookies(str(cookie))
     for name, value in environ.items():
-        if name.startswith("HTTP_") and is_secret_name(name[5:].replace("_", "-")):
+        if name.startswith("HTTP_") and name not in PARTED and is_secret_name(name[5:]):
             yield str(value)
     for source in ("QUERY_STRING", "HTTP_REFERER"):
         query = str(environ.get(source) or "")

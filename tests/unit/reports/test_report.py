@@ -45,6 +45,12 @@ def fingerprint(
     return reported(logged(error, message, *arguments)).fingerprint
 
 
+def caused(cause: BaseException) -> ValueError:
+    error = ValueError("boom")
+    error.__cause__ = cause
+    return error
+
+
 def in_app(source: str, first_line: int = 1, folder: str = trace.APP_FOLDER) -> Any:
     """Compile a function ``fail`` that seems to stand in the app."""
     code: CodeType = compile("\n" * first_line + source, f"{folder}/blog/views.py", "exec")
@@ -93,6 +99,10 @@ def test_a_fingerprint_does_not_move_with_the_lines_of_a_release() -> None:
         ("no user 'susan'", "no user 'zoë'"),
         ('no user "susan"', 'no user ""'),
         ("susan@example.com cannot be reached", "a.b+c@example.org cannot be reached"),
+        ("container 3f2a1b9c0d7e failed", "container 9c0d7e3f2a1b failed"),
+        ("https://a.example/1?x=2 is away", "https://b.example/other is away"),
+        ("no route to 2001:db8::1", "no route to 2001:db8:0:1::ffff"),
+        ("Key (username)=(susan) already exists.", "Key (username)=(zoë) already exists."),
         ("connection to 10.0.0.1:5432 refused", "connection to 10.0.99.12:5433 refused"),
     ],
 )
@@ -126,6 +136,10 @@ def test_different_errors_have_different_fingerprints() -> None:
         fingerprint(ValueError("boom")),
         fingerprint(TypeError("boom")),
         fingerprint(ValueError("crash")),
+        fingerprint(caused(KeyError("a"))),
+        fingerprint(caused(OSError("a"))),
+        fingerprint(ExceptionGroup("boom", [KeyError("a")])),
+        fingerprint(ExceptionGroup("boom", [OSError("a")])),
         fingerprint(None, "boom"),
         fingerprint(None, "crash"),
         failed(in_app(raises)),
