@@ -68,8 +68,8 @@ def body_of(report: Report, repeats: Repeats | None) -> Body:
     """Return what the mail about one error says, or about all its repeats in a window."""
     sections: list[Section] = []
     if repeats is not None:
-        sections += _repeats(repeats)
-    sections.append(Pairs("", _in_short(report)))
+        sections.append(_repeats(repeats))
+    sections.append(Pairs("The first of them" if repeats else "", _in_short(report)))
     if not _is_told(report):
         sections.append(Lines("Message", report.message.split("\n")))
     if report.traceback:
@@ -78,6 +78,8 @@ def body_of(report: Report, repeats: Repeats | None) -> Body:
         sections.append(Lines("Traceback", ["There is none: nothing was raised."]))
     if report.earlier:
         sections.append(Lines("Logged by this request before", list(report.earlier)))
+    if repeats is not None and repeats.request_ids:
+        sections.append(_request_ids(repeats))
     sections += _fields(report)
     sections.append(Pairs("Process", _process(report)))
     place = f", {report.place}" if report.place else ""
@@ -120,16 +122,19 @@ def _is_told(report: Report) -> bool:
     return _headline(report) == report.message or all(line in report.traceback for line in said)
 
 
-def _repeats(repeats: Repeats) -> list[Section]:
+def _repeats(repeats: Repeats) -> Pairs:
     rows = [
         ("Count", f"{repeats.count} since the last mail about this error"),
         ("First", moment(repeats.first)),
         ("Last", moment(repeats.last)),
     ]
-    if not repeats.request_ids:
-        return [Pairs("Repeats", rows)]
-    ids = Lines(f"The last {len(repeats.request_ids)} request ids", list(repeats.request_ids))
-    return [Pairs("Repeats", rows), ids]
+    return Pairs("Repeats", rows)
+
+
+def _request_ids(repeats: Repeats) -> Lines:
+    shown = len(repeats.request_ids)
+    title = "Request ids" if shown == repeats.count else f"The first {shown} request ids"
+    return Lines(title, list(repeats.request_ids))
 
 
 def _in_short(report: Report) -> list[tuple[str, str]]:

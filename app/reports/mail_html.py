@@ -31,7 +31,7 @@ pre{margin:0;padding:3px 14px;white-space:pre-wrap;overflow-wrap:anywhere;tab-si
 .fold{color:#7a8391}
 .own{background:#fff6e0;border-left:4px solid #e0a100;padding:4px 0;margin:4px 0}
 .own pre{padding-left:10px}
-.own .file{font-weight:600}
+.own .file{font-weight:600;padding-top:6px}
 .own .src{color:#5b6472}
 .hit{background:#ffe9b3;color:#1f2430}
 .raised{font-weight:650;color:#a93226}

@@ -191,6 +191,8 @@ def _around(frame: Frame) -> list[tuple[int, str]]:
         elif not line and not following and number > frame.line:
             high = min(high, number - 2)
     kept = [(number, line) for number, line in found if low <= number <= high]
+    while kept and not kept[-1][1] and kept[-1][0] > frame.line:
+        kept.pop()
     margin = min((len(line) - len(line.lstrip()) for _, line in kept if line), default=0)
     return [(number, line[margin:]) for number, line in kept]
 
