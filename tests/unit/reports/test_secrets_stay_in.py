@@ -13,12 +13,13 @@ import os
 import sys
 from collections.abc import Callable
 from email import message_from_bytes, policy
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from flask import Request
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
@@ -269,6 +270,18 @@ def worth_hiding(secret: str) -> bool:
     return plain and len(secret) >= ENOUGH and MASK not in secret
 
 
+@cache
+def own_words() -> str:
+    """Return what every report says of itself: Hypothesis tries the words that it reads in code."""
+    outs = [
+        out
+        for place in PLACES
+        for source in SOURCES
+        for out in all_that_goes_out(source("password", "7" * 9), partial(place, "<>"), "<>")
+    ]
+    return "\n".join(outs)
+
+
 secret_texts = st.one_of(
     st.text(st.sampled_from("abcdefghABCDEFGH0123456789"), min_size=8, max_size=40),
     st.text(
@@ -294,9 +307,11 @@ def test_what_a_request_brought_in_secret_never_goes_out(
     place: Callable[[str], None],
     form: str,
 ) -> None:
+    forms = looked_for(secret)
+    assume(not any(form in own_words() for form in forms))
     text = f"<{FORMS[form](secret)}>"
     for out in all_that_goes_out(source(name, secret), lambda: place(text), text):
-        for leaked in looked_for(secret):
+        for leaked in forms:
             assert leaked not in out
 
 
