@@ -6,6 +6,7 @@ import logging
 
 from ..config import Settings
 from . import hooks
+from .breadcrumbs import Breadcrumbs
 from .courier import Courier
 from .handler import ReportHandler
 from .outbox import Outbox
@@ -22,15 +23,21 @@ def configure(settings: Settings, redactor: Redactor) -> Courier | None:
         return None
     outbox = Outbox(settings.spool_dir)
     courier = Courier(settings, outbox)
-    logging.getLogger().addHandler(ReportHandler(settings, redactor, outbox, courier))
+    root = logging.getLogger()
+    root.addHandler(ReportHandler(settings, redactor, outbox, courier))
+    root.addHandler(Breadcrumbs())
     hooks.install(courier)
     return courier
 
 
 def remove() -> None:
-    """Take our handler off again, for an app that is made a second time in one process."""
+    """Take our handlers off again, for an app that is made a second time in one process."""
     root = logging.getLogger()
-    for handler in [h for h in root.handlers if isinstance(h, ReportHandler)]:
+    for handler in list(root.handlers):
+        if isinstance(handler, Breadcrumbs):
+            root.removeHandler(handler)
+        if not isinstance(handler, ReportHandler):
+            continue
         root.removeHandler(handler)
         hooks.remove(handler.courier)
         handler.outbox.close()

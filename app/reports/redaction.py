@@ -2,121 +2,140 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import quote, quote_plus
 
-MASK: Final = "********"
+from .. import request_id
+from .request_secrets import secrets_of
+from .secret_shapes import MASK, is_secret_name, mask_shapes
+from .secret_values import Secret, secrets
 
-# Parts of words: Django's list and Sentry's.
-SECRET_KEYS: Final = re.compile(
-    "api[_-]?key|auth|token|secret|pass|pwd|signature|cookie|session|csrf|xsrf|credential|private"
-    "|sid$|^key$|[_-]key$|^dsn$",
-    re.IGNORECASE,
-)
+__all__ = ["MASK", "Redactor"]
 
-# Shorter values would turn a report into confetti: they are redacted by key only.
-VALUE_MINIMUM: Final = 8
+DEPTH_MAXIMUM: Final = 20  # of nested fields
+FIELDS_MAXIMUM: Final = 200  # in all
+VALUE_LENGTH: Final = 2000  # characters of one field
+FIELDS_LENGTH: Final = 16_000  # characters of all of them
 
-# Each looks at a bounded stretch from where it begins, or consumes what it has looked at: what
-# visitors send turns up in errors, and must not make the search take minutes.
-SHAPES: Final = (
-    # PostgreSQL names the values that collide: Key (username)=(susan) already exists.
-    (
-        re.compile(
-            r"(\bKey \([^\n]{1,300}?\)=)\((?:.{0,3000}?\)(?= already exists| is not present"
-            r"| is still referenced| is duplicated| conflicts with)|[^\n]*)",
-            re.DOTALL,
-        ),
-        rf"\1({MASK})",
-    ),
-    (
-        re.compile(r"(\bFailing row contains )\((?:.{0,10000}?\)\.(?=\n|$)|[^\n]*)", re.DOTALL),
-        rf"\1({MASK}).",
-    ),
-    # The user information of a URL: scheme://user:password@host
-    (
-        re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://[^\s/:@]{0,200}):[^\s/]{1,500}@", re.IGNORECASE),
-        rf"\1:{MASK}@",
-    ),
-    (re.compile(r"\b(Bearer|Basic)\s{1,9}[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
-    (
-        re.compile(r"-----BEGIN ([A-Z ]{0,40}PRIVATE KEY)-----.*?(-----END \1-----|\Z)", re.DOTALL),
-        MASK,
-    ),
-)
-
-# A field of a URL's query, as in a referrer.
-QUERY_FIELD: Final = re.compile(r"([?&])([^=&?#\s]{1,80})=[^&#\s\"'<>]+")
+Fields = dict[str, object]
 
 
 class Redactor:
-    """Knows the secrets of the settings and replaces them wherever they turn up."""
+    """Knows the secrets of the settings, and those of the request that a text is about.
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in encodings(secret)}
-        self._longest_first = sorted(forms, key=len, reverse=True)
+    Where ``environ`` is not given it is that of the request that this thread serves.
+    """
 
-    def text(self, text: str) -> str:
-        """Return ``text`` without the known secrets and without what has the shape of one."""
-        for form in self._longest_first:
-            text = text.replace(form, MASK)
-        for shape, replacement in SHAPES:
-            text = shape.sub(replacement, text)
-        return QUERY_FIELD.sub(_mask_field, text)
+    def __init__(self, settings_secrets: Iterable[str]) -> None:
+        found = [piece for value in settings_secrets for piece in secrets(value)]
+        self._settings = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
 
-    def bounded(self, text: str, maximum: int) -> str:
+    def text(self, text: str, environ: Mapping[str, object] | None = None) -> str:
+        """Return ``text`` without known secrets and without what has the shape of one.
+
+        Never raises: what could not be redacted is left out, with the reason in its place.
+        """
+        try:
+            for secret in self._secrets(environ):
+                text = secret.mask(text)
+            return mask_shapes(text)
+        except Exception as error:
+            return _left_out(error)
+
+    def source(self, text: str) -> str:
+        """Return lines of source code without the secrets of the settings.
+
+        A request's values are in no source; a visitor who sends ``raise`` as a cookie is not to
+        mask it there.
+        """
+        try:
+            for secret in self._settings:
+                text = secret.mask(text)
+        except Exception as error:
+            return _left_out(error)
+        return text
+
+    def bounded(self, text: str, maximum: int, environ: Mapping[str, object] | None = None) -> str:
         """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
 
         At a cut, as many characters are left out as a secret may have that it cuts in two.
         """
         if len(text) <= maximum:
-            return self.text(text)
+            return self.text(text, environ)
         half = maximum // 2
-        margin = len(self._longest_first[0]) if self._longest_first else 0
-        beginning = self.text(text[:half])
-        end = self.text(text[-half:])[margin:]
+        margin = self._margin(environ)
+        beginning = self.text(text[:half], environ)
+        end = self.text(text[-half:], environ)[margin:]
         left_out = len(text) - 2 * half + 2 * margin
-        kept = beginning[: len(beginning) - margin]
+        kept = beginning[: max(0, len(beginning) - margin)]
         return f"{kept}\n… {left_out} characters left out …\n{end}"
 
-    def fields(self, fields: Mapping[str, str]) -> dict[str, str]:
-        """Return named values, those with a secret's name masked, the others as :meth:`text`."""
-        return {
-            self.text(name): MASK if SECRET_KEYS.search(name) else self.text(value)
-            for name, value in fields.items()
-        }
+    def fields(
+        self, fields: Mapping[str, object], environ: Mapping[str, object] | None = None
+    ) -> Fields:
+        """Return named values, nested ones too, without secrets: by name, else as :meth:`text`."""
+        return _Fields(self, environ).mapping(fields, 0)
+
+    def _secrets(self, environ: Mapping[str, object] | None) -> tuple[Secret, ...]:
+        environ = environ or request_id.current_environ()
+        if environ is None:
+            return self._settings
+        return self._settings + secrets_of(environ)
+
+    def _margin(self, environ: Mapping[str, object] | None) -> int:
+        try:
+            return max((secret.span for secret in self._secrets(environ)), default=0)
+        except Exception:  # then there is no text either
+            return 0
 
 
-def _mask_field(field: re.Match[str]) -> str:
-    return f"{field[1]}{field[2]}={MASK}" if SECRET_KEYS.search(field[2]) else field[0]
+def _left_out(error: Exception) -> str:
+    return f"(left out: {type(error).__name__} while it was redacted)"
 
 
-def encodings(secret: str) -> set[str]:
-    """Return the forms in which ``secret`` can turn up in a text; none for a short one.
+class _Fields:
+    """One walk through fields, which ends where a report has enough of them."""
 
-    Raw, percent-encoded, in JSON, as a ``repr``, and in base64 at each of the three offsets
-    that it can have inside a longer encoded text (RFC 4648).
-    """
-    if len(secret) < VALUE_MINIMUM:
-        return set()
-    raw = secret.encode("utf-8", "surrogatepass")
-    forms = {
-        secret,
-        quote(raw, safe=""),
-        quote_plus(raw),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        repr(secret)[1:-1],
-        repr(raw)[2:-1],
-    }
-    for offset in range(3):
-        # Whole groups only: the characters at either end depend on the neighbours.
-        inner = raw[(3 - offset) % 3 :]
-        inner = inner[: len(inner) - len(inner) % 3]
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            forms.add(encode(inner).decode("ascii"))
-    return {form for form in forms if len(form) >= VALUE_MINIMUM}
+    def __init__(self, redactor: Redactor, environ: Mapping[str, object] | None) -> None:
+        self.redactor = redactor
+        self.environ = environ
+        self.room = FIELDS_LENGTH
+        self.count = 0
+
+    def mapping(self, fields: Mapping[str, object], depth: int) -> Fields:
+        found: Fields = {}
+        for name, value in fields.items():
+            if self.full():
+                found["…"] = f"{len(fields) - len(found)} more left out"
+                break
+            self.count += 1
+            name = str(name)
+            shown = self.text(name[:200])
+            found[shown] = MASK if is_secret_name(name) else self.value(value, depth + 1)
+        return found
+
+    def value(self, value: object, depth: int) -> object:
+        if depth > DEPTH_MAXIMUM:
+            return "…"
+        if isinstance(value, Mapping):
+            return self.mapping(value, depth)
+        if isinstance(value, list):
+            found: list[object] = []
+            for inner in value:
+                if self.full():
+                    found.append(f"… {len(value) - len(found)} more left out")
+                    break
+                self.count += 1
+                found.append(self.value(inner, depth + 1))
+            return found
+        if value is None or isinstance(value, (bool, float)):
+            return value
+        return self.text(str(value))
+
+    def full(self) -> bool:
+        return self.count >= FIELDS_MAXIMUM or self.room <= 0
+
+    def text(self, text: str) -> str:
+        redacted = self.redactor.bounded(text, VALUE_LENGTH, self.environ)
+        self.room -= len(redacted)
+        return redacted

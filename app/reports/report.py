@@ -6,38 +6,39 @@ import hashlib
 import json
 import logging
 import os
-import re
 import socket
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Final
-from urllib.parse import parse_qsl
+from typing import Final, TypeVar
 
-from ..records import environ_of, message_of, request_id_of, traceback_of
+from ..records import STACK, environ_of, message_of, request_id_of, traceback_of
+from .breadcrumbs import earlier_lines
+from .fingerprint import fingerprint
 from .redaction import Redactor
+from .request import ROUTE, path_of, request_of
+from .trace import NAME, Writer, exact, frames_of, said
 
-APP_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
-TEXT_MAXIMUM: Final = 100_000  # characters of a traceback or a message
-NO_TEXTS: Final = frozenset({"time", "process", "request_id", "request"})  # fields of a report
-TELLING: Final = 1000  # characters at a message's beginning by which equal errors are known
+SIZE_MAXIMUM: Final = 256 << 10  # bytes of a report in the spool
+MESSAGE_MAXIMUM: Final = 8000  # characters
+TRACEBACK_MAXIMUM: Final = 64_000  # characters
+# Fields of a report that are no texts.
+NO_TEXTS: Final = frozenset({"time", "process", "request_id", "request", "earlier"})
+# What texts are cut to, in characters, until the report has its size.
+CUTS: Final = (16_000, 4000, 1000, 250, 60)
 
-# Parts of a message that differ from one occurrence of the same error to the next.
-VARYING: Final = (
-    (re.compile(r"'[^'\n]*'|\"[^\"\n]*\""), "<quoted>"),
-    (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b", re.I), "<hex>"),
-    (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<hex>"),
-    (re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.\w+"), "<address>"),
-    (re.compile(r"\d+"), "<n>"),
-)
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One error, redacted. ``time`` is in seconds since the epoch, UTC."""
+    """One error, redacted. ``time`` is in seconds since the epoch, UTC.
+
+    ``place`` is the app's last frame before it went wrong, ``earlier`` what the request had
+    logged by then. Every field is what the mail says: nothing in it needs redaction any more.
+    """
 
     uuid: str
     time: float
@@ -47,12 +48,15 @@ class Report:
     type: str
     message: str
     where: str
+    place: str
     request_id: str | None
     request: dict[str, object] | None
     traceback: str
+    earlier: list[str]
     host: str
     process: int
     python: str
+    version: str
 
     def to_json(self) -> str:
         """Return the report as the spool keeps it."""
@@ -71,12 +75,14 @@ class Report:
             raise ValueError("A report is a JSON object.")
         texts = {name: str(known.get(name, "")) for name in cls.__slots__ if name not in NO_TEXTS}
         request_id, request = known.get("request_id"), known.get("request")
+        earlier = known.get("earlier")
         return cls(
             **texts,
             time=_number(known.get("time")),
             process=int(_number(known.get("process"))),
             request_id=None if request_id is None else str(request_id),
             request=request if isinstance(request, dict) else None,
+            earlier=[str(line) for line in earlier] if isinstance(earlier, list) else [],
         )
 
 
@@ -85,85 +91,141 @@ def _number(value: object) -> float:
 
 
 def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
-    """Make the report of a log record and of the request that this thread serves."""
-    exception = record.exc_info[1] if record.exc_info else None
-    message = _message(exception) if exception is not None else message_of(record)
+    """Make the report of a log record and of the request that it is about.
+
+    Never raises: a part that cannot be made says why in its place.
+    """
+    try:
+        return _fitted(_whole(record, redactor))
+    except Exception as failure:
+        return _bare(record, failure)
+
+
+def _whole(record: logging.LogRecord, redactor: Redactor) -> Report:
+    from .. import __version__  # not before the package has been imported
+
+    error = record.exc_info[1] if record.exc_info else None
     environ = environ_of(record)
+
+    def clean(text: str) -> str:
+        return redactor.bounded(text, MESSAGE_MAXIMUM, environ)
+
+    message = clean(said(error) if error is not None else _told(lambda: exact(message_of(record))))
     return Report(
         uuid=uuid.uuid4().hex,
         time=record.created,
-        fingerprint=fingerprint(record, exception, message),
-        level=record.levelname,
-        logger=record.name,
-        type=type(exception).__name__ if exception is not None else record.levelname.capitalize(),
-        message=redactor.bounded(message, TEXT_MAXIMUM),
-        where=redactor.text(_where(record, environ)),
+        fingerprint=_told(lambda: fingerprint(record, error, message)),
+        level=record.levelname[:NAME],
+        logger=record.name[:NAME],
+        type=(record.levelname.capitalize() if error is None else type(error).__name__)[:NAME],
+        message=message,
+        where=redactor.bounded(_where(record, environ), 1000, environ),
+        place=_told(lambda: _place(error)),
         request_id=request_id_of(record),
-        request=None if environ is None else _request(environ, redactor),
-        traceback=redactor.bounded(traceback_of(record), TEXT_MAXIMUM),
+        request=None if environ is None else request_of(environ, redactor),
+        traceback=_told(lambda: _traceback(record, error, redactor, clean)),
+        earlier=[] if environ is None else _lines(environ, redactor),
         host=socket.gethostname(),
         process=os.getpid(),
         python=sys.version.split()[0],
+        version=__version__,
     )
 
 
-def fingerprint(record: logging.LogRecord, exception: BaseException | None, message: str) -> str:
-    """Return what equal errors have in common, as 16 hex digits, on every host and release.
-
-    The type, the app's own frames (file and function: line numbers move with every release)
-    and the message with its varying parts masked. An exception may add a text of its own, its
-    ``report_fingerprint``.
-    """
-    message = message[:TELLING]
-    for pattern, replacement in VARYING:
-        message = pattern.sub(replacement, message)
-    parts = [message]
-    if exception is None:
-        parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]
-    else:
-        parts += [type(exception).__module__, type(exception).__qualname__]
-        # Each once: how often a recursion went round depends on where it began.
-        parts += dict.fromkeys(_app_frames(exception.__traceback__))
-        parts.append(str(getattr(exception, "report_fingerprint", "")))
-    joined = "\0".join(parts).encode("utf-8", "backslashreplace")
-    return hashlib.sha256(joined).hexdigest()[:16]
+def _bare(record: logging.LogRecord, failure: Exception) -> Report:
+    """Return what can be said of a record that no report could be made of."""
+    place = f"{Path(record.pathname).name}:{record.lineno}"
+    known = {
+        "uuid": uuid.uuid4().hex,
+        "time": record.created,
+        "fingerprint": hashlib.sha256(place.encode(errors="replace")).hexdigest()[:16],
+        "type": "Error",
+        "message": f"The report could not be made: {type(failure).__name__}",
+        "where": f"logged at {place}",
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
+    return Report.from_json(json.dumps(known))
 
 
-def _app_frames(trace: TracebackType | None) -> Iterator[str]:
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename.startswith(APP_FOLDER):
-            yield f"{code.co_filename[len(APP_FOLDER) :]}:{code.co_qualname}"
-        trace = trace.tb_next
-
-
-def _message(exception: BaseException) -> str:
+def _told(part: Callable[[], str]) -> str:
     try:
-        return str(exception)
-    except Exception as error:
-        return f"<the exception has no text: its __str__ raised {type(error).__name__}>"
+        return part()
+    except Exception as failure:
+        return f"(left out: {type(failure).__name__} while the report was made)"
 
 
 def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:
     """Return ``at <METHOD> <route>`` for a request, ``in <logger>`` without one."""
     if environ is None:
         return f"in {record.name}"
-    route = environ.get("microblog.route") or environ.get("PATH_INFO") or "/"
+    route = environ.get(ROUTE) or path_of(environ) or "/"
     return f"at {environ.get('REQUEST_METHOD', '-')} {route}"
 
 
-def _request(environ: Mapping[str, object], redactor: Redactor) -> dict[str, object]:
-    """Return what was asked, by whom, with every secret masked."""
-    query = dict(parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=True))
-    headers = {
-        name[5:].replace("_", "-").title(): str(value)
-        for name, value in sorted(environ.items())
-        if name.startswith("HTTP_")
-    }
-    return {
-        "method": redactor.text(str(environ.get("REQUEST_METHOD", ""))),
-        "path": redactor.text(str(environ.get("PATH_INFO", ""))),
-        "query": redactor.fields(query),
-        "client": str(environ.get("REMOTE_ADDR", "")),
-        "headers": redactor.fields(headers),
-    }
+def _place(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    frames, _ = frames_of(error.__traceback__)
+    own = [frame for frame in frames if frame.own]
+    return (own or frames)[-1].place() if frames else ""
+
+
+def _traceback(
+    record: logging.LogRecord,
+    error: BaseException | None,
+    redactor: Redactor,
+    clean: Callable[[str], str],
+) -> str:
+    """Return the exceptions of a record, and its stacks, where it has any."""
+    environ = environ_of(record)
+    stacks = [record.stack_info, getattr(record, STACK, None)]
+    if error is None and not any(stacks):
+        stacks = [traceback_of(record)]
+    blocks = [redactor.bounded(str(stack), TRACEBACK_MAXIMUM, environ) for stack in stacks if stack]
+    if error is not None:
+        blocks.insert(0, Writer(clean, redactor.source).text(error))
+    return _cut("\n".join(blocks), TRACEBACK_MAXIMUM)
+
+
+def _lines(environ: Mapping[str, object], redactor: Redactor) -> list[str]:
+    try:
+        return earlier_lines(environ, redactor)
+    except Exception as failure:
+        return [f"(left out: {type(failure).__name__} while the report was made)"]
+
+
+def _fitted(report: Report) -> Report:
+    """Return the report with its longest texts cut until the spool keeps it in its size.
+
+    Only redacted texts are cut here: there is no secret left to cut in two.
+    """
+    for maximum in CUTS:
+        if len(report.to_json()) <= SIZE_MAXIMUM:
+            break
+        report = replace(
+            report,
+            message=_cut(report.message, maximum),
+            traceback=_cut(report.traceback, maximum),
+            request=_shorter(report.request, maximum),
+            earlier=_shorter(report.earlier, maximum),
+        )
+    return report
+
+
+def _shorter(value: Told, maximum: int) -> Told:
+    shorter: object = value
+    if isinstance(value, str):
+        shorter = _cut(value, maximum)
+    elif isinstance(value, list):
+        shorter = [_shorter(inner, maximum) for inner in value]
+    elif isinstance(value, dict):
+        shorter = {key: _shorter(inner, maximum) for key, inner in value.items()}
+    return shorter  # type: ignore[return-value]
+
+
+def _cut(text: str, maximum: int) -> str:
+    if len(text) <= maximum:
+        return text
+    half = maximum // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"

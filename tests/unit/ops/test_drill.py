@@ -114,7 +114,8 @@ def test_the_database_drill_is_the_error_of_the_tutorial(
     assert post(app, "database").status_code == 500
     (report,) = read_reports()
     assert report.type == "IntegrityError"
-    assert "drill.invalid" not in report.to_json()
+    # The value, that is: the line of source that makes it is in the report.
+    assert f"{report.request_id}@drill.invalid" not in report.to_json()
 
 
 def test_a_burst_writes_exactly_so_many_lines(app: Flask, read_log: Callable[[], str]) -> None:

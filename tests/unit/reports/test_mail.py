@@ -39,6 +39,7 @@ def report(**fields: object) -> Report:
             "type": "ValueError",
             "message": "boom",
             "where": "at GET /user/{username}",
+            "place": "app/main/routes.py:40 in user",
             "request_id": "f" * 32,
             "request": {
                 "method": "GET",
@@ -48,9 +49,11 @@ def report(**fields: object) -> Report:
                 "headers": {"Host": "blog.example"},
             },
             "traceback": "Traceback (most recent call last):\nValueError: boom\n",
+            "earlier": ["12:00:00.123 INFO: looked up [app.main]"],
             "host": "web-1",
             "process": 7,
             "python": "3.13.1",
+            "version": "0.1.0",
             **fields,
         }
     )
@@ -180,13 +183,85 @@ def test_both_parts_tell_the_whole_story() -> None:
             "0123456789abcdef",
             "Traceback (most recent call last):",
             "/user/susan",
-            "page: 2",
+            "app/main/routes.py:40 in user",
+            "12:00:00.123 INFO: looked up [app.main]",
+            "Microblog 0.1.0",
             "192.0.2.1",
             "blog.example",
             "web-1",
             "2026-01-01 00:00:00",
         ):
             assert words in text
+
+
+TRACE = """Traceback (most recent call last):
+  … 4 frames in flask …
+> File "app/main/routes.py", line 40, in user
+       39  user = accounts.by_name(username)
+  >    40  raise ValueError("boom")
+ValueError: boom"""
+
+
+def test_the_first_two_lines_say_what_and_where() -> None:
+    text = part(mail(), "plain")
+    assert text.split("\n")[:2] == [
+        "ValueError: boom",
+        "at GET /user/{username}, app/main/routes.py:40 in user",
+    ]
+
+
+def test_the_order_is_that_in_which_it_is_needed() -> None:
+    for kind in ("plain", "html"):
+        text = part(mail(traceback=TRACE), kind).partition("<body>")[2] or part(
+            mail(traceback=TRACE), kind
+        )
+        parts = ["make logs REQUEST=" + "f" * 32, "in user", "looked up", "blog.example", "web-1"]
+        found = [text.rindex(words) for words in parts]
+        assert found == sorted(found)
+
+
+def test_the_apps_own_frames_stand_out() -> None:
+    message = mail(traceback=TRACE)
+    text, html = part(message, "plain"), part(message, "html")
+    assert '\n> File "app/main/routes.py", line 40, in user\n' in text
+    block = html.partition('<div class="own">')[2].partition("</div>")[0]
+    assert "app/main/routes.py" in block
+    assert "flask" not in block
+    assert re.search(r'<pre class="hit">\n.*raise ValueError', block)
+
+
+def test_the_html_is_fit_for_the_dark_and_needs_nothing_from_elsewhere() -> None:
+    html = part(mail(traceback=TRACE), "html")
+    assert "@media (prefers-color-scheme:dark)" in html
+    assert '<meta name="color-scheme" content="light dark">' in html
+    assert not re.search(r"<(script|img|link|iframe|object)|url\(|@import|\bon\w+=|href|src=", html)
+
+
+def test_a_long_message_is_cut_in_the_headline_and_whole_below() -> None:
+    text = part(mail(message="one long line " * 50, traceback=""), "plain")
+    assert len(text.split("\n")[0]) < 330
+    assert "one long line " * 50 in text
+
+
+def test_what_a_visitor_sent_cannot_look_like_another_line_of_the_mail() -> None:
+    headers = {"X-A": "x\nRequest id: 0"}
+    text = part(mail(request={"method": "GET", "path": "/", "headers": headers}), "plain")
+    assert "\nRequest id: 0" not in text
+
+
+def test_fields_that_were_read_are_told() -> None:
+    request = {
+        "method": "POST",
+        "path": "/",
+        "form": {"about": "me", "tags": ["a", "b"]},
+        "json": [1, 2],
+        "files": None,
+        "user": "could not be read (RuntimeError)",
+    }
+    text = part(mail(request=request), "plain")
+    for words in ("about:", 'tags:  ["a", "b"]', "JSON\n----\n[1, 2]", "could not be read"):
+        assert words in text
+    assert "Files" not in text
 
 
 def test_other_languages_arrive_as_they_were() -> None:
@@ -235,9 +310,9 @@ def test_no_line_is_longer_than_smtp_carries(text: str) -> None:
 
 def test_a_line_that_was_cut_loses_nothing() -> None:
     text = part(mail(message="漢" * 2000, traceback=""), "plain")
-    assert text.count("漢") == 2000
+    assert text.count("漢") == 300 + 2000
     html = part(mail(message="&" * 2000, request=None), "html")
-    assert html.count("&amp;") == 2000
+    assert html.count("&amp;") == 300 + 2000
 
 
 def test_lone_surrogates_and_controls_are_shown_as_escapes() -> None:

@@ -9,7 +9,10 @@ import time
 from urllib.parse import quote, quote_plus
 
 import pytest
+from flask import Request
+from werkzeug.test import EnvironBuilder
 
+from app import request_id
 from app.reports.redaction import MASK, Redactor
 
 SECRET = 'correct "horse"/battery+stäple'
@@ -50,6 +53,8 @@ def redactor() -> Redactor:
         "pwd",
         "connect.sid",
         "X-Auth",
+        "authorisation",
+        "otp",
     ],
 )
 def test_a_value_under_the_name_of_a_secret_is_masked(redactor: Redactor, name: str) -> None:
@@ -57,7 +62,19 @@ def test_a_value_under_the_name_of_a_secret_is_masked(redactor: Redactor, name: 
 
 
 @pytest.mark.parametrize(
-    "name", ["username", "email", "page", "User-Agent", "Host", "Accept", "monkey", "keyboard", "q"]
+    "name",
+    [
+        "username",
+        "email",
+        "page",
+        "User-Agent",
+        "Host",
+        "Accept",
+        "monkey",
+        "keyboard",
+        "q",
+        "author",
+    ],
 )
 def test_a_value_under_another_name_is_kept(redactor: Redactor, name: str) -> None:
     assert redactor.fields({name: "value"}) == {name: "value"}
@@ -214,3 +231,118 @@ def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
 
 def test_a_text_that_is_short_enough_is_not_cut(redactor: Redactor) -> None:
     assert redactor.bounded("x" * 200, 200) == "x" * 200
+
+
+# Secrets of the request
+
+
+def asked(**request: object) -> dict[str, object]:
+    """Make a request the current one, its form read."""
+    environ = EnvironBuilder("/", **request).get_environ()  # type: ignore[arg-type]
+    request_id.begin(environ, trusted=False)
+    served = Request(environ)
+    served.form  # noqa: B018 - as a view reads it
+    served.get_json(silent=True)
+    return environ
+
+
+def test_a_secret_is_known_from_when_the_form_was_read(redactor: Redactor) -> None:
+    data = {"password": "correct horse"}
+    environ = EnvironBuilder("/", method="POST", data=data).get_environ()
+    request_id.begin(environ, trusted=False)
+    redactor.text("a line before the view has read anything")
+    Request(environ).form  # noqa: B018
+    assert redactor.text("cannot log in with correct horse") == f"cannot log in with {MASK}"
+
+
+def test_the_secrets_of_one_request_are_not_looked_for_in_the_next(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "correct horse"})
+    asked()
+    assert redactor.text("a correct horse") == "a correct horse"
+
+
+def test_another_threads_text_is_redacted_with_its_own_request(redactor: Redactor) -> None:
+    environ = asked(method="POST", data={"password": "correct horse"})
+    request_id.forget()
+    assert redactor.text("correct horse", environ) == MASK
+
+
+def test_source_is_redacted_with_the_secrets_of_the_settings_only(redactor: Redactor) -> None:
+    asked(headers={"Cookie": "a=raise ValueError"})
+    assert redactor.source(f"raise ValueError({SECRET!r})") == f"raise ValueError('{MASK}')"
+
+
+def test_the_credentials_of_a_request_are_masked_decoded_too(redactor: Redactor) -> None:
+    credentials = base64.b64encode(b"susan:correct horse").decode()
+    asked(headers={"Authorization": f"Basic {credentials}"})
+    assert redactor.text("susan, correct horse") == f"susan, {MASK}"
+    assert redactor.text(f"<{credentials}>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "susan has written 17 posts in December 2026",
+        "Exception on /user/susan [GET]",
+        "KeyError: 'username'",
+        "[SQL: INSERT INTO user (username, password_hash) VALUES (%(username)s, %(password)s)]",
+        "(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint",
+        "TypeError: login() got an unexpected keyword argument 'password'",
+        "password: This field is required.",
+        "The token has expired; the session is over; the cookie is stale.",
+        "https://blog.example/explore?page=2&author=susan",
+        "see https://sqlalche.me/e/20/gkpj",
+        "2026-11-23 18:00:00 basic auth is off",
+        "key=value; monkey=ape; keyboard=qwerty",
+        "{'page': 2, 'author': 'susan', 'q': 'a secret garden'}",
+        "me@example.com could not be reached at mail.example:25",
+        "/srv/app/passenger/compass.py:17 in author",
+        "ratio 3:4, a://b, C:\\Users\\susan",
+        '203.0.113.7 - - "GET /user/susan HTTP/1.1" 200 5123',
+        "Worker (pid:17) was sent SIGKILL! Perhaps out of memory?",
+        "0123456789abcdef0123456789abcdef",
+        "Zoë 漢字 🙂",
+    ],
+)
+def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
+    asked(
+        method="POST",
+        data={"csrf_token": "ImQwZTY3.aSNL1w.x9fJ", "password": "hunter2", "password2": "password"},
+        headers={
+            "Cookie": "theme=dark; lang=en; session=.eJwlzjk.aSNL1w.kQ3b0m",
+            "X-Token": "12345",
+        },
+    )
+    assert redactor.text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("{'user': 'susan', 'password': 'short'}", f"{{'user': 'susan', 'password': '{MASK}'}}"),
+        ('{"api_key":"k","page":2}', f'{{"api_key":"{MASK}","page":2}}'),
+        (
+            "host=db password=hunter2 dbname=microblog",
+            f"host=db password={MASK} dbname=microblog",
+        ),
+    ],
+)
+def test_a_value_under_a_secrets_name_is_masked_within_a_text(
+    redactor: Redactor, text: str, redacted: str
+) -> None:
+    assert redactor.text(text) == redacted
+
+
+def test_nested_fields_are_masked_at_any_depth(redactor: Redactor) -> None:
+    fields = {"a": [{"b": {"new_password": ["x"], "c": 1}}], "page": True, "n": None}
+    assert redactor.fields(fields) == {
+        "a": [{"b": {"new_password": MASK, "c": "1"}}],
+        "page": True,
+        "n": None,
+    }
+
+
+def test_very_many_fields_are_cut_and_it_says_so(redactor: Redactor) -> None:
+    found = redactor.fields({f"field{number}": "value" for number in range(10_000)})
+    assert len(found) < 300
+    assert found["…"] == "9800 more left out"

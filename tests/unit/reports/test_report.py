@@ -16,6 +16,7 @@ from werkzeug.test import EnvironBuilder
 
 from app import request_id
 from app.reports import report as report_module
+from app.reports import trace
 from app.reports.redaction import MASK, Redactor
 from app.reports.report import Report, from_record
 
@@ -44,7 +45,13 @@ def fingerprint(
     return reported(logged(error, message, *arguments)).fingerprint
 
 
-def in_app(source: str, first_line: int = 1, folder: str = report_module.APP_FOLDER) -> Any:
+def caused(cause: BaseException) -> ValueError:
+    error = ValueError("boom")
+    error.__cause__ = cause
+    return error
+
+
+def in_app(source: str, first_line: int = 1, folder: str = trace.APP_FOLDER) -> Any:
     """Compile a function ``fail`` that seems to stand in the app."""
     code: CodeType = compile("\n" * first_line + source, f"{folder}/blog/views.py", "exec")
     names: dict[str, Any] = {}
@@ -92,6 +99,10 @@ def test_a_fingerprint_does_not_move_with_the_lines_of_a_release() -> None:
         ("no user 'susan'", "no user 'zoë'"),
         ('no user "susan"', 'no user ""'),
         ("susan@example.com cannot be reached", "a.b+c@example.org cannot be reached"),
+        ("container 3f2a1b9c0d7e failed", "container 9c0d7e3f2a1b failed"),
+        ("https://a.example/1?x=2 is away", "https://b.example/other is away"),
+        ("no route to 2001:db8::1", "no route to 2001:db8:0:1::ffff"),
+        ("Key (username)=(susan) already exists.", "Key (username)=(zoë) already exists."),
         ("connection to 10.0.0.1:5432 refused", "connection to 10.0.99.12:5433 refused"),
     ],
 )
@@ -114,7 +125,7 @@ def test_a_fingerprint_does_not_depend_on_where_the_app_is_installed(
 ) -> None:
     source = "def fail():\n    raise ValueError('boom')\n"
     here = failed(in_app(source))
-    monkeypatch.setattr(report_module, "APP_FOLDER", "/srv/elsewhere/app")
+    monkeypatch.setattr(trace, "APP_FOLDER", "/srv/elsewhere/app")
     assert failed(in_app(source, folder="/srv/elsewhere/app")) == here
 
 
@@ -125,6 +136,10 @@ def test_different_errors_have_different_fingerprints() -> None:
         fingerprint(ValueError("boom")),
         fingerprint(TypeError("boom")),
         fingerprint(ValueError("crash")),
+        fingerprint(caused(KeyError("a"))),
+        fingerprint(caused(OSError("a"))),
+        fingerprint(ExceptionGroup("boom", [KeyError("a")])),
+        fingerprint(ExceptionGroup("boom", [OSError("a")])),
         fingerprint(None, "boom"),
         fingerprint(None, "crash"),
         failed(in_app(raises)),
@@ -190,8 +205,8 @@ def test_a_huge_message_is_cut_and_takes_no_time(piece: str) -> None:
     started = time.process_time()
     report = reported(record)
     assert time.process_time() - started < 3
-    assert len(report.message) <= report_module.TEXT_MAXIMUM + 100
-    assert len(report.traceback) <= report_module.TEXT_MAXIMUM + 100
+    assert len(report.message) <= report_module.MESSAGE_MAXIMUM + 100
+    assert len(report.traceback) <= report_module.TRACEBACK_MAXIMUM + 100
 
 
 def test_a_long_traceback_keeps_its_beginning_and_its_end() -> None:
