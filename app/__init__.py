@@ -102,5 +102,7 @@ def _wrap(app: Flask, settings: Settings) -> None:
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         wsgi = ProxyFix(wsgi, x_for=count, x_proto=count)
-    boundary = ErrorBoundary(wsgi, trust_header=settings.trusted_proxies > 0)
+    boundary = ErrorBoundary(
+        wsgi, trust_header=settings.trusted_proxies > 0, propagate=settings.debug
+    )
     app.wsgi_app = boundary  # type: ignore[method-assign]

@@ -27,9 +27,12 @@ class ErrorBoundary:
     visitor gets the server's bare page and nobody a report.
     """
 
-    def __init__(self, app: WSGIApplication, *, trust_header: bool) -> None:
+    def __init__(
+        self, app: WSGIApplication, *, trust_header: bool, propagate: bool = False
+    ) -> None:
         self.app = app
         self.trust_header = trust_header
+        self.propagate = propagate  # to the debugger, which shows more than any page
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
@@ -41,6 +44,8 @@ class ErrorBoundary:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException:
+            if self.propagate:
+                raise
             body = response.failed()
         return _Body(body, response)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 from ..config import Settings
@@ -11,6 +12,7 @@ from .format import JsonFormatter, TextFormatter
 from .rotation import RotatingFile
 
 FILE_NAME = "microblog.log"
+ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
 def configure(settings: Settings, redactor: Redactor) -> None:
@@ -21,6 +23,7 @@ def configure(settings: Settings, redactor: Redactor) -> None:
     root = logging.getLogger()
     remove()
     root.setLevel(settings.log_level)
+    logging.getLogger("werkzeug").addFilter(_without_colour)
     formatter = (JsonFormatter if settings.log_format == "json" else TextFormatter)(redactor)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if not settings.debug:
@@ -35,6 +38,15 @@ def configure(settings: Settings, redactor: Redactor) -> None:
         handler.setFormatter(formatter)
         handler.set_name(f"microblog {type(handler).__name__}")
         root.addHandler(handler)
+
+
+def _without_colour(record: logging.LogRecord) -> bool:
+    """Take the colours out of a line of Flask's own server: in a log they would be escapes."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            ANSI.sub("", part) if isinstance(part, str) else part for part in record.args
+        )
+    return True
 
 
 def remove() -> None:

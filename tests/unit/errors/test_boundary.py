@@ -12,6 +12,7 @@ from flask import Flask, Response
 from werkzeug.test import Client, EnvironBuilder
 
 from app.errors.boundary import ErrorBoundary
+from app.ops.drill import DrillError
 from app.reports.report import Report
 
 ReadReports = Callable[[], list[Report]]
@@ -170,3 +171,11 @@ def test_a_5xx_from_outside_flask_is_reported(app: Flask, read_reports: ReadRepo
     (report,) = read_reports()
     assert report.message == "Answered 503 SERVICE UNAVAILABLE to GET /later"
     assert report.request_id == server.request_id
+
+
+def test_in_debug_mode_the_exception_goes_on_to_the_debugger(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(FLASK_DEBUG=True, DRILL=True)
+    with pytest.raises(DrillError):
+        app.test_client().post("/drill/exception")
