@@ -351,3 +351,9 @@ def test_the_spool_has_no_more_of_a_recursion_than_its_ends() -> None:
     report = from_record(raised(recursive()), Redactor([]))
     assert "frames left out" in report.traceback
     assert len(json.dumps(report.traceback)) < 20_000
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_strange_exception_is_told(make: Callable[[], BaseException]) -> None:
+    report = from_record(raised(make()), Redactor([SECRET]))
+    assert not report.message.startswith("The report could not be made")

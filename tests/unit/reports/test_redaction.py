@@ -346,3 +346,18 @@ def test_very_many_fields_are_cut_and_it_says_so(redactor: Redactor) -> None:
     found = redactor.fields({f"field{number}": "value" for number in range(10_000)})
     assert len(found) < 300
     assert found["…"] == "9800 more left out"
+
+
+def test_no_bits_of_a_secret_are_left_beside_the_mask_in_base64(redactor: Redactor) -> None:
+    encoded = base64.b64encode(f"u{SECRET}".encode()).decode()
+    assert redactor.text(f"<{encoded}>") == f"<{MASK}>"
+
+
+def test_a_secret_of_several_lines_is_masked_where_it_was_indented(redactor: Redactor) -> None:
+    asked(method="POST", data={"private_key": "the first line\nthe second line"})
+    assert redactor.text("the first line\n  | the second line") == f"{MASK}\n  | {MASK}"
+
+
+def test_a_text_that_is_too_much_like_a_secret_is_left_out(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert redactor.text("a" * 30_000) == "(left out: TooAlikeError while it was redacted)"
