@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -170,6 +171,10 @@ class RotatingFile(logging.Handler):
         slot = self._next_slot()
         inode = self._identity[0]
         os.pwrite(self._lock_file, f"{slot:>20}{inode:>21}\n".encode(), 0)
+        # A rename over a file makes ext4 write the new one out first (auto_da_alloc): without,
+        # a rotation takes half the time.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.path}.{slot}")
         os.rename(self.path, f"{self.path}.{slot}")
         os.close(self._file)
         self._file = -1
