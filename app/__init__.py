@@ -15,6 +15,7 @@ from .database import db, engine_options, migrate
 from .errors import pages
 from .errors.boundary import ErrorBoundary
 from .logs import slow
+from .reports import cli
 from .reports.redaction import Redactor
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     migrate.init_app(app, db)
     pages.init_app(app)
     _add_blueprints(app)
+    app.cli.add_command(cli.group)
 
     @app.before_request
     def begin() -> None:

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from ..records import message_of, request_id_of, traceback_of
+from ..records import environ_of, message_of, request_id_of, traceback_of
 from ..reports.redaction import Redactor
 
 TEXT: Final = (
@@ -60,11 +60,12 @@ class TextFormatter(Once):
     def line(self, record: logging.LogRecord) -> str:
         """Return the record's line and, under it, its traceback and its stack."""
         record.request_id = request_id_of(record) or "-"
-        record.message = escape_controls(self.redactor.text(message_of(record)))
+        environ = environ_of(record)
+        record.message = escape_controls(self.redactor.text(message_of(record), environ))
         record.asctime = self.formatTime(record)
         lines = [self.formatMessage(record)]
         if trace := traceback_of(record):
-            redacted = self.redactor.text(trace)
+            redacted = self.redactor.text(trace, environ)
             lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
         return "\n".join(lines)
 
@@ -79,17 +80,17 @@ class JsonFormatter(Once):
 
     def line(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        trace = traceback_of(record)
+        trace, environ = traceback_of(record), environ_of(record)
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": self.redactor.text(message_of(record)),
+            "message": self.redactor.text(message_of(record), environ),
             "path": record.pathname,
             "line": record.lineno,
             "request_id": request_id_of(record),
             "process": record.process,
             "host": self.host,
-            "exception": self.redactor.text(trace) if trace else None,
+            "exception": self.redactor.text(trace, environ) if trace else None,
         }
         return json.dumps(entry, ensure_ascii=True)

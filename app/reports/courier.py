@@ -8,7 +8,6 @@ import os
 import random
 import smtplib
 import sqlite3
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Final
 from ..config import Settings
 from . import mail
 from .outbox import Group, Mail, Outbox, Queue
+from .smtp import connect, said
 
 POLL: Final = 0.2  # seconds between two looks for reports of other processes
 TAKEOVER: Final = 1.0  # seconds between two tries to become the one that delivers
@@ -287,7 +287,7 @@ class Round:
         broken_off = 0
         while due and not self.stopping.is_set():
             try:
-                server = self._connect()
+                server = connect(self.settings)
             except Exception as error:  # a name that is none is a UnicodeError, for one
                 self._server_failed(due[0], error)
                 return
@@ -301,29 +301,9 @@ class Round:
                 if broken_off >= BROKEN_OFF_MAXIMUM:
                     self._server_failed(due[0], error)
                     return
-                self._postpone(due.pop(0), _words(error))
+                self._postpone(due.pop(0), said(error))
             finally:
                 _quit(server)
-
-    def _connect(self) -> smtplib.SMTP:
-        settings = self.settings
-        host, port, timeout = str(settings.mail_server), settings.mail_port, settings.mail_timeout
-        context = ssl.create_default_context()
-        server: smtplib.SMTP
-        if settings.mail_use_ssl:
-            server = smtplib.SMTP_SSL(host, port, timeout=timeout, context=context)
-        else:
-            server = smtplib.SMTP(host, port, timeout=timeout)
-        try:
-            if settings.mail_use_tls:
-                server.starttls(context=context)
-            if settings.mail_username:
-                server.login(settings.mail_username, settings.mail_password or "")
-            server.ehlo_or_helo_if_needed()
-        except BaseException:
-            server.close()
-            raise
-        return server
 
     def _send(self, server: smtplib.SMTP, item: Mail) -> None:
         """Send one mail. What the server says of it is noted; what breaks the line is raised."""
@@ -337,10 +317,10 @@ class Round:
             if error.smtp_code == CLOSING:
                 raise
             if error.smtp_code >= 500:
-                self.queue.finish(item, "failed", _words(error))
-                logger.warning("The mail server refuses a report for good: %s", _words(error))
+                self.queue.finish(item, "failed", said(error))
+                logger.warning("The mail server refuses a report for good: %s", said(error))
             else:
-                self._postpone(item, _words(error))
+                self._postpone(item, said(error))
         else:
             if refused:
                 self._refused(item, refused)
@@ -367,22 +347,14 @@ class Round:
         self.failures += 1
         wait = backoff(self.failures)
         self.retry_at = time.time() + wait
-        self.queue.postpone(item, self.retry_at, _words(error), item.recipients)
+        self.queue.postpone(item, self.retry_at, said(error), item.recipients)
         logger.warning(
             "The mail server %s:%s cannot be used (%s); reports wait, next try in %.0f s",
             self.settings.mail_server,
             self.settings.mail_port,
-            _words(error),
+            said(error),
             wait,
         )
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, smtplib.SMTPResponseException):
-        text = error.smtp_error
-        said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-        return f"{error.smtp_code} {said}"
-    return f"{type(error).__name__}: {error}"
 
 
 def _quit(server: smtplib.SMTP) -> None:
