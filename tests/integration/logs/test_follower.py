@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,3 +53,38 @@ def test_a_thousand_rotations_flat_out_are_followed_line_by_line(
     for writer in range(2):
         mine = [int(number) for number in re.findall(rf"^writer-{writer} (\d+) ", shown, re.M)]
         assert flaw_of(mine, LINES) == ""
+
+
+def test_tail_shows_every_line_at_fifty_rotations_a_second(
+    path: Path,
+    tmp_path: Path,
+    start_writer: Callable[..., int],
+    finish: Callable[..., None],
+    wait_until: Callable[..., object],
+) -> None:
+    """``tail -F``, which ops have anyway: a file of 10 KiB holds about 110 lines."""
+    path.parent.mkdir()
+    path.touch()
+    shown = tmp_path / "shown"
+    with shown.open("wb") as output:
+        tail = subprocess.Popen(
+            ["tail", "--lines=+1", "--sleep-interval=0.02", "-F", str(path)],
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        begun = time.monotonic()
+
+        def pace(number: int) -> None:
+            time.sleep(max(0.0, begun + number / 5000 - time.monotonic()))
+
+        finish(start_writer("paced", 25_000, backup_count=10, done=pace))
+        assert time.monotonic() - begun > 25_000 / 110 / 50
+        wait_until(lambda: shown.read_text().count("\n") >= 25_000, "every line", seconds=10)
+    finally:
+        tail.kill()
+        tail.wait()
+    assert (
+        flaw_of([int(n) for n in re.findall(r"^paced (\d+) ", shown.read_text(), re.M)], 25_000)
+        == ""
+    )

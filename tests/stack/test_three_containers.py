@@ -1,0 +1,86 @@
+"""Three web containers, one log, one spool: they count together and lose nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.compose import ROOT, Stack, wait_until
+
+LINES = 10_000
+
+
+@pytest.fixture
+def three(stack: Stack) -> Iterator[Stack]:
+    stack.make("scale", "N=3")
+    yield stack
+    stack.compose("up", "--detach", "--wait", "--no-build", "--scale", "web=1")
+
+
+def _counts(stack: Stack, mark: str) -> list[int]:
+    """Return the counts of the delivered mails about an error, once they add up to 1,000."""
+    query = (
+        "SELECT count FROM mails WHERE state = 'delivered' AND id IN (SELECT mail_id FROM reports"
+        f" WHERE body LIKE '%{mark}%') ORDER BY id"
+    )
+    rows = [int(str(row[0])) for row in stack.spool(query)]
+    return rows if sum(rows) >= 1000 else []
+
+
+def _raise(stack: Stack, message: str, count: int) -> None:
+    def one(number: int) -> int:
+        status = stack.drill("exception", message=message).status
+        while status != 500:  # a container is being replaced: that one did not happen
+            status = stack.drill("exception", message=message).status
+        return status
+
+    with ThreadPoolExecutor(6) as clients:
+        assert len(list(clients.map(one, range(count)))) == count
+
+
+def test_a_thousand_equal_errors_are_one_mail_and_one_digest_over_a_restart(three: Stack) -> None:
+    mark = f"equal {random.randrange(1 << 40)}"
+    three.compose("up", "--detach", "--wait", "--no-build", "--no-deps", "--scale", "web=3", "web")
+    _raise(three, mark, 500)
+    with ThreadPoolExecutor(1) as background:
+        sending = background.submit(_raise, three, mark, 500)
+        three.compose("restart", "--timeout", "20", "web")
+        sending.result()
+    counts = wait_until(lambda: _counts(three, mark), "the digest", timeout=90)
+    assert isinstance(counts, list)
+    assert sum(counts) == 1000
+    assert counts[0] == 1
+
+
+def test_three_containers_write_one_log_and_lose_no_line(stack: Stack) -> None:
+    volume = f"{stack.project}_logs"
+    command = ["docker", "run", "--rm", "--user", "10001:10001", "--network", "none"]
+    command += ["--volume", f"{volume}:/var/log/microblog"]
+    command += ["--volume", f"{ROOT}/tests/writers.py:/srv/microblog/tests/writers.py:ro"]
+    command += [f"{stack.project}-web", "python", "tests/writers.py"]
+    command += ["/var/log/microblog/numbered.log", "--lines", str(LINES)]
+
+    def write(name: str) -> None:
+        stack.run(*command, "--processes", "2", "--name", name)
+
+    with ThreadPoolExecutor(3) as containers:
+        list(containers.map(write, ("a", "b", "c")))
+    checked = stack.run(*command, "--check").stdout
+    assert checked == f"6 writers, {6 * LINES} lines, flaws: {{}}\n"
+    stack.shell("web", "rm -f /var/log/microblog/numbered.log* /var/log/microblog/.numbered*")
+
+
+def test_every_request_is_found_in_the_one_log_whoever_served_it(three: Stack) -> None:
+    answers = [three.drill("exception") for _ in range(30)]
+    log = three.log()
+    for answer in answers:
+        assert log.count(f"[request {answer.request_id}]") >= 2
+    hosts = {
+        json.loads(str(row[0]))["host"]
+        for row in three.spool("SELECT body FROM reports ORDER BY id DESC LIMIT 30")
+    }
+    assert len(hosts) == 3

@@ -1,0 +1,117 @@
+"""`flask reports`: what the operator is told of the spool."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskCliRunner
+
+from app.reports.outbox import connect
+
+ID = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app(MAIL_SERVER="127.0.0.1", MAIL_PORT=1, ADMINS="admin@example.com")
+
+
+@pytest.fixture
+def cli(app: Flask) -> FlaskCliRunner:
+    return app.test_cli_runner()
+
+
+@pytest.fixture
+def spool(app: Flask) -> sqlite3.Connection:
+    """A spool with one mail that waits, one delivered, one failed; and one error without."""
+    folder: Path = app.extensions["settings"].spool_dir
+    connection = connect(folder / "reports.db", 1)
+    now = time.time()
+    for number, state in enumerate(("waiting", "delivered", "failed"), 1):
+        connection.execute(
+            "INSERT INTO mails (id, message_id, kind, created, count, subject, content, recipients,"
+            " state, tries, next_try, error) VALUES (?, ?, 'report', ?, 1, ?, ?, '[]', ?, 2, ?, ?)",
+            (
+                number,
+                f"<{number}>",
+                now,
+                f"Subject {number}",
+                b"Subject: S\n\nThe body",
+                state,
+                now + 60,
+                "450 later",
+            ),
+        )
+    for number in range(1, 5):
+        connection.execute(
+            "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mail_id)"
+            " VALUES (?, ?, 'f', ?, ?, ?)",
+            (str(number), now, ID, json.dumps({"n": number}), number if number < 4 else None),
+        )
+    return connection
+
+
+@pytest.mark.usefixtures("spool")
+def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 0
+    for state in ("waiting", "delivered", "failed", "counted, no mail yet"):
+        assert f"       1 errors {state}" in result.output
+    assert "tried 2 times, next at" in result.output
+    assert "450 later" in result.output
+
+
+def test_the_list_fails_when_mail_is_stuck_for_an_hour(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET created = ? WHERE state = 'waiting'", (time.time() - 3700,))
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "Mail is stuck since" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: FlaskCliRunner) -> None:
+    assert "The body" in cli.invoke(args=["reports", "show", "1"]).output
+    assert '"n": 4' in cli.invoke(args=["reports", "show", ID]).output
+    missing = cli.invoke(args=["reports", "show", "99"])
+    assert missing.exit_code == 1
+    assert "flask reports list" in missing.output
+
+
+def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    result = cli.invoke(args=["reports", "retry"])
+    assert result.output == "2 mails are tried at once, 1 of which had failed.\n"
+    rows = spool.execute("SELECT state, next_try, recipients FROM mails ORDER BY id").fetchall()
+    assert [row[:2] for row in rows if row[0] == "waiting"] == [("waiting", 0)] * 2
+    assert rows[2][2] == '["admin@example.com"]'
+
+
+def test_purge_deletes_what_was_delivered_and_nothing_else(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    assert cli.invoke(args=["reports", "purge"]).output == "0 reports are deleted.\n"
+    assert cli.invoke(args=["reports", "purge", "--days", "0"]).output == "1 reports are deleted.\n"
+    states = spool.execute("SELECT state FROM mails ORDER BY id").fetchall()
+    assert states == [("waiting",), ("failed",)]
+    assert spool.execute("SELECT count(*) FROM reports").fetchone() == (3,)
+
+
+def test_a_test_mail_that_cannot_be_sent_is_explained(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "test"])
+    assert result.exit_code == 1
+    assert "Nothing listens at 127.0.0.1:1: check MAIL_PORT" in result.output
+
+
+def test_without_a_mail_server_the_test_says_so(make_app: Callable[..., Flask]) -> None:
+    result = make_app().test_cli_runner().invoke(args=["reports", "test"])
+    assert result.exit_code == 1
+    assert "MAIL_SERVER is not set" in result.output
