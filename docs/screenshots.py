@@ -66,7 +66,7 @@ def mail(browser: Browser, mailhog: str, request_id: str) -> None:
         ("mail-html", "HTML", "light"),
         ("mail-html-dark", "HTML", "dark"),
     ):
-        page = browser.new_page(viewport={"width": 1100, "height": 760}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = browser.new_page(viewport={"width": 1100, "height": 1100}, color_scheme=scheme)  # type: ignore[arg-type]
         open_mail(page, mailhog, request_id)
         page.get_by_role("link", name=tab, exact=True).click()
         page.wait_for_timeout(300)  # the tab's frame has no event to wait for

@@ -192,3 +192,17 @@ def running_stack() -> Iterator[Stack]:
     stack.up()
     yield stack
     end(stack)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests have measured, one line a test."""
+    measured = [
+        (report.nodeid.rpartition("[")[2].rstrip("]"), report.user_properties)
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call" and report.user_properties
+    ]
+    if measured:
+        terminalreporter.section("measured")
+    for name, properties in measured:
+        values = ", ".join(f"{key} {value}" for key, value in properties)
+        terminalreporter.write_line(f"{name}: {values}")

@@ -132,6 +132,27 @@ def test_a_page_fits_320_pixels_and_30_kb(new_context, site_url, name, show):
     assert len(page.content().encode()) + sum(sizes) < MAXIMUM
 
 
+VITALS = """() => new Promise(resolve => {
+  let shift = 0;
+  new PerformanceObserver(list => list.getEntries().forEach(entry => { shift += entry.value; }))
+    .observe({type: "layout-shift", buffered: true});
+  new PerformanceObserver(list => list.getEntriesByName("first-contentful-paint").forEach(
+    entry => setTimeout(() => resolve([entry.startTime, shift]), 200)
+  )).observe({type: "paint", buffered: true});
+})"""
+
+
+@pytest.mark.parametrize("show", PAGES)
+def test_a_page_does_not_jump_while_it_is_drawn(new_context, site_url, name, show, record_property):
+    page = new_context(base_url=site_url).new_page()
+    show(page, name)
+    paint, shift = page.evaluate(VITALS)
+    record_property("first contentful paint", f"{paint:.0f} ms")
+    record_property("layout shift", f"{shift:.3f}")
+    record_property("bytes", len(page.content().encode()))
+    assert shift < 0.01
+
+
 def test_the_longest_name_and_post_fit_too(new_context, site_url):
     name = (new_name() + "w" * 64)[:64]
     visitor = Visitor(site_url)

@@ -84,3 +84,31 @@ def test_every_request_is_found_in_the_one_log_whoever_served_it(three: Stack) -
         for row in three.spool("SELECT body FROM reports ORDER BY id DESC LIMIT 30")
     }
     assert len(hosts) == 3
+
+
+def test_a_thousand_different_errors_keep_to_the_cap_and_add_up(other_stack: Stack) -> None:
+    cap = 20
+    other_stack.settings.update(REPORT_MAILS_PER_HOUR=str(cap), REPORT_WINDOW="3")
+    other_stack.make("up")
+    other_stack.make("scale", "N=3")
+
+    def one(number: int) -> None:
+        while other_stack.drill("exception", message=f"the {number}th of its kind").status != 500:
+            pass  # its container was being replaced: that one did not happen
+
+    with ThreadPoolExecutor(6) as clients:
+        list(clients.map(one, range(500)))
+        other_stack.compose("restart", "--timeout", "20", "web")
+        list(clients.map(one, range(500, 1000)))
+
+    def told() -> bool:
+        rows = other_stack.spool("SELECT sum(count) FROM mails WHERE state = 'delivered'")
+        return rows == [[1000]]
+
+    wait_until(told, "1,000 errors in mails", timeout=90)
+    kinds = {
+        str(kind): int(str(count))
+        for kind, count in other_stack.spool("SELECT kind, count(*) FROM mails GROUP BY kind")
+    }
+    assert kinds.pop("summary") >= 1
+    assert sum(kinds.values()) <= cap
