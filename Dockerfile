@@ -1,4 +1,4 @@
-# The images of the stack: the app (web, migrate and init), nginx with our configuration, and
+# The images of the stack: the app (web and migrate), init, nginx with our configuration, and
 # PostgreSQL with our roles.
 
 ARG PYTHON_IMAGE=python:3.13.7-slim-trixie
@@ -19,8 +19,7 @@ FROM ${PYTHON_IMAGE} AS source
 # Whatever modes the checkout has, the containers' users can read the files.
 COPY app /srv/microblog/app
 COPY migrations /srv/microblog/migrations
-COPY docker/gunicorn.conf.py docker/healthcheck.py docker/init.py docker/entrypoint \
-    /srv/microblog/docker/
+COPY docker/gunicorn.conf.py docker/healthcheck.py docker/entrypoint /srv/microblog/docker/
 RUN chmod -R u=rwX,go=rX /srv \
     && chmod 0755 /srv/microblog/docker/entrypoint \
     && python3 -m compileall -q /srv/microblog
@@ -54,6 +53,13 @@ USER 10001:10001
 EXPOSE 8000
 ENTRYPOINT ["/srv/microblog/docker/entrypoint"]
 CMD ["gunicorn", "--config", "docker/gunicorn.conf.py", "--bind", "0.0.0.0:8000"]
+
+
+FROM ${PYTHON_IMAGE} AS init
+
+WORKDIR /srv/microblog
+COPY --chmod=0644 docker/init.py docker/
+CMD ["python3", "docker/init.py"]
 
 
 FROM ${NGINX_IMAGE} AS nginx

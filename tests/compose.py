@@ -172,6 +172,9 @@ class Stack:
         found = json.loads(self.run("docker", "inspect", identifier).stdout)
         return dict(found[0])
 
+    def health(self, service: str) -> str:
+        return self.compose("ps", "--format", "{{.Health}}", service).strip()
+
     def get(self, path: str, **arguments: object) -> Answer:
         return request(self.url + path, **arguments)  # type: ignore[arg-type]
 

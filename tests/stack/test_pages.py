@@ -59,6 +59,7 @@ def database_frozen(stack: Stack) -> Iterator[None]:
     stack.compose("pause", "db")
     yield
     stack.compose("unpause", "db")
+    wait_until(lambda: stack.health("db") == "healthy", "the database", timeout=60)
     wait_until(lambda: stack.get("/explore").status == 200, "the database", timeout=60)
 
 
