@@ -22,7 +22,7 @@ scale: ## run N web containers: make scale N=3
 	@docker/verbs/scale "$(N)"
 
 down: ## stop everything and keep the data
-	@docker compose down --remove-orphans
+	@docker compose --profile tail down --remove-orphans
 
 clean: ## stop everything and delete data, volumes and images of ours (YES=1: do not ask)
 	@docker/verbs/clean

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import MetaData
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 
@@ -88,9 +88,12 @@ def is_unavailable(error: SQLAlchemyError) -> bool:
         return code in UNAVAILABLE_CODES or code[:2] in UNAVAILABLE_CLASSES
     if error.connection_invalidated:
         return True
-    # psycopg2 gives no SQLSTATE when there is no server to give one.
-    return isinstance(error, OperationalError) and type(error.orig).__module__.startswith(
-        "psycopg2"
+    # psycopg2 gives no SQLSTATE when there is no server to give one; what it cannot name at all
+    # is a plain DatabaseError.
+    if not type(error.orig).__module__.startswith(("psycopg2", "app.database_wait")):
+        return False
+    return isinstance(error, (OperationalError, InterfaceError)) or (
+        type(error.orig).__name__ == "DatabaseError"
     )
 
 

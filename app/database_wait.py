@@ -45,7 +45,11 @@ def _wait(connection: Any) -> None:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         reading = [connection] if state == extensions.POLL_READ else []
         writing = [connection] if state == extensions.POLL_WRITE else []
-        if not any(select.select(reading, writing, [], left)):
+        try:
+            ready = any(select.select(reading, writing, [], left))
+        except (OSError, ValueError) as error:  # its socket is closed already
+            raise Unanswered("the connection to the database server is broken") from error
+        if not ready:
             raise Unanswered(f"the database server has not answered within {within:g} s")
     if within is not None:
         connection.within = None  # it is awake; how long a statement may take, it knows itself

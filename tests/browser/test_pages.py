@@ -87,6 +87,22 @@ def error(page: Page, name: str) -> None:
     page.get_by_role("button", name="Write it").click()
 
 
+def error_pages(page: Page, name: str) -> None:
+    page.goto("/drill/pages")
+
+
+def unavailable(page: Page, name: str) -> None:
+    page.goto("/drill/pages/503")
+
+
+def nginx_bad_gateway(page: Page, name: str) -> None:
+    page.goto("/drill/pages/nginx/502")
+
+
+def nginx_too_large(page: Page, name: str) -> None:
+    page.goto("/drill/pages/nginx/431")
+
+
 PAGES = [
     explore,
     explore_older,
@@ -102,6 +118,10 @@ PAGES = [
     drill,
     not_found,
     error,
+    error_pages,
+    unavailable,
+    nginx_bad_gateway,
+    nginx_too_large,
 ]
 
 
