@@ -47,7 +47,8 @@ def test_a_restart_of_web_gives_no_answer_without_a_request_id(stack: Stack) -> 
         stack.compose("restart", "web")
         answers = sending.result()
     assert len([answer.request_id for answer in answers]) == 400
-    assert {answer.status for answer in answers} <= {404, 500, 502}
+    # 504 where nginx waits for an address that nobody has for the moment.
+    assert {answer.status for answer in answers} <= {404, 500, 502, 504}
     _assert_accounted(stack, answers)
 
 

@@ -38,7 +38,7 @@ def test_make_drill_names_the_part_that_is_missing(stack: Stack) -> None:
     stack.compose("stop", "web")
     done = stack.run("python3", "docker/verbs/drill.py", check=False)
     assert done.returncode == 1
-    assert "The page is missing: status 502" in done.stderr
+    assert "The page is missing: status 50" in done.stderr
 
 
 def test_make_drill_says_how_to_turn_drills_on(other_stack: Stack) -> None:
