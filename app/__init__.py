@@ -9,9 +9,9 @@ from contextvars import Context
 from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import database_wait, logs, reports, threads
+from . import database, logs, reports, threads
 from .config import Settings, read_settings
-from .database import db, engine_options, migrate
+from .database import engine_options
 from .errors import pages
 from .errors.boundary import ErrorBoundary
 from .logs import slow
@@ -46,12 +46,9 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
 
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
-    db.init_app(app)
+    database.init_app(app)
     with app.app_context():
-        slow.watch(db.engine, settings.log_slow_ms)
-        if settings.database_url.drivername != "sqlite":
-            database_wait.install(db.engine)
-    migrate.init_app(app, db)
+        slow.watch(database.db.engine, settings.log_slow_ms)
     pages.init_app(app)
     _add_blueprints(app)
     app.cli.add_command(cli.group)
