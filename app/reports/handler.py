@@ -14,7 +14,8 @@ from ..records import UNREPORTED
 from .courier import Courier
 from .outbox import Outbox
 from .redaction import Redactor
-from .report import from_record
+from .repeats import Repeats, occurrence_of
+from .report import from_record, repeat
 
 COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
@@ -30,6 +31,7 @@ class ReportHandler(logging.Handler):
         self.redactor = redactor
         self.outbox = outbox
         self.courier = courier
+        self.repeats = Repeats()
         self._inside = threading.local()
         self._complained = -COMPLAINT_INTERVAL
 
@@ -46,12 +48,22 @@ class ReportHandler(logging.Handler):
             return  # an error of the reporter itself: the log has it, a report would be a loop
         self._inside.emitting = True
         try:
-            self.outbox.put(from_record(record, self.redactor), mailable=self.mailable)
+            self._report(record)
             self.courier.wake()
         except Exception as error:
             self._complain(record, error)
         finally:
             self._inside.emitting = False
+
+    def _report(self, record: logging.LogRecord) -> None:
+        occurrence = occurrence_of(record)
+        whole = self.repeats.whole(occurrence)
+        if whole is not None:
+            self.outbox.put(repeat(record, whole, self.redactor), mailable=self.mailable)
+            return
+        report = from_record(record, self.redactor)
+        self.outbox.put(report, mailable=self.mailable)
+        self.repeats.told(occurrence, report)
 
     def _complain(self, record: logging.LogRecord, error: Exception) -> None:
         now = time.monotonic()

@@ -10,7 +10,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,7 +18,7 @@ from ..records import STACK, environ_of, message_of, request_id_of, traceback_of
 from .breadcrumbs import earlier_lines
 from .fingerprint import fingerprint
 from .redaction import Redactor
-from .request import ROUTE, path_of, request_of
+from .request import ROUTE, path_of, request_in_short, request_of
 from .trace import NAME, Writer, exact, frames_of, said
 
 SIZE_MAXIMUM: Final = 256 << 10  # bytes of a report in the spool
@@ -38,6 +38,7 @@ class Report:
 
     ``place`` is the app's last frame before it went wrong, ``earlier`` what the request had
     logged by then. Every field is what the mail says: nothing in it needs redaction any more.
+    ``like`` is the ``uuid`` of an equal report that has the traceback, empty where this one has.
     """
 
     uuid: str
@@ -57,10 +58,12 @@ class Report:
     process: int
     python: str
     version: str
+    like: str = ""
 
     def to_json(self) -> str:
         """Return the report as the spool keeps it."""
-        return json.dumps(asdict(self), ensure_ascii=True, separators=(",", ":"))
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(fields, ensure_ascii=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -97,6 +100,28 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
     """
     try:
         return _fitted(_whole(record, redactor))
+    except Exception as failure:
+        return _bare(record, failure)
+
+
+def repeat(record: logging.LogRecord, whole: Report, redactor: Redactor) -> Report:
+    """Make the report of a record that is equal to the one which ``whole`` tells of.
+
+    It is told by its own request and time, for the rest it refers to ``whole``. Never raises.
+    """
+    try:
+        environ = environ_of(record)
+        return replace(
+            whole,
+            uuid=uuid.uuid4().hex,
+            time=record.created,
+            where=redactor.bounded(_where(record, environ), 1000, environ),
+            request_id=request_id_of(record),
+            request=None if environ is None else request_in_short(environ, redactor),
+            traceback=f"The same as in report {whole.uuid}, of request {whole.request_id or '-'}.",
+            earlier=[],
+            like=whole.uuid,
+        )
     except Exception as failure:
         return _bare(record, failure)
 
