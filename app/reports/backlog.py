@@ -51,7 +51,10 @@ class Backlog:
             lost, self._lost = self._lost, 0
             return lost
 
-    def clear(self) -> None:
-        """Forget everything, in a forked child: its parent has it too."""
-        self._rows.clear()
-        self._bytes = self._lost = 0
+    def forget_lost(self) -> None:
+        """Leave the number to the parent, in a forked child.
+
+        The reports stay with both, and are kept once. gunicorn's master has no courier to write
+        them later; the workers that it forks have.
+        """
+        self._lost = 0

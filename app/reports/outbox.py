@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotDurableError(Exception):
-    """A report that the disk would not take; memory holds it until it does."""
+    """A report that the disk would not take: memory holds it until it does."""
 
 
 class _LockedError(Exception):
@@ -63,19 +63,20 @@ class Outbox:
         self._lock = threading.Lock()
         _outboxes.add(self)
 
-    def put(self, report: Report, *, mailable: bool) -> None:
-        """Keep ``report``, within about 100 ms.
+    def put(self, report: Report, *, mailable: bool) -> str | None:
+        """Keep ``report``, within about 100 ms; return why not in the database, if it is not.
 
         Raises :exc:`NotDurableError` where only memory could take it: :meth:`flush` tries again.
         """
         row = row_of(report, mailable=mailable)
         try:
-            self._keep(row)
+            trouble = self._keep(row)
         except (sqlite3.Error, OSError) as error:
             self.backlog.add(row)
-            raise NotDurableError(f"{type(error).__name__}: {error}") from error
+            raise NotDurableError(_reason(error)) from error
         if len(self.backlog):
             self._flush_one()  # in a process without a courier nobody else would
+        return trouble
 
     def flush(self) -> None:
         """Try to write what only memory holds; tell how much of it there was no room for."""
@@ -121,24 +122,29 @@ class Outbox:
         self.backlog.written(row)
         return True
 
-    def _keep(self, row: Row) -> None:
-        """Write a report to the disk. Raises :exc:`OSError` or :exc:`sqlite3.Error`."""
+    def _keep(self, row: Row) -> str | None:
+        """Write a report to the disk; return why not to the database, if that is so.
+
+        Raises :exc:`OSError` or :exc:`sqlite3.Error`.
+        """
         try:
             self._put_into_database(row)
         except (sqlite3.Error, OSError, _LockedError) as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise  # the disk, or what the spool may take, is full: for a file too
             self._write_incoming(row)
+            return _reason(error)
+        return None
 
     def _put_into_database(self, row: Row) -> None:
         if time.monotonic() < self._locked_until or not self._lock.acquire(timeout=PUT_TIMEOUT):
-            raise _LockedError
+            raise _LockedError("its database is locked")
         try:
             self._insert(row)
         except (sqlite3.Error, OSError) as error:
             if _code(error) == sqlite3.SQLITE_BUSY:
                 self._locked_until = time.monotonic() + LEFT_ALONE
-                raise _LockedError from error
+                raise _LockedError("its database is locked") from error
             self._close()
             raise
         finally:
@@ -201,6 +207,10 @@ class Outbox:
             raise OSError(f"{self.incoming} is full (SPOOL_MAX_BYTES is {self.max_bytes})")
 
 
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, _LockedError) else f"{type(error).__name__}: {error}"
+
+
 def _code(error: Exception) -> int:
     """Return SQLite's primary result code, 0 for what is no error of SQLite's."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -237,7 +247,7 @@ def _go_on_after_fork() -> None:
 
 def _go_on_in_child() -> None:
     for outbox in _forking.paused:
-        outbox.backlog.clear()
+        outbox.backlog.forget_lost()
     _go_on_after_fork()
 
 
