@@ -28,6 +28,8 @@ TRACEBACK_MAXIMUM: Final = 64_000  # characters
 NO_TEXTS: Final = frozenset({"time", "process", "request_id", "request", "earlier"})
 # What texts are cut to, in characters, until the report has its size.
 CUTS: Final = (16_000, 4000, 1000, 250, 60)
+# Made once: json.dumps makes an encoder for each call that wants no spaces.
+TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 Told = TypeVar("Told")
 
@@ -62,8 +64,7 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as the spool keeps it."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(fields, ensure_ascii=True, separators=(",", ":"))
+        return TO_JSON({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def from_json(cls, text: str) -> Report:

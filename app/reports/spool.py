@@ -19,6 +19,7 @@ containers share the file while they are replaced:
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ CREATE TABLE IF NOT EXISTS reports (
 );
 CREATE INDEX IF NOT EXISTS reports_without_mail ON reports(fingerprint, id)
     WHERE mail_id IS NULL AND mailable;
-CREATE INDEX IF NOT EXISTS reports_mail_id ON reports(mail_id);
+CREATE INDEX IF NOT EXISTS reports_mail_id ON reports(mail_id) WHERE mail_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS mails (
     id INTEGER PRIMARY KEY,
     message_id TEXT NOT NULL UNIQUE,
@@ -132,10 +133,10 @@ def insert(connection: sqlite3.Connection, row: Row) -> None:
     )
 
 
-def identity(path: Path) -> tuple[int, int]:
+def identity(path: str | Path) -> tuple[int, int]:
     """Return what tells a file from another of its name, or from none: device and inode."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return (0, 0)
     return (status.st_dev, status.st_ino)
