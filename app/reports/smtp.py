@@ -253,8 +253,7 @@ def _words(code: int, text: bytes | str) -> str:
 def _clean(text: str, settings: Settings) -> str:
     """Return a text that a server may have written, for a log, a terminal and the spool."""
     line = "".join(char if char.isprintable() else " " for char in text)
-    redactor = Redactor(settings.secret_values)
-    return redactor.bounded(" ".join(line.split()), WORDS_MAXIMUM)
+    return Redactor(settings.secret_values).text(" ".join(line.split()))[:WORDS_MAXIMUM]
 
 
 class _Bounded(smtplib.SMTP):
