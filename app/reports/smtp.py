@@ -100,15 +100,15 @@ def connect(settings: Settings) -> smtplib.SMTP:
     password that cannot be sent.
     """
     host, port, timeout = str(settings.mail_server), settings.mail_port, settings.mail_timeout
-    context = ssl.create_default_context()
     server: smtplib.SMTP
     if settings.mail_use_ssl:
+        context = ssl.create_default_context()
         server = _BoundedTLS(host, port, timeout=timeout, context=context)
     else:
         server = _Bounded(host, port, timeout=timeout)
     try:
         if settings.mail_use_tls:
-            server.starttls(context=context)
+            server.starttls(context=ssl.create_default_context())
         if settings.mail_username:
             server.login(settings.mail_username, settings.mail_password or "")
         server.ehlo_or_helo_if_needed()

@@ -26,7 +26,7 @@ def test_after_three_days_without_a_mail_server_every_error_is_told_of(
     scripted_server: Any,
     record_property: Callable[[str, object], None],
 ) -> None:
-    cap, step = 10, 20
+    cap, step = 10, 30
     rounds = make_rounds(**scripted_server.settings, REPORT_MAILS_PER_HOUR=cap)
     scripted_server.script = {"greeting": b"421 away\r\n"}
     put = 0
