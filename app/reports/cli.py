@@ -62,8 +62,8 @@ def list_reports(last: int) -> None:
     ).fetchall()
     for number, created, kind, count, state, tries, next_try, subject, error in reversed(rows):
         click.echo(f"{number:>6}  {_moment(created)}  {state:9}  {kind} of {count}  {subject}")
-        if state == "waiting" and tries:
-            click.echo(f"        tried {tries} times, next at {_moment(next_try)}: {error}")
+        if state == "waiting" and error:
+            click.echo(f"        tried {tries} times, next try at {_moment(next_try)}: {error}")
         elif error:
             click.echo(f"        {error}")
     oldest = spool.execute("SELECT min(created) FROM mails WHERE state = 'waiting'").fetchone()[0]

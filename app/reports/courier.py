@@ -6,23 +6,23 @@ import fcntl
 import logging
 import os
 import random
-import smtplib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from email.utils import make_msgid
 from typing import Final
 
 from ..config import Settings
 from ..records import UNREPORTED
-from . import mail, room
+from . import mail, room, smtp
 from .outbox import Outbox
 from .queue import Group, Mail, Queue
 from .salvage import salvage
-from .smtp import connect, said
+from .smtp import Fate, Verdict
 from .spool import STUCK, waiting_since
 
 POLL: Final = 0.2  # seconds between two looks for reports of other processes
@@ -31,10 +31,9 @@ FULL_LOOK: Final = 1.0  # seconds between two looks at windows and retries
 REST: Final = 0.1  # seconds between two rounds, however fast reports come in
 BACKOFF_MAXIMUM: Final = 300.0  # seconds
 REQUEST_IDS: Final = 20  # in a digest
-BROKEN_OFF_MAXIMUM: Final = 2  # mails broken off in a row before the server counts as down
+IN_VAIN: Final = 2  # mails in a row that a server does not take for now: then it counts as down
 EXIT_GRACE: Final = 10.0  # seconds that a failing command stays to deliver its report
 PURGE_INTERVAL: Final = 3600.0  # seconds
-CLOSING: Final = 421  # RFC 5321: the server is closing the connection
 UNREADABLE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 logger = logging.getLogger(__name__)
@@ -207,12 +206,18 @@ class Courier:
 class Round:
     """What the courier does each time: collect, plan, send."""
 
-    def __init__(self, settings: Settings, queue: Queue, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        stopping: threading.Event,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.settings = settings
         self.queue = queue
         self.stopping = stopping
-        self.failures = 0
-        self.retry_at = 0.0
+        self.clock = clock
+        self.failures = 0  # of the server, in a row
         self.purged = 0.0
         self.told_stuck = self.told_dropped = 0.0
         self.unmailable: set[str] = set()  # fingerprints
@@ -222,9 +227,7 @@ class Round:
         self.queue.take_incoming()
         if self.settings.mail_server:
             self.plan(now)
-            # Beyond the longest wait only where the clock was set back.
-            if not now < self.retry_at <= now + BACKOFF_MAXIMUM:
-                self.send(now)
+            self.send(now)
             self.tell_stuck(now)
         room.make_room(self.queue, now - max(self.settings.report_window, 3600))
         self.tell_dropped(now)
@@ -351,83 +354,55 @@ class Round:
         return mail.Envelope(sender, self.settings.admins, message_id, thread, now)
 
     def send(self, now: float) -> None:
-        """Send the mails that are due; where the server is not there, none of them suffers."""
-        due = self.queue.due(now, BACKOFF_MAXIMUM)
-        broken_off = 0
-        while due and not self.stopping.is_set():
-            try:
-                server = connect(self.settings)
-            except Exception as error:  # a name that is none is a UnicodeError, for one
-                self._server_failed(due[0], error)
-                return
-            try:
-                while due and not self.stopping.is_set():
-                    self._send(server, due[0])
-                    due.pop(0)
-                    self.failures = broken_off = 0
-            except (OSError, smtplib.SMTPException) as error:
-                broken_off += 1
-                if broken_off >= BROKEN_OFF_MAXIMUM:
-                    self._server_failed(due[0], error)
+        """Send the mails that are due, until it turns out that the server takes none.
+
+        Those that were tried least often come first, so that the ones which never get through do
+        not hold up the others.
+        """
+        if self.failures:
+            self.queue.wait_in_line()
+        in_vain = 0
+        with smtp.Line(self.settings) as line:
+            for item in self.queue.due(now, BACKOFF_MAXIMUM):
+                if self.stopping.is_set():
                     return
-                self._postpone(due.pop(0), said(error))
-            finally:
-                _quit(server)
+                verdict = line.send(item.recipients, item.content)
+                fate = self._note(item, verdict)
+                in_vain = in_vain + 1 if fate in (Fate.WAITS, Fate.BROKEN_OFF) else 0
+                if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:
+                    self._put_all_off(verdict.words)
+                    return
+                self.failures = self.failures if in_vain else 0
 
-    def _send(self, server: smtplib.SMTP, item: Mail) -> None:
-        """Send one mail. What the server says of it is noted; what breaks the line is raised."""
-        try:
-            refused = server.sendmail(self.settings.mail_from, item.recipients, item.content)
-        except smtplib.SMTPRecipientsRefused as error:
-            if any(code == CLOSING for code, _ in error.recipients.values()):
-                raise  # and nobody has got it, also those who were not refused
-            self._refused(item, error.recipients)
-        except smtplib.SMTPResponseException as error:
-            if error.smtp_code == CLOSING:
-                raise
-            if error.smtp_code >= 500:
-                self.queue.finish(item, "failed", said(error))
-                logger.warning("The mail server refuses a report for good: %s", said(error))
-            else:
-                self._postpone(item, said(error))
-        else:
-            if refused:
-                self._refused(item, refused)
-            else:
-                self.queue.finish(item, "delivered")
+    def _note(self, item: Mail, verdict: Verdict) -> Fate:
+        """Note what became of a mail; return what that means for the others."""
+        recipients = verdict.later or item.recipients
+        match verdict.fate:
+            case Fate.DELIVERED:
+                self.queue.finish(item, "delivered", verdict.words or None)
+            case Fate.NOBODY if _others_have_it(item):
+                self.queue.finish(item, "delivered", verdict.words)
+            case Fate.NOBODY:
+                # Those who are to get it are asked for anew: ADMINS is what has to be mended.
+                self.queue.postpone(item, self.clock(), verdict.words, self.settings.admins)
+                return Fate.ALL_WAIT
+            case Fate.FAILED:
+                self.queue.finish(item, "failed", verdict.words)
+            case Fate.WAITS | Fate.BROKEN_OFF:
+                until = self.clock() + backoff(item.tries + 1)
+                self.queue.postpone(item, until, verdict.words, recipients)
+        if verdict.words and verdict.fate is not Fate.ALL_WAIT:
+            logger.warning("A report was not mailed, or not to all: %s", verdict.words)
+        return Fate.DELIVERED if len(recipients) < len(item.recipients) else verdict.fate
 
-    def _refused(self, item: Mail, refused: dict[str, tuple[int, bytes]]) -> None:
-        """Keep a mail for the recipients that were refused for now; give up on the others."""
-        words = "; ".join(f"{who}: {code} {text!r}" for who, (code, text) in refused.items())
-        logger.warning("The mail server refuses recipients of a report: %s", words)
-        later = tuple(who for who, (code, _) in refused.items() if code < 500)
-        if later:
-            self._postpone(item, words, later)
-        elif len(refused) == len(item.recipients):
-            self.queue.finish(item, "failed", words)
-        else:
-            self.queue.finish(item, "delivered", words)
-
-    def _postpone(self, item: Mail, words: str, recipients: tuple[str, ...] | None = None) -> None:
-        until = time.time() + backoff(item.tries + 1)
-        self.queue.postpone(item, until, words, recipients or item.recipients)
-
-    def _server_failed(self, item: Mail, error: Exception) -> None:
+    def _put_all_off(self, words: str) -> None:
         self.failures += 1
         wait = backoff(self.failures)
-        self.retry_at = time.time() + wait
-        self.queue.postpone(item, self.retry_at, said(error), item.recipients)
-        logger.warning(
-            "The mail server %s:%s cannot be used (%s); reports wait, next try in %.0f s",
-            self.settings.mail_server,
-            self.settings.mail_port,
-            said(error),
-            wait,
-        )
+        self.queue.put_off(self.clock() + wait, words)
+        logger.warning("No report can be mailed, next try in %.0f s: %s", wait, words)
 
 
-def _quit(server: smtplib.SMTP) -> None:
-    try:
-        server.quit()
-    except (OSError, smtplib.SMTPException):
-        server.close()
+def _others_have_it(item: Mail) -> bool:
+    """Tell whether the mail waits for some of its recipients only."""
+    addressed = message_from_bytes(item.content, policy=policy.default)["To"].addresses
+    return set(item.recipients) < {address.addr_spec for address in addressed}

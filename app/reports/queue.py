@@ -221,14 +221,14 @@ class Queue:
         ).rowcount
 
     def due(self, now: float, longest_wait: float) -> list[Mail]:
-        """Return the mails to be sent now, oldest first.
+        """Return the mails to be sent now, those tried least often first, oldest first.
 
         One that would wait longer than ``longest_wait`` seconds is due: the clock was set back.
         """
         rows = self.connection.execute(
             "SELECT id, content, recipients, tries FROM mails"
             " WHERE state = 'waiting' AND NOT (next_try > ? AND next_try <= ?)"
-            " ORDER BY id LIMIT 100",
+            " ORDER BY tries, id LIMIT 100",
             (now, now + longest_wait),
         )
         return [Mail(row[0], row[1], tuple(json.loads(row[2])), row[3]) for row in rows]
@@ -254,6 +254,21 @@ class Queue:
             "UPDATE mails SET tries = tries + 1, next_try = ?, error = ?, recipients = ?"
             " WHERE id = ?",
             (until, error, json.dumps(recipients), mail.id),
+        )
+
+    def put_off(self, until: float, error: str) -> None:
+        """Note why no mail can be sent, and that none is tried before ``until``."""
+        self.connection.execute(
+            "UPDATE mails SET next_try = ?, error = ? WHERE state = 'waiting' AND next_try < ?",
+            (until, error, until),
+        )
+
+    def wait_in_line(self) -> None:
+        """Have new mails wait for as long as those that were put off."""
+        self.connection.execute(
+            "UPDATE mails SET next_try = earlier.next_try, error = earlier.error FROM"
+            " (SELECT next_try, error FROM mails WHERE state = 'waiting' AND error IS NOT NULL"
+            " ORDER BY next_try LIMIT 1) AS earlier WHERE state = 'waiting' AND mails.error IS NULL"
         )
 
     def purge(self, before: float) -> None:

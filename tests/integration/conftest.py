@@ -504,7 +504,8 @@ def query_spool(tmp_path: Path) -> Callable[[str], list[tuple[Any, ...]]]:
             return []
         connection = sqlite3.connect(path, timeout=10)
         try:
-            return connection.execute(statement).fetchall()
+            made = connection.execute("PRAGMA user_version").fetchone() != (0,)
+            return connection.execute(statement).fetchall() if made else []
         finally:
             connection.close()
 

@@ -1,0 +1,238 @@
+"""What these tests share: a courier's rounds on a clock of their own, and a server by script."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import Settings, read_settings
+from app.reports.courier import Round
+from app.reports.outbox import Outbox
+from app.reports.queue import Queue
+from app.reports.report import Report
+
+START = 1_767_225_600.0  # 2026-01-01
+ADMINS = "first@microblog.example,second@microblog.example"
+
+
+class Rounds:
+    """A spool and its courier, at a time that moves when it is told to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = START
+        self.outbox = Outbox(settings.spool_dir, settings.spool_max_bytes)
+        self.queue = Queue(self.outbox)
+        self.begin(settings)
+
+    def begin(self, settings: Settings) -> None:
+        """Start a courier, as another process does that finds the spool."""
+        self.round = Round(settings, self.queue, threading.Event(), clock=lambda: self.now)
+
+    def fail(self, kind: str) -> None:
+        """Put a report of this kind."""
+        empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
+        fields = {"uuid": uuid.uuid4().hex, "time": self.now, "fingerprint": kind}
+        about = {"type": "ValueError", "message": kind, "request": None, "process": 1}
+        report = Report(**{**empty, **fields, **about, "request_id": uuid.uuid4().hex})
+        self.outbox.put(report, mailable=True)
+
+    def after(self, seconds: float) -> None:
+        """Make a round so much later."""
+        self.now += seconds
+        self.round.run(self.now)
+
+    def column(self, name: str) -> list[Any]:
+        """Return what each mail has there, the oldest first."""
+        rows = self.queue.connection.execute(f"SELECT {name} FROM mails ORDER BY id")
+        return [value for (value,) in rows]
+
+    def waits(self) -> list[float]:
+        """Return in how many seconds each waiting mail is tried again."""
+        rows = self.queue.connection.execute(
+            "SELECT next_try FROM mails WHERE state = 'waiting' ORDER BY id"
+        )
+        return [moment - self.now for (moment,) in rows]
+
+    def recipients(self) -> list[list[str]]:
+        return [json.loads(text) for text in self.column("recipients")]
+
+    def close(self) -> None:
+        self.queue.close()
+        self.outbox.close()
+
+
+@pytest.fixture
+def make_rounds(settings: dict[str, object]) -> Iterator[Callable[..., Rounds]]:
+    """Return a factory of spools with a courier: ``make_rounds(MAIL_PORT=25)``."""
+    with contextlib.ExitStack() as made:
+
+        def make(**overrides: object) -> Rounds:
+            rounds = Rounds(read_settings({**settings, **overrides}))
+            made.callback(rounds.close)
+            return rounds
+
+        yield make
+
+
+@dataclass
+class ScriptedServer:
+    """A mail server that says what ``script`` has for a step, and otherwise that all is well.
+
+    The steps are ``greeting``, the commands, and ``content``. What is said is bytes, or what a
+    function returns for the command or the content, or makes of the connection.
+    """
+
+    script: dict[str, bytes | Callable[..., bytes]] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None  # after STARTTLS
+    connections: int = 0
+    heard: list[bytes] = field(default_factory=list)  # every line of every command
+    mails: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.taken: list[socket.socket] = []
+        threading.Thread(target=self._take, daemon=True).start()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The app's settings for this server."""
+        return {
+            "MAIL_SERVER": "127.0.0.1",
+            "MAIL_PORT": self.listener.getsockname()[1],
+            "MAIL_FROM": "no-reply@microblog.example",
+            "ADMINS": ADMINS,
+        }
+
+    def _take(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.taken.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._answer(connection, "greeting", b"220 mail.example\r\n")
+            self._converse(connection, connection.makefile("rb"))
+        with contextlib.suppress(OSError):
+            connection.close()
+
+    def _converse(self, connection: socket.socket, commands: Any) -> None:
+        recipients: list[str] = []
+        while line := commands.readline():
+            self.heard.append(line)
+            verb = line.split(b" ")[0].strip().upper().decode()
+            address = line.partition(b"<")[2].partition(b">")[0].decode()
+            said = self._answer(connection, verb, self._usual(verb), address)
+            if verb == "RCPT" and said.startswith(b"250"):
+                recipients.append(address)
+            elif verb == "DATA" and said.startswith(b"354"):
+                self._take_content(connection, commands, tuple(recipients))
+                recipients = []
+            elif verb == "RSET":
+                recipients = []
+            elif verb == "STARTTLS" and self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+                self.taken.append(connection)
+                commands = connection.makefile("rb")
+            elif verb == "QUIT":
+                return
+
+    def _take_content(
+        self, connection: socket.socket, commands: Any, recipients: tuple[str, ...]
+    ) -> None:
+        content = b"".join(iter(commands.readline, b".\r\n"))
+        if self._answer(connection, "content", b"250 taken\r\n", content).startswith(b"250"):
+            self.mails.append((recipients, content))
+
+    def _usual(self, verb: str) -> bytes:
+        if verb == "EHLO":
+            return b"250-mail.example\r\n250-AUTH PLAIN\r\n250 SIZE 1000000\r\n"
+        return {"DATA": b"354 go on\r\n", "QUIT": b"221 bye\r\n"}.get(verb, b"250 fine\r\n")
+
+    def _answer(self, connection: socket.socket, step: str, usual: bytes, *about: Any) -> bytes:
+        said = self.script.get(step, usual)
+        if callable(said):
+            said = said(connection, *about) or usual
+        connection.sendall(said)
+        if said.startswith(b"421"):
+            connection.shutdown(socket.SHUT_WR)
+        return said
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.taken:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    """Run a server whose every answer a test may write."""
+    server = ScriptedServer()
+    yield server
+    server.close()
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA of the tests, and the certificates that it has made."""
+
+    folder: Path
+
+    def make(self, name: str, subject: str, days: int = 2) -> None:
+        """Make a key and a certificate; with ``days`` below 0 it has expired."""
+        key, request, names = (self.folder / f"{name}.{end}" for end in ("key", "csr", "ext"))
+        names.write_text(f"subjectAltName={subject}\n")
+        self._openssl("req", *_NEW_KEY, key, "-out", request, "-subj", "/CN=mail.example")
+        authority = ("-CA", self.folder / "ca.pem", "-CAkey", self.folder / "ca.key")
+        self._openssl(
+            *("x509", "-req", "-in", request, *authority, "-CAcreateserial"),
+            *("-days", str(days), "-extfile", names, "-out", self.folder / f"{name}.pem"),
+        )
+
+    def make_itself(self) -> None:
+        """Make the CA."""
+        made = ("-keyout", self.folder / "ca.key", "-out", self.folder / "ca.pem")
+        self._openssl("req", "-x509", *_NEW_KEY[:-1], *made, "-subj", "/CN=CA of the tests")
+
+    def context(self, name: str) -> ssl.SSLContext:
+        """Return what a server with that certificate needs."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        return context
+
+    def _openssl(self, *arguments: object) -> None:
+        command = ["openssl", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout")
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A CA that has made a good certificate, an expired one, and one for another machine."""
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    made.make_itself()
+    made.make("good", "IP:127.0.0.1")
+    made.make("expired", "IP:127.0.0.1", days=-1)
+    made.make("elsewhere", "DNS:other.example")
+    return made

@@ -1,0 +1,159 @@
+"""A mail server that is away: for three days of a simulated clock, and for real."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from email import message_from_bytes
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.reports.courier import BACKOFF_MAXIMUM
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+QuerySpool = Callable[[str], list[tuple[Any, ...]]]
+HOUR, DAY = 3600, 86_400
+
+
+def test_after_three_days_without_a_mail_server_every_error_is_told_of(
+    make_rounds: Callable[..., Any],
+    scripted_server: Any,
+    record_property: Callable[[str, object], None],
+) -> None:
+    cap, step = 10, 30
+    rounds = make_rounds(**scripted_server.settings, REPORT_MAILS_PER_HOUR=cap)
+    scripted_server.script = {"greeting": b"421 away\r\n"}
+    put = 0
+    for second in range(0, 3 * DAY, step):
+        if second % 60 == 0:
+            rounds.fail(f"kind {put % 7}" if put % 10 else f"only once: {put}")
+            put += 1
+        rounds.after(step)
+    tried = scripted_server.connections
+    assert scripted_server.mails == []
+    assert 3 * DAY / BACKOFF_MAXIMUM <= tried <= 2 * 3 * DAY / BACKOFF_MAXIMUM + 10
+
+    scripted_server.script = {}
+    back, first = rounds.now, None
+    while rounds.waits() or rounds.queue.groups():
+        rounds.after(step)
+        if first is None and scripted_server.mails:
+            first = rounds.now - back
+        assert rounds.now < back + 2 * HOUR
+    assert first is not None
+    assert first <= BACKOFF_MAXIMUM + step
+    mails = [message_from_bytes(content) for _, content in scripted_server.mails]
+    assert len({mail["Message-ID"] for mail in mails}) == len(mails)
+    assert sum(int(mail["X-Error-Count"]) for mail in mails) == put
+    created = rounds.queue.connection.execute(
+        "SELECT created FROM mails WHERE kind != 'summary' ORDER BY id"
+    ).fetchall()
+    for (moment,) in created:
+        assert sum(moment - HOUR < other <= moment for (other,) in created) <= cap
+    record_property("errors", put)
+    record_property("mails", len(mails))
+    record_property("connections tried", tried)
+    record_property("first mail after (s)", round(first))
+
+
+def test_the_server_is_away_for_half_a_minute_and_every_error_is_delivered(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Five errors a second, in real time."""
+    smtp_server.behave("refuse")
+    server = gunicorn(**smtp_server.settings, REPORT_WINDOW=10)
+    started, answers = time.monotonic(), []
+    for number in range(5 * 30):
+        answers.append(server.fail(f"error of kind {'abcdefg'[number % 7]}"))
+        time.sleep(max(0.0, started + number / 5 - time.monotonic()))
+    assert {answer.status for answer in answers} == {500}
+    assert max(answer.seconds for answer in answers) < 1
+    smtp_server.behave("accept")
+    back = time.monotonic()
+    wait_until(lambda: smtp_server.total() == len(answers), "every error told of", 60)
+    record_property("errors", len(answers))
+    record_property("all told of after (s)", round(time.monotonic() - back, 1))
+
+
+def flask(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the app beside the server, as `docker compose exec web` does."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SECRET_KEY": "0123456789abcdef0123456789abcdef01234567",
+        "DATABASE_URL": f"sqlite:///{folder}/microblog.db",
+        "LOG_DIR": str(folder / "logs"),
+        "SPOOL_DIR": str(folder / "spool"),
+        "FLASK_APP": "app:create_app",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "flask", *arguments],
+        cwd=ROOT,
+        env=environment | settings,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_retry_of_another_process_does_not_wait_for_the_next_try(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    query_spool: QuerySpool,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    smtp_server.behave("refuse")
+    server = gunicorn(**smtp_server.settings)
+    first = server.fail("the first")
+    far = f"SELECT count(*) FROM mails WHERE next_try > {time.time()} + 14"
+    wait_until(lambda: query_spool(far) == [(1,)], "a next try that is some seconds away", 30)
+    second = server.fail("the second")
+    same = "SELECT count(*), count(DISTINCT next_try) FROM mails WHERE error IS NOT NULL"
+    wait_until(lambda: query_spool(same) == [(2, 1)], "both waiting for the same moment")
+    ((moment,),) = query_spool("SELECT DISTINCT next_try FROM mails")
+    listed = flask(tmp_path, "reports", "list", **smtp_server.settings)
+    assert listed.returncode == 0
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
+    assert len(re.findall(f"next try at {re.escape(stamp)}.*Nothing listens", listed.stdout)) == 2
+    smtp_server.behave("accept")
+    done = flask(tmp_path, "reports", "retry", **smtp_server.settings)
+    retried = time.monotonic()
+    assert done.stdout == "2 mails are tried at once, 0 of which had failed.\n"
+    for answer in (first, second):
+        wait_until(lambda wanted=answer: smtp_server.with_request_id(wanted.request_id), "it", 2)
+    record_property("mailed after (s)", round(time.monotonic() - retried, 2))
+    assert time.time() < moment
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "slow"])
+def test_a_server_stops_within_its_grace_while_the_mail_server_holds_the_courier(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    query_spool: QuerySpool,
+    record_property: Callable[[str, object], None],
+    behaviour: str,
+) -> None:
+    smtp_server.behave(behaviour, delay=60)
+    server = gunicorn(**smtp_server.settings, MAIL_TIMEOUT=60)
+    before = smtp_server.connections
+    server.fail("waits")
+    wait_until(lambda: smtp_server.connections > before, "a connection")
+    started = time.monotonic()
+    assert server.stop() == 0
+    seconds = time.monotonic() - started
+    assert seconds < 8  # docker/gunicorn.conf.py gives the courier 5
+    record_property("stopped after (s)", round(seconds, 1))
+    assert query_spool("SELECT state FROM mails") == [("waiting",)]
+    assert "Microblog shutdown" in server.log.read_text()
