@@ -69,8 +69,8 @@ class Postgres:
         )
         self.run("pg_ctl", "start", "-D", "data", "-w", "-l", "server.log", "-o", options)
 
-    def stop(self) -> None:
-        self.run("pg_ctl", "stop", "-D", "data", "-w", "-m", "fast")
+    def stop(self, mode: str = "fast") -> None:
+        self.run("pg_ctl", "stop", "-D", "data", "-w", "-m", mode)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         connection = psycopg2.connect(self.url(database))
