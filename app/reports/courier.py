@@ -23,7 +23,7 @@ from .outbox import Outbox
 from .queue import Group, Mail, Queue
 from .salvage import salvage
 from .smtp import Fate, Verdict
-from .spool import STUCK, waiting_since
+from .spool import STUCK, identity, waiting_since
 
 POLL: Final = 0.2  # seconds between two looks for reports of other processes
 TAKEOVER: Final = 1.0  # seconds between two tries to become the one that delivers
@@ -49,12 +49,30 @@ def backoff(tries: int) -> float:
     return limit * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
 
 
+class Rarely:
+    """Lets something be said once in so many seconds, however often rounds fail and begin anew."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def may(self, what: Callable[[float], None], now: float, seconds: float) -> bool:
+        """Tell whether it may be said at the time ``now``, and note that it is."""
+        name = what.__name__
+        if name in self._last and 0 <= now - self._last[name] < seconds:
+            return False
+        self._last[name] = now
+        return True
+
+
 class Courier:
     """Delivers what is in the outbox while this process holds ``courier.lock``."""
 
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self.settings = settings
         self.outbox = outbox
+        self.lock_path = outbox.folder / "courier.lock"
+        self._held = (0, 0)  # the lock's device and inode
+        self._rarely = Rarely()
         self._thread: threading.Thread | None = None
         self._pid = 0  # of the process in which the thread runs
         self._woken = 0  # the process that last put a report
@@ -153,17 +171,24 @@ class Courier:
         """Try to become the one that delivers, for as long as the block runs."""
         self.outbox.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.outbox.folder / "courier.lock", flags, 0o640)
+        descriptor = os.open(self.lock_path, flags, 0o640)
+        try:
+            yield self._is_locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _is_locked(self, descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            os.close(descriptor)
+            return False
+        status = os.fstat(descriptor)
+        self._held = (status.st_dev, status.st_ino)
+        return self._holds_lock()
+
+    def _holds_lock(self) -> bool:
+        """Tell whether the file that is locked is the one that others would lock."""
+        return self._held == identity(self.lock_path)
 
     def _deliver_until_stopped(self) -> None:
         try:
@@ -185,9 +210,9 @@ class Courier:
             )
 
     def _make_rounds(self, queue: Queue) -> None:
-        round_ = Round(self.settings, queue, self._stopping)
+        round_ = Round(self.settings, queue, self._stopping, rarely=self._rarely)
         seen, looked = -1, 0.0
-        while not self._stopping.is_set() and queue.is_current():
+        while not self._stopping.is_set() and queue.is_current() and self._holds_lock():
             now = time.time()
             version = queue.version()
             full_look = not 0 <= now - looked < FULL_LOOK
@@ -212,6 +237,7 @@ class Round:
         queue: Queue,
         stopping: threading.Event,
         clock: Callable[[], float] = time.time,
+        rarely: Rarely | None = None,
     ) -> None:
         self.settings = settings
         self.queue = queue
@@ -219,7 +245,7 @@ class Round:
         self.clock = clock
         self.failures = 0  # of the server, in a row
         self.purged = 0.0
-        self.told_stuck = self.told_dropped = 0.0
+        self.rarely = rarely or Rarely()
         self.unmailable: set[str] = set()  # fingerprints
 
     def run(self, now: float) -> None:
@@ -238,9 +264,10 @@ class Round:
     def tell_stuck(self, now: float) -> None:
         """Say in the log, once an hour, that mail has waited for an hour: mail cannot say it."""
         since = waiting_since(self.queue.connection)
-        if since is None or not now - since >= STUCK or 0 <= now - self.told_stuck < STUCK:
+        if since is None or now - since < STUCK:
             return
-        self.told_stuck = now
+        if not self.rarely.may(self.tell_stuck, now, STUCK):
+            return
         logger.critical(
             "Error mails are stuck: the first has waited for %.0f minutes. "
             "`flask reports test` tells what is wrong",
@@ -251,9 +278,9 @@ class Round:
     def tell_dropped(self, now: float) -> None:
         """Report, once a window, how many errors had to make room for others."""
         count = room.dropped(self.queue)
-        if not count or 0 <= now - self.told_dropped < self.settings.report_window:
+        window = self.settings.report_window
+        if not count or not self.rarely.may(self.tell_dropped, now, window):
             return
-        self.told_dropped = now
         logger.error(
             "%d errors are in the log only: the spool was full, and they had to make room. Raise "
             "SPOOL_MAX_BYTES=%d, or see with `flask reports list` why so much waits",

@@ -460,6 +460,25 @@ def test_only_one_courier_delivers_at_a_time(courier: Courier) -> None:
         assert second
 
 
+def test_a_lock_that_was_deleted_is_given_up(
+    courier: Courier, wait_until: Callable[..., Any]
+) -> None:
+    """Another would lock the new file, and there would be two who deliver."""
+    other = Courier(courier.settings, Outbox(courier.outbox.folder, courier.outbox.max_bytes))
+
+    def other_delivers() -> bool:
+        with other._lock() as held:
+            return held
+
+    courier.ensure_running()
+    wait_until(lambda: courier.outbox.path.exists() and not other_delivers(), "one that delivers")
+    courier.lock_path.unlink()
+    with other._lock() as held:
+        assert held
+        assert not courier._holds_lock()
+    wait_until(lambda: courier._holds_lock() and not other_delivers(), "the same on the new file")
+
+
 def test_the_lock_is_not_handed_to_programs_that_are_started(courier: Courier) -> None:
     with courier._lock():
         listing = (
