@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..database import db
 from ..errors.pages import REPORTED
+from ..reports.courier import Courier
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 
 @blueprint.get("/live")
 def live() -> Response:
-    """Answer as long as this process can; the container's health check asks."""
-    return jsonify(status="ok")
+    """Answer as long as this process can; the container's health check asks.
+
+    That error mails are stuck, or that the spool takes no reports, is told here too: it is told
+    where no mail is needed, but a restart would not mend it.
+    """
+    courier: Courier | None = current_app.extensions["courier"]
+    return jsonify(status="ok", **({} if courier is None else courier.state()))
 
 
 @blueprint.get("/ready")

@@ -21,7 +21,7 @@ def configure(settings: Settings, redactor: Redactor) -> Courier | None:
     remove()
     if settings.debug:
         return None
-    outbox = Outbox(settings.spool_dir)
+    outbox = Outbox(settings.spool_dir, settings.spool_max_bytes)
     courier = Courier(settings, outbox)
     root = logging.getLogger()
     root.addHandler(ReportHandler(settings, redactor, outbox, courier))

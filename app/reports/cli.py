@@ -18,9 +18,10 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from ..config import Settings
-from .outbox import COURIER_TIMEOUT, connect
+from .queue import COURIER_TIMEOUT
 from .smtp import connect as connect_smtp
 from .smtp import explain
+from .spool import connect
 
 STUCK: Final = 3600.0  # seconds after which waiting mail means that something is wrong
 

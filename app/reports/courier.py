@@ -10,20 +10,26 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.utils import make_msgid
 from typing import Final
 
 from ..config import Settings
-from . import mail, smtp
-from .outbox import Group, Mail, Outbox, Queue
+from ..records import UNREPORTED
+from . import mail, room, smtp
+from .outbox import Outbox
+from .queue import Group, Mail, Queue
+from .salvage import salvage
 from .smtp import Fate, Verdict
+from .spool import STUCK, waiting_since
 
 POLL: Final = 0.2  # seconds between two looks for reports of other processes
 TAKEOVER: Final = 1.0  # seconds between two tries to become the one that delivers
 FULL_LOOK: Final = 1.0  # seconds between two looks at windows and retries
+REST: Final = 0.1  # seconds between two rounds, however fast reports come in
 BACKOFF_MAXIMUM: Final = 300.0  # seconds
 REQUEST_IDS: Final = 20  # in a digest
 IN_VAIN: Final = 2  # mails in a row that a server does not take for now: then it counts as down
@@ -74,6 +80,27 @@ class Courier:
         self._wake.set()
         self._woken = os.getpid()
 
+    def state(self) -> dict[str, str]:
+        """Return what is to be said of mail and spool where no mail is needed to say it."""
+        held = len(self.outbox.backlog)
+        return {
+            "mail": "off" if self.settings.mail_server is None else self._mail_state(),
+            "spool": f"cannot be written, {held} reports are in memory only" if held else "ok",
+        }
+
+    def _mail_state(self) -> str:
+        path = self.outbox.path
+        if not path.exists():
+            return "ok"
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", timeout=0.05, uri=True)) as spool:
+                since = waiting_since(spool)
+        except sqlite3.Error as error:
+            return f"unknown, the spool cannot be read: {error}"
+        if since is None or time.time() - since < STUCK:
+            return "ok"
+        return f"stuck since {datetime.fromtimestamp(since, UTC).isoformat(timespec='seconds')}"
+
     def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:
         """Deliver, within ``timeout`` seconds, what a process reported that has no thread for it.
 
@@ -83,11 +110,11 @@ class Courier:
         if self._woken != os.getpid() or self._pid == os.getpid():
             return
         deadline = time.monotonic() + timeout
+        self.outbox.flush()
         with self._lock() as held:
             if not held:
                 return
-            queue = Queue(self.outbox)
-            try:
+            with closing(Queue(self.outbox)) as queue:
                 round_ = Round(self.settings, queue, self._stopping)
                 while (remaining := deadline - time.monotonic()) > 0:
                     patience = min(self.settings.mail_timeout, remaining)
@@ -96,8 +123,6 @@ class Courier:
                     if queue.next_try() is None:
                         return
                     time.sleep(POLL)
-            finally:
-                queue.close()
 
     def stop(self, timeout: float) -> None:
         """Let the thread finish the mail it is at, for at most ``timeout`` seconds."""
@@ -111,6 +136,7 @@ class Courier:
         trouble = ""
         while not self._stopping.is_set():
             try:
+                self.outbox.flush()
                 with self._lock() as held:
                     if held:
                         self._deliver_until_stopped()
@@ -124,6 +150,7 @@ class Courier:
                         "The spool %s cannot be delivered", self.outbox.folder, exc_info=True
                     )
             self._stopping.wait(TAKEOVER)
+        self.outbox.flush()
 
     @contextmanager
     def _lock(self) -> Iterator[bool]:
@@ -144,18 +171,21 @@ class Courier:
 
     def _deliver_until_stopped(self) -> None:
         try:
-            queue = Queue(self.outbox)
-            try:
+            with closing(Queue(self.outbox)) as queue:
                 self._make_rounds(queue)
-            finally:
-                queue.close()
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:
                 raise
+            broken = self.outbox.set_aside()
+            with closing(Queue(self.outbox)) as queue:
+                saved = salvage(broken, queue)
             logger.error(
-                "The spool's database is broken (%s) and a new one is made; it is kept as %s",
+                "The spool's database is broken (%s) and a new one is made, with the %d reports "
+                "of the old one that nobody was told of and that can still be read; it is kept "
+                "as %s",
                 error,
-                self.outbox.set_aside(),
+                saved,
+                broken,
             )
 
     def _make_rounds(self, queue: Queue) -> None:
@@ -164,11 +194,17 @@ class Courier:
         while not self._stopping.is_set() and queue.is_current():
             now = time.time()
             version = queue.version()
-            if self._wake.is_set() or version != seen or not 0 <= now - looked < FULL_LOOK:
+            full_look = not 0 <= now - looked < FULL_LOOK
+            if full_look:
+                looked = now
+                self.outbox.flush()
+                queue.checkpoint()
+            if self._wake.is_set() or version != seen or full_look:
                 self._wake.clear()
-                seen, looked = version, now
+                seen = version
                 round_.run(now)
-            self._wake.wait(POLL)
+            self._stopping.wait(REST)
+            self._wake.wait(POLL - REST)
 
 
 class Round:
@@ -187,6 +223,7 @@ class Round:
         self.clock = clock
         self.failures = 0  # of the server, in a row
         self.purged = 0.0
+        self.told_stuck = self.told_dropped = 0.0
         self.unmailable: set[str] = set()  # fingerprints
 
     def run(self, now: float) -> None:
@@ -195,9 +232,39 @@ class Round:
         if self.settings.mail_server:
             self.plan(now)
             self.send(now)
+            self.tell_stuck(now)
+        room.make_room(self.queue, now - max(self.settings.report_window, 3600))
+        self.tell_dropped(now)
         if not 0 <= now - self.purged < PURGE_INTERVAL:
             self.purged = now
             self.queue.purge(now - self.settings.report_keep_days * 86_400)
+
+    def tell_stuck(self, now: float) -> None:
+        """Say in the log, once an hour, that mail has waited for an hour: mail cannot say it."""
+        since = waiting_since(self.queue.connection)
+        if since is None or not now - since >= STUCK or 0 <= now - self.told_stuck < STUCK:
+            return
+        self.told_stuck = now
+        logger.critical(
+            "Error mails are stuck: the first has waited for %.0f minutes. "
+            "`flask reports test` tells what is wrong",
+            (now - since) / 60,
+            extra={UNREPORTED: True},
+        )
+
+    def tell_dropped(self, now: float) -> None:
+        """Report, once a window, how many errors had to make room for others."""
+        count = room.dropped(self.queue)
+        if not count or 0 <= now - self.told_dropped < self.settings.report_window:
+            return
+        self.told_dropped = now
+        logger.error(
+            "%d errors are in the log only: the spool was full, and they had to make room. Raise "
+            "SPOOL_MAX_BYTES=%d, or see with `flask reports list` why so much waits",
+            count,
+            self.settings.spool_max_bytes,
+        )
+        room.told(self.queue, count)
 
     def plan(self, now: float) -> None:
         """Make mails of the reports that have none, but for those that are only counted yet.
@@ -206,13 +273,13 @@ class Round:
         after that mail is over and then told in one digest. Where the hourly cap is reached,
         the others are held and told in one summary a window.
         """
-        groups = self.queue.groups()
-        if not groups:
-            return
         window = self.settings.report_window
         room = self.settings.report_mails_per_hour - self.queue.mails_since(now - 3600)
+        may_sum_up = not 0 <= now - self.queue.last_summary() < window
+        if room <= 0 and not may_sum_up:
+            return
         held: list[Group] = []
-        for group in groups:
+        for group in self.queue.groups():
             if group.last_mail is not None and group.last_mail <= now < group.last_mail + window:
                 continue
             if group.fingerprint in self.unmailable:
@@ -221,7 +288,7 @@ class Round:
                 room -= self._queued(group, now)
             else:
                 held.append(group)
-        if held and not 0 <= now - self.queue.last_summary() < window:
+        if held and may_sum_up:
             self._queue_summary(held, now)
 
     def _queued(self, group: Group, now: float) -> bool:
@@ -239,6 +306,8 @@ class Round:
     def _queue_mail(self, group: Group, now: float) -> None:
         with self.queue.transaction():
             report_id, report = self.queue.unmailed(group.fingerprint, 1)[0]
+            if report.like:
+                report = self.queue.told_whole(report)
             last, repeats = report_id, None
             window = self.settings.report_window
             if group.last_mail is not None and group.first < group.last_mail + window:
@@ -260,16 +329,16 @@ class Round:
 
     def _queue_summary(self, held: list[Group], now: float) -> None:
         with self.queue.transaction():
-            entries = []
+            entries: list[mail.Held] = []
+            up_to: dict[str, int] = {}
             for group in held:
                 last, count, first, _ = self.queue.span(group.fingerprint)
                 report = self.queue.unmailed(group.fingerprint, 1)[0][1]
-                exact = Group(group.fingerprint, count, first, None, None)
-                entries.append((last, exact, report))
+                entries.append(mail.Held(count, first, report))
+                up_to[group.fingerprint] = last
             envelope = self._envelope(now, None)
-            pairs = [(group, report) for _, group, report in entries]
             cap = self.settings.report_mails_per_hour
-            total = sum(group.count for group, _ in pairs)
+            total = sum(entry.count for entry in entries)
             mail_id = self.queue.add_mail(
                 message_id=envelope.message_id,
                 kind="summary",
@@ -277,11 +346,11 @@ class Round:
                 created=now,
                 count=total,
                 subject=f"{mail.PREFIX} {total} more errors",
-                content=mail.render_summary(pairs, envelope, cap),
+                content=mail.render_summary(entries, envelope, cap),
                 recipients=self.settings.admins,
             )
-            for last, group, _ in entries:
-                self.queue.assign(mail_id, group.fingerprint, last)
+            for fingerprint, last in up_to.items():
+                self.queue.assign(mail_id, fingerprint, last)
 
     def _envelope(self, now: float, thread: str | None) -> mail.Envelope:
         sender = self.settings.mail_from

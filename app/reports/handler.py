@@ -12,9 +12,10 @@ from typing import Final
 from ..config import Settings
 from ..records import UNREPORTED
 from .courier import Courier
-from .outbox import Outbox
+from .outbox import NotDurableError, Outbox
 from .redaction import Redactor
-from .report import from_record
+from .repeats import Repeats, occurrence_of
+from .report import from_record, repeat
 
 COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
@@ -30,6 +31,7 @@ class ReportHandler(logging.Handler):
         self.redactor = redactor
         self.outbox = outbox
         self.courier = courier
+        self.repeats = Repeats()
         self._inside = threading.local()
         self._complained = -COMPLAINT_INTERVAL
 
@@ -45,21 +47,36 @@ class ReportHandler(logging.Handler):
         if getattr(self._inside, "emitting", False):
             return  # an error of the reporter itself: the log has it, a report would be a loop
         self._inside.emitting = True
+        spool, what = self.outbox.folder, f"An error of logger {record.name}"
         try:
-            self.outbox.put(from_record(record, self.redactor), mailable=self.mailable)
+            if (trouble := self._report(record)) is not None:
+                self._complain(f"{what} waits in a file of the spool {spool}: {trouble}")
             self.courier.wake()
+        except NotDurableError as error:
+            self._complain(
+                f"{what} could not be put into the spool {spool}, memory holds it: {error}"
+            )
         except Exception as error:
-            self._complain(record, error)
+            reason = f"{type(error).__name__}: {error}"
+            self._complain(f"{what} could not be put into the spool {spool}: {reason}")
         finally:
             self._inside.emitting = False
 
-    def _complain(self, record: logging.LogRecord, error: Exception) -> None:
+    def _report(self, record: logging.LogRecord) -> str | None:
+        """Report the record; return why the spool's database did not take it, if so."""
+        occurrence = occurrence_of(record)
+        whole = self.repeats.whole(occurrence)
+        if whole is not None:
+            return self.outbox.put(repeat(record, whole, self.redactor), mailable=self.mailable)
+        report = from_record(record, self.redactor)
+        trouble = self.outbox.put(report, mailable=self.mailable)
+        self.repeats.told(occurrence, report)
+        return trouble
+
+    def _complain(self, text: str) -> None:
         now = time.monotonic()
         if now - self._complained < COMPLAINT_INTERVAL:
             return
         self._complained = now
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(
-                f"An error of logger {record.name} could not be put into the spool "
-                f"{self.outbox.folder}: {type(error).__name__}: {error}\n"
-            )
+            sys.stderr.write(f"{text}\n")

@@ -14,7 +14,6 @@ from typing import Final
 
 from . import mail_html, mail_text
 from .mail_body import LINE_MAXIMUM, Body, Lines, Repeats, body_of, moment
-from .outbox import Group
 from .report import Report
 
 __all__ = ["Envelope", "Repeats", "render_report", "render_summary", "report_subject"]
@@ -42,6 +41,15 @@ class Envelope:
     created: float
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Errors of one kind that the hourly cap kept from a mail; ``report`` tells of the first."""
+
+    count: int
+    first: float
+    report: Report
+
+
 def report_subject(report: Report, repeats: Repeats | None = None) -> str:
     """Return ``[Microblog] <Type>: <message> <where>``, safe and at most 150 characters long."""
     first_line = report.message.strip().split("\n", 1)[0]
@@ -65,17 +73,18 @@ def render_report(report: Report, envelope: Envelope, repeats: Repeats | None = 
     )
 
 
-def render_summary(groups: Iterable[tuple[Group, Report]], envelope: Envelope, cap: int) -> bytes:
+def render_summary(held: Iterable[Held], envelope: Envelope, cap: int) -> bytes:
     """Return the message that counts the errors which the hourly cap kept from a mail."""
-    entries = sorted(groups, key=lambda entry: entry[0].count, reverse=True)
-    total = sum(group.count for group, _ in entries)
+    entries = sorted(held, key=lambda entry: entry.count, reverse=True)
+    total = sum(entry.count for entry in entries)
     lines = [
-        f"{group.count:>7} x {report.type}: {_first(report.message)} {report.where}\n"
-        f"          since {moment(group.first)}, fingerprint {group.fingerprint}"
-        for group, report in entries[:KINDS_MAXIMUM]
+        f"{entry.count:>7} x {entry.report.type}: {_first(entry.report.message)}"
+        f" {entry.report.where}\n"
+        f"          since {moment(entry.first)}, fingerprint {entry.report.fingerprint}"
+        for entry in entries[:KINDS_MAXIMUM]
     ]
     if others := entries[KINDS_MAXIMUM:]:
-        count = sum(group.count for group, _ in others)
+        count = sum(entry.count for entry in others)
         lines.append(f"and {len(others)} more kinds with {count} errors")
     what = f"{total} errors of {len(entries)} kinds have no mail of their own"
     why = f"The limit of REPORT_MAILS_PER_HOUR={cap} is reached. All of them are in the log."

@@ -1,26 +1,13 @@
-"""The outbox: reports and mails in one SQLite file, durable from the moment of ``put``.
+"""The outbox: keeps every report durably, from the moment of ``put``, and makes nobody wait.
 
-Producers, in any number of processes and containers on the volume, only insert reports. One
-consumer, the courier that holds ``courier.lock``, turns reports into mails and mails them.
-
-Schema, version 1 (``PRAGMA user_version``); later versions only add, for old and new
-containers share the file while they are replaced:
-
-``reports``  one row an error: ``uuid`` (unique, so that a report that arrives twice is kept
-             once), ``time``, ``fingerprint``, ``request_id``, ``body`` (the report as JSON,
-             redacted), ``mailable`` (0: recorded while mail was off, never mailed),
-             ``mail_id`` (the mail that tells of it, NULL until there is one).
-``mails``    one row a mail: ``message_id`` (fixed), ``kind`` (report, digest, summary),
-             ``fingerprint`` (NULL for a summary), ``created``, ``count`` (errors it tells of),
-             ``subject``, ``content`` (the whole message, frozen), ``recipients`` (JSON: who has
-             not got it yet), ``state`` (waiting, delivered, failed), ``tries``, ``next_try``,
-             ``finished``, ``error`` (the mail server's last words). Times are in seconds since
-             the epoch.
+Producers, in any number of processes and containers on the volume, only put reports. One
+consumer, the courier that holds ``courier.lock``, turns reports into mails and mails them. A
+report goes into the database; where that is locked or broken into a file of ``incoming/``, which
+the courier takes in; where the disk takes nothing into memory, until it does.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -28,104 +15,82 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .backlog import Backlog
 from .report import Report
+from .spool import Row, connect, identity, insert, row_of
 
-PUT_TIMEOUT: Final = 0.05  # seconds that a visitor's request may wait for the file
-COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may
+PUT_TIMEOUT: Final = 0.05  # seconds that a visitor's request may wait for the database
+# Seconds for which a database that was locked is left alone: one request waits, not each.
+LEFT_ALONE: Final = 1.0
+# How much of what the spool may take is for the files of incoming/, and for the database's log
+# (its -wal); the rest is for the database itself.
+INCOMING_SHARE: Final = 0.25
+LOG_SHARE: Final = 0.25
+DATABASE_SHARE: Final = 1 - INCOMING_SHARE - LOG_SHARE
+RECOUNTS: Final = 16  # parts of its share in which incoming/ is counted anew
 
 logger = logging.getLogger(__name__)
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS reports (
-    id INTEGER PRIMARY KEY,
-    uuid TEXT NOT NULL UNIQUE,
-    time REAL NOT NULL,
-    fingerprint TEXT NOT NULL,
-    request_id TEXT,
-    body TEXT NOT NULL,
-    mailable INTEGER NOT NULL DEFAULT 1,
-    mail_id INTEGER REFERENCES mails(id)
-);
-CREATE INDEX IF NOT EXISTS reports_without_mail ON reports(fingerprint, id)
-    WHERE mail_id IS NULL AND mailable;
-CREATE INDEX IF NOT EXISTS reports_mail_id ON reports(mail_id);
-CREATE TABLE IF NOT EXISTS mails (
-    id INTEGER PRIMARY KEY,
-    message_id TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    fingerprint TEXT,
-    created REAL NOT NULL,
-    count INTEGER NOT NULL,
-    subject TEXT NOT NULL,
-    content BLOB NOT NULL,
-    recipients TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting',
-    tries INTEGER NOT NULL DEFAULT 0,
-    next_try REAL NOT NULL,
-    finished REAL,
-    error TEXT
-);
-CREATE INDEX IF NOT EXISTS mails_due ON mails(next_try) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS mails_created ON mails(created);
-CREATE INDEX IF NOT EXISTS mails_fingerprint ON mails(fingerprint, created);
-PRAGMA user_version = 1;
-"""
+
+class NotDurableError(Exception):
+    """A report that the disk would not take: memory holds it until it does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A mail that waits: ``content`` is the whole message in bytes."""
-
-    id: int
-    content: bytes
-    recipients: tuple[str, ...]
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Reports of one fingerprint that no mail tells of yet."""
-
-    fingerprint: str
-    count: int
-    first: float
-    last_mail: float | None
-    last_message_id: str | None
+class _LockedError(Exception):
+    """The database is locked, or was a moment ago."""
 
 
 class Outbox:
-    """The spool folder: ``reports.db``, and ``incoming/`` for what the database cannot take."""
+    """The spool folder: ``reports.db``, and ``incoming/`` for what the database cannot take.
 
-    def __init__(self, folder: Path) -> None:
+    ``max_bytes`` is what all of it may grow to.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
+        self.max_bytes = max_bytes
         self.path = folder / "reports.db"
         self.incoming = folder / "incoming"
+        self.backlog = Backlog()
         self._connection: sqlite3.Connection | None = None
-        self._inode = (0, 0)
+        self._identity = (0, 0)
+        self._locked_until = 0.0  # on the monotonic clock
+        self._incoming_bytes = 0
+        self._uncounted = max_bytes
         self._lock = threading.Lock()
         _outboxes.add(self)
 
-    def put(self, report: Report, *, mailable: bool) -> None:
-        """Keep ``report``, within about 100 ms: in the database, else as a file in ``incoming/``.
+    def put(self, report: Report, *, mailable: bool) -> str | None:
+        """Keep ``report``, within about 100 ms; return why not in the database, if it is not.
 
-        Raises :exc:`OSError` where neither can be written.
+        Raises :exc:`NotDurableError` where only memory could take it: :meth:`flush` tries again.
         """
-        if self._lock.acquire(timeout=PUT_TIMEOUT):
-            try:
-                self._insert(report, mailable)
-            except (sqlite3.Error, OSError):
-                self._close()
-            else:
-                return
-            finally:
-                self._lock.release()
-        self._write_incoming(report, mailable)
+        row = row_of(report, mailable=mailable)
+        try:
+            trouble = self._keep(row)
+        except (sqlite3.Error, OSError) as error:
+            self.backlog.add(row)
+            raise NotDurableError(_reason(error)) from error
+        if len(self.backlog):
+            self._flush_one()  # in a process without a courier nobody else would
+        return trouble
+
+    def flush(self) -> None:
+        """Try to write what only memory holds; tell how much of it there was no room for."""
+        while self._flush_one():
+            pass
+        if len(self.backlog):
+            return
+        if lost := self.backlog.take_lost():
+            logger.error(
+                "%d errors are in the log only: the spool %s could not be written, and there was "
+                "no more room for them in memory",
+                lost,
+                self.folder,
+            )
 
     def close(self) -> None:
         """Close the database."""
@@ -141,34 +106,121 @@ class Outbox:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = self.path.with_name(f"{self.path.name}.corrupt-{moment}")
         for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
+            source = self.path.with_name(self.path.name + suffix)
+            if source.exists():
+                source.rename(f"{aside}{suffix}")
         return aside
+
+    def _flush_one(self) -> bool:
+        row = self.backlog.first()
+        if row is None:
+            return False
+        try:
+            self._keep(row)
+        except (sqlite3.Error, OSError):
+            return False
+        self.backlog.written(row)
+        return True
+
+    def _keep(self, row: Row) -> str | None:
+        """Write a report to the disk; return why not to the database, if that is so.
+
+        Raises :exc:`OSError` or :exc:`sqlite3.Error`.
+        """
+        try:
+            self._put_into_database(row)
+        except (sqlite3.Error, OSError, _LockedError) as error:
+            if _code(error) == sqlite3.SQLITE_FULL:
+                raise  # the disk, or what the spool may take, is full: for a file too
+            self._write_incoming(row)
+            return _reason(error)
+        return None
+
+    def _put_into_database(self, row: Row) -> None:
+        if time.monotonic() < self._locked_until or not self._lock.acquire(timeout=PUT_TIMEOUT):
+            raise _LockedError("its database is locked")
+        try:
+            self._insert(row)
+        except (sqlite3.Error, OSError) as error:
+            if _code(error) == sqlite3.SQLITE_BUSY:
+                self._locked_until = time.monotonic() + LEFT_ALONE
+                raise _LockedError("its database is locked") from error
+            self._close()
+            raise
+        finally:
+            self._lock.release()
+
+    def _insert(self, row: Row) -> None:
+        """Insert a report into the file that is there.
+
+        Writes to a database that was deleted or moved succeed silently: so the look comes after
+        the insert, and a report that went into another file is inserted again.
+        """
+        for _ in range(3):
+            if self._connection is None:
+                self._connection = self._connected()
+                self._identity = identity(self.path)
+            insert(self._connection, row)
+            if self._identity == identity(self.path):
+                return
+            self._close()
+        raise FileNotFoundError(f"{self.path} goes away as soon as it is made")
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = connect(self.path, PUT_TIMEOUT)
+        pages = self.max_bytes // int(connection.execute("PRAGMA page_size").fetchone()[0])
+        connection.execute(f"PRAGMA max_page_count = {int(pages * DATABASE_SHARE)}")
+        # The courier brings the log into the database, long before: a visitor's request would
+        # wait for the disk.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {int(pages * LOG_SHARE)}")
+        return connection
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _insert(self, report: Report, mailable: bool) -> None:
-        if self._connection is not None and self._inode != _inode(self.path):
-            # Writes to a deleted database succeed silently: it must be the file that is there.
-            self._close()
-        if self._connection is None:
-            self._connection = connect(self.path, PUT_TIMEOUT)
-            self._inode = _inode(self.path)
-        insert(self._connection, report, mailable)
-
-    def _write_incoming(self, report: Report, mailable: bool) -> None:
+    def _write_incoming(self, row: Row) -> None:
         """Write the report to a file that appears whole or not at all."""
+        content = json.dumps({"mailable": row.mailable, "body": row.body})
+        self._make_sure_of_room(len(content))
         self.incoming.mkdir(parents=True, exist_ok=True)
-        path = self.incoming / report.uuid
+        path = self.incoming / row.uuid
         part = path.with_suffix(".part")
-        with part.open("x", encoding="utf-8") as file:
-            file.write(json.dumps({"mailable": mailable, "body": report.to_json()}))
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(path)
+        except OSError:
+            part.unlink(missing_ok=True)  # a full disk has room for an empty file
+            raise
+
+    def _make_sure_of_room(self, size: int) -> None:
+        """Count ``size`` bytes more in ``incoming/``, which nobody may be there to take in."""
+        share = int(self.max_bytes * INCOMING_SHARE)
+        self._uncounted += size
+        if self._uncounted > share // RECOUNTS:
+            self._incoming_bytes, self._uncounted = _size(self.incoming), size
+        if self._incoming_bytes + self._uncounted > share:
+            raise OSError(f"{self.incoming} is full (SPOOL_MAX_BYTES is {self.max_bytes})")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, _LockedError) else f"{type(error).__name__}: {error}"
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's primary result code, 0 for what is no error of SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return 0
 
 
 # A connection must not be carried through a fork, and closing it in the child would drop the
@@ -183,286 +235,22 @@ def _pause_for_fork() -> None:
     for outbox in _forking.paused:
         outbox._lock.acquire()
         outbox._close()
+        outbox.backlog.lock.acquire()
 
 
 def _go_on_after_fork() -> None:
     for outbox in _forking.paused:
+        outbox.backlog.lock.release()
         outbox._lock.release()
     _forking.paused = []
 
 
+def _go_on_in_child() -> None:
+    for outbox in _forking.paused:
+        outbox.backlog.forget_lost()
+    _go_on_after_fork()
+
+
 os.register_at_fork(
-    before=_pause_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_go_on_after_fork
+    before=_pause_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_go_on_in_child
 )
-
-
-def _inode(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (status.st_dev, status.st_ino)
-
-
-def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open the spool's database, and make it where it is missing.
-
-    ``timeout`` is how long, in seconds, a statement waits for other writers. Raises
-    :exc:`sqlite3.Error` or :exc:`OSError`.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False
-    )
-    try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] < 1:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(SCHEMA)
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def insert(connection: sqlite3.Connection, report: Report, mailable: bool) -> None:
-    """Insert a report; one that is there already is left as it is."""
-    connection.execute(
-        "INSERT OR IGNORE INTO reports (uuid, time, fingerprint, request_id, body, mailable)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            report.uuid,
-            report.time,
-            report.fingerprint,
-            report.request_id,
-            report.to_json(),
-            mailable,
-        ),
-    )
-
-
-def _set_file_aside(path: Path, error: Exception) -> None:
-    """Keep a file that holds no report out of the way of those that do."""
-    aside = path.with_suffix(".unreadable")
-    with contextlib.suppress(OSError):
-        path.rename(aside)
-    logger.error("A report in the spool cannot be read, see %s: %s", aside, error)
-
-
-class Queue:
-    """The courier's side of the outbox: what waits, and what became of it.
-
-    Only the process that holds ``courier.lock`` may use it.
-    """
-
-    def __init__(self, outbox: Outbox) -> None:
-        self.outbox = outbox
-        self.connection = connect(outbox.path, COURIER_TIMEOUT)
-        self.inode = _inode(outbox.path)
-
-    def close(self) -> None:
-        """Close the database."""
-        self.connection.close()
-
-    def is_current(self) -> bool:
-        """Tell whether the open database is still the file that is in the folder."""
-        return self.inode == _inode(self.outbox.path)
-
-    def version(self) -> int:
-        """Return a number that changes when another process has written to the database."""
-        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make the statements inside one transaction."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
-
-    def take_incoming(self) -> None:
-        """Move the reports of ``incoming/`` into the database."""
-        if not self.outbox.incoming.is_dir():
-            return
-        for path in sorted(self.outbox.incoming.iterdir()):
-            if path.suffix:
-                continue
-            try:
-                wrapped = json.loads(path.read_text(encoding="utf-8"))
-                report, mailable = Report.from_json(wrapped["body"]), bool(wrapped["mailable"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                _set_file_aside(path, error)
-                continue
-            insert(self.connection, report, mailable)
-            path.unlink()
-
-    def groups(self) -> list[Group]:
-        """Return the reports without a mail by fingerprint, the oldest first."""
-        rows = self.connection.execute(
-            "SELECT fingerprint, count(*), min(time), min(id) FROM reports"
-            " WHERE mail_id IS NULL AND mailable GROUP BY fingerprint ORDER BY min(id)"
-        ).fetchall()
-        return [Group(row[0], row[1], row[2], *self._last_mail(row[0])) for row in rows]
-
-    def _last_mail(self, fingerprint: str) -> tuple[float | None, str | None]:
-        row = self.connection.execute(
-            "SELECT created, message_id FROM mails WHERE fingerprint = ?"
-            " ORDER BY created DESC LIMIT 1",
-            (fingerprint,),
-        ).fetchone()
-        return (row[0], row[1]) if row else (None, None)
-
-    def unmailed(self, fingerprint: str, limit: int) -> list[tuple[int, Report]]:
-        """Return up to ``limit`` reports of a fingerprint that no mail tells of, oldest first."""
-        rows = self.connection.execute(
-            "SELECT id, body FROM reports WHERE mail_id IS NULL AND mailable AND fingerprint = ?"
-            " ORDER BY id LIMIT ?",
-            (fingerprint, limit),
-        )
-        return [(row[0], Report.from_json(row[1])) for row in rows]
-
-    def request_ids(self, fingerprint: str, up_to: int, limit: int) -> list[str]:
-        """Return request ids of reports that no mail tells of, up to report ``up_to``."""
-        rows = self.connection.execute(
-            "SELECT DISTINCT request_id FROM reports WHERE mail_id IS NULL AND mailable"
-            " AND fingerprint = ? AND id <= ? AND request_id IS NOT NULL ORDER BY id LIMIT ?",
-            (fingerprint, up_to, limit),
-        )
-        return [row[0] for row in rows]
-
-    def span(self, fingerprint: str) -> tuple[int, int, float, float]:
-        """Return last id, count, first and last time of a fingerprint's unmailed reports."""
-        row: tuple[int, int, float, float] = self.connection.execute(
-            "SELECT max(id), count(*), min(time), max(time) FROM reports"
-            " WHERE mail_id IS NULL AND mailable AND fingerprint = ?",
-            (fingerprint,),
-        ).fetchone()
-        return row
-
-    def first_report(self, fingerprint: str) -> str | None:
-        """Return the Message-ID of the first mail of a fingerprint, which starts its thread."""
-        row = self.connection.execute(
-            "SELECT message_id FROM mails WHERE fingerprint = ? ORDER BY id LIMIT 1",
-            (fingerprint,),
-        ).fetchone()
-        return row[0] if row else None
-
-    def mails_since(self, moment: float) -> int:
-        """Count the mails, summaries aside, made since ``moment``."""
-        row = self.connection.execute(
-            "SELECT count(*) FROM mails WHERE created > ? AND kind != 'summary'", (moment,)
-        ).fetchone()
-        return int(row[0])
-
-    def last_summary(self) -> float:
-        """Return when the last summary was made, or 0."""
-        row = self.connection.execute(
-            "SELECT max(created) FROM mails WHERE kind = 'summary'"
-        ).fetchone()
-        return float(row[0] or 0)
-
-    def add_mail(
-        self,
-        *,
-        message_id: str,
-        kind: str,
-        fingerprint: str | None,
-        created: float,
-        count: int,
-        subject: str,
-        content: bytes,
-        recipients: tuple[str, ...],
-    ) -> int:
-        """Queue a mail as it is, to be sent at once; return its id."""
-        cursor = self.connection.execute(
-            "INSERT INTO mails (message_id, kind, fingerprint, created, count, subject, content,"
-            " recipients, next_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                message_id,
-                kind,
-                fingerprint,
-                created,
-                count,
-                subject,
-                content,
-                json.dumps(recipients),
-                created,
-            ),
-        )
-        return int(cursor.lastrowid or 0)
-
-    def assign(self, mail_id: int, fingerprint: str, up_to: int) -> int:
-        """Note that a mail tells of a fingerprint's reports up to ``up_to``; return how many."""
-        return self.connection.execute(
-            "UPDATE reports SET mail_id = ? WHERE mail_id IS NULL AND mailable"
-            " AND fingerprint = ? AND id <= ?",
-            (mail_id, fingerprint, up_to),
-        ).rowcount
-
-    def due(self, now: float, longest_wait: float) -> list[Mail]:
-        """Return the mails to be sent now, those tried least often first, oldest first.
-
-        One that would wait longer than ``longest_wait`` seconds is due: the clock was set back.
-        """
-        rows = self.connection.execute(
-            "SELECT id, content, recipients, tries FROM mails"
-            " WHERE state = 'waiting' AND NOT (next_try > ? AND next_try <= ?)"
-            " ORDER BY tries, id LIMIT 100",
-            (now, now + longest_wait),
-        )
-        return [Mail(row[0], row[1], tuple(json.loads(row[2])), row[3]) for row in rows]
-
-    def next_try(self) -> float | None:
-        """Return when the next mail is due."""
-        row = self.connection.execute(
-            "SELECT min(next_try) FROM mails WHERE state = 'waiting'"
-        ).fetchone()
-        return None if row[0] is None else float(row[0])
-
-    def finish(self, mail: Mail, state: str, error: str | None = None) -> None:
-        """Note that a mail was ``delivered``, or has ``failed`` for good and why."""
-        self.connection.execute(
-            "UPDATE mails SET state = ?, tries = tries + 1, finished = ?, error = ?,"
-            " recipients = CASE ? WHEN 'delivered' THEN '[]' ELSE recipients END WHERE id = ?",
-            (state, time.time(), error, state, mail.id),
-        )
-
-    def postpone(self, mail: Mail, until: float, error: str, recipients: tuple[str, ...]) -> None:
-        """Note that ``recipients`` have not got a mail yet, why, and when to try again."""
-        self.connection.execute(
-            "UPDATE mails SET tries = tries + 1, next_try = ?, error = ?, recipients = ?"
-            " WHERE id = ?",
-            (until, error, json.dumps(recipients), mail.id),
-        )
-
-    def put_off(self, until: float, error: str) -> None:
-        """Note why no mail can be sent, and that none is tried before ``until``."""
-        self.connection.execute(
-            "UPDATE mails SET next_try = ?, error = ? WHERE state = 'waiting' AND next_try < ?",
-            (until, error, until),
-        )
-
-    def wait_in_line(self) -> None:
-        """Have new mails wait for as long as those that were put off."""
-        self.connection.execute(
-            "UPDATE mails SET next_try = earlier.next_try, error = earlier.error FROM"
-            " (SELECT next_try, error FROM mails WHERE state = 'waiting' AND error IS NOT NULL"
-            " ORDER BY next_try LIMIT 1) AS earlier WHERE state = 'waiting' AND mails.error IS NULL"
-        )
-
-    def purge(self, before: float) -> None:
-        """Delete what was delivered, or recorded while mail was off, before ``before``."""
-        with self.transaction():
-            self.connection.execute(
-                "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
-                " (SELECT id FROM mails WHERE state = 'delivered'))",
-                (before,),
-            )
-            self.connection.execute(
-                "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
-                " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
-                (before,),
-            )

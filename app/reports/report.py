@@ -10,7 +10,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,7 +18,7 @@ from ..records import STACK, environ_of, message_of, request_id_of, traceback_of
 from .breadcrumbs import earlier_lines
 from .fingerprint import fingerprint
 from .redaction import Redactor
-from .request import ROUTE, path_of, request_of
+from .request import ROUTE, path_of, request_in_short, request_of
 from .trace import NAME, Writer, exact, frames_of, said
 
 SIZE_MAXIMUM: Final = 256 << 10  # bytes of a report in the spool
@@ -28,6 +28,8 @@ TRACEBACK_MAXIMUM: Final = 64_000  # characters
 NO_TEXTS: Final = frozenset({"time", "process", "request_id", "request", "earlier"})
 # What texts are cut to, in characters, until the report has its size.
 CUTS: Final = (16_000, 4000, 1000, 250, 60)
+# Made once: json.dumps makes an encoder for each call that wants no spaces.
+TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 Told = TypeVar("Told")
 
@@ -38,6 +40,7 @@ class Report:
 
     ``place`` is the app's last frame before it went wrong, ``earlier`` what the request had
     logged by then. Every field is what the mail says: nothing in it needs redaction any more.
+    ``like`` is the ``uuid`` of an equal report that has the traceback, empty where this one has.
     """
 
     uuid: str
@@ -57,10 +60,11 @@ class Report:
     process: int
     python: str
     version: str
+    like: str = ""
 
     def to_json(self) -> str:
         """Return the report as the spool keeps it."""
-        return json.dumps(asdict(self), ensure_ascii=True, separators=(",", ":"))
+        return TO_JSON({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -97,6 +101,28 @@ def from_record(record: logging.LogRecord, redactor: Redactor) -> Report:
     """
     try:
         return _fitted(_whole(record, redactor))
+    except Exception as failure:
+        return _bare(record, failure)
+
+
+def repeat(record: logging.LogRecord, whole: Report, redactor: Redactor) -> Report:
+    """Make the report of a record that is equal to the one which ``whole`` tells of.
+
+    It is told by its own request and time, for the rest it refers to ``whole``. Never raises.
+    """
+    try:
+        environ = environ_of(record)
+        return replace(
+            whole,
+            uuid=uuid.uuid4().hex,
+            time=record.created,
+            where=redactor.bounded(_where(record, environ), 1000, environ),
+            request_id=request_id_of(record),
+            request=None if environ is None else request_in_short(environ, redactor),
+            traceback=f"The same as in report {whole.uuid}, of request {whole.request_id or '-'}.",
+            earlier=[],
+            like=whole.uuid,
+        )
     except Exception as failure:
         return _bare(record, failure)
 

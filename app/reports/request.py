@@ -23,12 +23,7 @@ def request_of(environ: Environ, redactor: Redactor) -> dict[str, object]:
     A part that cannot be told says why in its place; the others are told all the same.
     """
     parts: dict[str, Callable[[], object]] = {
-        "method": lambda: _text(environ, "REQUEST_METHOD", redactor),
-        "path": lambda: redactor.bounded(path_of(environ), 2000, environ),
-        "route": lambda: _text(environ, ROUTE, redactor),
         "url": lambda: _address(environ, redactor),
-        "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
-        "user": lambda: _user(environ, redactor),
         "type": lambda: _text(environ, "CONTENT_TYPE", redactor),
         "size": lambda: _text(environ, "CONTENT_LENGTH", redactor),
         "query": lambda: redactor.fields(_query(environ), environ),
@@ -36,6 +31,18 @@ def request_of(environ: Environ, redactor: Redactor) -> dict[str, object]:
         "json": lambda: _json(environ, redactor),
         "files": lambda: _files(environ, redactor),
         "headers": lambda: redactor.fields(_headers(environ), environ),
+    }
+    return request_in_short(environ, redactor) | {name: _told(part) for name, part in parts.items()}
+
+
+def request_in_short(environ: Environ, redactor: Redactor) -> dict[str, object]:
+    """Return what was asked and by whom, without what was sent along; likewise masked."""
+    parts: dict[str, Callable[[], object]] = {
+        "method": lambda: _text(environ, "REQUEST_METHOD", redactor),
+        "path": lambda: redactor.bounded(path_of(environ), 2000, environ),
+        "route": lambda: _text(environ, ROUTE, redactor),
+        "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
+        "user": lambda: _user(environ, redactor),
     }
     return {name: _told(part) for name, part in parts.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import random
 import threading
 import time
@@ -10,15 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.compose import Answer, Stack, wait_until
 
 
-def _send(stack: Stack, count: int, stop: threading.Event | None = None) -> list[Answer]:
-    """Send ``count`` requests, half of which fail, from four clients at once."""
+def _send(
+    stack: Stack, count: int, stop: threading.Event | None = None, pause: float = 0.0
+) -> list[Answer]:
+    """Send ``count`` requests, half of which fail, from four clients at once, ``pause`` s apart.
+
+    An answer of status 0 is none: nobody was there.
+    """
 
     def one(number: int) -> Answer | None:
         if stop is not None and stop.is_set():
             return None
-        if number % 2:
-            return stack.get("/nothing-here")
-        return stack.drill("exception", message=f"error {number} of {mark}")
+        time.sleep(pause)
+        try:
+            if number % 2:
+                return stack.get("/nothing-here")
+            return stack.drill("exception", message=f"error {number} of {mark}")
+        except (OSError, http.client.HTTPException):
+            return Answer(0, [], "")
 
     mark = random.randrange(1 << 30)
     with ThreadPoolExecutor(4) as clients:
@@ -50,6 +60,28 @@ def test_a_restart_of_web_gives_no_answer_without_a_request_id(stack: Stack) -> 
     # 504 where nginx waits for an address that nobody has for the moment.
     assert {answer.status for answer in answers} <= {404, 500, 502, 504}
     _assert_accounted(stack, answers)
+
+
+def test_a_stack_stopped_and_started_in_the_middle_loses_no_error_that_got_a_page(
+    stack: Stack,
+) -> None:
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as background:
+        sending = background.submit(_send, stack, 5000, ended, pause=0.05)
+        wait_until(lambda: stack.spool("SELECT 1 FROM reports WHERE time > unixepoch() - 5"), "one")
+        stack.compose("stop")
+        stack.compose("up", "--detach", "--wait", "--no-build")
+        wait_until(lambda: stack.drill("exception").status == 500, "errors after the start")
+        ended.set()
+        answers = sending.result()
+    answered = [answer for answer in answers if answer.status]
+    assert len(answered) < len(answers)  # nobody was there for a while
+    assert len([answer.request_id for answer in answered]) == len(answered)
+    assert {answer.status for answer in answered} <= {404, 500, 502, 504}
+    statuses = [answer.status for answer in answers]
+    assert 500 in statuses[: statuses.index(0)]
+    assert 500 in statuses[-statuses[::-1].index(0) :]
+    _assert_accounted(stack, answered)
 
 
 def test_workers_killed_every_100_ms_lose_no_error_that_got_a_page(stack: Stack) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from app.config import Settings, read_settings
 from app.reports.courier import Round
-from app.reports.outbox import Outbox, Queue
+from app.reports.outbox import Outbox
+from app.reports.queue import Queue
 from app.reports.report import Report
 
 START = 1_767_225_600.0  # 2026-01-01

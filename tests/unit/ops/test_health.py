@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 from flask import Flask
 
+from app.reports.queue import Queue
 from app.reports.report import Report
 
 GONE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens on port 1
@@ -13,7 +18,46 @@ GONE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens on port 1
 
 def test_a_process_is_live_without_its_database(make_app: Callable[..., Flask]) -> None:
     answer = make_app(DATABASE_URL=GONE).test_client().get("/health/live")
-    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+    assert answer.status_code == 200
+    assert answer.json == {"status": "ok", "mail": "off", "spool": "ok"}
+
+
+def test_mail_that_is_stuck_is_told_where_no_mail_is_needed(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object]
+) -> None:
+    app = make_app(**mail_settings)
+    assert app.test_client().get("/health/live").json["mail"] == "ok"
+    queue = Queue(app.extensions["courier"].outbox)
+    two_hours_ago = time.time() - 7200
+    queue.add_mail(
+        message_id="<1@example.com>",
+        kind="report",
+        fingerprint="f",
+        created=two_hours_ago,
+        count=1,
+        subject="boom",
+        content=b"boom",
+        recipients=("admin@example.com",),
+    )
+    queue.close()
+    answer = app.test_client().get("/health/live")
+    assert answer.status_code == 200
+    since = datetime.fromtimestamp(two_hours_ago, UTC).isoformat(timespec="seconds")
+    assert answer.json["mail"] == f"stuck since {since}"
+
+
+def test_a_spool_that_cannot_be_written_or_read_is_told(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "spool").touch()
+    app = make_app(**mail_settings)
+    logging.getLogger("app").error("boom")
+    answer = app.test_client().get("/health/live").json
+    assert answer["spool"] == "cannot be written, 1 reports are in memory only"
+    (tmp_path / "spool").unlink()
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "reports.db").write_bytes(b"this is no database" * 1000)
+    assert app.test_client().get("/health/live").json["mail"].startswith("unknown, the spool")
 
 
 def test_a_process_is_ready_with_its_database(make_app: Callable[..., Flask]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
-from app.reports.outbox import connect
+from app.reports.spool import connect
 
 ID = "0123456789abcdef" * 2
 

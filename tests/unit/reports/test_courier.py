@@ -18,7 +18,8 @@ import pytest
 from app.config import Settings, read_settings
 from app.reports import mail
 from app.reports.courier import BACKOFF_MAXIMUM, Courier, Round, backoff
-from app.reports.outbox import Outbox, Queue
+from app.reports.outbox import Outbox
+from app.reports.queue import Queue
 from app.reports.report import Report
 
 START = 1_767_225_600.0  # 2026-01-01
@@ -76,7 +77,7 @@ class Post:
         return sum(count for _, _, count in self.mails())
 
     def unmailed(self) -> int:
-        return sum(group.count for group in self.queue.groups())
+        return sum(self.queue.span(group.fingerprint)[1] for group in self.queue.groups())
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def post(settings: dict[str, object], mail_settings: dict[str, object]) -> Itera
             "REPORT_KEEP_DAYS": 30,
         }
     )
-    outbox = Outbox(read.spool_dir)
+    outbox = Outbox(read.spool_dir, read.spool_max_bytes)
     made = Post(read, outbox)
     yield made
     made.queue.close()
@@ -387,7 +388,7 @@ def test_a_mail_is_frozen_when_it_is_queued(post: Post) -> None:
 @pytest.fixture
 def courier(settings: dict[str, object], mail_settings: dict[str, object]) -> Iterator[Courier]:
     read = read_settings({**settings, **mail_settings})
-    outbox = Outbox(read.spool_dir)
+    outbox = Outbox(read.spool_dir, read.spool_max_bytes)
     made = Courier(read, outbox)
     yield made
     made.stop(10)
@@ -450,7 +451,7 @@ def test_trouble_with_the_spool_does_not_end_the_thread(
 
 
 def test_only_one_courier_delivers_at_a_time(courier: Courier) -> None:
-    other = Courier(courier.settings, Outbox(courier.outbox.folder))
+    other = Courier(courier.settings, Outbox(courier.outbox.folder, courier.outbox.max_bytes))
     with courier._lock() as first:
         assert first
         with other._lock() as second:

@@ -86,6 +86,20 @@ def test_a_spool_that_cannot_be_written_costs_a_line_on_stderr_and_nothing_else(
     complaint = capsys.readouterr().err
     assert str(tmp_path / "spool") in complaint
     assert "could not be put into the spool" in complaint
+    assert "memory holds it" in complaint
+
+
+def test_a_spool_whose_database_does_not_answer_is_told_on_stderr(
+    make_app: Callable[..., Flask], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_app()
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "reports.db").write_bytes(b"this is no database" * 1000)
+    logging.getLogger("app").error("boom")
+    logging.getLogger("app").error("and again")
+    complaint = capsys.readouterr().err
+    assert f"waits in a file of the spool {tmp_path / 'spool'}: DatabaseError" in complaint
+    assert complaint.count("waits in a file") == 1  # a line a second is enough
 
 
 @pytest.mark.parametrize("trouble", ["closed", "full"])

@@ -10,12 +10,12 @@ import pytest
 
 from app.reports.mail import (
     Envelope,
+    Held,
     Repeats,
     render_report,
     render_summary,
     report_subject,
 )
-from app.reports.outbox import Group
 from app.reports.report import Report
 
 ENVELOPE = Envelope(
@@ -334,14 +334,14 @@ def test_a_report_that_a_later_version_wrote_strangely_is_mailed_all_the_same() 
 # Summaries
 
 
-def group(fingerprint: str, count: int) -> Group:
-    return Group(fingerprint, count, 1_767_225_600.0, None, None)
+def held(count: int, **fields: object) -> Held:
+    return Held(count, 1_767_225_600.0, report(**fields))
 
 
 def test_a_summary_counts_every_kind() -> None:
     entries = [
-        (group("a" * 16, 500), report(message="one")),
-        (group("b" * 16, 7), report(type="KeyError", message="<b>two</b>", where="in app.jobs")),
+        held(500, message="one"),
+        held(7, type="KeyError", message="<b>two</b>", where="in app.jobs"),
     ]
     message = parsed(render_summary(entries, ENVELOPE, 60))
     assert message["X-Error-Count"] == "507"
@@ -354,7 +354,7 @@ def test_a_summary_counts_every_kind() -> None:
 
 
 def test_a_summary_of_very_many_kinds_stays_readable() -> None:
-    entries = [(group(f"{number:016x}", number), report()) for number in range(1, 5001)]
+    entries = [held(number) for number in range(1, 5001)]
     content = render_summary(entries, ENVELOPE, 60)
     message = parsed(content)
     assert message["X-Error-Count"] == str(sum(range(1, 5001)))

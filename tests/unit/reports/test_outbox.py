@@ -14,8 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from app.reports.outbox import Outbox, Queue
+from app.reports import outbox as outbox_module
+from app.reports.backlog import Backlog
+from app.reports.outbox import PUT_TIMEOUT, NotDurableError, Outbox
+from app.reports.queue import Queue
 from app.reports.report import Report
+from app.reports.spool import Row
+
+ROOM = 16 << 20  # bytes
 
 
 def report(message: str = "boom", **fields: object) -> Report:
@@ -37,7 +43,7 @@ def report(message: str = "boom", **fields: object) -> Report:
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    made = Outbox(tmp_path / "spool")
+    made = Outbox(tmp_path / "spool", ROOM)
     yield made
     made.close()
 
@@ -93,7 +99,7 @@ def test_a_report_is_in_the_database_at_once(outbox: Outbox) -> None:
 def test_the_database_is_what_its_description_says(outbox: Outbox) -> None:
     outbox.put(report(), mailable=True)
     connection = sqlite3.connect(outbox.path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -101,9 +107,9 @@ def test_the_database_is_what_its_description_says(outbox: Outbox) -> None:
 def test_a_database_of_a_later_version_is_used_as_it_is(outbox: Outbox) -> None:
     outbox.put(report("before"), mailable=True)
     other = sqlite3.connect(outbox.path)
-    other.executescript("ALTER TABLE reports ADD COLUMN colour TEXT; PRAGMA user_version = 2;")
+    other.executescript("ALTER TABLE reports ADD COLUMN colour TEXT; PRAGMA user_version = 9;")
     other.close()
-    again = Outbox(outbox.folder)
+    again = Outbox(outbox.folder, ROOM)
     again.put(report("after"), mailable=True)
     again.close()
     assert in_database(outbox) == ["before", "after"]
@@ -116,7 +122,9 @@ def test_a_report_that_arrives_twice_is_kept_once(outbox: Outbox) -> None:
     assert len(in_database(outbox)) == 1
 
 
-def test_a_locked_database_makes_nobody_wait(outbox: Outbox) -> None:
+def test_a_locked_database_makes_nobody_wait(
+    outbox: Outbox, wait_until: Callable[..., object]
+) -> None:
     outbox.put(report("before"), mailable=True)
     with locked(outbox):
         started = time.monotonic()
@@ -124,7 +132,40 @@ def test_a_locked_database_makes_nobody_wait(outbox: Outbox) -> None:
         assert time.monotonic() - started < 1  # 0.1 s and a file, on a busy machine
         (file,) = in_files(outbox)
         assert "meanwhile" in file.read_text()
-    outbox.put(report("after"), mailable=True)
+
+    def arrives_in_the_database() -> bool:
+        outbox.put(report("after"), mailable=True)
+        return "after" in in_database(outbox)
+
+    wait_until(arrives_in_the_database, "the end of the second for which it is left alone", 5)
+
+
+def test_a_database_that_is_locked_is_tried_once_a_second(outbox: Outbox) -> None:
+    outbox.put(report("before"), mailable=True)
+    with locked(outbox):
+        outbox.put(report("finds out"), mailable=True)
+        outbox._lock.acquire()  # whoever tried the database now would wait for this
+        started = time.monotonic()
+        for number in range(5):
+            outbox.put(report(str(number)), mailable=True)
+        taken = time.monotonic() - started
+        outbox._lock.release()
+    assert len(in_files(outbox)) == 6
+    assert taken < 5 * PUT_TIMEOUT or outbox._locked_until < started + taken
+
+
+def test_a_database_of_the_first_version_gets_what_was_added(outbox: Outbox) -> None:
+    outbox.put(report("before"), mailable=True)
+    other = sqlite3.connect(outbox.path)
+    other.executescript("DROP TABLE counters; PRAGMA user_version = 1;")
+    other.close()
+    again = Outbox(outbox.folder, ROOM)
+    again.put(report("after"), mailable=True)
+    again.close()
+    other = sqlite3.connect(outbox.path)
+    assert other.execute("SELECT count(*) FROM counters").fetchone() == (0,)
+    assert other.execute("PRAGMA user_version").fetchone() == (2,)
+    other.close()
     assert in_database(outbox) == ["before", "after"]
 
 
@@ -139,7 +180,7 @@ def test_the_courier_takes_in_what_was_left_in_files(
     queue.take_incoming()
     assert sorted(in_database(outbox)) == ["before", "meanwhile", "not to be mailed"]
     assert in_files(outbox) == []
-    assert [group.count for group in queue.groups()] == [2]
+    assert queue.span("f")[1] == 2
 
 
 def test_a_file_that_was_taken_in_but_not_deleted_is_no_second_report(
@@ -252,9 +293,123 @@ def test_a_database_that_is_none_loses_no_report(outbox: Outbox) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    outbox = Outbox(tmp_path / "file" / "spool")
-    with pytest.raises(OSError, match="Not a directory"):
+    outbox = Outbox(tmp_path / "file" / "spool", ROOM)
+    with pytest.raises(NotDurableError, match="Not a directory"):
         outbox.put(report(), mailable=True)
+
+
+def test_what_the_disk_refuses_is_kept_in_memory_until_it_is_mended(
+    outbox: Outbox,
+) -> None:
+    outbox.folder.touch()  # a file where the folder should be
+    for number in range(3):
+        with pytest.raises(NotDurableError):
+            outbox.put(report(f"held {number}"), mailable=True)
+    outbox.flush()
+    assert len(outbox.backlog) == 3
+    outbox.folder.unlink()
+    outbox.flush()
+    assert in_database(outbox) == ["held 0", "held 1", "held 2"]
+    assert len(outbox.backlog) == 0
+
+
+def test_a_report_that_gets_through_takes_one_with_it_that_was_held(outbox: Outbox) -> None:
+    """In a process without a courier nobody else would write it."""
+    outbox.folder.touch()
+    with pytest.raises(NotDurableError):
+        outbox.put(report("held"), mailable=True)
+    outbox.folder.unlink()
+    outbox.put(report("after"), mailable=True)
+    assert sorted(in_database(outbox)) == ["after", "held"]
+
+
+def test_what_memory_has_no_room_for_is_counted(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox.folder.touch()
+    outbox.backlog = Backlog(5000)  # bytes
+    for number in range(100):
+        with pytest.raises(NotDurableError):
+            outbox.put(report(f"{number} of them"), mailable=True)
+    outbox.folder.unlink()
+    outbox.flush()
+    kept = len(in_database(outbox))
+    assert 5 < kept < 50
+    assert f"{100 - kept} errors are in the log only" in caplog.text
+    caplog.clear()
+    outbox.flush()
+    assert caplog.text == ""
+
+
+def test_a_child_writes_what_its_parent_holds_and_it_is_kept_once(
+    outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    """gunicorn's master has no courier to write it later; the workers that it forks have."""
+    outbox.folder.touch()
+    with pytest.raises(NotDurableError):
+        outbox.put(report("held"), mailable=True)
+    outbox.folder.unlink()
+    assert in_child(outbox.flush) == 0
+    assert in_database(outbox) == ["held"]
+    outbox.flush()
+    assert in_database(outbox) == ["held"]
+
+
+def test_a_child_does_not_tell_what_its_parent_has_lost(
+    outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    outbox.folder.touch()
+    outbox.backlog = Backlog(0)
+    with pytest.raises(NotDurableError):
+        outbox.put(report("lost"), mailable=True)
+
+    def look() -> None:
+        assert outbox.backlog.take_lost() == 0
+
+    assert in_child(look) == 0
+    assert outbox.backlog.take_lost() == 1
+
+
+def test_a_database_moved_away_while_it_is_written_loses_no_report(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The courier sets a broken one aside between a producer's insert and its look."""
+    outbox.put(report("before"), mailable=True)
+    write = outbox_module.insert
+
+    def insert(connection: sqlite3.Connection, row: Row) -> None:
+        write(connection, row)
+        monkeypatch.undo()
+        outbox.set_aside()
+
+    monkeypatch.setattr(outbox_module, "insert", insert)
+    outbox.put(report("after"), mailable=True)
+    assert in_database(outbox) == ["after"]
+
+
+def put_many(outbox: Outbox) -> None:
+    for _ in range(1000):
+        outbox.put(report("x" * 1000), mailable=True)
+
+
+def test_the_files_are_bounded_too(outbox: Outbox) -> None:
+    small = Outbox(outbox.folder, 200_000)
+    small.put(report("before"), mailable=True)
+    with locked(small), pytest.raises(NotDurableError, match="SPOOL_MAX_BYTES is 200000"):
+        put_many(small)
+    size = sum(path.stat().st_size for path in in_files(small))
+    assert 25_000 < size <= 50_000
+    small.close()
+
+
+def test_the_database_is_bounded_and_what_it_refuses_is_held(outbox: Outbox) -> None:
+    small = Outbox(outbox.folder, 400_000)
+    with pytest.raises(NotDurableError, match="full"):
+        put_many(small)
+    assert small.path.stat().st_size <= 200_000
+    assert in_files(small) == []
+    assert len(small.backlog) == 1
+    small.close()
 
 
 def test_threads_do_not_lose_reports(outbox: Outbox, queue_of: Callable[[], Queue]) -> None:
@@ -303,7 +458,7 @@ def test_no_connection_is_carried_through_a_fork(
 
 
 def test_several_outboxes_survive_forks_from_several_threads(tmp_path: Path) -> None:
-    outboxes = [Outbox(tmp_path / str(number)) for number in range(3)]
+    outboxes = [Outbox(tmp_path / str(number), ROOM) for number in range(3)]
     for made in outboxes:
         made.put(report(), mailable=True)
 

@@ -1,0 +1,286 @@
+"""The courier's side of the spool: what waits, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from .outbox import Outbox
+from .report import Report
+from .spool import connect, identity, insert, row_of
+
+COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail that waits: ``content`` is the whole message in bytes."""
+
+    id: int
+    content: bytes
+    recipients: tuple[str, ...]
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Reports of one fingerprint that no mail tells of yet.
+
+    ``first`` is when the first of them was made, ``last_mail`` when the last mail about that
+    fingerprint was, both in seconds since the epoch.
+    """
+
+    fingerprint: str
+    first: float
+    last_mail: float | None
+
+
+def _set_file_aside(path: Path, error: Exception) -> None:
+    """Keep a file that holds no report out of the way of those that do."""
+    aside = path.with_suffix(".unreadable")
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+    logger.error("A report in the spool cannot be read, see %s: %s", aside, error)
+
+
+class Queue:
+    """The courier's side of the outbox: what waits, and what became of it.
+
+    Only the process that holds ``courier.lock`` may use it.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.connection = connect(outbox.path, COURIER_TIMEOUT)
+        self.identity = identity(outbox.path)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.connection.close()
+
+    def is_current(self) -> bool:
+        """Tell whether the open database is still the file that is in the folder."""
+        return self.identity == identity(self.outbox.path)
+
+    def version(self) -> int:
+        """Return a number that changes when another process has written to the database."""
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def checkpoint(self) -> None:
+        """Bring the log (the database's -wal) into the database, as far as nobody is at it."""
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make the statements inside one transaction."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def take_incoming(self) -> None:
+        """Move the reports of ``incoming/`` into the database."""
+        if not self.outbox.incoming.is_dir():
+            return
+        for path in sorted(self.outbox.incoming.iterdir()):
+            if path.suffix:
+                continue
+            try:
+                wrapped = json.loads(path.read_text(encoding="utf-8"))
+                report, mailable = Report.from_json(wrapped["body"]), bool(wrapped["mailable"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                _set_file_aside(path, error)
+                continue
+            insert(self.connection, row_of(report, mailable=mailable))
+            path.unlink()
+
+    def groups(self) -> list[Group]:
+        """Return the fingerprints that have reports without a mail, the oldest first.
+
+        From one fingerprint to the next in the index: ten thousand repeats cost no more than one.
+        """
+        rows = self.connection.execute(
+            "WITH RECURSIVE kinds(fingerprint) AS ("
+            " SELECT min(fingerprint) FROM reports WHERE mail_id IS NULL AND mailable"
+            " UNION ALL SELECT (SELECT min(fingerprint) FROM reports WHERE mail_id IS NULL"
+            " AND mailable AND fingerprint > kinds.fingerprint)"
+            " FROM kinds WHERE kinds.fingerprint IS NOT NULL)"
+            " SELECT kinds.fingerprint, time, (SELECT max(created) FROM mails"
+            " WHERE mails.fingerprint = kinds.fingerprint) FROM kinds JOIN reports ON reports.id ="
+            " (SELECT min(id) FROM reports WHERE mail_id IS NULL AND mailable"
+            " AND fingerprint = kinds.fingerprint) ORDER BY reports.id"
+        ).fetchall()
+        return [Group(*row) for row in rows]
+
+    def unmailed(self, fingerprint: str, limit: int) -> list[tuple[int, Report]]:
+        """Return up to ``limit`` reports of a fingerprint that no mail tells of, oldest first."""
+        rows = self.connection.execute(
+            "SELECT id, body FROM reports WHERE mail_id IS NULL AND mailable AND fingerprint = ?"
+            " ORDER BY id LIMIT ?",
+            (fingerprint, limit),
+        )
+        return [(row[0], Report.from_json(row[1])) for row in rows]
+
+    def told_whole(self, report: Report) -> Report:
+        """Return a report with the traceback of the one that it refers to."""
+        row = self.connection.execute(
+            "SELECT body FROM reports WHERE uuid = ?", (report.like,)
+        ).fetchone()
+        if row is None:
+            return report
+        return replace(report, traceback=Report.from_json(row[0]).traceback)
+
+    def request_ids(self, fingerprint: str, up_to: int, limit: int) -> list[str]:
+        """Return request ids of reports that no mail tells of, up to report ``up_to``."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT request_id FROM reports WHERE mail_id IS NULL AND mailable"
+            " AND fingerprint = ? AND id <= ? AND request_id IS NOT NULL ORDER BY id LIMIT ?",
+            (fingerprint, up_to, limit),
+        )
+        return [row[0] for row in rows]
+
+    def span(self, fingerprint: str) -> tuple[int, int, float, float]:
+        """Return last id, count, first and last time of a fingerprint's unmailed reports."""
+        row: tuple[int, int, float, float] = self.connection.execute(
+            "SELECT max(id), count(*), min(time), max(time) FROM reports"
+            " WHERE mail_id IS NULL AND mailable AND fingerprint = ?",
+            (fingerprint,),
+        ).fetchone()
+        return row
+
+    def first_report(self, fingerprint: str) -> str | None:
+        """Return the Message-ID of the first mail of a fingerprint, which starts its thread."""
+        row = self.connection.execute(
+            "SELECT message_id FROM mails WHERE fingerprint = ? ORDER BY id LIMIT 1",
+            (fingerprint,),
+        ).fetchone()
+        return row[0] if row else None
+
+    def mails_since(self, moment: float) -> int:
+        """Count the mails, summaries aside, made since ``moment``."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM mails WHERE created > ? AND kind != 'summary'", (moment,)
+        ).fetchone()
+        return int(row[0])
+
+    def last_summary(self) -> float:
+        """Return when the last summary was made, or 0."""
+        row = self.connection.execute(
+            "SELECT max(created) FROM mails WHERE kind = 'summary'"
+        ).fetchone()
+        return float(row[0] or 0)
+
+    def add_mail(
+        self,
+        *,
+        message_id: str,
+        kind: str,
+        fingerprint: str | None,
+        created: float,
+        count: int,
+        subject: str,
+        content: bytes,
+        recipients: tuple[str, ...],
+    ) -> int:
+        """Queue a mail as it is, to be sent at once; return its id."""
+        cursor = self.connection.execute(
+            "INSERT INTO mails (message_id, kind, fingerprint, created, count, subject, content,"
+            " recipients, next_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                message_id,
+                kind,
+                fingerprint,
+                created,
+                count,
+                subject,
+                content,
+                json.dumps(recipients),
+                created,
+            ),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def assign(self, mail_id: int, fingerprint: str, up_to: int) -> int:
+        """Note that a mail tells of a fingerprint's reports up to ``up_to``; return how many."""
+        return self.connection.execute(
+            "UPDATE reports SET mail_id = ? WHERE mail_id IS NULL AND mailable"
+            " AND fingerprint = ? AND id <= ?",
+            (mail_id, fingerprint, up_to),
+        ).rowcount
+
+    def due(self, now: float, longest_wait: float) -> list[Mail]:
+        """Return the mails to be sent now, those tried least often first, oldest first.
+
+        One that would wait longer than ``longest_wait`` seconds is due: the clock was set back.
+        """
+        rows = self.connection.execute(
+            "SELECT id, content, recipients, tries FROM mails"
+            " WHERE state = 'waiting' AND NOT (next_try > ? AND next_try <= ?)"
+            " ORDER BY tries, id LIMIT 100",
+            (now, now + longest_wait),
+        )
+        return [Mail(row[0], row[1], tuple(json.loads(row[2])), row[3]) for row in rows]
+
+    def next_try(self) -> float | None:
+        """Return when the next mail is due."""
+        row = self.connection.execute(
+            "SELECT min(next_try) FROM mails WHERE state = 'waiting'"
+        ).fetchone()
+        return None if row[0] is None else float(row[0])
+
+    def finish(self, mail: Mail, state: str, error: str | None = None) -> None:
+        """Note that a mail was ``delivered``, or has ``failed`` for good and why."""
+        self.connection.execute(
+            "UPDATE mails SET state = ?, tries = tries + 1, finished = ?, error = ?,"
+            " recipients = CASE ? WHEN 'delivered' THEN '[]' ELSE recipients END WHERE id = ?",
+            (state, time.time(), error, state, mail.id),
+        )
+
+    def postpone(self, mail: Mail, until: float, error: str, recipients: tuple[str, ...]) -> None:
+        """Note that ``recipients`` have not got a mail yet, why, and when to try again."""
+        self.connection.execute(
+            "UPDATE mails SET tries = tries + 1, next_try = ?, error = ?, recipients = ?"
+            " WHERE id = ?",
+            (until, error, json.dumps(recipients), mail.id),
+        )
+
+    def put_off(self, until: float, error: str) -> None:
+        """Note why no mail can be sent, and that none is tried before ``until``."""
+        self.connection.execute(
+            "UPDATE mails SET next_try = ?, error = ? WHERE state = 'waiting' AND next_try < ?",
+            (until, error, until),
+        )
+
+    def wait_in_line(self) -> None:
+        """Have new mails wait for as long as those that were put off."""
+        self.connection.execute(
+            "UPDATE mails SET next_try = earlier.next_try, error = earlier.error FROM"
+            " (SELECT next_try, error FROM mails WHERE state = 'waiting' AND error IS NOT NULL"
+            " ORDER BY next_try LIMIT 1) AS earlier WHERE state = 'waiting' AND mails.error IS NULL"
+        )
+
+    def purge(self, before: float) -> None:
+        """Delete what was delivered, or recorded while mail was off, before ``before``."""
+        with self.transaction():
+            self.connection.execute(
+                "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
+                " (SELECT id FROM mails WHERE state = 'delivered'))",
+                (before,),
+            )
+            self.connection.execute(
+                "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
+                " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
+                (before,),
+            )

@@ -1,0 +1,154 @@
+"""A spool in trouble: visitors do not notice, operators are told, and nothing is lost."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.compose import PROJECT, Answer, Stack, end, wait_until
+
+PAGES = 20
+LATER = 0.1  # seconds that a page may come later
+SPOOL = "/var/spool/microblog"
+WORKERS = "/proc/1/task/1/children"
+
+
+@pytest.fixture(scope="module")
+def small_spool() -> Iterator[Stack]:
+    """A stack whose spool is a small disk of its own."""
+    stack = Stack(f"{PROJECT}-spool")
+    stack.settings["COMPOSE_FILE"] = "compose.yaml:tests/stack/small_spool.yaml"
+    stack.remove()
+    stack.compose("build")
+    stack.up()
+    yield stack
+    end(stack)
+
+
+@contextmanager
+def locked(stack: Stack) -> Iterator[None]:
+    """Somebody holds the database for 10 s, and nobody else gets in."""
+    script = (
+        "import sqlite3, time;"
+        f"spool = sqlite3.connect('{SPOOL}/reports.db', timeout=10, isolation_level=None);"
+        "spool.execute('BEGIN EXCLUSIVE'); print('locked', flush=True);"
+        "time.sleep(10); spool.close(); print('released')"
+    )
+    stack.compose("exec", "--detach", "web", "sh", "-c", f'python3 -c "{script}" >/tmp/locked')
+    wait_until(lambda: stack.shell("web", "cat /tmp/locked", check=False), "the lock")
+    yield
+    wait_until(lambda: "released" in stack.shell("web", "cat /tmp/locked"), "the lock's end")
+
+
+@contextmanager
+def corrupt(stack: Stack) -> Iterator[None]:
+    """The database is overwritten, but for its first page, and its log too."""
+    stack.shell(
+        "web",
+        f"cd {SPOOL}; for f in reports.db reports.db-wal; do"
+        " dd if=/dev/urandom of=$f bs=4096 seek=1 count=200 conv=notrunc 2>/dev/null; done",
+    )
+    yield
+
+
+@contextmanager
+def deleted(stack: Stack) -> Iterator[None]:
+    """Everything in the folder is deleted while it is in use."""
+    stack.shell("web", f"rm -rf {SPOOL}/*")
+    yield
+
+
+@contextmanager
+def read_only(stack: Stack) -> Iterator[None]:
+    """Nobody may write, as on a volume with the wrong owner; the workers have just begun."""
+    before = stack.shell("web", f"cat {WORKERS}").split()
+    stack.shell("web", f"mkdir -p {SPOOL}/incoming; chmod -R a-w {SPOOL}; kill -9 $(cat {WORKERS})")
+
+    def replaced() -> bool:
+        now = stack.shell("web", f"cat {WORKERS}").split()
+        return len(now) == len(before) and set(now).isdisjoint(before)
+
+    wait_until(replaced, "other workers")
+    yield
+    stack.shell("web", f"chmod -R u+w {SPOOL}")
+
+
+@contextmanager
+def full_disk(stack: Stack) -> Iterator[None]:
+    """Something else takes all the room there is."""
+    stack.shell("web", f"cat /dev/zero >{SPOOL}/filler || true")
+    # What the files have already of the disk is room for some reports more.
+    wait_until(lambda: _is_in_trouble(stack), "a spool that is full")
+    yield
+    stack.shell("web", f"rm {SPOOL}/filler")
+
+
+def _is_in_trouble(stack: Stack) -> bool:
+    stack.drill("exception", message=secrets.token_hex(3000))
+    return "in memory only" in stack.get("/health/live").text
+
+
+FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] = {
+    "locked for 10 s": (locked, "waits in a file of the spool"),
+    "corrupt": (corrupt, "database disk image is malformed|file is not a database"),
+    "deleted": (deleted, ""),
+    "read-only": (read_only, "could not be put into the spool .*memory holds it"),
+    "disk full": (full_disk, "could not be put into the spool .*memory holds it"),
+}
+
+
+def _fail(stack: Stack) -> tuple[list[Answer], float]:
+    """Order exceptions, each another one; return the pages and the median of their seconds."""
+    answers, taken = [], []
+    for _ in range(PAGES):
+        begun = time.monotonic()
+        answers.append(stack.drill("exception"))
+        taken.append(time.monotonic() - begun)
+    return answers, statistics.median(taken)
+
+
+def _delivered(stack: Stack) -> set[str]:
+    return {str(mail["X-Request-ID"]) for mail in stack.mails()}
+
+
+@pytest.mark.parametrize(("fault", "told"), FAULTS.values(), ids=FAULTS)
+def test_a_spool_in_trouble_costs_no_visitor_anything_and_no_error_is_lost(
+    small_spool: Stack,
+    fault: Callable[[Stack], AbstractContextManager[None]],
+    told: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    stack = small_spool
+    _, before = _fail(stack)
+    since = datetime.now(UTC).isoformat()
+    with fault(stack):
+        answers, meanwhile = _fail(stack)
+        held = stack.get("/health/live").text
+    mended = time.monotonic()
+    assert {answer.status for answer in answers} == {500}
+    assert meanwhile < before + LATER
+    ids = {answer.request_id for answer in answers}
+    wait_until(lambda: ids <= _delivered(stack), f"mails of {PAGES} errors", timeout=60)
+    seconds = time.monotonic() - mended
+    log = stack.log()
+    for identifier in ids:
+        lines = [line for line in log.splitlines() if f"[request {identifier}]" in line]
+        assert any("Exception on /drill/exception" in line for line in lines)
+    said = stack.compose("logs", "--no-log-prefix", "--since", since, "web")
+    assert not told or re.search(told, said), said
+    if "memory holds it" in told:
+        assert "in memory only" in held
+    wait_until(
+        lambda: '"spool":"ok"' in stack.get("/health/live").text.replace(" ", ""),
+        "a spool that is well again",
+    )
+    record_property("visitor", f"500, {(meanwhile - before) * 1000:+.0f} ms")
+    record_property("log", "traceback")
+    record_property("mail", f"{PAGES} of {PAGES}, {seconds:.1f} s after it was mended")

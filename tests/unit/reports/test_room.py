@@ -1,0 +1,250 @@
+"""A spool that is nearly full: what goes first, and that what goes untold is counted."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.config import read_settings
+from app.reports import room
+from app.reports.courier import Round
+from app.reports.outbox import DATABASE_SHARE, Outbox
+from app.reports.queue import Queue
+from app.reports.report import Report
+from app.reports.salvage import salvage
+
+MAXIMUM = 2 << 20  # bytes
+NOW = 1_767_225_600.0  # 2026-01-01
+
+
+def report(fingerprint: str = "f", size: int = 4000) -> Report:
+    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
+    fields = {"uuid": uuid.uuid4().hex, "time": NOW, "fingerprint": fingerprint, "process": 1}
+    return Report(**{**empty, **fields, "request_id": None, "request": None, "message": "x" * size})
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    outbox = Outbox(tmp_path / "spool", MAXIMUM)
+    outbox.put(report("to make the database"), mailable=False)
+    made = Queue(outbox)
+    yield made
+    made.close()
+    outbox.close()
+
+
+def mail(queue: Queue, fingerprint: str, state: str, created: float = 0.0, size: int = 10) -> None:
+    """Make a mail that tells of all reports of a fingerprint."""
+    number = queue.add_mail(
+        message_id=f"<{uuid.uuid4().hex}@example.com>",
+        kind="report",
+        fingerprint=fingerprint,
+        created=created,
+        count=10,
+        subject="boom",
+        content=b"x" * size,
+        recipients=("admin@example.com",),
+    )
+    queue.assign(number, fingerprint, 1 << 60)
+    queue.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
+
+
+def fill(queue: Queue, fingerprint: str, *, mailable: bool = True) -> int:
+    """Put reports until the database is nearly full; return how many."""
+    count = 0
+    while room._used(queue) < MAXIMUM * DATABASE_SHARE * 0.95:
+        queue.outbox.put(report(fingerprint), mailable=mailable)
+        count += 1
+    return count
+
+
+def left(queue: Queue, fingerprint: str) -> int:
+    row = queue.connection.execute(
+        "SELECT count(*) FROM reports WHERE fingerprint = ?", (fingerprint,)
+    ).fetchone()
+    return int(row[0])
+
+
+def test_a_spool_with_room_loses_nothing(queue: Queue) -> None:
+    queue.outbox.put(report("delivered"), mailable=True)
+    mail(queue, "delivered", "delivered")
+    room.make_room(queue, NOW)
+    assert left(queue, "delivered") == 1
+
+
+def test_what_was_delivered_goes_first_and_is_no_loss(queue: Queue) -> None:
+    for _ in range(3):
+        queue.outbox.put(report("waits"), mailable=True)
+    count = fill(queue, "delivered")
+    mail(queue, "delivered", "delivered")
+    room.make_room(queue, NOW)
+    assert 0 < left(queue, "delivered") < count
+    assert left(queue, "waits") == 3
+    assert room.dropped(queue) == 0
+
+
+def test_the_mails_of_the_last_hour_keep_their_rows(queue: Queue) -> None:
+    mail(queue, "old", "delivered", created=NOW - 7200, size=200_000)
+    mail(queue, "new", "delivered", created=NOW, size=200_000)
+    fill(queue, "waits")
+    room.make_room(queue, NOW - 3600)
+    rows = queue.connection.execute("SELECT fingerprint, content FROM mails").fetchall()
+    assert rows == [("new", "")]
+    assert room.dropped(queue) == 0
+
+
+def test_a_report_whose_mail_waits_is_told_by_the_mail(queue: Queue) -> None:
+    fill(queue, "waits")
+    mail(queue, "waits", "waiting")
+    room.make_room(queue, NOW)
+    assert queue.connection.execute("SELECT state FROM mails").fetchall() == [("waiting",)]
+    assert room.dropped(queue) == 0
+
+
+def test_what_goes_untold_is_counted_the_oldest_first(queue: Queue) -> None:
+    queue.outbox.put(report("first"), mailable=True)
+    count = fill(queue, "later")
+    room.make_room(queue, NOW)
+    assert left(queue, "first") == 0
+    assert room.dropped(queue) == 1 + count - left(queue, "later")
+    assert room._used(queue) <= MAXIMUM * DATABASE_SHARE * room.ROOM_MADE
+
+
+def test_mails_that_wait_go_last_with_all_they_tell_of(queue: Queue) -> None:
+    for number in range(40):
+        mail(queue, f"kind {number}", "waiting", size=30_000)
+    room.make_room(queue, NOW)
+    waiting = queue.connection.execute("SELECT count(*) FROM mails").fetchone()[0]
+    assert 0 < waiting < 40
+    assert room.dropped(queue) == 10 * (40 - waiting)
+
+
+def test_producers_go_on_once_room_was_made(queue: Queue) -> None:
+    fill(queue, "f")
+    room.make_room(queue, NOW)
+    for _ in range(50):
+        queue.outbox.put(report("after"), mailable=True)
+    assert left(queue, "after") == 50
+
+
+def test_the_number_of_dropped_errors_is_reported_once_a_window(
+    queue: Queue,
+    settings: dict[str, object],
+    mail_settings: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    read = read_settings({**settings, **mail_settings, "REPORT_WINDOW": 300})
+    round_ = Round(read, queue, threading.Event())
+    fill(queue, "f")
+    room.make_room(queue, NOW)
+    first = room.dropped(queue)
+    round_.tell_dropped(NOW)
+    fill(queue, "f")
+    room.make_room(queue, NOW)
+    second = room.dropped(queue)
+    round_.tell_dropped(NOW + 299)
+    round_.tell_dropped(NOW + 300)
+    told = [record.args[0] for record in caplog.records if "make room" in record.msg]  # type: ignore[index]
+    assert told == [first, second]
+    assert room.dropped(queue) == 0
+
+
+def test_a_full_spool_goes_on_taking_reports_and_all_are_told_or_counted(
+    make_app: Callable[..., Flask],
+    mail_settings: dict[str, object],
+    wait_until: Callable[..., Any],
+    read_log: Callable[[], str],
+    tmp_path: Path,
+) -> None:
+    """Nobody answers at the mail server; more comes in than the spool may hold."""
+    settings = {"SPOOL_MAX_BYTES": 4 << 20, "REPORT_WINDOW": 1, "LOG_MAX_BYTES": 1 << 30}
+    app = make_app(**mail_settings, **settings)
+    courier = app.extensions["courier"]
+    courier.ensure_running()
+    for number in range(3000):
+        logging.getLogger("blog").error("%s %s", "x" * 1000, "abcdefgh"[number % 8])
+        if number % 100 == 0:
+            wait_until(lambda: len(courier.outbox.backlog) == 0, "room for what is held")
+    wait_until(lambda: len(courier.outbox.backlog) == 0, "room for what is held")
+    courier.stop(10)
+    spool = sqlite3.connect(tmp_path / "spool" / "reports.db")
+    in_mails = spool.execute("SELECT coalesce(sum(count), 0) FROM mails").fetchone()[0]
+    unmailed = spool.execute("SELECT count(*) FROM reports WHERE mail_id IS NULL").fetchone()[0]
+    not_told = spool.execute("SELECT coalesce(sum(value), 0) FROM counters").fetchone()[0]
+    spool.close()
+    told = re.findall(r"(\d+) errors are in the log only: the spool was full", read_log())
+    assert told
+    errors = 3000 + len(told)
+    assert in_mails + unmailed + sum(map(int, told)) + not_told == errors
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "spool").iterdir()}
+    assert sizes["reports.db"] <= 1.1 * DATABASE_SHARE * (4 << 20)
+    assert sum(sizes.values()) <= 4 << 20
+
+
+# A broken database
+
+
+def test_what_can_be_read_of_a_broken_database_is_saved(queue: Queue, tmp_path: Path) -> None:
+    for number in range(100):
+        queue.outbox.put(report(f"kind {number}"), mailable=True)
+    for kind, state in (("kind 0", "delivered"), ("kind 1", "waiting"), ("kind 2", "failed")):
+        mail(queue, kind, state)
+    queue.outbox.close()
+    queue.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    queue.close()
+    path = queue.outbox.path
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * 40_960)  # in the middle
+    broken = queue.outbox.set_aside()
+    new = Queue(queue.outbox)
+    saved = salvage(broken, new)
+    kinds = {group.fingerprint for group in new.groups()}
+    new.close()
+    assert 50 < saved < 100
+    assert {"kind 3", "kind 99"} <= kinds
+    assert not {"kind 0", "kind 2"} & kinds
+
+
+def test_nothing_is_saved_of_what_was_no_database(queue: Queue, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"this is no database" * 1000)
+    assert salvage(broken, queue) == 0
+
+
+# Mail that is stuck
+
+
+def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
+    queue: Queue,
+    settings: dict[str, object],
+    mail_settings: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    round_ = Round(read_settings({**settings, **mail_settings}), queue, threading.Event())
+    mail(queue, "f", "waiting", created=NOW)
+    for minutes in (0, 59, 60, 61, 119, 120, 121):
+        round_.tell_stuck(NOW + minutes * 60)
+    critical = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert [record.args[0] for record in critical] == [60, 120]  # type: ignore[index]
+    # In the log only: a mail about stuck mail would be stuck too.
+    assert all(record.unreported for record in critical)  # type: ignore[attr-defined]
+
+
+def test_a_checkpoint_keeps_the_log_small(queue: Queue) -> None:
+    for number in range(400):
+        queue.outbox.put(report("f", size=500), mailable=True)
+        if number % 50 == 0:
+            queue.checkpoint()
+    log = queue.outbox.path.with_name("reports.db-wal")
+    assert log.stat().st_size < 1 << 20
