@@ -128,7 +128,8 @@ def test_what_ends_a_worker_is_one_report_with_the_request_that_died(
     view: str,
     said: str,
 ) -> None:
-    server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1)
+    # One thread, so that no request before it is still being ended when the worker dies.
+    server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1, WEB_THREADS=1)
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         server.request(f"/{view}", headers=header(IDENTIFIER))
     report = the_report(time.monotonic())

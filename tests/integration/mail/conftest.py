@@ -31,7 +31,7 @@ class Rounds:
 
     def __init__(self, settings: Settings) -> None:
         self.now = START
-        self.outbox = Outbox(settings.spool_dir)
+        self.outbox = Outbox(settings.spool_dir, settings.spool_max_bytes)
         self.queue = Queue(self.outbox)
         self.begin(settings)
 

@@ -63,7 +63,7 @@ def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: Flask
     assert result.exit_code == 0
     for state in ("waiting", "delivered", "failed", "counted, no mail yet"):
         assert f"       1 errors {state}" in result.output
-    assert "tried 2 times, next at" in result.output
+    assert "tried 2 times, next try at" in result.output
     assert "450 later" in result.output
 
 
