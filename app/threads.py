@@ -4,17 +4,23 @@ Context variables do not reach a new thread before Python 3.14, nor then unless 
 told so (``-X thread_inherit_context``), and who starts the thread is often a library: so it is
 done where every thread starts, and for this one variable only. All of them would hand Flask's
 contexts, and with them the request's database session, to a second thread.
+
+An exception in a task of a thread pool belongs to whoever asks for its outcome. Where nobody ever
+does, it is logged, as asyncio logs that of a task.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from . import request_id
+from .records import ENVIRON
 
+logger = logging.getLogger(__name__)
 _start = threading.Thread.start
 _submit = ThreadPoolExecutor.submit
 
@@ -53,4 +59,37 @@ def submit(
         finally:
             request_id.resume(before)
 
-    return _submit(pool, run_for_request)
+    future = _submit(pool, run_for_request)
+    future.__class__ = _Watched
+    future.environ = environ  # type: ignore[attr-defined]
+    return future
+
+
+class _Watched(Future[Any]):
+    """A future that knows whether anybody has asked for its outcome, or given it up."""
+
+    environ: Mapping[str, object] | None = None
+    asked = False
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.asked = True
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.asked = True
+        return super().exception(timeout)
+
+    def cancel(self) -> bool:
+        self.asked = True
+        return super().cancel()
+
+    def __del__(self) -> None:
+        if self.asked or not self.done():
+            return
+        error = super().exception()
+        if error is not None:
+            logger.error(
+                "Nobody has asked what became of a task in a thread pool",
+                exc_info=error,
+                extra={ENVIRON: self.environ},
+            )

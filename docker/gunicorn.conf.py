@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from app import __version__
 from app.config import ConfigurationError, read_settings
 from app.errors import refusals, whole_response
-from app.workers import deaths, watchdog
+from app.workers import boot, deaths, watchdog
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
@@ -32,6 +32,7 @@ if _settings.debug:
 
 whole_response.install()
 refusals.install()
+boot.install(_settings)
 
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"

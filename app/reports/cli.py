@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import email
+import fcntl
 import json
-import smtplib
+import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
 from email.utils import make_msgid
+from pathlib import Path
 from typing import Final
 
 import click
@@ -18,12 +22,38 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from ..config import Settings
+from ..logs.format import escape_controls
 from .queue import COURIER_TIMEOUT
-from .smtp import connect as connect_smtp
-from .smtp import explain
-from .spool import connect
+from .smtp import Fate, Line
+from .spool import STUCK, connect, waiting_since
 
-STUCK: Final = 3600.0  # seconds after which waiting mail means that something is wrong
+# What each primary code of SQLite means here, and the mend.
+AS_THE_SERVER: Final = (
+    "it cannot be opened by this user: run the command as the server's, as "
+    "`docker compose exec web flask reports …` does."
+)
+BROKEN: Final = (
+    "it is broken. A server that runs sets it aside as reports.db.corrupt-… within seconds, and "
+    "makes a new one: try again, or start one."
+)
+TROUBLE: Final = {
+    sqlite3.SQLITE_BUSY: "another process keeps it locked: try again in a moment.",
+    sqlite3.SQLITE_LOCKED: "another process keeps it locked: try again in a moment.",
+    sqlite3.SQLITE_CORRUPT: BROKEN,
+    sqlite3.SQLITE_NOTADB: BROKEN,
+    sqlite3.SQLITE_CANTOPEN: AS_THE_SERVER,
+    sqlite3.SQLITE_PERM: AS_THE_SERVER,
+    sqlite3.SQLITE_READONLY: AS_THE_SERVER,
+    sqlite3.SQLITE_FULL: "it, or its disk, is full: see SPOOL_MAX_BYTES, or `flask reports purge`.",
+}
+# How the errors of the spool stand, in the order of the list.
+COUNTS: Final = {
+    "waiting": "waiting for the mail server",
+    "delivered": "delivered",
+    "held": "held, to be told in a digest or summary",
+    "failed": "failed, refused for good",
+    "unmailable": "recorded while mail was off",
+}
 
 group = AppGroup("reports", help="Read and steer the error reports in the spool.")
 
@@ -33,82 +63,167 @@ def _settings() -> Settings:
     return settings
 
 
-def _spool() -> sqlite3.Connection:
-    return connect(_settings().spool_dir / "reports.db", COURIER_TIMEOUT)
+@contextmanager
+def _spool() -> Iterator[sqlite3.Connection]:
+    """Open the spool's database; say what is wrong with it, and the mend, where that fails."""
+    path = _settings().spool_dir / "reports.db"
+    try:
+        path.stat()
+        with closing(connect(path, COURIER_TIMEOUT)) as connection:
+            yield connection
+    except FileNotFoundError as error:
+        raise click.ClickException(
+            f"There is no spool {path}: no error was reported yet, or the server has another "
+            "SPOOL_DIR."
+        ) from error
+    except OSError as error:
+        raise click.ClickException(f"The spool {path}: {AS_THE_SERVER} ({error})") from error
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        what = TROUBLE.get(code, "it cannot be used.")
+        raise click.ClickException(f"The spool {path}: {what} ({error})") from error
 
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
 
 
+def _show(text: str) -> None:
+    """Print what may come from outside: a terminal must not obey it."""
+    for line in text.split("\n"):
+        click.echo(escape_controls(line))
+
+
+def _incoming(folder: Path) -> list[float]:
+    """Return when each file of incoming/ was written that the courier has not taken in yet."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not Path(entry.name).suffix:
+                try:
+                    found.append(entry.stat().st_mtime)
+                except FileNotFoundError:  # it was taken in just now
+                    continue
+    return found
+
+
+def _courier_runs(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / "courier.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _warn_without_courier() -> None:
+    if not _courier_runs(_settings().spool_dir):
+        click.echo("No server runs that would deliver: mail waits until one does.", err=True)
+
+
 @group.command("list")
 @click.option("--last", default=20, show_default=True, help="How many mails to list.")
 def list_reports(last: int) -> None:
     """Count the reports and list the last mails. Exit status 1: mail is stuck for an hour."""
-    spool = _spool()
+    settings = _settings()
+    with _spool() as spool:
+        incoming = settings.spool_dir / "incoming"
+        files = _incoming(incoming) if incoming.is_dir() else []
+        _list_counts(spool, len(files))
+        _list_mails(spool, last)
+        since = _stuck_since(spool, files, settings.report_window)
+    if settings.mail_server is None:
+        click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
+    else:
+        _warn_without_courier()
+    if since is not None:
+        click.echo(f"Mail is stuck since {_moment(since)}: see `flask reports test`.", err=True)
+        raise SystemExit(1)
+
+
+def _list_counts(spool: sqlite3.Connection, files: int) -> None:
     counts = dict(
         spool.execute(
-            "SELECT CASE WHEN NOT mailable THEN 'not to be mailed' WHEN mail_id IS NULL THEN"
-            " 'counted, no mail yet' ELSE state END, count(*) FROM reports"
-            " LEFT JOIN mails ON mails.id = mail_id GROUP BY 1"
+            "SELECT CASE WHEN NOT mailable THEN 'unmailable' WHEN mail_id IS NULL THEN 'held'"
+            " ELSE state END, count(*) FROM reports LEFT JOIN mails ON mails.id = mail_id"
+            " GROUP BY 1"
         ).fetchall()
     )
-    for state in ("waiting", "delivered", "failed", "counted, no mail yet", "not to be mailed"):
-        click.echo(f"{counts.get(state, 0):>8} errors {state}")
+    for state, words in COUNTS.items():
+        click.echo(f"{counts.get(state, 0):>8} errors {words}")
+    if files:
+        click.echo(f"{files:>8} errors in files of incoming/, not taken in yet")
+
+
+def _list_mails(spool: sqlite3.Connection, last: int) -> None:
     rows = spool.execute(
         "SELECT id, created, kind, count, state, tries, next_try, subject, error FROM mails"
         " ORDER BY id DESC LIMIT ?",
         (last,),
     ).fetchall()
     for number, created, kind, count, state, tries, next_try, subject, error in reversed(rows):
-        click.echo(f"{number:>6}  {_moment(created)}  {state:9}  {kind} of {count}  {subject}")
+        _show(f"{number:>6}  {_moment(created)}  {state:9}  {kind} of {count}  {subject}")
         if state == "waiting" and error:
-            click.echo(f"        tried {tries} times, next try at {_moment(next_try)}: {error}")
+            at = f"at {_moment(next_try)}" if next_try > time.time() else "now"
+            _show(f"        tried {tries} times, next try {at}: {error}")
         elif error:
-            click.echo(f"        {error}")
-    oldest = spool.execute("SELECT min(created) FROM mails WHERE state = 'waiting'").fetchone()[0]
-    if oldest is not None and oldest < time.time() - STUCK:
-        click.echo(f"Mail is stuck since {_moment(oldest)}: see `flask reports test`.", err=True)
-        raise SystemExit(1)
+            _show(f"        {error}")
+
+
+def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -> float | None:
+    """Return since when something has waited for an hour that should have gone out."""
+    held = spool.execute(
+        "SELECT min(time) FROM reports WHERE mail_id IS NULL AND mailable"
+    ).fetchone()[0]
+    # What is held should be told of when its window is over.
+    moments = [waiting_since(spool), None if held is None else held + window, *files]
+    first = min((moment for moment in moments if moment is not None), default=None)
+    return first if first is not None and first < time.time() - STUCK else None
 
 
 @group.command()
 @click.argument("identifier", metavar="ID")
 def show(identifier: str) -> None:
     """Show a mail by its number, or the report of a request by its request id."""
-    spool = _spool()
-    row = spool.execute(
-        "SELECT content FROM mails WHERE id = ?", (identifier if identifier.isdigit() else -1,)
-    ).fetchone()
-    if row is not None and len(identifier) < 32:
-        message = email.message_from_bytes(row[0], policy=default)
+    with _spool() as spool:
+        number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
+        mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
+        found = spool.execute("SELECT body FROM reports WHERE request_id = ?", (identifier,))
+        reports = [body for (body,) in found]
+    if mail is not None:
+        message = email.message_from_bytes(mail[0], policy=default)
         body = message.get_body(("plain",))
-        click.echo(f"Subject: {message['Subject']}\n")
-        click.echo(body.get_content() if body is not None else "")
+        _show(f"Subject: {message['Subject']}\n")
+        _show(body.get_content() if body is not None else "")
         return
-    found = spool.execute("SELECT body FROM reports WHERE request_id = ?", (identifier,)).fetchall()
-    if not found:
+    if not reports:
         raise click.ClickException(
             f"There is no mail and no request {identifier} in the spool: see `flask reports list`."
         )
-    for (report,) in found:
-        click.echo(json.dumps(json.loads(report), indent=2, ensure_ascii=False))
+    for report in reports:
+        _show(json.dumps(json.loads(report), indent=2, ensure_ascii=False))
 
 
 @group.command()
 def retry() -> None:
     """Try all that waits at once, and what has failed once more."""
-    spool = _spool()
     recipients = json.dumps(_settings().admins)
-    again = spool.execute(
-        "UPDATE mails SET state = 'waiting', next_try = 0, recipients ="
-        " CASE recipients WHEN '[]' THEN ? ELSE recipients END WHERE state = 'failed'",
-        (recipients,),
-    ).rowcount
-    waiting = spool.execute(
-        "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
-    ).rowcount
+    with _spool() as spool:
+        again = spool.execute(
+            "UPDATE mails SET state = 'waiting', next_try = 0, recipients ="
+            " CASE recipients WHEN '[]' THEN ? ELSE recipients END WHERE state = 'failed'",
+            (recipients,),
+        ).rowcount
+        waiting = spool.execute(
+            "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
+        ).rowcount
     click.echo(f"{waiting + again} mails are tried at once, {again} of which had failed.")
+    _warn_without_courier()
 
 
 @group.command()
@@ -117,17 +232,17 @@ def purge(days: int | None) -> None:
     """Delete what was delivered; what waits or has failed stays."""
     keep = _settings().report_keep_days if days is None else days
     before = time.time() - keep * 86_400
-    spool = _spool()
-    deleted = spool.execute(
-        "DELETE FROM reports WHERE time < ? AND mail_id IN"
-        " (SELECT id FROM mails WHERE state = 'delivered')",
-        (before,),
-    ).rowcount
-    spool.execute(
-        "DELETE FROM mails WHERE state = 'delivered' AND created < ?"
-        " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
-        (before,),
-    )
+    with _spool() as spool:
+        deleted = spool.execute(
+            "DELETE FROM reports WHERE time < ? AND mail_id IN"
+            " (SELECT id FROM mails WHERE state = 'delivered')",
+            (before,),
+        ).rowcount
+        spool.execute(
+            "DELETE FROM mails WHERE state = 'delivered' AND created < ?"
+            " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
+            (before,),
+        )
     click.echo(f"{deleted} reports are deleted.")
 
 
@@ -143,13 +258,9 @@ def test() -> None:
     message["Message-ID"] = make_msgid(domain=settings.mail_from.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("Sent by `flask reports test`. Nothing is wrong.\n")
-    try:
-        with connect_smtp(settings) as server:
-            refused = server.sendmail(settings.mail_from, settings.admins, message.as_bytes())
-    except (OSError, smtplib.SMTPException) as error:
-        raise click.ClickException(explain(error, settings)) from error
-    for address, (code, text) in refused.items():
-        click.echo(f"{address} is refused: {code} {text.decode('utf-8', 'replace')}", err=True)
-    if refused:
-        raise SystemExit(1)
-    click.echo(f"Sent to {', '.join(settings.admins)} through {settings.mail_server}.")
+    with Line(settings) as line:
+        verdict = line.send(settings.admins, message.as_bytes())
+    if verdict.fate is Fate.DELIVERED and not verdict.words:
+        click.echo(f"Sent to {', '.join(settings.admins)} through {settings.mail_server}.")
+        return
+    raise click.ClickException(verdict.words)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.utils import make_msgid
@@ -133,10 +134,13 @@ class Courier:
                 return
             with closing(Queue(self.outbox)) as queue:
                 round_ = Round(self.settings, queue, self._stopping)
-                round_.run(time.time())
-                while queue.next_try() is not None and time.monotonic() < deadline:
-                    time.sleep(POLL)
+                while (remaining := deadline - time.monotonic()) > 0:
+                    patience = min(self.settings.mail_timeout, remaining)
+                    round_.settings = replace(self.settings, mail_timeout=patience)
                     round_.run(time.time())
+                    if queue.next_try() is None:
+                        return
+                    time.sleep(POLL)
 
     def stop(self, timeout: float) -> None:
         """Let the thread finish the mail it is at, for at most ``timeout`` seconds."""

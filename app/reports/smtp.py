@@ -8,7 +8,6 @@ import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -22,7 +21,7 @@ TOO_LARGE: Final = 552  # RFC 1870
 ANSWER_MAXIMUM: Final = 64 << 10  # bytes
 WORDS_MAXIMUM: Final = 500  # characters of what a server says
 
-Refusals = Mapping[str, tuple[int, bytes]]
+Refusals = dict[str, tuple[int, bytes]]
 
 
 class Fate(Enum):
@@ -131,9 +130,7 @@ def _send(
 
 
 def _judge_recipients(refused: Refusals, otherwise: Fate, settings: Settings) -> Verdict:
-    words = _clean(
-        "; ".join(f"{who}: {_words(*reply)}" for who, reply in refused.items()), settings
-    )
+    words = explain(smtplib.SMTPRecipientsRefused(refused), settings) if refused else ""
     if any(code == CLOSING for code, _ in refused.values()):
         return Verdict(Fate.BROKEN_OFF, words)  # and nobody has got it, nor those not refused
     later = tuple(who for who, (code, _) in refused.items() if not _is_final(code))
@@ -181,7 +178,7 @@ def _explained(error: Exception, settings: Settings) -> str:
                 f"It says: {said(error)}"
             )
         case smtplib.SMTPRecipientsRefused():
-            return f"{place} refuses the recipients: check ADMINS. It says: {said(error)}"
+            return f"{place} refuses recipients: check ADMINS. It says of {said(error)}"
         case smtplib.SMTPDataError():
             return f"{place} refuses the mail for what is in it. It says: {said(error)}"
         case smtplib.SMTPResponseException():

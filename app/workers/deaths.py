@@ -17,8 +17,13 @@ from .in_flight import Table, use
 TIMEOUT: Final = "WORKER TIMEOUT (pid:%s)"
 SIGNALLED: Final = "Worker (pid:%s) was sent %s!"
 EXITED: Final = "Worker (pid:%s) exited with code %s."
+GIVING_UP: Final = ("Shutting down: %s", "Reason: %s")  # since a worker exited with one of:
+GIVEN_UP_FOR: Final = (3, 4)
+# What a worker itself logs of its end.
+FAILED: Final = "Exception in worker process"
 
 logger = logging.getLogger(__name__)
+_workers: list[Any] = []
 _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 
@@ -34,9 +39,19 @@ def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
         )
         return True
     if message == EXITED:
-        _endings[int(arguments[0])] = f"exited with status {arguments[1]}"
+        pid, status = arguments
+        _endings[pid] = f"exited with status {status}"
+        if status in GIVEN_UP_FOR:  # and then the master reaps nobody any more
+            for worker in [one for one in _workers if one.pid == pid]:
+                after_death(worker)
         return True
-    return False
+    return message in GIVING_UP
+
+
+def tell_oneself(message: str) -> None:
+    """In a worker that logs why it ends: note that the master need not report it."""
+    if message == FAILED and _workers:
+        _workers[-1].in_flight.tell()  # made last before the fork: this process's own
 
 
 def before_fork(worker: Any, threads: int) -> None:
@@ -44,6 +59,7 @@ def before_fork(worker: Any, threads: int) -> None:
     worker.in_flight = Table(threads)
     descriptor = os.memfd_create(f"last stack of worker {worker.age}", os.MFD_CLOEXEC)
     worker.last_stack = os.fdopen(descriptor, "w+")
+    _workers.append(worker)
 
 
 def after_fork(worker: Any) -> None:
@@ -57,11 +73,14 @@ def after_fork(worker: Any) -> None:
 
 
 def after_death(worker: Any) -> None:
-    """Report how a worker ended, unless it ended as it should."""
+    """Report how a worker ended, unless it ended as it should or has told of it itself."""
+    _workers.remove(worker)
     ending = _endings.pop(worker.pid, None)
     timed_out = worker.pid in _timed_out
     _timed_out.discard(worker.pid)
-    if ending is not None:
+    if ending is None and worker.in_flight.left_behind():
+        ending = "exited with status 0"
+    if ending is not None and not worker.in_flight.is_told:
         _report(worker, "did not answer in time and " + ending if timed_out else ending)
     worker.in_flight.close()
     worker.last_stack.close()

@@ -37,7 +37,7 @@ class Table:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.memory = mmap.mmap(-1, slots * SLOT)
+        self.memory = mmap.mmap(-1, slots * SLOT + 1)  # and a byte for what the worker has told
         self.serving: dict[int, Serving] = {}
         self._slot = threading.local()
         self._assigned = 0
@@ -77,6 +77,15 @@ class Table:
             if 0 < length <= SLOT - LENGTH:
                 found.append(json.loads(self.memory[start + LENGTH : start + LENGTH + length]))
         return found
+
+    def tell(self) -> None:
+        """Note that the worker has reported its own end."""
+        self.memory[-1] = 1
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it has, for the master."""
+        return self.memory[-1] == 1
 
     def close(self) -> None:
         """Give the memory back."""

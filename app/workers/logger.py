@@ -10,9 +10,12 @@ from gunicorn.glogging import Logger as GunicornLogger
 
 from .. import request_id
 from ..config import read_settings
+from ..errors.pages import REPORTED
 from ..records import UNREPORTED
 from . import deaths
 
+# gunicorn of an exception that comes out of the app when a part of the answer is sent.
+CUT_OFF = "Error handling request"
 QUIET_PATHS = frozenset({"/health/live", "/health/ready"})
 
 
@@ -34,6 +37,14 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at ERROR, likewise."""
         self._log(logging.ERROR, msg, args, kwargs)
+
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log at ERROR with the traceback, and report it unless that was done already."""
+        environ = request_id.current_environ() or {}
+        told = msg == CUT_OFF and environ.get(REPORTED)
+        kwargs = {"exc_info": True, **({"extra": {UNREPORTED: True}} if told else {}), **kwargs}
+        self._log(logging.ERROR, msg, args, kwargs)
+        deaths.tell_oneself(msg)
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at WARNING, likewise."""

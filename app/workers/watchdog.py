@@ -68,6 +68,7 @@ def _replace(table: Table, timeout: float) -> None:
             break
         time.sleep(LOOK)
     logger.warning("Worker %d ends: a request in it hangs", os.getpid())
+    table.tell()
     # Not through SystemExit: that would wait for the thread that hangs. The log and the spool
     # hold nothing back, and the master starts another worker at once.
     os._exit(0)

@@ -429,12 +429,14 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _spawn(folder: Path, port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    folder: Path, port: int, environment: dict[str, str], options: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "gunicorn", "-c", "docker/gunicorn.conf.py"]
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(
-            [*command, "-b", f"127.0.0.1:{port}"],
+            [*command, "-b", f"127.0.0.1:{port}", *options],
             cwd=ROOT,
             env=_environment(folder) | environment,
             stdin=subprocess.DEVNULL,
@@ -456,14 +458,15 @@ def _is_live(server: Gunicorn) -> bool:
 def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callable[..., Gunicorn]]:
     """Return a factory: ``gunicorn(WEB_CONCURRENCY=4)`` starts one and waits until it is live.
 
-    With ``ask=False`` it is not asked, and so has served no request.
+    With ``ask=False`` it is not asked, and so has served no request. What stands before the
+    settings are options of gunicorn.
     """
     with ExitStack() as started:
 
-        def start(*, ask: bool = True, **environment: object) -> Gunicorn:
+        def start(*options: str, ask: bool = True, **environment: object) -> Gunicorn:
             port = _free_port()
             texts = {name: str(value) for name, value in environment.items()}
-            process = _spawn(tmp_path, port, {"DRILL": "1", **texts})
+            process = _spawn(tmp_path, port, {"DRILL": "1", **texts}, options)
             server = Gunicorn(process, port, tmp_path)
             started.callback(server.kill)
             if ask:
@@ -477,9 +480,9 @@ def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callabl
 def refused_gunicorn(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """Return a function that starts gunicorn with settings it must refuse: status and output."""
 
-    def start(**environment: str | None) -> tuple[int, str]:
+    def start(*options: str, **environment: str | None) -> tuple[int, str]:
         kept = {name: value for name, value in environment.items() if value is not None}
-        process = _spawn(tmp_path, _free_port(), kept)
+        process = _spawn(tmp_path, _free_port(), kept, options)
         try:
             status = process.wait(20)
         except subprocess.TimeoutExpired:
@@ -489,6 +492,24 @@ def refused_gunicorn(tmp_path: Path) -> Callable[..., tuple[int, str]]:
         return status, (tmp_path / "output").read_text()
 
     return start
+
+
+@pytest.fixture
+def flask(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command of the app, as `docker compose exec web` does."""
+
+    def run(*arguments: str, **environment: object) -> subprocess.CompletedProcess[str]:
+        texts = {name: str(value) for name, value in environment.items()}
+        return subprocess.run(
+            [sys.executable, "-m", "flask", *arguments],
+            cwd=ROOT,
+            env=_environment(tmp_path) | {"FLASK_APP": "app:create_app"} | texts,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
 
 
 # The spool and the log, as files

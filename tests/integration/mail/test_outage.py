@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from email import message_from_bytes
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.reports.courier import BACKOFF_MAXIMUM
 
-ROOT = Path(__file__).resolve().parent.parent.parent.parent
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
 HOUR, DAY = 3600, 86_400
 
@@ -84,33 +79,12 @@ def test_the_server_is_away_for_half_a_minute_and_every_error_is_delivered(
     record_property("all told of after (s)", round(time.monotonic() - back, 1))
 
 
-def flask(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the app beside the server, as `docker compose exec web` does."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "SECRET_KEY": "0123456789abcdef0123456789abcdef01234567",
-        "DATABASE_URL": f"sqlite:///{folder}/microblog.db",
-        "LOG_DIR": str(folder / "logs"),
-        "SPOOL_DIR": str(folder / "spool"),
-        "FLASK_APP": "app:create_app",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "flask", *arguments],
-        cwd=ROOT,
-        env=environment | settings,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-
 def test_retry_of_another_process_does_not_wait_for_the_next_try(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
     query_spool: QuerySpool,
-    tmp_path: Path,
+    flask: Callable[..., Any],
     record_property: Callable[[str, object], None],
 ) -> None:
     smtp_server.behave("refuse")
@@ -122,12 +96,12 @@ def test_retry_of_another_process_does_not_wait_for_the_next_try(
     same = "SELECT count(*), count(DISTINCT next_try) FROM mails WHERE error IS NOT NULL"
     wait_until(lambda: query_spool(same) == [(2, 1)], "both waiting for the same moment")
     ((moment,),) = query_spool("SELECT DISTINCT next_try FROM mails")
-    listed = flask(tmp_path, "reports", "list", **smtp_server.settings)
+    listed = flask("reports", "list", **smtp_server.settings)
     assert listed.returncode == 0
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
     assert len(re.findall(f"next try at {re.escape(stamp)}.*Nothing listens", listed.stdout)) == 2
     smtp_server.behave("accept")
-    done = flask(tmp_path, "reports", "retry", **smtp_server.settings)
+    done = flask("reports", "retry", **smtp_server.settings)
     retried = time.monotonic()
     assert done.stdout == "2 mails are tried at once, 0 of which had failed.\n"
     for answer in (first, second):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 import time
@@ -28,9 +29,14 @@ def cli(app: Flask) -> FlaskCliRunner:
 
 
 @pytest.fixture
-def spool(app: Flask) -> sqlite3.Connection:
+def folder(app: Flask) -> Path:
+    found: Path = app.extensions["settings"].spool_dir
+    return found
+
+
+@pytest.fixture
+def spool(folder: Path) -> sqlite3.Connection:
     """A spool with one mail that waits, one delivered, one failed; and one error without."""
-    folder: Path = app.extensions["settings"].spool_dir
     connection = connect(folder / "reports.db", 1)
     now = time.time()
     for number, state in enumerate(("waiting", "delivered", "failed"), 1):
@@ -61,7 +67,7 @@ def spool(app: Flask) -> sqlite3.Connection:
 def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: FlaskCliRunner) -> None:
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 0
-    for state in ("waiting", "delivered", "failed", "counted, no mail yet"):
+    for state in ("waiting", "delivered", "failed", "held"):
         assert f"       1 errors {state}" in result.output
     assert "tried 2 times, next try at" in result.output
     assert "450 later" in result.output
@@ -89,7 +95,7 @@ def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     result = cli.invoke(args=["reports", "retry"])
-    assert result.output == "2 mails are tried at once, 1 of which had failed.\n"
+    assert result.stdout == "2 mails are tried at once, 1 of which had failed.\n"
     rows = spool.execute("SELECT state, next_try, recipients FROM mails ORDER BY id").fetchall()
     assert [row[:2] for row in rows if row[0] == "waiting"] == [("waiting", 0)] * 2
     assert rows[2][2] == '["admin@example.com"]'
@@ -103,6 +109,115 @@ def test_purge_deletes_what_was_delivered_and_nothing_else(
     states = spool.execute("SELECT state FROM mails ORDER BY id").fetchall()
     assert states == [("waiting",), ("failed",)]
     assert spool.execute("SELECT count(*) FROM reports").fetchone() == (3,)
+
+
+@pytest.mark.usefixtures("spool")
+def test_files_that_are_not_taken_in_yet_are_listed(cli: FlaskCliRunner, folder: Path) -> None:
+    (folder / "incoming").mkdir()
+    for name in ("0123", "4567", "89ab.part"):
+        (folder / "incoming" / name).touch()
+    assert "       2 errors in files of incoming/" in cli.invoke(args=["reports", "list"]).output
+
+
+def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("DELETE FROM mails")
+    long_ago = time.time() - 3700 - 300
+    spool.execute("UPDATE reports SET mail_id = NULL, time = ?", (long_ago,))
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "Mail is stuck since" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_it_is_said_where_no_server_runs_to_deliver(cli: FlaskCliRunner, folder: Path) -> None:
+    words = "No server runs that would deliver"
+    assert words in cli.invoke(args=["reports", "list"]).output
+    with (folder / "courier.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert words not in cli.invoke(args=["reports", "list"]).output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET error = ?", ("450 \x1b[2J\x9b2J",))
+    spool.execute("UPDATE reports SET body = ?", (json.dumps({"path": "/\x9b2J"}),))
+    for arguments in (["list"], ["show", ID]):
+        output = cli.invoke(args=["reports", *arguments]).output
+        assert "2J" in output
+        assert "\x1b" not in output
+        assert "\x9b" not in output
+
+
+# A spool that cannot be used
+
+
+def missing(folder: Path) -> str:
+    return f"There is no spool {folder}/reports.db"
+
+
+def no_folder(folder: Path) -> str:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+    return "run the command as the server's"
+
+
+def no_file(folder: Path) -> str:
+    (folder / "reports.db").mkdir(parents=True)
+    return "run the command as the server's"
+
+
+def no_database(folder: Path) -> str:
+    folder.mkdir(parents=True)
+    (folder / "reports.db").write_bytes(b"this is no database" * 1000)
+    return "it is broken. A server that runs sets it aside"
+
+
+def torn(folder: Path) -> str:
+    connection = connect(folder / "reports.db", 1)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    with (folder / "reports.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 200_000)
+    return "it is broken. A server that runs sets it aside"
+
+
+def locked(folder: Path) -> str:
+    connection = connect(folder / "reports.db", 1)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("BEGIN EXCLUSIVE")
+    kept.append(connection)
+    return "another process keeps it locked: try again"
+
+
+kept: list[sqlite3.Connection] = []
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "1"], ["retry"], ["purge"]])
+@pytest.mark.parametrize("trouble", [missing, no_folder, no_file, no_database, torn, locked])
+def test_a_spool_that_cannot_be_used_is_told_with_the_mend(
+    cli: FlaskCliRunner,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    trouble: Callable[[Path], str],
+) -> None:
+    monkeypatch.setattr("app.reports.cli.COURIER_TIMEOUT", 0.05)
+    words = trouble(folder)
+    result = cli.invoke(args=["reports", *command])
+    while kept:
+        kept.pop().close()
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert words in result.output
+    assert result.output.startswith("Error: ")
+
+
+# The test mail, where there is no server; the others are in tests/integration/mail
 
 
 def test_a_test_mail_that_cannot_be_sent_is_explained(cli: FlaskCliRunner) -> None:

@@ -1,0 +1,246 @@
+"""The app with everything added that can go wrong, for gunicorn and flask to run in the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import re
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flask import Flask, abort, current_app, render_template_string
+from jinja2 import DictLoader
+
+from app import create_app
+from app.workers.thread_worker import Worker
+
+POOL = ThreadPoolExecutor(1)
+BREAK = os.environ.get("SOURCES_BREAK")
+
+
+def view_raises() -> str:
+    raise ValueError("a view raises")
+
+
+def abort_500() -> str:
+    abort(500)
+
+
+def abort_503() -> str:
+    abort(503)
+
+
+def returned_502() -> tuple[str, int]:
+    return "bad gateway", 502
+
+
+def log_error() -> str:
+    logging.getLogger("somebody.elses").error("an error is logged")
+    return "fine"
+
+
+def log_critical() -> str:
+    logging.getLogger().critical("a critical error is logged")
+    return "fine"
+
+
+def log_without_propagation() -> str:
+    logger = logging.getLogger("library.that.keeps.to.itself")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    logger.error("an error is logged where no handler of ours is")
+    return "fine"
+
+
+def log_below_one_without_propagation() -> str:
+    logging.getLogger("library.that").propagate = False
+    try:
+        raise ValueError("logged with its traceback")
+    except ValueError:
+        logging.getLogger("library.that.keeps.to.itself").exception("an error of a child")
+    return "fine"
+
+
+def log_warning() -> str:
+    logging.getLogger("somebody.elses").warning("nothing but a warning")
+    return "fine"
+
+
+def thread_raises() -> str:
+    threading.Thread(target=view_raises).start()
+    return "fine"
+
+
+def future_that_nobody_asks() -> str:
+    POOL.submit(view_raises)
+    return "fine"
+
+
+def future_whose_error_is_handled() -> str:
+    future = POOL.submit(view_raises)
+    return type(future.exception()).__name__
+
+
+def future_whose_error_is_raised() -> str:
+    return str(POOL.submit(view_raises).result())
+
+
+def pool_maps() -> str:
+    return str(list(POOL.map(lambda _: view_raises(), range(3))))
+
+
+class Careless:
+    def __del__(self) -> None:
+        view_raises()
+
+
+def destructor_raises() -> str:
+    careless = Careless()
+    del careless
+    return "fine"
+
+
+def task_never_retrieved() -> str:
+    async def fails() -> None:
+        view_raises()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(fails())
+        await asyncio.sleep(0)
+        del task
+
+    asyncio.run(main())
+    gc.collect()
+    return "fine"
+
+
+def future_of_a_loop() -> str:
+    """What a pool runs for asyncio belongs to who awaits it."""
+
+    async def main() -> str:
+        try:
+            await asyncio.get_running_loop().run_in_executor(POOL, view_raises)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    return asyncio.run(main())
+
+
+class TeapotError(Exception):
+    """An error whose handler raises."""
+
+
+def error_handler_raises() -> str:
+    raise TeapotError("first")
+
+
+def template_raises() -> str:
+    return render_template_string("{{ 1 / 0 }}")
+
+
+def page_template_raises() -> str:
+    current_app.jinja_env.loader = DictLoader({"errors/page.html": "{{ 1 / 0 }}"})
+    abort(404)
+
+
+def body_raises() -> Iterator[str]:
+    yield "the first part"
+    view_raises()
+
+
+def system_exit() -> str:
+    raise SystemExit(1)
+
+
+def out_of_memory() -> str:
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+    return str(len(bytearray(1 << 30)))
+
+
+def hang() -> str:
+    time.sleep(60)
+    return "late"
+
+
+def stuck_in_c() -> str:
+    return str(re.match(r"(a+)+$", "a" * 60 + "b"))  # holds the interpreter's lock
+
+
+def kill() -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+def segfault() -> str:
+    ctypes.string_at(0)
+    return "never"
+
+
+def abort_signal() -> str:
+    os.abort()
+
+
+def terminated() -> str:
+    os.kill(os.getpid(), signal.SIGUSR2)  # nobody handles it
+    return "never"
+
+
+def exit_0() -> str:
+    os._exit(0)
+
+
+def exit_3() -> str:
+    os._exit(3)
+
+
+def exit_7() -> str:
+    os._exit(7)
+
+
+VIEWS = {
+    name: view
+    for name, view in list(globals().items())
+    if getattr(view, "__module__", "") == __name__ and not isinstance(view, type)
+}
+
+
+def make() -> Flask:
+    """Build the app, and break where SOURCES_BREAK says."""
+    if BREAK == "import":
+        import tests.integration.there_is_no_such_module  # type: ignore[import-not-found]  # noqa: F401
+    app = create_app()
+    if BREAK == "boot":
+        raise ValueError("the app cannot be made")
+    if BREAK == "boot with a RuntimeError":
+        raise RuntimeError("the app cannot be made")
+    for name, view in VIEWS.items():
+        app.add_url_rule(f"/{name}", name, view)
+
+    @app.errorhandler(TeapotError)
+    def handle(error: TeapotError) -> str:
+        raise KeyError("second") from error
+
+    @app.cli.command("raise")
+    def command() -> None:
+        raise ValueError("a command raises")
+
+    return app
+
+
+class BrokenWorker(Worker):
+    """A worker that never gets as far as to serve."""
+
+    def init_process(self, *arguments: Any) -> None:
+        if BREAK == "worker exits":
+            os._exit(3)
+        raise ValueError("the worker cannot start")

@@ -1,0 +1,252 @@
+"""Every source of an error: one report each, in the spool within two seconds, and mailed."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.reports.report import Report
+
+APP = "tests.integration.sources_app:make()"
+QuerySpool = Callable[[str], list[tuple[Any, ...]]]
+SPOOLED_WITHIN = 2.0  # seconds
+
+
+@pytest.fixture
+def the_report(
+    query_spool: QuerySpool,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    record_property: Callable[[str, object], None],
+) -> Callable[..., Report]:
+    """Return a function that waits for a report and its mail, and finds no other."""
+
+    def wait(since: float | None = None, reports: str = "SELECT body FROM reports") -> Report:
+        wait_until(lambda: query_spool(reports), "a report in the spool", SPOOLED_WITHIN)
+        if since is not None:
+            record_property("in the spool after (s)", round(time.monotonic() - since, 2))
+        wait_until(lambda: smtp_server.mails, "the mail", 10)
+        ((body,),) = query_spool(reports)
+        report = Report.from_json(body)
+        record_property("report", f"{report.type}: {report.message}"[:70])
+        record_property("request id", report.request_id is not None)
+        assert smtp_server.mails[0]["Subject"].startswith("[Microblog]")
+        return report
+
+    return wait
+
+
+def header(identifier: str) -> dict[str, str]:
+    return {"X-Request-ID": identifier}
+
+
+IDENTIFIER = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("view", "status", "said"),
+    [
+        ("view_raises", 500, "a view raises"),
+        ("abort_500", 500, "Answered 500"),
+        ("abort_503", 503, "Answered 503"),
+        ("returned_502", 502, "Answered 502"),
+        ("log_error", 200, "an error is logged"),
+        ("log_critical", 200, "a critical error is logged"),
+        ("log_without_propagation", 200, "an error is logged where no handler of ours is"),
+        ("log_below_one_without_propagation", 200, "logged with its traceback"),
+        ("thread_raises", 200, "a view raises"),
+        ("future_that_nobody_asks", 200, "a view raises"),
+        ("future_whose_error_is_raised", 500, "a view raises"),
+        ("pool_maps", 500, "a view raises"),
+        ("destructor_raises", 200, "a view raises"),
+        ("task_never_retrieved", 200, "a view raises"),
+        ("error_handler_raises", 500, "'second'"),
+        ("template_raises", 500, "division by zero"),
+        ("page_template_raises", 404, "division by zero"),
+        ("body_raises", 200, "a view raises"),
+        ("system_exit", 500, "1"),
+        ("out_of_memory", 500, ""),
+    ],
+)
+def test_what_fails_in_a_request_is_one_report_with_its_id(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    query_spool: QuerySpool,
+    view: str,
+    status: int,
+    said: str,
+) -> None:
+    server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1)
+    started = time.monotonic()
+    try:
+        assert server.request(f"/{view}", headers=header(IDENTIFIER)).status == status
+    except http.client.IncompleteRead:
+        assert view == "body_raises"
+    report = the_report(started)
+    assert report.message.startswith(said)
+    assert report.request_id == IDENTIFIER
+    assert smtp_server.mails[0]["X-Request-ID"] == IDENTIFIER
+    server.stop()
+    assert len(query_spool("SELECT body FROM reports")) == 1
+
+
+@pytest.mark.parametrize(
+    "view", ["log_warning", "future_whose_error_is_handled", "future_of_a_loop"]
+)
+def test_what_is_no_error_or_was_dealt_with_is_not_reported(
+    gunicorn: Callable[..., Any], smtp_server: Any, query_spool: QuerySpool, view: str
+) -> None:
+    server = gunicorn(APP, **smtp_server.settings)
+    assert server.request(f"/{view}").status == 200
+    server.stop()
+    assert query_spool("SELECT body FROM reports") == []
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("kill", "was killed by SIGKILL"),
+        ("segfault", "was killed by SIGSEGV"),
+        ("abort_signal", "was killed by SIGABRT"),
+        ("terminated", "was killed by SIGUSR2"),
+        ("exit_0", "exited with status 0"),
+        ("exit_3", "exited with status 3"),
+        ("exit_7", "exited with status 7"),
+    ],
+)
+def test_what_ends_a_worker_is_one_report_with_the_request_that_died(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    query_spool: QuerySpool,
+    view: str,
+    said: str,
+) -> None:
+    # One thread, so that no request before it is still being ended when the worker dies.
+    server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1, WEB_THREADS=1)
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        server.request(f"/{view}", headers=header(IDENTIFIER))
+    report = the_report(time.monotonic())
+    assert said in report.message
+    assert report.request_id == IDENTIFIER
+    assert f"GET /{view} [request {IDENTIFIER}]" in report.traceback
+    if view in ("segfault", "abort_signal"):
+        assert f"in {view}" in report.traceback
+    server.stop()
+    assert len(query_spool("SELECT body FROM reports")) == 1
+
+
+@pytest.mark.parametrize("view", ["hang", "stuck_in_c"])
+def test_a_request_that_outlasts_its_time_is_one_report_with_its_stack(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    query_spool: QuerySpool,
+    view: str,
+) -> None:
+    """The one in Python by our watchdog, the one that never leaves C by gunicorn's master."""
+    server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1)
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        server.request(f"/{view}", headers=header(IDENTIFIER))
+    report = the_report(time.monotonic())
+    assert report.request_id == IDENTIFIER
+    assert f"in {view}" in report.traceback
+    server.stop()
+    assert len(query_spool("SELECT body FROM reports")) == 1
+
+
+# Without a request
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "said"),
+    [
+        ("import", [APP], "No module named 'tests.integration.there_is_no_such_module'"),
+        ("boot", [APP], "the app cannot be made"),
+        ("boot with a RuntimeError", [APP], "the app cannot be made"),
+        (
+            "worker",
+            [APP, "-k", "tests.integration.sources_app.BrokenWorker"],
+            "the worker cannot start",
+        ),
+        (
+            "worker exits",
+            [APP, "-k", "tests.integration.sources_app.BrokenWorker"],
+            "exited with status 3",
+        ),
+    ],
+)
+def test_a_server_that_does_not_start_has_mailed_why_before_it_ends(
+    refused_gunicorn: Callable[..., tuple[int, str]],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    what: str,
+    options: list[str],
+    said: str,
+) -> None:
+    settings = {**smtp_server.settings, "SOURCES_BREAK": what, "WEB_CONCURRENCY": "1"}
+    status, output = refused_gunicorn(*options, **settings)
+    assert status != 0
+    assert len(smtp_server.mails) == 1, output
+    assert said in the_report().message
+
+
+def test_a_server_that_does_not_start_ends_though_the_mail_server_hangs(
+    refused_gunicorn: Callable[..., tuple[int, str]], smtp_server: Any, query_spool: QuerySpool
+) -> None:
+    smtp_server.behave("hang")
+    settings = {**smtp_server.settings, "SOURCES_BREAK": "boot", "MAIL_TIMEOUT": "60"}
+    started = time.monotonic()
+    status, _ = refused_gunicorn(APP, **settings)
+    assert status != 0
+    assert time.monotonic() - started < 15
+    assert query_spool("SELECT state FROM mails") == [("waiting",)]
+
+
+def test_a_command_that_raises_is_one_report(
+    flask: Callable[..., Any], smtp_server: Any, the_report: Callable[..., Report]
+) -> None:
+    settings = {**smtp_server.settings, "FLASK_APP": "tests.integration.sources_app:make"}
+    done = flask("raise", **settings)
+    assert done.returncode == 1
+    assert len(smtp_server.mails) == 1
+    assert the_report().message == "a command raises"
+
+
+@pytest.mark.parametrize("error", ["ValueError", "RuntimeError"])
+def test_a_migration_that_raises_is_one_report(
+    flask: Callable[..., Any],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    tmp_path: Path,
+    error: str,
+) -> None:
+    """Flask-Migrate catches the RuntimeError, and ends the process after one line."""
+    migrations = tmp_path / "migrations"
+    (migrations / "versions").mkdir(parents=True)
+    for name in ("env.py", "alembic.ini", "script.py.mako"):
+        (migrations / name).write_text((Path("migrations") / name).read_text())
+    (migrations / "versions" / "0001_broken.py").write_text(
+        "revision, down_revision = '0001', None\n"
+        f"def upgrade(): raise {error}('the migration fails')\n"
+    )
+    done = flask("db", "upgrade", "-d", str(migrations), **smtp_server.settings)
+    assert done.returncode == 1
+    assert len(smtp_server.mails) == 1
+    assert "the migration fails" in the_report().message
+
+
+def test_a_migration_without_a_database_is_one_report(
+    flask: Callable[..., Any], smtp_server: Any, the_report: Callable[..., Report]
+) -> None:
+    url = "postgresql://nobody@127.0.0.1:1/microblog"
+    done = flask("db", "upgrade", **smtp_server.settings, DATABASE_URL=url)
+    assert done.returncode == 1
+    assert len(smtp_server.mails) == 1
+    assert "Connection refused" in the_report().message
