@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from app.config import Settings, read_settings
 from app.reports.courier import Round
@@ -24,6 +26,7 @@ from app.reports.report import Report
 
 START = 1_767_225_600.0  # 2026-01-01
 ADMINS = "first@microblog.example,second@microblog.example"
+LOGIN = {"MAIL_USERNAME": "blog", "MAIL_PASSWORD": "correct-horse-battery"}
 
 
 class Rounds:
@@ -236,3 +239,75 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     made.make("expired", "IP:127.0.0.1", days=-1)
     made.make("elsewhere", "DNS:other.example")
     return made
+
+
+class Server:
+    """aiosmtpd as plain, STARTTLS or implicit TLS server, which keeps what it got and from whom."""
+
+    def __init__(self, kind: str, context: ssl.SSLContext | None, *, login: bool) -> None:
+        self.mails: list[tuple[bytes | None, bool]] = []  # who was logged in, and was it encrypted
+        self.passwords: list[bytes] = []
+        options: dict[str, Any] = {"ssl_context": context} if kind == "tls" else {}
+        if kind == "starttls":
+            options |= {"tls_context": context, "require_starttls": True}
+        if login:
+            options |= {"authenticator": self.authenticate, "auth_required": True}
+            options |= {"auth_require_tls": kind == "starttls"}
+        self.kind = kind
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.controller = Controller(self, hostname="127.0.0.1", port=port, **options)
+        if kind == "tls":
+            self.controller._trigger_server = lambda: _knock(port)  # type: ignore[method-assign]
+        self.controller.start()
+        self.settings: dict[str, object] = {
+            "MAIL_SERVER": "127.0.0.1",
+            "MAIL_PORT": port,
+            "MAIL_FROM": "no-reply@microblog.example",
+            "ADMINS": ADMINS,
+            "MAIL_USE_TLS": kind == "starttls",
+            "MAIL_USE_SSL": kind == "tls",
+            "MAIL_TIMEOUT": 2,
+        }
+
+    def authenticate(self, server: Any, session: Any, envelope: Any, how: str, data: Any) -> Any:
+        assert isinstance(data, LoginPassword)
+        self.passwords.append(data.password)
+        good = data.password == str(LOGIN["MAIL_PASSWORD"]).encode()
+        return AuthResult(success=good, handled=False, auth_data=data.login)
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        encrypted = self.kind == "tls" or session.ssl is not None
+        self.mails.append((session.auth_data, encrypted))
+        return "250 OK"
+
+
+def _knock(port: int) -> None:
+    """Connect once, as aiosmtpd does to see whether it runs; it does not know our CA."""
+    context = ssl._create_unverified_context()
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as connection,
+        context.wrap_socket(connection) as encrypted,
+    ):
+        assert encrypted.recv(100).startswith(b"220")
+
+
+@pytest.fixture
+def make_server(authority: Any) -> Iterator[Callable[..., Server]]:
+    """Return a factory: ``make_server("starttls", "expired", login=True)``."""
+    made: list[Server] = []
+
+    def make(kind: str, certificate: str = "good", *, login: bool = False) -> Server:
+        context = None if kind == "plain" else authority.context(certificate)
+        made.append(Server(kind, context, login=login))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.controller.stop()
+
+
+@pytest.fixture
+def trusted(authority: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the tests' CA."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.folder / "ca.pem"))

@@ -1,0 +1,145 @@
+"""`flask reports test`: what it says of servers that fail, each in its own way."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from tests.integration.mail.conftest import LOGIN, Server
+
+
+@pytest.fixture
+def send_test(make_app: Callable[..., Flask]) -> Callable[..., Result]:
+    """Return a function that runs the command with these settings."""
+
+    def run(**settings: object) -> Result:
+        app = make_app(**{"MAIL_TIMEOUT": 1, **settings})
+        return app.test_cli_runner().invoke(args=["reports", "test"])
+
+    return run
+
+
+def test_a_mail_that_was_sent_is_said_to_be(
+    send_test: Callable[..., Result], scripted_server: Any
+) -> None:
+    result = send_test(**scripted_server.settings)
+    assert result.exit_code == 0
+    assert "Sent to first@microblog.example, second@microblog.example" in result.output
+    ((_, content),) = scripted_server.mails
+    assert b"Subject: [Microblog] Test: error mails arrive" in content
+
+
+def hang_up(connection: socket.socket, *about: Any) -> None:
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def refuse_second(connection: socket.socket, address: str) -> bytes:
+    return b"550 unknown\r\n" if address.startswith("second") else b""
+
+
+def say_nothing(connection: socket.socket, *about: Any) -> None:
+    connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("script", "also", "words"),
+    [
+        ({}, {"MAIL_USE_TLS": True}, "does not offer STARTTLS, and nothing is sent in the clear"),
+        ({}, {"MAIL_USE_SSL": True}, "does not speak TLS from the first byte"),
+        (
+            {"EHLO": b"250 mail.example\r\n"},
+            LOGIN,
+            "offers no log-in, or only once it is encrypted: check MAIL_USERNAME",
+        ),
+        ({"EHLO": b"250-a\r\n250 AUTH EXOTIC\r\n"}, LOGIN, "No suitable authentication method"),
+        (
+            {"AUTH": b"535 no\r\n"},
+            LOGIN,
+            "refuses the log-in: check MAIL_USERNAME and MAIL_PASSWORD. It says: 535 no",
+        ),
+        ({"MAIL": b"530 log in\r\n"}, {}, "wants a log-in or encryption first: check MAIL_USERN"),
+        (
+            {"MAIL": b"550 not you\r\n"},
+            {},
+            "refuses the sender no-reply@microblog.example: check MAIL_FROM. It says: 550 not you",
+        ),
+        ({"RCPT": b"550 unknown\r\n"}, {}, "refuses recipients: check ADMINS. It says of first@"),
+        ({"RCPT": refuse_second}, {}, "check ADMINS. It says of second@microblog.example: 550"),
+        ({"RCPT": b"450 later\r\n"}, {}, "second@microblog.example: 450 later"),
+        ({"content": b"554 spam\r\n"}, {}, "refuses the mail for what is in it. It says: 554"),
+        ({"greeting": b"554 go away\r\n"}, {}, "turns us away. It says: 554 go away"),
+        ({"greeting": hang_up}, {}, "has closed the connection: check MAIL_PORT"),
+        ({"greeting": say_nothing}, {}, "has not answered within 1 s: check MAIL_PORT"),
+        ({"greeting": b"HTTP/1.1 400 Bad Request\r\n"}, {}, "turns us away. It says: no SMTP, but"),
+    ],
+)
+def test_what_a_server_refuses_is_explained(
+    send_test: Callable[..., Result],
+    scripted_server: Any,
+    script: dict[str, Any],
+    also: dict[str, object],
+    words: str,
+) -> None:
+    scripted_server.script = script
+    result = send_test(**scripted_server.settings, **also)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert words in result.output
+
+
+@pytest.mark.parametrize(
+    ("also", "words"),
+    [
+        ({"MAIL_PORT": 1}, "Nothing listens at 127.0.0.1:1: check MAIL_PORT"),
+        ({"MAIL_SERVER": "no-such-machine.invalid"}, "There is no machine called no-such-machine"),
+        ({"MAIL_SERVER": "a..b"}, "a..b is no name of a machine"),
+        (
+            {"MAIL_USERNAME": "blog", "MAIL_PASSWORD": "pass\u00e9word"},
+            "the log-in has other than ASCII characters",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_settings_is_explained(
+    send_test: Callable[..., Result],
+    scripted_server: Any,
+    also: dict[str, object],
+    words: str,
+) -> None:
+    result = send_test(**scripted_server.settings | also)
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "certificate", "words"),
+    [
+        ("starttls", "elsewhere", "cannot be trusted: IP address mismatch"),
+        ("tls", "expired", "cannot be trusted: certificate has expired"),
+    ],
+)
+@pytest.mark.usefixtures("trusted")
+def test_a_certificate_that_cannot_be_trusted_is_explained(
+    send_test: Callable[..., Result],
+    make_server: Callable[..., Server],
+    kind: str,
+    certificate: str,
+    words: str,
+) -> None:
+    server = make_server(kind, certificate)
+    result = send_test(**{**server.settings, "MAIL_TIMEOUT": 2})
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+def test_a_server_that_waits_for_encryption_from_the_first_byte_is_explained(
+    send_test: Callable[..., Result], make_server: Callable[..., Server]
+) -> None:
+    server = make_server("tls")
+    result = send_test(**{**server.settings, "MAIL_USE_SSL": False})
+    assert result.exit_code == 1
+    assert "whether it wants TLS from the first byte (MAIL_USE_SSL=1)" in result.output
