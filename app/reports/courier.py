@@ -112,7 +112,8 @@ class Courier:
             return "ok"
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", timeout=0.05, uri=True)) as spool:
-                since = waiting_since(spool)
+                made = spool.execute("PRAGMA user_version").fetchone() != (0,)
+                since = waiting_since(spool) if made else None
         except sqlite3.Error as error:
             return f"unknown, the spool cannot be read: {error}"
         if since is None or time.time() - since < STUCK:
