@@ -108,6 +108,18 @@ def test_a_poison_mail_does_not_hold_up_the_next(
     assert delivered(scripted_server) == ["two"]
 
 
+@pytest.mark.parametrize("step", ["RCPT", "DATA", "content"])
+def test_a_server_that_takes_nothing_for_now_is_not_asked_for_every_mail(
+    rounds: Any, scripted_server: Any, step: str
+) -> None:
+    for number in range(3, 10):
+        rounds.fail(str(number))
+    scripted_server.script = {step: b"450 later\r\n"}
+    rounds.after(0)
+    assert sum(rounds.column("tries")) == 2
+    assert all(0 < wait <= 1 for wait in rounds.waits())
+
+
 def test_two_poison_mails_do_not_hold_up_the_others(rounds: Any, scripted_server: Any) -> None:
     rounds.fail("good")
 
@@ -251,7 +263,7 @@ def drip(piece: bytes, seconds: float = 0.1) -> Callable[..., bytes]:
     """Send a piece of an answer now and then, without an end."""
 
     def send(connection: socket.socket, *about: Any) -> bytes:
-        for _ in range(600):
+        for _ in range(100):
             connection.sendall(piece)
             time.sleep(seconds)
         raise ValueError("nobody has hung up")
