@@ -120,7 +120,7 @@ def page(status: int, headers: Headers, detail: str | None = None) -> Response:
         body, mimetype = _html(status, words, identifier), "text/html"
     headers["Vary"] = "Accept"
     headers["Cache-Control"] = "no-store"
-    if status == 503:
+    if status in (502, 503):
         headers.setdefault("Retry-After", str(RETRY_AFTER))
     return Response(body, status, headers, mimetype=mimetype)
 

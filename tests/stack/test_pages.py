@@ -172,7 +172,10 @@ CASES = [
     Case("unknown coding", "/", 501, headers={"Transfer-Encoding": "unknown"}),
     Case("form without its token", "/login", 400, form={"username": "susan"}),
     Case("the same, logged in", "/", 400, form={"post": "Not mine"}, logged_in=True),
-    *(Case("preview", f"/drill/pages/{status}", status) for status in (401, 410, 415, 429, 501)),
+    *(
+        Case(f"preview of {status}", f"/drill/pages/{status}", status)
+        for status in (401, 410, 415, 429, 501)
+    ),
     Case("exception", "/drill/exception", 500, form={}),
     Case("broken template", "/drill/template", 500, form={}),
     Case("template missing", "/nothing-here", 404, template_missing),
@@ -272,6 +275,10 @@ def test_what_nginx_refuses_before_the_headers_are_read_has_a_page_too(stack: St
     for sent, status in (
         (b"GARBAGE\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n", 400),
+        (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+        (b"\x16\x03\x01\0\xc2\x01\0\0\xbe\x03\x03" + b"a" * 190 + b"\r\n", 400),  # TLS
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431),
     ):
