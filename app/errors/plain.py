@@ -22,9 +22,12 @@ PLAIN_PAGE: Final = """<!doctype html>
   <title>{title} - Microblog</title>
   <style>
     html {{ font: 100%/1.55 system-ui, sans-serif; }}
-    body {{ margin: 0; overflow-wrap: anywhere; }}
+    body {{ margin: 0; background: #f6f4ef; color: #22252a; overflow-wrap: anywhere; }}
+    a {{ color: inherit; }}
     .bar, main {{ padding: 1.1rem max(1.25rem, (100% - 34rem) / 2); }}
+    .status, h1 {{ margin: 0 0 .5rem; font: 700 2rem/1.2 ui-serif, Georgia, serif; }}
     .request-id {{ -webkit-user-select: all; user-select: all; }}
+    @media (prefers-color-scheme: dark) {{ body {{ background: #14171b; color: #e6e6e3; }} }}
   </style>
   <link rel="stylesheet" href="/static/microblog.css">
   <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
