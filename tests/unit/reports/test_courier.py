@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 
 from app.config import read_settings
 from app.reports.courier import Courier
-from app.reports.outbox import Outbox
+from app.reports.outbox import NotDurableError, Outbox
 from app.reports.report import Report
+from app.reports.spool import connect
 
 
 @pytest.fixture
@@ -71,6 +74,49 @@ def test_a_broken_database_is_replaced_and_what_was_left_in_files_is_taken_in(
     wait_until(lambda: outbox.path.read_bytes().startswith(b"SQLite format 3"), "a database")
     (aside,) = outbox.folder.glob("reports.db.corrupt-*")
     assert aside.read_bytes().startswith(b"this is no database")
+
+
+def a_report(fingerprint: str) -> Report:
+    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
+    fields = {"uuid": uuid.uuid4().hex, "time": 1.0, "fingerprint": fingerprint}
+    return Report(**{**empty, **fields, "message": "x" * 4000})
+
+
+def test_what_can_be_read_of_a_broken_database_is_in_the_new_one(
+    courier: Courier, wait_until: Callable[..., Any]
+) -> None:
+    outbox = courier.outbox
+    for number in range(100):
+        outbox.put(a_report(f"kind {number}"), mailable=True)
+    outbox.close()
+    with outbox.path.open("r+b") as file:
+        file.seek(outbox.path.stat().st_size // 2)
+        file.write(b"\xff" * 40_960)
+    courier.ensure_running()
+    wait_until(lambda: list(outbox.folder.glob("reports.db.corrupt-*")), "a database set aside")
+
+    def kinds() -> set[str]:
+        with closing(connect(outbox.path, 10)) as spool:
+            return {kind for (kind,) in spool.execute("SELECT fingerprint FROM reports")}
+
+    wait_until(lambda: kinds() >= {"kind 0", "kind 99"}, "the first and the last")
+    assert 50 < len(kinds()) < 100
+
+
+def test_a_process_that_does_not_deliver_writes_what_it_holds_too(
+    courier: Courier, wait_until: Callable[..., Any]
+) -> None:
+    outbox = courier.outbox
+    outbox.folder.parent.mkdir(parents=True, exist_ok=True)
+    outbox.folder.touch()  # a file where the folder should be
+    with pytest.raises(NotDurableError):
+        outbox.put(a_report("held"), mailable=True)
+    outbox.folder.unlink()
+    other = Courier(courier.settings, Outbox(outbox.folder, outbox.max_bytes))
+    with other._lock() as held:
+        assert held
+        courier.ensure_running()
+        wait_until(lambda: not len(outbox.backlog), "nothing held in memory")
 
 
 def test_trouble_with_the_spool_does_not_end_the_thread(

@@ -208,6 +208,20 @@ def test_the_memory_of_errors_is_bounded() -> None:
     assert len(remembered._told) <= repeats.KINDS_MAXIMUM
 
 
+def test_a_repeat_does_not_have_the_lines_that_an_earlier_request_has_logged(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    make_app()
+    for number in (1, 2):
+        request_id.begin({"REQUEST_METHOD": "GET"}, trusted=False)
+        logging.getLogger("blog").warning("Request %d is about to fail", number)
+        log(fail)
+    whole, repeat = read_reports()
+    assert "Request 1 is about to fail" in whole.earlier[0]
+    assert repeat.like == whole.uuid
+    assert repeat.earlier == []
+
+
 def test_nothing_of_an_earlier_request_is_left_in_a_repeat(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
