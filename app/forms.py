@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from flask import abort, request
 from flask_wtf import FlaskForm
 from wtforms import Field
 from wtforms.validators import StopValidation
+
+from .errors.plain import prefers_json
 
 EXPIRED: Final = "This form had expired. Please look it over and send it again."
 
@@ -15,7 +18,7 @@ class Form(FlaskForm):  # type: ignore[misc]
     """A form with a CSRF token of its own.
 
     One whose token is missing, forged or too old is shown again like any other mistake: an
-    error page would throw away what the visitor has typed.
+    error page would throw away what the visitor has typed. A program gets the error.
     """
 
     @property
@@ -27,6 +30,8 @@ class Form(FlaskForm):  # type: ignore[misc]
         """Check every field; say in plain words what a refused token means."""
         valid = bool(super().validate(extra_validators))
         if self.errors.get("csrf_token"):
+            if prefers_json(request.headers.get("Accept", "")):
+                abort(400, EXPIRED)
             self.refuse("csrf_token", EXPIRED)
         return valid
 

@@ -50,6 +50,7 @@ control_socket_disable = True
 timeout = int(_settings.request_timeout) + 5
 graceful_timeout = int(_settings.request_timeout)
 keepalive = 5
+limit_request_line = 8190  # its most; nginx refuses what is longer
 # nginx has made the address sure; the app's own ProxyFix reads it.
 forwarded_allow_ips = ""
 

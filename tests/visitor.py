@@ -24,8 +24,14 @@ class Page:
 class Visitor:
     def __init__(self, site: str) -> None:
         self.site = site
-        cookies = urllib.request.HTTPCookieProcessor(CookieJar())
-        self.opener = urllib.request.build_opener(cookies)
+        self.cookies = CookieJar()
+        kept = urllib.request.HTTPCookieProcessor(self.cookies)
+        self.opener = urllib.request.build_opener(kept)
+
+    @property
+    def cookie(self) -> str:
+        """The header that the visitor's browser sends."""
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
 
     def open(self, path: str, **fields: str) -> Page:
         body = urlencode(fields).encode() if fields else None

@@ -80,7 +80,7 @@ class _Response:
             kind, text = PROBLEM_JSON, problem(500, words.title, words.detail, identifier)
         else:
             kind = "text/html; charset=utf-8"
-            text = plain_page(words.title, words.detail, identifier)
+            text = plain_page(500, words.title, words.detail, identifier)
         body = text.encode()
         headers = [
             ("Content-Type", kind),

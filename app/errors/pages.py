@@ -102,7 +102,7 @@ def answer_database_error(error: SQLAlchemyError) -> Response | HTTPException:
         raise error
     logger.error("The database cannot be reached", exc_info=error)
     request.environ[REPORTED] = True
-    return answer(ServiceUnavailable(retry_after=RETRY_AFTER))
+    return answer(ServiceUnavailable())
 
 
 def page(status: int, headers: Headers, detail: str | None = None) -> Response:
@@ -120,6 +120,8 @@ def page(status: int, headers: Headers, detail: str | None = None) -> Response:
         body, mimetype = _html(status, words, identifier), "text/html"
     headers["Vary"] = "Accept"
     headers["Cache-Control"] = "no-store"
+    if status in (502, 503):
+        headers.setdefault("Retry-After", str(RETRY_AFTER))
     return Response(body, status, headers, mimetype=mimetype)
 
 
@@ -138,7 +140,7 @@ def _html(status: int, words: Words, identifier: str) -> str:
         )
     except Exception:
         logger.exception("The template of the error page failed")
-        return plain_page(words.title, words.detail, identifier)
+        return plain_page(status, words.title, words.detail, identifier)
 
 
 def _phrase(status: int) -> str:

@@ -12,30 +12,52 @@ from werkzeug.http import parse_accept_header
 PROBLEM_JSON: Final = "application/problem+json"
 JSON_TYPES: Final = ("application/json", PROBLEM_JSON)
 
+# nginx's page, word for word. What it links to is its looks only.
 PLAIN_PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title} - Microblog</title>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>{title} - Microblog</title>
+  <style>
+    html {{ font: 100%/1.55 system-ui, sans-serif; }}
+    body {{ margin: 0; background: #f6f4ef; color: #22252a; overflow-wrap: anywhere; }}
+    a {{ color: inherit; }}
+    .bar, main {{ padding: 1.1rem max(1.25rem, (100% - 34rem) / 2); }}
+    .status, h1 {{ margin: 0 0 .5rem; font: 700 2rem/1.2 ui-serif, Georgia, serif; }}
+    .request-id {{ -webkit-user-select: all; user-select: all; }}
+    @media (prefers-color-scheme: dark) {{ body {{ background: #14171b; color: #e6e6e3; }} }}
+  </style>
+  <link rel="stylesheet" href="/static/microblog.css">
+  <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
 </head>
 <body>
-<main>
-<h1>{title}</h1>
-<p>{detail}</p>
-<p>If it stays like that, quote this request id: <code>{request_id}</code></p>
-<p><a href="/">Back</a></p>
-</main>
+  <header class="bar">
+    <a class="brand" href="/">Microblog</a>
+  </header>
+  <main id="content">
+    <article class="problem">
+      <p class="status">{status}</p>
+      <h1>{title}</h1>
+      <p class="lead">{detail}</p>
+      <p>If it stays like that, quote this request id:</p>
+      <p><code class="request-id">{request_id}</code></p>
+      <p><a class="button" href="/">Back</a></p>
+    </article>
+  </main>
 </body>
 </html>
 """
 
 
-def plain_page(title: str, detail: str, request_id: str) -> str:
+def plain_page(status: int, title: str, detail: str, request_id: str) -> str:
     """Return a whole page that depends on nothing."""
     return PLAIN_PAGE.format(
-        title=html.escape(title), detail=html.escape(detail), request_id=html.escape(request_id)
+        status=status,
+        title=html.escape(title),
+        detail=html.escape(detail),
+        request_id=html.escape(request_id),
     )
 
 

@@ -19,11 +19,11 @@ def write_error(sock: Any, status: int, reason: str, message: str) -> None:
     del message  # it repeats what was sent
     request_id = uuid.uuid4().hex
     words = WORDS.get(status, WORDS[400 if status < 500 else 500])
-    body = plain_page(words.title, words.detail, request_id).encode()
+    body = plain_page(status, words.title, words.detail, request_id).encode()
     head = (
         f"HTTP/1.1 {status} {reason}\r\n"
         "Connection: close\r\n"
-        "Content-Type: text/html; charset=utf-8\r\n"
+        "Content-Type: text/html\r\n"  # nginx would give the charset to a page in JSON too
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\n"
         f"X-Request-ID: {request_id}\r\n"

@@ -30,7 +30,7 @@ FLOOD_DEFAULT: Final = 500
 FLOOD_MAXIMUM: Final = 10_000
 FLOOD_CLIENTS: Final = 4  # at once: fewer than a worker has threads, one of which is ours
 FLOOD_TIMEOUT: Final = 25.0  # seconds
-NGINX_PAGES: Final = (400, 403, 404, 405, 413, 414, 431, 500, 502, 503, 504)
+NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 431, 500, 501, 502, 503, 504, 505)
 BURST_DEFAULT: Final = 5000
 BURST_MAXIMUM: Final = 100_000
 
@@ -88,9 +88,13 @@ def pages() -> str:
 
 
 @blueprint.get("/pages/<int:status>")
+@blueprint.get("/pages/nginx/<int:status>", endpoint="nginx_preview")
 def preview(status: int) -> ResponseReturnValue:
-    """Show one of the app's error pages, without an error and so without a report."""
-    if status not in WORDS:
+    """Show an error page, without an error and so without a report.
+
+    nginx puts its own in the place of those that are asked for as nginx's.
+    """
+    if status not in WORDS and status not in NGINX_PAGES:
         abort(404)
     request.environ[REPORTED] = True
     return error_page(status, Headers())

@@ -32,6 +32,7 @@ LOG_KEPT: Final = 1 << 20  # bytes of the -wal that are not given back once it h
 STUCK: Final = 3600.0  # seconds for which mail may wait before something is wrong
 
 SCHEMA: Final = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS reports (
     id INTEGER PRIMARY KEY,
     uuid TEXT NOT NULL UNIQUE,
@@ -69,6 +70,7 @@ CREATE TABLE IF NOT EXISTS counters (
     value INTEGER NOT NULL
 );
 PRAGMA user_version = 2;
+COMMIT;
 """
 
 

@@ -1,15 +1,23 @@
-"""gunicorn's threaded worker, which leaves no caller waiting when it is told to stop.
+"""gunicorn's threaded worker, which does not close a connection that nginx still needs.
 
 gunicorn's own stops accepting but keeps its sockets open until its last request is done. The
 kernel goes on to take connections meanwhile, which nobody serves, and which nginx may not ask
 another container for when they are POSTs.
+
+It also closes a connection on which a large body has not been read, after a 404 for instance.
+nginx, which is still sending that body, then has no answer but a 502.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
+
+from .. import MAX_FORM_BYTES
+
+UNREAD_WITHIN: Final = 5.0  # seconds
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -32,3 +40,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while served != self.nr_conns:
             served = self.nr_conns
             self.accept(listener)
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        deadline = time.monotonic() + UNREAD_WITHIN
+        read = conn.parser.finish_body(deadline=deadline, max_bytes=MAX_FORM_BYTES)
+        return keepalive and bool(read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from urllib.parse import urlsplit
 
@@ -171,6 +172,38 @@ def test_a_page_does_not_jump_while_it_is_drawn(new_context, site_url, name, sho
     record_property("layout shift", f"{shift:.3f}")
     record_property("bytes", len(page.content().encode()))
     assert shift < 0.01
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_page_of_nginx_is_a_page_with_every_asset_gone(new_context, site_url, width, scheme):
+    viewport = {"width": width, "height": 700}
+    context = new_context(base_url=site_url, viewport=viewport, color_scheme=scheme)
+    page = context.new_page()
+    page.route("**/static/**", lambda route: route.fulfill(status=404))
+    page.goto("/drill/pages/nginx/502")
+    keep(page, f"without-assets-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    text = page.locator(".lead").bounding_box()
+    assert text["x"] >= 16
+    assert text["width"] <= 640
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    _assert_a_click_selects_the_id(page)
+
+
+@pytest.mark.parametrize("show", [error, nginx_bad_gateway])
+def test_a_click_selects_the_whole_request_id(new_context, site_url, name, show):
+    page = new_context(base_url=site_url).new_page()
+    show(page, name)
+    _assert_a_click_selects_the_id(page)
+
+
+def _assert_a_click_selects_the_id(page: Page) -> None:
+    identifier = page.locator(".request-id")
+    identifier.click()
+    assert re.fullmatch("[0-9a-f]{32}", identifier.inner_text())
+    assert page.evaluate("getSelection().toString().trim()") == identifier.inner_text()
 
 
 def test_the_longest_name_and_post_fit_too(new_context, site_url):

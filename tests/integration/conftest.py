@@ -69,8 +69,8 @@ class Postgres:
         )
         self.run("pg_ctl", "start", "-D", "data", "-w", "-l", "server.log", "-o", options)
 
-    def stop(self) -> None:
-        self.run("pg_ctl", "stop", "-D", "data", "-w", "-m", "fast")
+    def stop(self, mode: str = "fast") -> None:
+        self.run("pg_ctl", "stop", "-D", "data", "-w", "-m", mode)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         connection = psycopg2.connect(self.url(database))
@@ -525,7 +525,7 @@ def query_spool(tmp_path: Path) -> Callable[[str], list[tuple[Any, ...]]]:
             return []
         connection = sqlite3.connect(path, timeout=10)
         try:
-            made = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            made = connection.execute("PRAGMA user_version").fetchone() != (0,)
             return connection.execute(statement).fetchall() if made else []
         finally:
             connection.close()

@@ -19,10 +19,10 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from app.config import Settings, read_settings
-from app.reports.courier import Round
 from app.reports.outbox import Outbox
 from app.reports.queue import Queue
 from app.reports.report import Report
+from app.reports.round import Round
 
 START = 1_767_225_600.0  # 2026-01-01
 ADMINS = "first@microblog.example,second@microblog.example"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.reports.courier import BACKOFF_MAXIMUM
+from app.reports.round import BACKOFF_MAXIMUM
 
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
 HOUR, DAY = 3600, 86_400
@@ -127,7 +127,8 @@ def test_a_server_stops_within_its_grace_while_the_mail_server_holds_the_courier
     started = time.monotonic()
     assert server.stop() == 0
     seconds = time.monotonic() - started
-    assert seconds < 8  # docker/gunicorn.conf.py gives the courier 5
+    # docker/gunicorn.conf.py gives the courier 5 s, compose.yaml all of it 40 s.
+    assert seconds < 20
     record_property("stopped after (s)", round(seconds, 1))
     assert query_spool("SELECT state FROM mails") == [("waiting",)]
     assert "Microblog shutdown" in server.log.read_text()

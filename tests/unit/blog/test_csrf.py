@@ -37,3 +37,9 @@ def test_the_form_shown_again_can_be_sent(app, visitor):
     assert visitor.register("susan").status == 400
     app.config["WTF_CSRF_TIME_LIMIT"] = 3600
     assert visitor.register("susan").url == "/login"
+
+
+def test_a_program_that_sends_no_token_gets_the_error_as_json(susan):
+    answer = susan.client.post("/", data={"post": "Beep"}, headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
+    assert answer.json["detail"] == EXPIRED

@@ -16,10 +16,10 @@ from flask import Flask
 
 from app.config import read_settings
 from app.reports import room
-from app.reports.courier import Round
 from app.reports.outbox import DATABASE_SHARE, Outbox
 from app.reports.queue import Queue
 from app.reports.report import Report
+from app.reports.round import Round
 from app.reports.salvage import salvage
 
 MAXIMUM = 2 << 20  # bytes

@@ -1,0 +1,44 @@
+"""A steady load: requests at their times, however long each takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+RATE = 20  # requests a second
+MAXIMUM = 6000
+
+
+@contextmanager
+def steady_load(*asks: Callable[[], int]) -> Iterator[Counter[int | str]]:
+    """Ask in turn, 20 times a second, while the block runs; count statuses and exceptions."""
+    outcomes: Counter[int | str] = Counter()
+    ended = threading.Event()
+    threads = []
+
+    def send(ask: Callable[[], int]) -> None:
+        try:
+            outcomes[ask()] += 1
+        except Exception as error:
+            outcomes[repr(error)] += 1
+
+    def send_all() -> None:
+        begun = time.monotonic()
+        for number in range(MAXIMUM):
+            if ended.wait(max(0.0, begun + number / RATE - time.monotonic())):
+                return
+            threads.append(threading.Thread(target=send, args=(asks[number % len(asks)],)))
+            threads[-1].start()
+
+    sender = threading.Thread(target=send_all)
+    sender.start()
+    try:
+        yield outcomes
+    finally:
+        ended.set()
+        sender.join()
+        for thread in threads:
+            thread.join()
