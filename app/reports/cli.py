@@ -25,7 +25,7 @@ from ..config import Settings
 from ..logs.format import escape_controls
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
-from .spool import STUCK, connect, waiting_since
+from .spool import STUCK, connect, traceback_of, waiting_since
 
 # What each primary code of SQLite means here, and the mend.
 AS_THE_SERVER: Final = (
@@ -194,8 +194,13 @@ def show(identifier: str) -> None:
         number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
         mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
         found = spool.execute("SELECT body FROM reports WHERE request_id = ?", (identifier,))
-        reports = [body for (body,) in found]
+        reports = [_whole(spool, json.loads(body)) for (body,) in found]
     if mail is not None:
+        if not mail[0]:
+            raise click.ClickException(
+                f"The text of mail {identifier}, which was delivered, had to make room in the "
+                "spool: see SPOOL_MAX_BYTES."
+            )
         message = email.message_from_bytes(mail[0], policy=default)
         body = message.get_body(("plain",))
         _show(f"Subject: {message['Subject']}\n")
@@ -206,7 +211,13 @@ def show(identifier: str) -> None:
             f"There is no mail and no request {identifier} in the spool: see `flask reports list`."
         )
     for report in reports:
-        _show(json.dumps(json.loads(report), indent=2, ensure_ascii=False))
+        _show(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def _whole(spool: sqlite3.Connection, report: dict[str, object]) -> dict[str, object]:
+    """Return a report with the traceback of the one that it refers to, if it does."""
+    traceback = traceback_of(spool, str(report.get("like") or ""))
+    return report if traceback is None else {**report, "traceback": traceback}
 
 
 @group.command()

@@ -14,7 +14,7 @@ from typing import Final
 
 from .outbox import Outbox
 from .report import Report
-from .spool import connect, identity, insert, row_of
+from .spool import connect, identity, insert, row_of, traceback_of
 
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
 
@@ -134,13 +134,9 @@ class Queue:
         return [(row[0], Report.from_json(row[1])) for row in rows]
 
     def told_whole(self, report: Report) -> Report:
-        """Return a report with the traceback of the one that it refers to."""
-        row = self.connection.execute(
-            "SELECT body FROM reports WHERE uuid = ?", (report.like,)
-        ).fetchone()
-        if row is None:
-            return report
-        return replace(report, traceback=Report.from_json(row[0]).traceback)
+        """Return a report with the traceback of the one that it refers to, if it does."""
+        traceback = traceback_of(self.connection, report.like) if report.like else None
+        return report if traceback is None else replace(report, traceback=traceback)
 
     def request_ids(self, fingerprint: str, up_to: int, limit: int) -> list[str]:
         """Return request ids of reports that no mail tells of, up to report ``up_to``."""

@@ -28,10 +28,12 @@ TOLD: Final = (
     " ORDER BY id LIMIT 10) RETURNING 1",
 )
 # Then what nobody was told of; each statement returns how many errors a row stands for.
-UNTOLD: Final = (
-    # Mails that were refused for good.
+FAILED: Final = (  # mails that were refused for good
     "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'failed'"
-    " AND created < :recent ORDER BY id LIMIT 10) RETURNING count",
+    " AND created < :recent ORDER BY id LIMIT 10) RETURNING count"
+)
+UNTOLD: Final = (
+    FAILED,
     # Reports that have no mail yet.
     "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NULL"
     " ORDER BY id LIMIT 10) RETURNING 1",
@@ -53,6 +55,17 @@ def make_room(queue: Queue, recent: float) -> None:
         while _used(queue) > share * ROOM_MADE:
             if not _delete(queue, deletion, recent):
                 break
+
+
+def drop_failed(queue: Queue, before: float) -> None:
+    """Delete the mails that were refused for good before that time, and count their errors."""
+    queue.connection.execute(
+        "DELETE FROM reports WHERE mail_id IN"
+        " (SELECT id FROM mails WHERE state = 'failed' AND created < ?)",
+        (before,),
+    )
+    while _delete(queue, FAILED, before):
+        pass
 
 
 def _used(queue: Queue) -> int:

@@ -81,7 +81,9 @@ class Round:
         room.make_room(self.queue, now - max(self.settings.report_window, 3600))
         self.tell_dropped(now)
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
-            self.queue.purge(now - self.settings.report_keep_days * 86_400)
+            keep_from = now - self.settings.report_keep_days * 86_400
+            self.queue.purge(keep_from)
+            room.drop_failed(self.queue, keep_from)
 
     def tell_stuck(self, now: float) -> None:
         """Say in the log, once an hour, that mail has waited for an hour: mail cannot say it."""
@@ -151,8 +153,7 @@ class Round:
     def _queue_mail(self, group: Group, now: float) -> None:
         with self.queue.transaction():
             report_id, report = self.queue.unmailed(group.fingerprint, 1)[0]
-            if report.like:
-                report = self.queue.told_whole(report)
+            report = self.queue.told_whole(report)
             last, repeats = report_id, None
             window = self.settings.report_window
             if group.last_mail is not None and group.first < group.last_mail + window:

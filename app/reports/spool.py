@@ -126,6 +126,12 @@ def waiting_since(connection: sqlite3.Connection) -> float | None:
     return None if row[0] is None else float(row[0])
 
 
+def traceback_of(connection: sqlite3.Connection, uuid: str) -> str | None:
+    """Return the traceback of a report, for those that refer to it; None where it is gone."""
+    row = connection.execute("SELECT body FROM reports WHERE uuid = ?", (uuid,)).fetchone()
+    return None if row is None else Report.from_json(row[0]).traceback
+
+
 def insert(connection: sqlite3.Connection, row: Row) -> None:
     """Insert a report; one that is there already is left as it is."""
     connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
+from app import request_id
 from app.reports.spool import connect
 
 ID = "0123456789abcdef" * 2
@@ -89,6 +91,30 @@ def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: Flask
     missing = cli.invoke(args=["reports", "show", "99"])
     assert missing.exit_code == 1
     assert "flask reports list" in missing.output
+
+
+def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
+    app: Flask, cli: FlaskCliRunner
+) -> None:
+    for _ in range(2):
+        request_id.begin({"REQUEST_METHOD": "GET"}, trusted=False)
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logging.getLogger("blog").exception("It failed")
+    shown = cli.invoke(args=["reports", "show", str(request_id.current())])
+    report = json.loads(shown.output)
+    assert report["like"]
+    assert report["traceback"].startswith("Traceback (most recent call last):")
+
+
+def test_a_mail_whose_text_had_to_make_room_says_so(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET content = '' WHERE id = 2")
+    result = cli.invoke(args=["reports", "show", "2"])
+    assert result.exit_code == 1
+    assert "had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
 
 
 def test_retry_tries_what_waits_at_once_and_what_failed_once_more(

@@ -128,6 +128,16 @@ def test_mails_that_wait_go_last_with_all_they_tell_of(queue: Queue) -> None:
     assert room.dropped(queue) == 10 * (40 - waiting)
 
 
+def test_what_was_refused_for_good_goes_after_its_days_and_is_counted(queue: Queue) -> None:
+    for fingerprint, created in (("old", NOW - 100), ("new", NOW + 100)):
+        queue.outbox.put(report(fingerprint), mailable=True)
+        mail(queue, fingerprint, "failed", created=created)
+    room.drop_failed(queue, NOW)
+    assert (left(queue, "old"), left(queue, "new")) == (0, 1)
+    assert queue.connection.execute("SELECT fingerprint FROM mails").fetchall() == [("new",)]
+    assert room.dropped(queue) == 10
+
+
 def test_producers_go_on_once_room_was_made(queue: Queue) -> None:
     fill(queue, "f")
     room.make_room(queue, NOW)

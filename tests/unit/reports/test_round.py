@@ -146,6 +146,26 @@ def test_an_error_that_comes_back_after_a_quiet_window_is_mailed_at_once(post: P
     assert post.mails()[2:] == [("digest", "a", 2)]
 
 
+def test_a_digest_of_repeats_that_refer_to_the_first_has_its_traceback(post: Post) -> None:
+    whole = post.report(traceback="Traceback (most recent call last):\n  the very frames")
+    post.outbox.put(whole, mailable=True)
+    post.at(0)
+    for _ in range(2):
+        repeat = post.report(traceback=f"The same as in report {whole.uuid}.", like=whole.uuid)
+        post.outbox.put(repeat, mailable=True)
+    post.at(WINDOW)
+    digest = post.contents()[1]
+    assert "the very frames" in digest.get_body(("plain",)).get_content()
+    assert digest["X-Request-ID"] != post.contents()[0]["X-Request-ID"]
+
+
+def test_a_repeat_whose_whole_report_is_gone_says_where_it_was(post: Post) -> None:
+    post.outbox.put(post.report(traceback="The same as in report x.", like="x"), mailable=True)
+    post.at(0)
+    (mail,) = post.contents()
+    assert "The same as in report x." in mail.get_body(("plain",)).get_content()
+
+
 def test_nothing_new_makes_no_mail(post: Post) -> None:
     post.fail()
     for second in range(0, 10 * WINDOW, 50):
