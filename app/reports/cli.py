@@ -180,8 +180,8 @@ def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -
     held = spool.execute(
         "SELECT min(time) FROM reports WHERE mail_id IS NULL AND mailable"
     ).fetchone()[0]
-    # What is held should be told of when its window is over.
-    moments = [waiting_since(spool), None if held is None else held + window, *files]
+    # What is held is told of when its window is over, or, beyond the hourly cap, one later.
+    moments = [waiting_since(spool), None if held is None else held + 2 * window, *files]
     first = min((moment for moment in moments if moment is not None), default=None)
     return first if first is not None and first < time.time() - STUCK else None
 

@@ -236,6 +236,15 @@ class Queue:
         ).fetchone()
         return None if row[0] is None else float(row[0])
 
+    def has_delivered_since(self, mail: Mail) -> bool:
+        """Tell whether any mail was delivered after this one was queued."""
+        row = self.connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM mails WHERE state = 'delivered' AND finished >="
+            " (SELECT created FROM mails WHERE id = ?))",
+            (mail.id,),
+        ).fetchone()
+        return bool(row[0])
+
     def finish(self, mail: Mail, state: str, error: str | None = None) -> None:
         """Note that a mail was ``delivered``, or has ``failed`` for good and why."""
         self.connection.execute(

@@ -218,7 +218,7 @@ class Round:
                     return
                 verdict = line.send(item.recipients, item.content)
                 fate = self._note(item, verdict)
-                in_vain = in_vain + 1 if fate in (Fate.WAITS, Fate.BROKEN_OFF) else 0
+                in_vain = in_vain + 1 if fate is Fate.WAITS else 0
                 if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:
                     self._put_all_off(verdict.words)
                     return
@@ -226,8 +226,8 @@ class Round:
 
     def _note(self, item: Mail, verdict: Verdict) -> Fate:
         """Note what became of a mail; return what that means for the others."""
-        recipients = verdict.later or item.recipients
-        match verdict.fate:
+        recipients, fate = verdict.later or item.recipients, verdict.fate
+        match fate:
             case Fate.DELIVERED:
                 self.queue.finish(item, "delivered", verdict.words or None)
             case Fate.NOBODY if _others_have_it(item):
@@ -236,14 +236,15 @@ class Round:
                 # Those who are to get it are asked for anew: ADMINS is what has to be mended.
                 self.queue.postpone(item, self.clock(), verdict.words, self.settings.admins)
                 return Fate.ALL_WAIT
-            case Fate.FAILED:
+            case Fate.FAILED if self.queue.has_delivered_since(item):
                 self.queue.finish(item, "failed", verdict.words)
-            case Fate.WAITS | Fate.BROKEN_OFF:
+            case Fate.FAILED | Fate.WAITS | Fate.BROKEN_OFF:
                 until = self.clock() + backoff(item.tries + 1)
                 self.queue.postpone(item, until, verdict.words, recipients)
+                fate = Fate.WAITS
         if verdict.words and verdict.fate is not Fate.ALL_WAIT:
             logger.warning("A report was not mailed, or not to all: %s", verdict.words)
-        return Fate.DELIVERED if len(recipients) < len(item.recipients) else verdict.fate
+        return Fate.DELIVERED if len(recipients) < len(item.recipients) else fate
 
     def _put_all_off(self, words: str) -> None:
         self.failures += 1

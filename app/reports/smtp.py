@@ -35,15 +35,18 @@ class Fate(Enum):
     no connection, no trusted TLS, a refused    all wait (:func:`connect` raises)
     greeting, EHLO, STARTTLS or log-in
     the sender is refused, 4xx or 5xx           all wait: he is the same for all mails
-    … with 552, too large                       the mail fails
+    … with 552, too large                       as data that is refused with 5xx
     every recipient is refused for good         all wait: ADMINS is wrong
     some recipients are                         they are given up
     some recipients, or all, are for now        the mail waits, for them only
-    the data is refused, 5xx                    the mail fails
+    the data is refused, 5xx                    the mail fails, where the server has taken another
+                                                since; until then it is the server, and it waits
     … 4xx                                       the mail waits
     421, a line that breaks, no answer, an      the mail waits; the next one is tried on another
     answer that means nothing                   connection
     ==========================================  ================================================
+
+    After two mails in a row that wait, all do.
     """
 
     DELIVERED = auto()

@@ -74,6 +74,8 @@ def after_fork(worker: Any) -> None:
 
 def after_death(worker: Any) -> None:
     """Report how a worker ended, unless it ended as it should or has told of it itself."""
+    if worker not in _workers:
+        return
     _workers.remove(worker)
     ending = _endings.pop(worker.pid, None)
     timed_out = worker.pid in _timed_out

@@ -180,7 +180,8 @@ class MailServer:
     """A mail server whose ``behaviour`` a test may change at any time.
 
     ``accept``, ``hang`` (takes the connection and never answers), ``refuse`` (nothing listens),
-    ``4xx`` and ``5xx`` (of the message), ``recipient`` (refuses ``refused`` for good),
+    ``4xx`` and ``5xx`` (of the message), ``poison`` (5xx of the error that says ``refused``),
+    ``recipient`` (refuses ``refused`` for good),
     ``closing`` (at ``refused`` it says that it closes the connection),
     ``drop`` (closes the connection at DATA) and ``slow`` (answers after ``delay`` seconds).
     """
@@ -277,7 +278,8 @@ class _Handler:
     async def handle_DATA(self, smtp: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
         if self.behaviour == "4xx":
             return "451 try again later"
-        if self.behaviour == "5xx":
+        poison = f": {self.server.refused} at ".encode() in envelope.content
+        if self.behaviour == "5xx" or (self.behaviour == "poison" and poison):
             return "554 no"
         if self.behaviour == "slow":
             await asyncio.sleep(self.server.delay)

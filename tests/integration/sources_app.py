@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -218,6 +219,8 @@ def make() -> Flask:
     """Build the app, and break where SOURCES_BREAK says."""
     if BREAK == "import":
         import tests.integration.there_is_no_such_module  # type: ignore[import-not-found]  # noqa: F401
+    if BREAK == "import of the blog":
+        sys.modules["app.main.routes"] = None  # type: ignore[assignment]
     app = create_app()
     if BREAK == "boot":
         raise ValueError("the app cannot be made")

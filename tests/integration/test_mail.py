@@ -47,7 +47,7 @@ def test_page_mail_and_log_bear_one_request_id(
     assert len(smtp_server.mails) == 1
 
 
-@pytest.mark.parametrize("behaviour", ["hang", "refuse", "4xx", "drop", "slow"])
+@pytest.mark.parametrize("behaviour", ["hang", "refuse", "4xx", "5xx", "drop", "slow"])
 def test_a_bad_mail_server_does_not_slow_the_error_page_and_gets_the_mail_later(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
@@ -113,14 +113,15 @@ def test_a_mail_that_is_refused_for_good_does_not_hold_up_the_next(
     wait_until: Callable[..., Any],
     query_spool: QuerySpool,
 ) -> None:
-    smtp_server.behave("5xx")
+    smtp_server.behave("poison", refused="refused")
     server = gunicorn(**smtp_server.settings)
     server.fail("refused")
-    failed = "SELECT count(*) FROM mails WHERE state = 'failed' AND error LIKE '%554 no'"
-    wait_until(lambda: query_spool(failed) == [(1,)], "the refusal")
-    smtp_server.behave("accept")
+    refused = "SELECT count(*) FROM mails WHERE error LIKE '%554 no'"
+    wait_until(lambda: query_spool(refused) == [(1,)], "the refusal")
     answer = server.fail("accepted")
     wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the next mail")
+    failed = "SELECT count(*) FROM mails WHERE state = 'failed' AND error LIKE '%554 no'"
+    wait_until(lambda: query_spool(failed) == [(1,)], "that it is given up")
     assert len(smtp_server.mails) == 1
 
 

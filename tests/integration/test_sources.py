@@ -168,6 +168,7 @@ def test_a_request_that_outlasts_its_time_is_one_report_with_its_stack(
     ("what", "options", "said"),
     [
         ("import", [APP], "No module named 'tests.integration.there_is_no_such_module'"),
+        ("import of the blog", [APP], "import of app.main.routes halted"),
         ("boot", [APP], "the app cannot be made"),
         ("boot with a RuntimeError", [APP], "the app cannot be made"),
         (
@@ -217,6 +218,17 @@ def test_a_command_that_raises_is_one_report(
     assert done.returncode == 1
     assert len(smtp_server.mails) == 1
     assert the_report().message == "a command raises"
+
+
+@pytest.mark.parametrize("what", ["import of the blog", "boot"])
+def test_a_command_of_an_app_that_cannot_be_made_is_one_report(
+    flask: Callable[..., Any], smtp_server: Any, the_report: Callable[..., Report], what: str
+) -> None:
+    settings = {**smtp_server.settings, "FLASK_APP": "tests.integration.sources_app:make"}
+    done = flask("db", "upgrade", **settings, SOURCES_BREAK=what)
+    assert done.returncode == 1
+    assert len(smtp_server.mails) == 1
+    assert the_report().type in ("ModuleNotFoundError", "ValueError")
 
 
 @pytest.mark.parametrize("error", ["ValueError", "RuntimeError"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from app import request_id, threads
+from app.records import request_id_of
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +85,39 @@ def test_the_courier_works_for_no_request(make_app: Callable[..., object]) -> No
     app.test_client().get("/health/live")  # type: ignore[attr-defined]
     courier._thread.join(10)
     assert ids == [None]
+
+
+# What becomes of a task that fails
+
+
+def fail() -> None:
+    raise ValueError("boom")
+
+
+def test_a_tasks_error_that_nobody_asks_for_is_logged_as_its_requests(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    identifier = begin()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fail)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert request_id_of(record) == identifier
+    assert "ValueError: boom" in caplog.text
+
+
+def test_one_that_somebody_asks_for_or_gives_up_is_his_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert isinstance(pool.submit(fail).exception(), ValueError)
+        with pytest.raises(ValueError, match="boom"):
+            pool.submit(fail).result()
+        given_up = pool.submit(fail)
+        wait([given_up])
+        assert not given_up.cancel()
+        with pytest.raises(ValueError, match="boom"):
+            list(pool.map(lambda _: fail(), range(3)))
+        pool.submit(str)
+    del given_up
+    assert caplog.records == []

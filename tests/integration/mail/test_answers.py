@@ -77,15 +77,37 @@ def test_data_that_is_refused_for_now_is_sent_again(
     assert delivered(scripted_server) == ["one", "two"]
 
 
-@pytest.mark.parametrize(
-    ("step", "answer"), [("DATA", "554 no"), ("content", "554 spam"), ("MAIL", "552 too large")]
-)
-def test_a_mail_that_is_refused_for_what_is_in_it_fails_with_the_servers_words(
+REFUSALS = [("DATA", "554 no"), ("content", "554 spam"), ("MAIL", "552 too large")]
+
+
+@pytest.mark.parametrize(("step", "answer"), REFUSALS)
+def test_a_server_that_refuses_every_mail_for_good_loses_none(
     rounds: Any, scripted_server: Any, step: str, answer: str
 ) -> None:
     scripted_server.script = {step: f"{answer}\r\n".encode()}
+    for _ in range(5):
+        rounds.after(300)
+    assert rounds.column("state") == ["waiting", "waiting"]
+    assert answer in rounds.column("error")[0]
+    mend(rounds, scripted_server)
+    assert delivered(scripted_server) == ["one", "two"]
+
+
+@pytest.mark.parametrize(("step", "answer"), REFUSALS)
+def test_a_mail_that_is_refused_while_others_are_taken_fails_with_the_servers_words(
+    rounds: Any, scripted_server: Any, step: str, answer: str
+) -> None:
+    offered: list[str] = []
+
+    def refuse_first(connection: socket.socket, *about: Any) -> bytes:
+        offered.append(step)
+        return f"{answer}\r\n".encode() if len(offered) != 2 else b""
+
+    scripted_server.script = {step: refuse_first}
     rounds.after(0)
-    assert rounds.column("state") == ["failed", "failed"]
+    assert rounds.column("state") == ["waiting", "delivered"]
+    rounds.after(1)
+    assert rounds.column("state") == ["failed", "delivered"]
     assert answer in rounds.column("error")[0]
 
 
