@@ -8,9 +8,15 @@ from http import HTTPStatus
 from typing import Final
 
 from flask import Flask, Response, current_app, render_template, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    InternalServerError,
+    ServiceUnavailable,
+)
 
 from .. import request_id
 from ..config import Settings
@@ -81,6 +87,9 @@ def init_app(app: Flask) -> None:
     """Answer every error of ``app`` with a page of ours."""
     app.register_error_handler(HTTPException, answer)
     app.register_error_handler(SQLAlchemyError, answer_database_error)
+    # gunicorn's, from reading a body: nginx lets no such body through.
+    app.register_error_handler(ParseException, answer_broken_body)
+    app.register_error_handler(NoMoreData, answer_broken_body)
 
 
 def answer(error: HTTPException) -> Response | HTTPException:
@@ -103,6 +112,12 @@ def answer_database_error(error: SQLAlchemyError) -> Response | HTTPException:
     logger.error("The database cannot be reached", exc_info=error)
     request.environ[REPORTED] = True
     return answer(ServiceUnavailable())
+
+
+def answer_broken_body(error: ParseException | NoMoreData) -> Response | HTTPException:
+    """Refuse a body whose chunks are broken or which ends too early: no error of ours."""
+    del error
+    return answer(BadRequest())
 
 
 def page(status: int, headers: Headers, detail: str | None = None) -> Response:

@@ -1,0 +1,47 @@
+"""Bodies that the app does not read, or cannot."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+BODY = 1_000_000  # bytes, a little less than nginx lets through
+
+
+def test_a_body_that_nobody_reads_is_taken_all_the_same(gunicorn: Callable[..., Any]) -> None:
+    """nginx, which is still sending it, would have no answer but a 502."""
+    server = gunicorn()
+    head = f"POST /nothing-here HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n".encode()
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall(head + b"a" * (BODY // 2))
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert answer.status == 404
+            assert answer.read()
+            for _ in range(BODY // 2 // 1000):
+                client.sendall(b"a" * 1000)
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"ZZ\r\nabc\r\n", b"\r\n\r\n", b"3\r\nabc\r\n0\r\n\0\r\n\r\n", b"3\r\na"]
+)
+def test_a_body_of_broken_chunks_is_refused_and_not_reported(
+    gunicorn: Callable[..., Any], query_spool: Callable[[str], list[Any]], chunks: bytes
+) -> None:
+    server = gunicorn()
+    head = b"POST /login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    form = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(head + form + chunks)
+        client.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.status == 400
+        assert (answer.headers["X-Request-ID"] or "nothing").encode() in answer.read()
+    server.stop()
+    assert query_spool("SELECT body FROM reports") == []
