@@ -174,19 +174,3 @@ def test_a_dead_mail_server_delays_no_page_and_loses_no_mail(stack: Stack) -> No
             "the mail",
             timeout=60,
         )
-
-
-def test_without_the_database_the_visitor_is_asked_to_come_back(stack: Stack) -> None:
-    stack.compose("stop", "db")
-    try:
-        begun = time.monotonic()
-        answer = stack.drill("database")
-        assert time.monotonic() - begun < 5
-        assert answer.status == 503
-        assert int(answer.header("Retry-After") or 0) > 0
-        assert answer.request_id in answer.text
-        assert stack.get("/nothing-here").status == 404
-    finally:
-        stack.compose("start", "db")
-    wait_until(lambda: stack.drill("database").status == 500, "the database", timeout=60)
-    assert "OperationalError" in stack.mail_of(answer.request_id)["Subject"]

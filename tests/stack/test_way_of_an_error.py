@@ -124,20 +124,6 @@ def test_mailhog_holds_mails_that_its_ui_can_show(stack: Stack) -> None:
     assert "MailHog" in page.text
 
 
-def test_a_broken_template_ends_in_the_error_page_and_a_mail(stack: Stack) -> None:
-    answer = stack.drill("template")
-    assert answer.status == 500
-    assert "An unexpected error has occurred" in answer.text
-    assert "UndefinedError" in stack.mail_of(answer.request_id)["Subject"]
-
-
-def test_a_database_that_cannot_be_reached_asks_the_visitor_to_come_back(stack: Stack) -> None:
-    answer = stack.drill("unavailable")
-    assert answer.status == 503
-    assert answer.header("Retry-After") == "10"
-    assert "OperationalError" in stack.mail_of(answer.request_id)["Subject"]
-
-
 def test_a_request_that_hangs_gets_a_504_page_and_its_stack_is_mailed(stack: Stack) -> None:
     workers = stack.shell("web", "cat /proc/1/task/1/children").split()
     answer = stack.drill("timeout")
