@@ -94,8 +94,9 @@ def post_worker_init(worker: Any) -> None:
     """Watch the requests, and deliver what an earlier process has left, before the first one."""
     _listen_to_signals()
     deaths.after_fork(worker)
-    watchdog.start(worker.in_flight, _settings.request_timeout)
-    worker.wsgi.extensions["courier"].ensure_running()
+    courier = worker.wsgi.extensions["courier"]
+    watchdog.start(worker.in_flight, _settings.request_timeout, courier.outbox.flush)
+    courier.ensure_running()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -62,6 +62,21 @@ class ReportHandler(logging.Handler):
         finally:
             self._inside.emitting = False
 
+    def flush(self) -> None:
+        """Write what only memory holds, as far as the spool takes it."""
+        self.outbox.flush()
+
+    def close(self) -> None:
+        """Write it for the last time, at the end of the process, and say what is lost with it."""
+        self.flush()
+        if lost := len(self.outbox.backlog):
+            self._complained = -COMPLAINT_INTERVAL
+            self._complain(
+                f"{lost} errors are in the log only: they were in memory, and the spool "
+                f"{self.outbox.folder} could not be written until this process ended"
+            )
+        super().close()
+
     def _report(self, record: logging.LogRecord) -> str | None:
         """Report the record; return why the spool's database did not take it, if so."""
         occurrence = occurrence_of(record)

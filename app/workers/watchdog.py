@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from .. import request_id
@@ -25,12 +26,16 @@ UNTIL_REPLACED: Final = 2.0  # seconds after the request's time
 logger = logging.getLogger(__name__)
 
 
-def start(table: Table, timeout: float) -> None:
-    """Watch the requests in ``table``; ``timeout`` is what each may take, in seconds."""
-    threading.Thread(target=_watch, args=(table, timeout), name="watchdog", daemon=True).start()
+def start(table: Table, timeout: float, before_end: Callable[[], None]) -> None:
+    """Watch the requests in ``table``; ``timeout`` is what each may take, in seconds.
+
+    ``before_end`` is called before the worker is replaced: nothing else is, at such an end.
+    """
+    arguments = (table, timeout, before_end)
+    threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True).start()
 
 
-def _watch(table: Table, timeout: float) -> None:
+def _watch(table: Table, timeout: float, before_end: Callable[[], None]) -> None:
     reported: set[str] = set()
     replace_at: float | None = None
     while replace_at is None or time.monotonic() < replace_at:
@@ -42,7 +47,13 @@ def _watch(table: Table, timeout: float) -> None:
             reported.add(identifier)
             report(serving, timeout)
             replace_at = replace_at or serving.since + timeout + UNTIL_REPLACED
-    _replace(table, timeout)
+    _wait_for_others(table, timeout)
+    logger.warning("Worker %d ends: a request in it hangs", os.getpid())
+    before_end()
+    table.tell()
+    # Not through SystemExit: that would wait for the thread that hangs. The master starts another
+    # worker at once.
+    os._exit(0)
 
 
 def report(serving: Serving, timeout: float) -> None:
@@ -59,16 +70,11 @@ def report(serving: Serving, timeout: float) -> None:
     )
 
 
-def _replace(table: Table, timeout: float) -> None:
-    """End this worker as soon as the requests that are in time are done."""
+def _wait_for_others(table: Table, timeout: float) -> None:
+    """Wait until the requests that are in time are done, or have hung as well."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         now = time.monotonic()
         if all(now - serving.since >= timeout for serving in list(table.serving.values())):
-            break
+            return
         time.sleep(LOOK)
-    logger.warning("Worker %d ends: a request in it hangs", os.getpid())
-    table.tell()
-    # Not through SystemExit: that would wait for the thread that hangs. The log and the spool
-    # hold nothing back, and the master starts another worker at once.
-    os._exit(0)

@@ -102,6 +102,24 @@ def test_a_spool_whose_database_does_not_answer_is_told_on_stderr(
     assert complaint.count("waits in a file") == 1  # a line a second is enough
 
 
+def test_what_is_held_at_the_end_of_the_process_is_written_or_told(
+    make_app: Callable[..., Flask],
+    read_reports: ReadReports,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "spool").touch()
+    make_app()
+    (handler,) = our_handlers()
+    logging.getLogger("app").error("boom")
+    handler.close()
+    assert "1 errors are in the log only: they were in memory" in capsys.readouterr().err
+    (tmp_path / "spool").unlink()
+    handler.close()
+    assert [report.message for report in read_reports()] == ["boom"]
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("trouble", ["closed", "full"])
 def test_a_broken_stderr_costs_nothing_either(
     make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
