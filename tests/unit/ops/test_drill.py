@@ -30,7 +30,8 @@ def test_the_drills_are_hidden_unless_they_are_switched_on(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     app = make_app()
-    assert app.test_client().get("/drill").status_code == 404
+    for path in ("", "/pages", "/pages/500", "/pages/nginx/502"):
+        assert app.test_client().get(f"/drill{path}").status_code == 404
     for kind in KINDS:
         assert post(app, kind).status_code == 404
     assert read_reports() == []
