@@ -20,6 +20,7 @@ from flask import Flask
 from app import create_app, logs, reports, request_id
 from app.config import Settings
 from app.database import db
+from app.reports.incoming import LINES, TAKEN
 from app.reports.report import Report
 from tests.compose import PROJECT, Stack, end
 
@@ -105,11 +106,14 @@ def read_reports(tmp_path: Path) -> Callable[[], list[Report]]:
 
 
 def _waiting(folder: Path) -> list[str]:
-    bodies = []
-    for path in folder.glob("*[0-9a-f]") if folder.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError):
-            bodies.append(json.loads(path.read_text(encoding="utf-8"))["body"])
-    return bodies
+    lines = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix not in ("", LINES, TAKEN):
+            continue
+        for name in (path, path.with_suffix(TAKEN)):  # it may be taken just now
+            with contextlib.suppress(FileNotFoundError):
+                lines += name.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["body"] for line in lines]
 
 
 def _recorded(path: Path) -> list[str]:

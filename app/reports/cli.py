@@ -23,6 +23,7 @@ from flask.cli import AppGroup
 
 from ..config import Settings
 from ..logs.format import escape_controls
+from .incoming import LINES, TAKEN
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
 from .spool import STUCK, connect, traceback_of, waiting_since
@@ -95,15 +96,14 @@ def _show(text: str) -> None:
 
 
 def _incoming(folder: Path) -> list[float]:
-    """Return when each file of incoming/ was written that the courier has not taken in yet."""
+    """Return, for each report in incoming/ that the courier has not taken in yet, its time."""
     found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not Path(entry.name).suffix:
-                try:
-                    found.append(entry.stat().st_mtime)
-                except FileNotFoundError:  # it was taken in just now
-                    continue
+    for path in folder.iterdir():
+        if path.suffix in ("", LINES, TAKEN):
+            try:
+                found += [path.stat().st_mtime] * max(1, path.read_bytes().count(b"\n"))
+            except FileNotFoundError:  # it was taken in just now
+                continue
     return found
 
 

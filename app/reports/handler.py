@@ -51,7 +51,6 @@ class ReportHandler(logging.Handler):
         try:
             if (trouble := self._report(record)) is not None:
                 self._complain(f"{what} waits in a file of the spool {spool}: {trouble}")
-            self.courier.wake()
         except NotDurableError as error:
             self._complain(
                 f"{what} could not be put into the spool {spool}, memory holds it: {error}"
@@ -86,6 +85,7 @@ class ReportHandler(logging.Handler):
         report = from_record(record, self.redactor)
         trouble = self.outbox.put(report, mailable=self.mailable)
         self.repeats.told(occurrence, report)
+        self.courier.wake()
         return trouble
 
     def _complain(self, text: str) -> None:

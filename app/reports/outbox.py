@@ -2,13 +2,12 @@
 
 Producers, in any number of processes and containers on the volume, only put reports. One
 consumer, the courier that holds ``courier.lock``, turns reports into mails and mails them. A
-report goes into the database; where that is locked or broken into a file of ``incoming/``, which
-the courier takes in; where the disk takes nothing into memory, until it does.
+report goes into the database; where that is locked or broken, and in a flood, into ``incoming/``,
+which the courier takes in; where the disk takes nothing into memory, until it does.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from .backlog import Backlog
+from .incoming import Incoming
 from .report import Report
 from .spool import Row, connect, identity, insert, row_of
 
@@ -30,7 +30,6 @@ LEFT_ALONE: Final = 1.0
 INCOMING_SHARE: Final = 0.25
 LOG_SHARE: Final = 0.25
 DATABASE_SHARE: Final = 1 - INCOMING_SHARE - LOG_SHARE
-RECOUNTS: Final = 16  # parts of its share in which incoming/ is counted anew
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +52,11 @@ class Outbox:
         self.folder = folder
         self.max_bytes = max_bytes
         self.path = folder / "reports.db"
-        self.incoming = folder / "incoming"
+        self.incoming = Incoming(folder / "incoming", int(max_bytes * INCOMING_SHARE))
         self.backlog = Backlog()
         self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._locked_until = 0.0  # on the monotonic clock
-        self._incoming_bytes = 0
-        self._uncounted = max_bytes
         self._lock = threading.Lock()
         _outboxes.add(self)
 
@@ -69,6 +66,8 @@ class Outbox:
         Raises :exc:`NotDurableError` where only memory could take it: :meth:`flush` tries again.
         """
         row = row_of(report, mailable=mailable)
+        if report.like and self._append(row):
+            return None
         try:
             trouble = self._keep(row)
         except (sqlite3.Error, OSError) as error:
@@ -93,9 +92,11 @@ class Outbox:
             )
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the files."""
         with self._lock:
             self._close()
+        with self.incoming.lock:
+            self.incoming.close()
 
     def set_aside(self) -> Path:
         """Move a database that cannot be read out of the way; return where it is now.
@@ -110,6 +111,13 @@ class Outbox:
             if source.exists():
                 source.rename(f"{aside}{suffix}")
         return aside
+
+    def _append(self, row: Row) -> bool:
+        try:
+            self.incoming.append(row)
+        except OSError:
+            return False
+        return True
 
     def _flush_one(self) -> bool:
         row = self.backlog.first()
@@ -132,7 +140,7 @@ class Outbox:
         except (sqlite3.Error, OSError, _LockedError) as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise  # the disk, or what the spool may take, is full: for a file too
-            self._write_incoming(row)
+            self.incoming.write(row)
             return _reason(error)
         return None
 
@@ -180,32 +188,6 @@ class Outbox:
             self._connection.close()
             self._connection = None
 
-    def _write_incoming(self, row: Row) -> None:
-        """Write the report to a file that appears whole or not at all."""
-        content = json.dumps({"mailable": row.mailable, "body": row.body})
-        self._make_sure_of_room(len(content))
-        self.incoming.mkdir(parents=True, exist_ok=True)
-        path = self.incoming / row.uuid
-        part = path.with_suffix(".part")
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(path)
-        except OSError:
-            part.unlink(missing_ok=True)  # a full disk has room for an empty file
-            raise
-
-    def _make_sure_of_room(self, size: int) -> None:
-        """Count ``size`` bytes more in ``incoming/``, which nobody may be there to take in."""
-        share = int(self.max_bytes * INCOMING_SHARE)
-        self._uncounted += size
-        if self._uncounted > share // RECOUNTS:
-            self._incoming_bytes, self._uncounted = _size(self.incoming), size
-        if self._incoming_bytes + self._uncounted > share:
-            raise OSError(f"{self.incoming} is full (SPOOL_MAX_BYTES is {self.max_bytes})")
-
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, _LockedError) else f"{type(error).__name__}: {error}"
@@ -214,13 +196,6 @@ def _reason(error: Exception) -> str:
 def _code(error: Exception) -> int:
     """Return SQLite's primary result code, 0 for what is no error of SQLite's."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _size(folder: Path) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return 0
 
 
 # A connection must not be carried through a fork, and closing it in the child would drop the
@@ -235,12 +210,15 @@ def _pause_for_fork() -> None:
     for outbox in _forking.paused:
         outbox._lock.acquire()
         outbox._close()
+        outbox.incoming.lock.acquire()
+        outbox.incoming.close()
         outbox.backlog.lock.acquire()
 
 
 def _go_on_after_fork() -> None:
     for outbox in _forking.paused:
         outbox.backlog.lock.release()
+        outbox.incoming.lock.release()
         outbox._lock.release()
     _forking.paused = []
 

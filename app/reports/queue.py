@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from .outbox import Outbox
 from .report import Report
-from .spool import connect, identity, insert, row_of, traceback_of
+from .spool import connect, identity, insert, traceback_of
 
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
+AT_ONCE: Final = 100  # reports in one transaction: visitors' reports wait for its end
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +41,6 @@ class Group:
     fingerprint: str
     first: float
     last_mail: float | None
-
-
-def _set_file_aside(path: Path, error: Exception) -> None:
-    """Keep a file that holds no report out of the way of those that do."""
-    aside = path.with_suffix(".unreadable")
-    with contextlib.suppress(OSError):
-        path.rename(aside)
-    logger.error("A report in the spool cannot be read, see %s: %s", aside, error)
 
 
 class Queue:
@@ -90,21 +81,15 @@ class Queue:
             raise
         self.connection.execute("COMMIT")
 
-    def take_incoming(self) -> None:
-        """Move the reports of ``incoming/`` into the database."""
-        if not self.outbox.incoming.is_dir():
-            return
-        for path in sorted(self.outbox.incoming.iterdir()):
-            if path.suffix:
-                continue
-            try:
-                wrapped = json.loads(path.read_text(encoding="utf-8"))
-                report, mailable = Report.from_json(wrapped["body"]), bool(wrapped["mailable"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                _set_file_aside(path, error)
-                continue
-            insert(self.connection, row_of(report, mailable=mailable))
-            path.unlink()
+    def take_incoming(self, between: Callable[[], None] = lambda: None) -> None:
+        """Move the reports of ``incoming/`` into the database, ``between`` after every hundred."""
+        for taken in self.outbox.incoming.take():
+            for start in range(0, len(taken.rows), AT_ONCE):
+                with self.transaction():
+                    for row in taken.rows[start : start + AT_ONCE]:
+                        insert(self.connection, row)
+                between()
+            self.outbox.incoming.taken_in(taken)
 
     def groups(self) -> list[Group]:
         """Return the fingerprints that have reports without a mail, the oldest first.

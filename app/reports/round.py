@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.utils import make_msgid
+from functools import partial
 from typing import Final
 
 from ..config import Settings
@@ -73,12 +74,13 @@ class Round:
 
     def run(self, now: float) -> None:
         """Make one round at the time ``now``, in seconds since the epoch."""
-        self.queue.take_incoming()
+        recent = now - max(self.settings.report_window, 3600)
+        self.queue.take_incoming(partial(room.make_room, self.queue, recent))
         if self.settings.mail_server:
             self.plan(now)
             self.send(now)
             self.tell_stuck(now)
-        room.make_room(self.queue, now - max(self.settings.report_window, 3600))
+        room.make_room(self.queue, recent)
         self.tell_dropped(now)
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
             keep_from = now - self.settings.report_keep_days * 86_400

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from app import request_id
+from app.reports.queue import Queue
 from app.reports.spool import connect
 
 ID = "0123456789abcdef" * 2
@@ -102,6 +104,8 @@ def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
             raise ValueError("boom")
         except ValueError:
             logging.getLogger("blog").exception("It failed")
+    with closing(Queue(app.extensions["courier"].outbox)) as queue:
+        queue.take_incoming()
     shown = cli.invoke(args=["reports", "show", str(request_id.current())])
     report = json.loads(shown.output)
     assert report["like"]

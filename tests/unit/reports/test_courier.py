@@ -70,7 +70,7 @@ def test_a_broken_database_is_replaced_and_what_was_left_in_files_is_taken_in(
     report = Report(**{**empty, "uuid": "u", "time": 1.0, "fingerprint": "f", "message": "boom"})
     outbox.put(report, mailable=True)
     courier.ensure_running()
-    wait_until(lambda: not list(outbox.incoming.iterdir()), "an empty folder")
+    wait_until(lambda: not list(outbox.incoming.folder.iterdir()), "an empty folder")
     wait_until(lambda: outbox.path.read_bytes().startswith(b"SQLite format 3"), "a database")
     (aside,) = outbox.folder.glob("reports.db.corrupt-*")
     assert aside.read_bytes().startswith(b"this is no database")

@@ -73,7 +73,7 @@ def in_database(outbox: Outbox) -> list[str]:
 
 
 def in_files(outbox: Outbox) -> list[Path]:
-    return sorted(outbox.incoming.iterdir()) if outbox.incoming.exists() else []
+    return sorted(outbox.incoming.folder.iterdir()) if outbox.incoming.folder.exists() else []
 
 
 @contextmanager
@@ -223,8 +223,8 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_holds_nothing_up(
     outbox: Outbox, queue_of: Callable[[], Queue], content: bytes
 ) -> None:
     outbox.put(report("first"), mailable=True)
-    outbox.incoming.mkdir()
-    (outbox.incoming / ("0" * 32)).write_bytes(content)
+    outbox.incoming.folder.mkdir()
+    (outbox.incoming.folder / ("0" * 32)).write_bytes(content)
     with locked(outbox):
         outbox.put(report("second"), mailable=True)
     queue_of().take_incoming()
@@ -246,8 +246,8 @@ def test_a_file_that_is_half_written_is_left_alone(
     outbox: Outbox, queue_of: Callable[[], Queue]
 ) -> None:
     outbox.put(report("first"), mailable=True)
-    outbox.incoming.mkdir()
-    part = outbox.incoming / f"{'0' * 32}.part"
+    outbox.incoming.folder.mkdir()
+    part = outbox.incoming.folder / f"{'0' * 32}.part"
     part.write_text('{"mailable":')
     queue_of().take_incoming()
     assert in_files(outbox) == [part]
@@ -257,7 +257,7 @@ def test_a_folder_among_the_files_holds_nothing_up(
     outbox: Outbox, queue_of: Callable[[], Queue]
 ) -> None:
     outbox.put(report("first"), mailable=True)
-    (outbox.incoming / "folder").mkdir(parents=True)
+    (outbox.incoming.folder / "folder").mkdir(parents=True)
     with locked(outbox):
         outbox.put(report("second"), mailable=True)
     queue_of().take_incoming()
@@ -402,7 +402,12 @@ def put_many(outbox: Outbox) -> None:
 def test_the_files_are_bounded_too(outbox: Outbox) -> None:
     small = Outbox(outbox.folder, 200_000)
     small.put(report("before"), mailable=True)
-    with locked(small), pytest.raises(NotDurableError, match="SPOOL_MAX_BYTES is 200000"):
+    with (
+        locked(small),
+        pytest.raises(
+            NotDurableError, match=r"incoming is full \(a part of SPOOL_MAX_BYTES: 50000\)"
+        ),
+    ):
         put_many(small)
     size = sum(path.stat().st_size for path in in_files(small))
     assert 25_000 < size <= 50_000

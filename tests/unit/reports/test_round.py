@@ -59,6 +59,7 @@ class Post:
     def at(self, seconds: float) -> None:
         """Plan as if ``seconds`` had gone by since the start."""
         self.now = START + seconds
+        self.queue.take_incoming()
         self.round.plan(self.now)
 
     def mails(self) -> list[tuple[str, str | None, int]]:
