@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 
 from .. import request_id
 from ..records import ENVIRON, STACK
-from .in_flight import Table, use
+from .in_flight import HEALTH, Table, use
 
 # What gunicorn's master logs of a death, in two or three records. They stay in the log; the one
 # report is made when the worker has been reaped.
@@ -92,13 +92,14 @@ def _report(worker: Any, ending: str) -> None:
     requests = worker.in_flight.left_behind()
     stack = _read(worker.last_stack)
     lines = [f"  {one['method']} {one['path']} [request {one['request_id']}]" for one in requests]
+    visitors = [one for one in requests if one["path"] not in HEALTH]
     served = "It served:\n" + "\n".join(lines) if lines else "It served no request."
     logger.critical(
         "Worker %s %s",
         worker.pid,
         ending,
         extra={
-            ENVIRON: _environ(requests[0]) if len(requests) == 1 else None,
+            ENVIRON: _environ(visitors[0]) if len(visitors) == 1 else None,
             STACK: f"{served}\n{stack}".rstrip(),
         },
     )

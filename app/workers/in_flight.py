@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SLOT: Final = 1024  # bytes
 LENGTH: Final = 2  # bytes before each entry
+HEALTH: Final = frozenset({"/health/live", "/health/ready"})  # paths that no visitor asks for
 
 
 @dataclass(frozen=True, slots=True)

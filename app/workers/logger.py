@@ -13,10 +13,10 @@ from ..config import read_settings
 from ..errors.pages import REPORTED
 from ..records import UNREPORTED
 from . import deaths
+from .in_flight import HEALTH
 
 # gunicorn of an exception that comes out of the app when a part of the answer is sent.
 CUT_OFF = "Error handling request"
-QUIET_PATHS = frozenset({"/health/live", "/health/ready"})
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
@@ -62,7 +62,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         """
         del req
         level = logging.WARNING if request_time >= self.slow else logging.INFO
-        if environ.get("PATH_INFO") in QUIET_PATHS:
+        if environ.get("PATH_INFO") in HEALTH:
             level = logging.DEBUG
         self.access_log.log(
             level,
