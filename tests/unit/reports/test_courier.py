@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +16,8 @@ import pytest
 from app.config import read_settings
 from app.reports.courier import Courier
 from app.reports.outbox import NotDurableError, Outbox
-from app.reports.report import Report
 from app.reports.spool import connect
+from tests.reports import a_report
 
 
 @pytest.fixture
@@ -66,9 +65,7 @@ def test_a_broken_database_is_replaced_and_what_was_left_in_files_is_taken_in(
     outbox = courier.outbox
     outbox.folder.mkdir(parents=True)
     outbox.path.write_bytes(b"this is no database" * 1000)
-    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
-    report = Report(**{**empty, "uuid": "u", "time": 1.0, "fingerprint": "f", "message": "boom"})
-    outbox.put(report, mailable=True)
+    outbox.put(a_report(), mailable=True)
     courier.ensure_running()
     wait_until(lambda: not list(outbox.incoming.folder.iterdir()), "an empty folder")
     wait_until(lambda: outbox.path.read_bytes().startswith(b"SQLite format 3"), "a database")
@@ -76,18 +73,12 @@ def test_a_broken_database_is_replaced_and_what_was_left_in_files_is_taken_in(
     assert aside.read_bytes().startswith(b"this is no database")
 
 
-def a_report(fingerprint: str) -> Report:
-    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
-    fields = {"uuid": uuid.uuid4().hex, "time": 1.0, "fingerprint": fingerprint}
-    return Report(**{**empty, **fields, "message": "x" * 4000})
-
-
 def test_what_can_be_read_of_a_broken_database_is_in_the_new_one(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     outbox = courier.outbox
     for number in range(100):
-        outbox.put(a_report(f"kind {number}"), mailable=True)
+        outbox.put(a_report("x" * 4000, fingerprint=f"kind {number}"), mailable=True)
     outbox.close()
     with outbox.path.open("r+b") as file:
         file.seek(outbox.path.stat().st_size // 2)

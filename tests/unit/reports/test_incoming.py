@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,27 +15,11 @@ from app.reports.outbox import Outbox
 from app.reports.queue import AT_ONCE, Queue
 from app.reports.report import Report
 from app.reports.spool import Row
-
-ROOM = 16 << 20  # bytes
-
-
-def report(message: str, **fields: object) -> Report:
-    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
-    known = {"uuid": uuid.uuid4().hex, "time": time.time(), "fingerprint": "f", "process": 1}
-    return Report(
-        **{**empty, **known, "request_id": None, "request": None, "message": message, **fields}
-    )
+from tests.reports import a_report, in_database
 
 
 def repeat(message: str) -> Report:
-    return report(message, like="another")
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    made = Outbox(tmp_path / "spool", ROOM)
-    yield made
-    made.close()
+    return a_report(message, like="another")
 
 
 @pytest.fixture
@@ -47,15 +27,6 @@ def queue(outbox: Outbox) -> Iterator[Queue]:
     made = Queue(outbox)
     yield made
     made.close()
-
-
-def recorded(outbox: Outbox) -> list[str]:
-    connection = sqlite3.connect(outbox.path)
-    try:
-        rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
-    finally:
-        connection.close()
-    return [Report.from_json(body).message for (body,) in rows]
 
 
 def files(outbox: Outbox, suffix: str) -> list[Path]:
@@ -70,9 +41,9 @@ def test_a_repeat_is_a_line_of_its_process_and_taken_in_with_the_next_round(
         outbox.put(repeat(f"repeat {number}"), mailable=number > 0)
     (file,) = files(outbox, LINES)
     assert str(os.getpid()) in file.name
-    assert recorded(outbox) == []
+    assert in_database(outbox) == []
     queue.take_incoming()
-    assert recorded(outbox) == [f"repeat {number}" for number in range(5)]
+    assert in_database(outbox) == [f"repeat {number}" for number in range(5)]
     assert list(outbox.incoming.folder.iterdir()) == []
     mailable = queue.connection.execute("SELECT sum(mailable) FROM reports").fetchone()
     assert mailable == (4,)
@@ -86,7 +57,7 @@ def test_after_the_courier_has_taken_its_file_a_process_begins_another(
         queue.take_incoming()
     outbox.put(repeat("repeat 3"), mailable=True)
     queue.take_incoming()
-    assert recorded(outbox) == [f"repeat {number}" for number in range(4)]
+    assert in_database(outbox) == [f"repeat {number}" for number in range(4)]
 
 
 def test_a_line_written_after_the_courier_has_read_the_file_is_not_lost(
@@ -104,7 +75,7 @@ def test_a_line_written_after_the_courier_has_read_the_file_is_not_lost(
     monkeypatch.setattr(Incoming, "_append", late)
     outbox.put(repeat("after"), mailable=True)
     queue.take_incoming()
-    assert recorded(outbox) == ["before", "after"]
+    assert in_database(outbox) == ["before", "after"]
 
 
 def test_a_line_read_before_its_writer_looks_is_kept_once(
@@ -121,7 +92,7 @@ def test_a_line_read_before_its_writer_looks_is_kept_once(
     monkeypatch.setattr(incoming_module, "identity", late)
     outbox.put(repeat("once"), mailable=True)
     queue.take_incoming()
-    assert recorded(outbox) == ["once"]
+    assert in_database(outbox) == ["once"]
 
 
 def test_lines_of_threads_and_processes_beside_a_courier_are_all_kept_once(
@@ -156,7 +127,9 @@ def test_lines_of_threads_and_processes_beside_a_courier_are_all_kept_once(
     queue.take_incoming()
     assert statuses == [0]
     names = ("thread 0", "thread 1", "thread 2", "child")
-    assert sorted(recorded(outbox)) == sorted(f"{name} {n}" for name in names for n in range(300))
+    assert sorted(in_database(outbox)) == sorted(
+        f"{name} {n}" for name in names for n in range(300)
+    )
 
 
 def test_a_file_half_taken_in_by_a_courier_that_was_killed_is_taken_in_once(
@@ -170,10 +143,10 @@ def test_a_file_half_taken_in_by_a_courier_that_was_killed_is_taken_in_once(
 
     with pytest.raises(KeyboardInterrupt):
         queue.take_incoming(killed)
-    assert len(recorded(outbox)) == AT_ONCE
+    assert len(in_database(outbox)) == AT_ONCE
     assert len(files(outbox, TAKEN)) == 1
     queue.take_incoming()
-    assert recorded(outbox) == [str(number) for number in range(AT_ONCE + 5)]
+    assert in_database(outbox) == [str(number) for number in range(AT_ONCE + 5)]
     assert list(outbox.incoming.folder.iterdir()) == []
 
 
@@ -185,7 +158,7 @@ def test_half_a_line_costs_the_others_nothing_and_is_kept_for_a_look(
     with file.open("ab") as torn:
         torn.write(b'{"mailable": true, "bo')
     queue.take_incoming()
-    assert recorded(outbox) == ["whole"]
+    assert in_database(outbox) == ["whole"]
     (aside,) = files(outbox, UNREADABLE)
     assert str(aside) in caplog.text
 
@@ -203,9 +176,9 @@ def test_a_full_disk_leaves_no_half_line(
     outbox.put(repeat("goes into the database"), mailable=True)
     monkeypatch.undo()
     outbox.put(repeat("after"), mailable=True)
-    assert recorded(outbox) == ["goes into the database"]
+    assert in_database(outbox) == ["goes into the database"]
     queue.take_incoming()
-    assert sorted(recorded(outbox)) == ["after", "before", "goes into the database"]
+    assert sorted(in_database(outbox)) == ["after", "before", "goes into the database"]
     assert files(outbox, UNREADABLE) == []
 
 
@@ -213,7 +186,7 @@ def test_where_lines_cannot_be_written_the_database_takes_the_repeat(outbox: Out
     outbox.folder.mkdir()
     outbox.incoming.folder.touch()  # a file where the folder should be
     outbox.put(repeat("boom"), mailable=True)
-    assert recorded(outbox) == ["boom"]
+    assert in_database(outbox) == ["boom"]
 
 
 def test_what_the_folder_may_hold_is_bounded(tmp_path: Path) -> None:

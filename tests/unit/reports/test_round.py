@@ -17,6 +17,7 @@ from app.reports.outbox import Outbox
 from app.reports.queue import Queue
 from app.reports.report import Report
 from app.reports.round import BACKOFF_MAXIMUM, Round, backoff
+from tests.reports import a_report
 
 START = 1_767_225_600.0  # 2026-01-01
 WINDOW = 300
@@ -35,22 +36,9 @@ class Post:
         self.round = Round(settings, self.queue, threading.Event())
 
     def report(self, kind: str = "a", **fields: object) -> Report:
-        empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
-        return Report(
-            **{
-                **empty,
-                "uuid": uuid.uuid4().hex,
-                "time": self.now,
-                "fingerprint": kind,
-                "type": "ValueError",
-                "message": f"boom {kind}",
-                "where": "in test",
-                "request_id": uuid.uuid4().hex,
-                "request": None,
-                "process": 1,
-                **fields,
-            }
-        )
+        known = {"time": self.now, "fingerprint": kind, "type": "ValueError", "where": "in test"}
+        known["request_id"] = uuid.uuid4().hex
+        return a_report(f"boom {kind}", **{**known, **fields})
 
     def fail(self, kind: str = "a", times: int = 1) -> None:
         for _ in range(times):

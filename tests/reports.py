@@ -1,0 +1,29 @@
+"""Reports as the tests make them, and as they find them in the spool."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from typing import Any
+
+from app.reports.outbox import Outbox
+from app.reports.report import Report
+
+
+def a_report(message: str = "boom", **fields: object) -> Report:
+    """Return a report that says this, empty but for what every report has."""
+    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
+    known = {"uuid": uuid.uuid4().hex, "time": time.time(), "fingerprint": "f", "process": 1}
+    without = {"request_id": None, "request": None, "earlier": []}
+    return Report(**{**empty, **known, **without, "message": message, **fields})
+
+
+def in_database(outbox: Outbox) -> list[str]:
+    """Return the messages of the reports in the database, in their order."""
+    connection = sqlite3.connect(outbox.path)
+    try:
+        rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
+    finally:
+        connection.close()
+    return [Report.from_json(body).message for (body,) in rows]
