@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.compose import Stack
+from tests.compose import Stack, wait_until
 
 RUNNING = ("nginx", "web", "db", "mailhog")
 ALL = (*RUNNING, "migrate", "init")
@@ -39,7 +39,10 @@ def test_neither_config_nor_inspect_shows_a_secret(stack: Stack) -> None:
     volume = f"{stack.project}_secrets"
     command = ["docker", "run", "--rm", "--user", "0", "--entrypoint", "sh"]
     command += ["--volume", f"{volume}:/s:ro", f"{stack.project}-web"]
-    secrets = stack.run(*command, "-c", "cd /s; for f in *; do cat $f; echo; done").stdout.split()
+    command += ["-c", "cd /s; for f in *; do cat $f; echo; done"]
+    # Until there is any: once the engine has shown nothing of a container that ended at once.
+    secrets = wait_until(lambda: stack.run(*command).stdout.split(), "the secrets")
+    assert isinstance(secrets, list)
     assert len(secrets) == 4
     assert all(len(secret) == 64 for secret in secrets)
     shown = stack.compose("config") + stack.compose("config", "--format", "json")
