@@ -128,7 +128,7 @@ def base_images_in_use(other_stack: Stack) -> object:
     ]
     yield
     for container in held:
-        other_stack.run("docker", "rm", container)
+        other_stack.run("docker", "rm", "--volumes", container)
 
 
 def _debian(stack: Stack) -> str:
