@@ -69,7 +69,7 @@ def body_of(report: Report, repeats: Repeats | None) -> Body:
     sections: list[Section] = []
     if repeats is not None:
         sections.append(_repeats(repeats))
-    sections.append(Pairs("The first of them" if repeats else "", _in_short(report)))
+    sections.append(Pairs("One of them" if repeats else "", _in_short(report)))
     if not _is_told(report):
         sections.append(Lines("Message", report.message.split("\n")))
     if report.traceback:
