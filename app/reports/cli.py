@@ -26,7 +26,7 @@ from ..logs.format import escape_controls
 from .incoming import LINES, TAKEN
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
-from .spool import STUCK, connect, traceback_of, waiting_since
+from .spool import STUCK, connect, purge, traceback_of, waiting_since
 
 # What each primary code of SQLite means here, and the mend.
 AS_THE_SERVER: Final = (
@@ -149,9 +149,10 @@ def list_reports(last: int) -> None:
 def _list_counts(spool: sqlite3.Connection, files: int) -> None:
     counts = dict(
         spool.execute(
-            "SELECT CASE WHEN NOT mailable THEN 'unmailable' WHEN mail_id IS NULL THEN 'held'"
-            " ELSE state END, count(*) FROM reports LEFT JOIN mails ON mails.id = mail_id"
-            " GROUP BY 1"
+            # By the mails, where there are any: their reports may have made room for others.
+            "SELECT state, sum(count) FROM mails GROUP BY state UNION ALL"
+            " SELECT CASE WHEN mailable THEN 'held' ELSE 'unmailable' END, count(*)"
+            " FROM reports WHERE mail_id IS NULL GROUP BY mailable"
         ).fetchall()
     )
     for state, words in COUNTS.items():
@@ -237,23 +238,14 @@ def retry() -> None:
     _warn_without_courier()
 
 
-@group.command()
+@group.command("purge")
 @click.option("--days", type=click.IntRange(0), help="Keep the last so many [REPORT_KEEP_DAYS].")
-def purge(days: int | None) -> None:
-    """Delete what was delivered; what waits or has failed stays."""
+def purge_reports(days: int | None) -> None:
+    """Delete what was delivered or recorded while mail was off; the rest stays."""
     keep = _settings().report_keep_days if days is None else days
     before = time.time() - keep * 86_400
     with _spool() as spool:
-        deleted = spool.execute(
-            "DELETE FROM reports WHERE time < ? AND mail_id IN"
-            " (SELECT id FROM mails WHERE state = 'delivered')",
-            (before,),
-        ).rowcount
-        spool.execute(
-            "DELETE FROM mails WHERE state = 'delivered' AND created < ?"
-            " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
-            (before,),
-        )
+        deleted = purge(spool, before)
     click.echo(f"{deleted} reports are deleted.")
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from .outbox import Outbox
 from .report import Report
-from .spool import connect, identity, insert, traceback_of
+from .spool import connect, identity, insert, purge, traceback_of
 
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
 AT_ONCE: Final = 100  # reports in one transaction: visitors' reports wait for its end
@@ -89,6 +89,8 @@ class Queue:
                     for row in taken.rows[start : start + AT_ONCE]:
                         insert(self.connection, row)
                 between()
+            if not self.is_current():
+                return  # the rows went into a file that is no longer there: the next one takes it
             self.outbox.incoming.taken_in(taken)
 
     def groups(self) -> list[Group]:
@@ -264,13 +266,4 @@ class Queue:
     def purge(self, before: float) -> None:
         """Delete what was delivered, or recorded while mail was off, before ``before``."""
         with self.transaction():
-            self.connection.execute(
-                "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
-                " (SELECT id FROM mails WHERE state = 'delivered'))",
-                (before,),
-            )
-            self.connection.execute(
-                "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
-                " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
-                (before,),
-            )
+            purge(self.connection, before)

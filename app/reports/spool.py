@@ -132,6 +132,24 @@ def traceback_of(connection: sqlite3.Connection, uuid: str) -> str | None:
     return None if row is None else Report.from_json(row[0]).traceback
 
 
+def purge(connection: sqlite3.Connection, before: float) -> int:
+    """Delete what was delivered, or recorded while mail was off, before that time.
+
+    ``before`` is in seconds since the epoch. Return how many reports are gone.
+    """
+    deleted = connection.execute(
+        "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
+        " (SELECT id FROM mails WHERE state = 'delivered'))",
+        (before,),
+    ).rowcount
+    connection.execute(
+        "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
+        " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
+        (before,),
+    )
+    return deleted
+
+
 def insert(connection: sqlite3.Connection, row: Row) -> None:
     """Insert a report; one that is there already is left as it is."""
     connection.execute(

@@ -112,6 +112,17 @@ def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
     assert report["traceback"].startswith("Traceback (most recent call last):")
 
 
+def test_the_list_counts_errors_whose_reports_had_to_make_room(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("DELETE FROM reports WHERE mail_id IS NOT NULL")
+    spool.execute("UPDATE mails SET count = 7 WHERE state = 'waiting'")
+    output = cli.invoke(args=["reports", "list"]).output
+    assert "       7 errors waiting" in output
+    assert "       1 errors failed" in output
+    assert "       1 errors held" in output
+
+
 def test_a_mail_whose_text_had_to_make_room_says_so(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:

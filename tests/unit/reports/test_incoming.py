@@ -150,6 +150,18 @@ def test_a_file_half_taken_in_by_a_courier_that_was_killed_is_taken_in_once(
     assert list(outbox.incoming.folder.iterdir()) == []
 
 
+def test_a_file_taken_into_a_database_that_was_just_deleted_is_not_lost(
+    outbox: Outbox, queue: Queue
+) -> None:
+    outbox.put(repeat("boom"), mailable=True)
+    queue.take_incoming(lambda: outbox.path.unlink())
+    assert len(files(outbox, TAKEN)) == 1
+    another = Queue(outbox)
+    another.take_incoming()
+    another.close()
+    assert in_database(outbox) == ["boom"]
+
+
 def test_half_a_line_costs_the_others_nothing_and_is_kept_for_a_look(
     outbox: Outbox, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
