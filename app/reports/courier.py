@@ -171,6 +171,7 @@ class Courier:
             broken = self.outbox.set_aside()
             with closing(Queue(self.outbox)) as queue:
                 saved = salvage(broken, queue)
+            self.outbox.keep_only(broken)
             logger.error(
                 "The spool's database is broken (%s) and a new one is made, with the %d reports "
                 "of the old one that nobody was told of and that can still be read; it is kept "

@@ -26,6 +26,7 @@ RECOUNTS: Final = 16  # parts of what it may hold in which it is counted anew
 LINES: Final = ".lines"
 TAKEN: Final = ".taken"  # lines that nobody appends to any more
 UNREADABLE: Final = ".unreadable"
+PART: Final = ".part"  # is being written
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Incoming:
         self._make_sure_of_room(len(content))
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / row.uuid
-        part = path.with_suffix(".part")
+        part = path.with_suffix(PART)
         try:
             with part.open("wb") as file:
                 file.write(content)
@@ -106,6 +107,10 @@ class Incoming:
             if path.suffix in ("", TAKEN):
                 yield _read(path)
 
+    def leftovers(self) -> list[Path]:
+        """Return what nobody takes in: what cannot be read, and what killed writers began."""
+        return [*self.folder.glob(f"*{UNREADABLE}"), *self.folder.glob(f"*{PART}")]
+
     def taken_in(self, taken: Taken) -> None:
         """Delete a file whose reports are in the database; keep what could not be read of it."""
         if taken.complete:
@@ -144,11 +149,17 @@ def _line(row: Row) -> bytes:
 
 
 def _read(path: Path) -> Taken:
+    """Read a file's reports.
+
+    What follows the last newline of lines is none: its writer is at it still, and will write it
+    again, or was killed before it answered the request. So a file of lines may also be empty.
+    """
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
         return Taken(path, [], complete=False)
+    tail = lines.pop()
     for line in lines:
         try:
             wrapped = json.loads(line)
@@ -156,7 +167,8 @@ def _read(path: Path) -> Taken:
             rows.append(row_of(report, mailable=bool(wrapped["mailable"])))
         except (ValueError, KeyError, TypeError):
             continue
-    return Taken(path, rows, complete=0 < len(rows) == len(lines))
+    whole = path.suffix == TAKEN or (bool(rows) and not tail)
+    return Taken(path, rows, complete=whole and len(rows) == len(lines))
 
 
 def _size(folder: Path) -> int:

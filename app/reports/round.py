@@ -85,6 +85,7 @@ class Round:
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
             keep_from = now - self.settings.report_keep_days * 86_400
             self.queue.purge(keep_from)
+            self.queue.outbox.purge(keep_from)
             room.drop_failed(self.queue, keep_from)
 
     def tell_stuck(self, now: float) -> None:

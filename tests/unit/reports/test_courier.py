@@ -94,6 +94,22 @@ def test_what_can_be_read_of_a_broken_database_is_in_the_new_one(
     assert 50 < len(kinds()) < 100
 
 
+def test_of_the_databases_set_aside_the_last_is_kept(
+    courier: Courier, wait_until: Callable[..., Any]
+) -> None:
+    outbox = courier.outbox
+    outbox.folder.mkdir(parents=True)
+    for suffix in ("", "-wal", "-shm"):
+        (outbox.folder / f"reports.db.corrupt-20200101T000000Z{suffix}").write_bytes(b"earlier")
+    outbox.path.write_bytes(b"this is no database" * 1000)
+    courier.ensure_running()
+
+    def contents() -> list[bytes]:
+        return [path.read_bytes()[:7] for path in outbox.folder.glob("reports.db.corrupt-*")]
+
+    wait_until(lambda: contents() == [b"this is"], "only the last")
+
+
 def test_a_process_that_does_not_deliver_writes_what_it_holds_too(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:

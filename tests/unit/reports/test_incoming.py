@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,17 +163,50 @@ def test_a_file_taken_into_a_database_that_was_just_deleted_is_not_lost(
     assert in_database(outbox) == ["boom"]
 
 
-def test_half_a_line_costs_the_others_nothing_and_is_kept_for_a_look(
-    outbox: Outbox, queue: Queue, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("line", [b'{"mailable": true, "bo\n', b"\n", b"\xff\n"])
+def test_a_line_that_cannot_be_read_costs_the_others_nothing_and_is_kept_for_a_look(
+    outbox: Outbox, queue: Queue, caplog: pytest.LogCaptureFixture, line: bytes
 ) -> None:
-    outbox.put(repeat("whole"), mailable=True)
+    outbox.put(repeat("before"), mailable=True)
     (file,) = files(outbox, LINES)
-    with file.open("ab") as torn:
-        torn.write(b'{"mailable": true, "bo')
+    with file.open("ab") as broken:
+        broken.write(line)
+    outbox.put(repeat("after"), mailable=True)
     queue.take_incoming()
-    assert in_database(outbox) == ["whole"]
+    assert in_database(outbox) == ["before", "after"]
     (aside,) = files(outbox, UNREADABLE)
     assert str(aside) in caplog.text
+
+
+@pytest.mark.parametrize("written", [0, 1, 20])
+@pytest.mark.parametrize("lines", [0, 2])
+def test_a_process_killed_while_it_appends_leaves_nothing_behind(
+    outbox: Outbox,
+    queue: Queue,
+    caplog: pytest.LogCaptureFixture,
+    in_child: Callable[[Callable[[], object]], int],
+    written: int,
+    lines: int,
+) -> None:
+    """Nobody has seen the answer to its request, and the end of the worker is reported."""
+
+    def killed(self: Incoming, line: bytes) -> None:
+        os.write(self._file, line[:written])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def append() -> None:
+        for number in range(lines):
+            outbox.put(repeat(str(number)), mailable=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Incoming, "_append", killed)
+            outbox.put(repeat("never answered"), mailable=True)
+
+    assert in_child(append) == -signal.SIGKILL
+    assert len(files(outbox, LINES)) == 1
+    queue.take_incoming()
+    assert in_database(outbox) == [str(number) for number in range(lines)]
+    assert list(outbox.incoming.folder.iterdir()) == []
+    assert caplog.text == ""
 
 
 def test_a_full_disk_leaves_no_half_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import uuid
@@ -342,6 +343,23 @@ def test_an_hourly_look_purges(post: Post) -> None:
     assert post.queue.connection.execute(count).fetchone() != (0,)
     round_.run(START + 31 * 86_400)
     assert post.queue.connection.execute(count).fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["reports.db.corrupt-20200101T000000Z", "incoming/vm-1-0a.unreadable", "incoming/0a.part"],
+)
+def test_what_only_a_look_is_for_is_kept_as_long_as_what_was_delivered(
+    post: Post, name: str
+) -> None:
+    leftover = post.outbox.folder / name
+    leftover.parent.mkdir(parents=True, exist_ok=True)
+    leftover.write_bytes(b"personal data")
+    os.utime(leftover, (START, START))
+    post.round.run(START + 29 * 86_400)
+    assert leftover.exists()
+    post.round.run(START + 31 * 86_400)
+    assert not leftover.exists()
 
 
 # Trying again
