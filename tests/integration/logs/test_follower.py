@@ -16,6 +16,7 @@ from tests.integration.conftest import ROOT
 from tests.writers import flaw_of
 
 LINES = 60_000  # over 500 files of 10 KiB for each of two writers
+IN_A_FILE = 110  # lines in a file of 10 KiB
 
 
 @pytest.fixture
@@ -36,6 +37,26 @@ def follower(path: Path, tmp_path: Path) -> Iterator[Path]:
         process.wait()
 
 
+def keep_in_reach(shown: Path, name: str, lead: int) -> Callable[[int], None]:
+    """Return what keeps a writer, as its ``done``, at most ``lead`` lines ahead of the follower.
+
+    A follower that gets no processor for a second could not find what was overwritten since.
+    """
+    mine, seen, rest = f"{name} ".encode(), 0, b""
+    output = shown.open("rb")
+    give_up = time.monotonic() + 120
+
+    def wait(number: int) -> None:
+        nonlocal seen, rest
+        while number - seen > lead and time.monotonic() < give_up:
+            lines, _, rest = (rest + output.read()).rpartition(b"\n")
+            seen += lines.count(mine)
+            if number - seen > lead:
+                time.sleep(0.001)
+
+    return wait
+
+
 def test_a_thousand_rotations_flat_out_are_followed_line_by_line(
     path: Path,
     follower: Path,
@@ -46,7 +67,13 @@ def test_a_thousand_rotations_flat_out_are_followed_line_by_line(
     """With ten backups: what the follower misses is overwritten a moment later."""
     finish(start_writer("before", 1))
     wait_until(lambda: follower.read_text().count("\n") == 1, "the first line")
-    finish(*[start_writer(f"writer-{n}", LINES, backup_count=10) for n in range(2)])
+    reach = 8 * IN_A_FILE // 2
+    finish(
+        *[
+            start_writer(name, LINES, backup_count=10, done=keep_in_reach(follower, name, reach))
+            for name in ("writer-0", "writer-1")
+        ]
+    )
     assert len(files(path)) == 11
     wait_until(lambda: follower.read_text().count("\n") >= 2 * LINES + 1, "every line", seconds=60)
     shown = follower.read_text()
@@ -62,7 +89,7 @@ def test_tail_shows_every_line_at_fifty_rotations_a_second(
     finish: Callable[..., None],
     wait_until: Callable[..., object],
 ) -> None:
-    """``tail -F``, which ops have anyway: a file of 10 KiB holds about 110 lines."""
+    """``tail -F``, which ops have anyway; it must look once while a file is the newest."""
     path.parent.mkdir()
     path.touch()
     shown = tmp_path / "shown"
@@ -74,12 +101,14 @@ def test_tail_shows_every_line_at_fifty_rotations_a_second(
         )
     try:
         begun = time.monotonic()
+        in_reach = keep_in_reach(shown, "paced", IN_A_FILE)
 
         def pace(number: int) -> None:
+            in_reach(number)
             time.sleep(max(0.0, begun + number / 5000 - time.monotonic()))
 
         finish(start_writer("paced", 25_000, backup_count=10, done=pace))
-        assert time.monotonic() - begun > 25_000 / 110 / 50
+        assert time.monotonic() - begun > 25_000 / IN_A_FILE / 50
         wait_until(lambda: shown.read_text().count("\n") >= 25_000, "every line", seconds=60)
     finally:
         tail.kill()
