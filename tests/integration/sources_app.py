@@ -164,8 +164,13 @@ def system_exit() -> str:
 
 def out_of_memory() -> str:
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115
-    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
-    return str(len(bytearray(1 << 30)))
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), hard))
+    try:
+        return str(len(bytearray(1 << 30)))
+    finally:
+        # A thread whose stack finds no room lets the one that starts it wait for good.
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
 def hang() -> str:
