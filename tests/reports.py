@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 from app.reports.outbox import Outbox
+from app.reports.queue import Queue
 from app.reports.report import Report
 
 
@@ -17,6 +18,24 @@ def a_report(message: str = "boom", **fields: object) -> Report:
     known = {"uuid": uuid.uuid4().hex, "time": time.time(), "fingerprint": "f", "process": 1}
     without = {"request_id": None, "request": None, "earlier": []}
     return Report(**{**empty, **known, **without, "message": message, **fields})
+
+
+def a_mail(
+    queue: Queue, fingerprint: str, state: str, created: float = 0.0, size: int = 10
+) -> None:
+    """Make a mail that tells of all reports of a fingerprint, of ``size`` bytes."""
+    number = queue.add_mail(
+        message_id=f"<{uuid.uuid4().hex}@example.com>",
+        kind="report",
+        fingerprint=fingerprint,
+        created=created,
+        count=10,
+        subject="boom",
+        content=b"x" * size,
+        recipients=("admin@example.com",),
+    )
+    queue.assign(number, fingerprint, 1 << 60)
+    queue.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
 
 
 def in_database(outbox: Outbox) -> list[str]:

@@ -18,7 +18,7 @@ from ..config import Settings
 from .outbox import Outbox
 from .queue import Queue
 from .round import Rarely, Round
-from .salvage import salvage
+from .salvage import salvage, set_aside
 from .spool import STUCK, identity, waiting_since
 
 POLL: Final = 0.2  # seconds between two looks for reports of other processes
@@ -164,22 +164,15 @@ class Courier:
     def _deliver_until_stopped(self) -> None:
         try:
             with closing(Queue(self.outbox)) as queue:
+                salvage(queue)
                 self._make_rounds(queue)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:
                 raise
-            broken = self.outbox.set_aside()
+            logger.warning("The spool's database is broken: %s", error)
+            set_aside(self.outbox.path)
             with closing(Queue(self.outbox)) as queue:
-                saved = salvage(broken, queue)
-            self.outbox.keep_only(broken)
-            logger.error(
-                "The spool's database is broken (%s) and a new one is made, with the %d reports "
-                "of the old one that nobody was told of and that can still be read; it is kept "
-                "as %s",
-                error,
-                saved,
-                broken,
-            )
+                salvage(queue)
 
     def _make_rounds(self, queue: Queue) -> None:
         round_ = Round(self.settings, queue, self._stopping, rarely=self._rarely)

@@ -29,7 +29,6 @@ LEFT_ALONE: Final = 1.0
 # (its -wal); the rest is for the database itself.
 INCOMING_SHARE: Final = 0.25
 LOG_SHARE: Final = 0.25
-ASIDE: Final = ".corrupt-"  # and the time: a database that could not be read
 DATABASE_SHARE: Final = 1 - INCOMING_SHARE - LOG_SHARE
 
 logger = logging.getLogger(__name__)
@@ -98,36 +97,6 @@ class Outbox:
             self._close()
         with self.incoming.lock:
             self.incoming.close()
-
-    def set_aside(self) -> Path:
-        """Move a database that cannot be read out of the way; return where it is now.
-
-        Only for the courier, which holds its lock. The others see by the inode that they have
-        to open, or make, another.
-        """
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = self.path.with_name(f"{self.path.name}{ASIDE}{moment}")
-        for suffix in ("-wal", "-shm", ""):
-            source = self.path.with_name(self.path.name + suffix)
-            if source.exists():
-                source.rename(f"{aside}{suffix}")
-        return aside
-
-    def purge(self, before: float) -> None:
-        """Delete the leftovers of before that time, in seconds since the epoch: nobody reads them.
-
-        They are databases that were set aside, files that could not be read, and what writers
-        began that were killed.
-        """
-        for file in (*self.folder.glob(f"*{ASIDE}*"), *self.incoming.leftovers()):
-            if file.stat().st_mtime < before:
-                file.unlink()
-
-    def keep_only(self, aside: Path) -> None:
-        """Delete the databases set aside before this one: a bad disk must not fill up."""
-        for file in self.folder.glob(f"*{ASIDE}*"):
-            if not file.name.startswith(aside.name):
-                file.unlink()
 
     def _append(self, row: Row) -> bool:
         try:

@@ -77,7 +77,7 @@ class Queue:
         try:
             yield
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            self.connection.rollback()  # a disk that is full has ended it already
             raise
         self.connection.execute("COMMIT")
 

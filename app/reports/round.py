@@ -15,7 +15,7 @@ from typing import Final
 
 from ..config import Settings
 from ..records import UNREPORTED
-from . import mail, room, smtp
+from . import mail, room, salvage, smtp
 from .queue import Group, Mail, Queue
 from .smtp import Fate, Verdict
 from .spool import STUCK, waiting_since
@@ -85,7 +85,7 @@ class Round:
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
             keep_from = now - self.settings.report_keep_days * 86_400
             self.queue.purge(keep_from)
-            self.queue.outbox.purge(keep_from)
+            salvage.purge(self.queue.outbox, keep_from)
             room.drop_failed(self.queue, keep_from)
 
     def tell_stuck(self, now: float) -> None:

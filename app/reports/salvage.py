@@ -1,43 +1,128 @@
-"""Takes out of a broken database what can still be read, for the one that takes its place."""
+"""Sets a broken database aside, and what can still be read of it into the one in its place."""
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from .outbox import Outbox
 from .queue import Queue
-from .spool import Row, insert
+from .report import Report
+from .spool import Row, insert, row_of
 
-# What nobody has been told of, from the first and from the last: between the two may be the pages
-# that cannot be read. Without the mails too, whose table may be the broken one.
-SELECTED: Final = "SELECT uuid, time, reports.fingerprint, request_id, body, mailable FROM reports"
-UNTOLD: Final = tuple(
-    f"{SELECTED} {rows} ORDER BY reports.id {order}"
-    for rows in (
-        "WHERE mail_id IS NULL",
-        "JOIN mails ON mails.id = mail_id WHERE state = 'waiting'",
-    )
-    for order in ("ASC", "DESC")
+# How a database that was set aside is named, before the time: until it was read, and then.
+BROKEN: Final = ".broken-"
+READ: Final = ".corrupt-"
+PARTS: Final = ("-wal", "-shm", "")  # the log first: SQLite would read it into a new database
+
+# Without the indexes, of which any page may be broken too.
+FIRST: Final = ("SELECT min(id) FROM reports NOT INDEXED",)
+LAST: Final = (
+    "SELECT max(id) FROM reports NOT INDEXED",
+    "SELECT max(id) FROM reports INDEXED BY sqlite_autoindex_reports_1",  # of the uuids
 )
+REPORT: Final = "SELECT body, mailable, mail_id FROM reports WHERE id = ?"
+STATE: Final = "SELECT state FROM mails WHERE id = ?"
+
+logger = logging.getLogger(__name__)
 
 
-def salvage(broken: Path, queue: Queue) -> int:
-    """Copy the untold reports of a database that was set aside; return how many there were."""
-    found = {row.uuid: row for row in _readable(broken)}
-    with queue.transaction():
-        for row in found.values():
+def set_aside(database: Path) -> Path:
+    """Move a database that cannot be read out of the way; return where it is now.
+
+    Only for the courier, which holds its lock. The others see by the inode that they have to
+    open, or make, another.
+    """
+    return _move(database, database.with_name(f"{database.name}{BROKEN}{_now()}"))
+
+
+def salvage(queue: Queue) -> None:
+    """Copy the untold reports of databases that were set aside, and keep the last of them.
+
+    Where that is broken off, or the new database has no room, the next courier goes on.
+    """
+    for broken in _databases(queue.outbox, BROKEN):
+        try:
+            saved = _copy(broken, queue)
+        except sqlite3.Error as error:
+            logger.error("The reports of %s cannot be taken over yet: %s", broken, error)
+            continue
+        # A bad disk must not fill up with them.
+        for earlier in _databases(queue.outbox, READ):
+            for part in PARTS:
+                Path(f"{earlier}{part}").unlink(missing_ok=True)
+        logger.error(
+            "The spool's database was broken and a new one is made, with the %d reports of the "
+            "old one that nobody was told of and that can still be read; it is kept as %s",
+            saved,
+            _move(broken, broken.with_name(broken.name.replace(BROKEN, READ))),
+        )
+
+
+def purge(outbox: Outbox, before: float) -> None:
+    """Delete what only somebody's look is for and is of before that time, in seconds.
+
+    They are databases that were set aside, files that could not be read, and what writers began
+    that were killed.
+    """
+    databases = (outbox.folder.glob(f"{outbox.path.name}{kind}*") for kind in (BROKEN, READ))
+    for file in (*chain.from_iterable(databases), *outbox.incoming.leftovers()):
+        if file.stat().st_mtime < before:
+            file.unlink()
+
+
+def _copy(broken: Path, queue: Queue) -> int:
+    saved = 0
+    with closing(sqlite3.connect(broken)) as connection, queue.transaction():
+        for row in _untold(connection):
             insert(queue.connection, row)
-    return len(found)
+            saved += 1
+    return saved
 
 
-def _readable(broken: Path) -> Iterator[Row]:
-    for query in UNTOLD:
-        with (
-            contextlib.suppress(sqlite3.Error),
-            contextlib.closing(sqlite3.connect(broken)) as connection,
-        ):
-            for values in connection.execute(query):
-                yield Row(*values)
+def _untold(connection: sqlite3.Connection) -> Iterator[Row]:
+    """Yield the reports, each looked for by itself: a broken page costs those that are in it.
+
+    Whose mail cannot be read is told of, perhaps once more.
+    """
+    last = _number(connection, LAST) or 0
+    for number in range(_number(connection, FIRST) or 1, last + 1):
+        body, mailable, mail_id = _row(connection, REPORT, number) or (None, None, None)
+        if (_row(connection, STATE, mail_id) or ("unknown",))[0] in ("delivered", "failed"):
+            continue
+        with suppress(ValueError, KeyError, TypeError):
+            yield row_of(Report.from_json(body), mailable=bool(mailable))
+
+
+def _number(connection: sqlite3.Connection, queries: tuple[str, ...]) -> int | None:
+    found = (_row(connection, query) for query in queries)
+    return next((row[0] for row in found if row is not None), None)
+
+
+def _row(connection: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:
+    with suppress(sqlite3.Error):
+        row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+        return row
+    return None
+
+
+def _databases(outbox: Outbox, kind: str) -> list[Path]:
+    found = sorted(outbox.folder.glob(f"{outbox.path.name}{kind}*"))
+    return [path for path in found if not path.name.endswith(("-wal", "-shm"))]
+
+
+def _move(database: Path, to: Path) -> Path:
+    for part in PARTS:
+        with suppress(FileNotFoundError):
+            Path(f"{database}{part}").rename(f"{to}{part}")
+    return to
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -16,8 +16,9 @@ import pytest
 from app.config import read_settings
 from app.reports.courier import Courier
 from app.reports.outbox import NotDurableError, Outbox
+from app.reports.salvage import set_aside
 from app.reports.spool import connect
-from tests.reports import a_report
+from tests.reports import a_report, in_database
 
 
 @pytest.fixture
@@ -94,20 +95,15 @@ def test_what_can_be_read_of_a_broken_database_is_in_the_new_one(
     assert 50 < len(kinds()) < 100
 
 
-def test_of_the_databases_set_aside_the_last_is_kept(
+def test_a_courier_goes_on_with_what_another_that_was_killed_has_set_aside(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
-    outbox = courier.outbox
-    outbox.folder.mkdir(parents=True)
-    for suffix in ("", "-wal", "-shm"):
-        (outbox.folder / f"reports.db.corrupt-20200101T000000Z{suffix}").write_bytes(b"earlier")
-    outbox.path.write_bytes(b"this is no database" * 1000)
+    courier.outbox.put(a_report("boom"), mailable=True)
+    courier.outbox.close()
+    set_aside(courier.outbox.path)
     courier.ensure_running()
-
-    def contents() -> list[bytes]:
-        return [path.read_bytes()[:7] for path in outbox.folder.glob("reports.db.corrupt-*")]
-
-    wait_until(lambda: contents() == [b"this is"], "only the last")
+    wait_until(courier.outbox.path.exists, "a new database")
+    wait_until(lambda: "boom" in in_database(courier.outbox), "the report")
 
 
 def test_a_process_that_does_not_deliver_writes_what_it_holds_too(

@@ -6,7 +6,6 @@ import logging
 import re
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from app.reports.outbox import DATABASE_SHARE, Outbox
 from app.reports.queue import Queue
 from app.reports.report import Report
 from app.reports.round import Round
-from app.reports.salvage import salvage
-from tests.reports import a_report
+from tests.reports import a_mail, a_report
 
 MAXIMUM = 2 << 20  # bytes
 NOW = 1_767_225_600.0  # 2026-01-01
@@ -39,22 +37,6 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     yield made
     made.close()
     outbox.close()
-
-
-def mail(queue: Queue, fingerprint: str, state: str, created: float = 0.0, size: int = 10) -> None:
-    """Make a mail that tells of all reports of a fingerprint."""
-    number = queue.add_mail(
-        message_id=f"<{uuid.uuid4().hex}@example.com>",
-        kind="report",
-        fingerprint=fingerprint,
-        created=created,
-        count=10,
-        subject="boom",
-        content=b"x" * size,
-        recipients=("admin@example.com",),
-    )
-    queue.assign(number, fingerprint, 1 << 60)
-    queue.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
 
 
 def fill(queue: Queue, fingerprint: str, *, mailable: bool = True) -> int:
@@ -75,7 +57,7 @@ def left(queue: Queue, fingerprint: str) -> int:
 
 def test_a_spool_with_room_loses_nothing(queue: Queue) -> None:
     queue.outbox.put(report("delivered"), mailable=True)
-    mail(queue, "delivered", "delivered")
+    a_mail(queue, "delivered", "delivered")
     room.make_room(queue, NOW)
     assert left(queue, "delivered") == 1
 
@@ -84,7 +66,7 @@ def test_what_was_delivered_goes_first_and_is_no_loss(queue: Queue) -> None:
     for _ in range(3):
         queue.outbox.put(report("waits"), mailable=True)
     count = fill(queue, "delivered")
-    mail(queue, "delivered", "delivered")
+    a_mail(queue, "delivered", "delivered")
     room.make_room(queue, NOW)
     assert 0 < left(queue, "delivered") < count
     assert left(queue, "waits") == 3
@@ -92,8 +74,8 @@ def test_what_was_delivered_goes_first_and_is_no_loss(queue: Queue) -> None:
 
 
 def test_the_mails_of_the_last_hour_keep_their_rows(queue: Queue) -> None:
-    mail(queue, "old", "delivered", created=NOW - 7200, size=200_000)
-    mail(queue, "new", "delivered", created=NOW, size=200_000)
+    a_mail(queue, "old", "delivered", created=NOW - 7200, size=200_000)
+    a_mail(queue, "new", "delivered", created=NOW, size=200_000)
     fill(queue, "waits")
     room.make_room(queue, NOW - 3600)
     rows = queue.connection.execute("SELECT fingerprint, content FROM mails").fetchall()
@@ -103,7 +85,7 @@ def test_the_mails_of_the_last_hour_keep_their_rows(queue: Queue) -> None:
 
 def test_a_report_whose_mail_waits_is_told_by_the_mail(queue: Queue) -> None:
     fill(queue, "waits")
-    mail(queue, "waits", "waiting")
+    a_mail(queue, "waits", "waiting")
     room.make_room(queue, NOW)
     assert queue.connection.execute("SELECT state FROM mails").fetchall() == [("waiting",)]
     assert room.dropped(queue) == 0
@@ -120,7 +102,7 @@ def test_what_goes_untold_is_counted_the_oldest_first(queue: Queue) -> None:
 
 def test_mails_that_wait_go_last_with_all_they_tell_of(queue: Queue) -> None:
     for number in range(40):
-        mail(queue, f"kind {number}", "waiting", size=30_000)
+        a_mail(queue, f"kind {number}", "waiting", size=30_000)
     room.make_room(queue, NOW)
     waiting = queue.connection.execute("SELECT count(*) FROM mails").fetchone()[0]
     assert 0 < waiting < 40
@@ -130,7 +112,7 @@ def test_mails_that_wait_go_last_with_all_they_tell_of(queue: Queue) -> None:
 def test_what_was_refused_for_good_goes_after_its_days_and_is_counted(queue: Queue) -> None:
     for fingerprint, created in (("old", NOW - 100), ("new", NOW + 100)):
         queue.outbox.put(report(fingerprint), mailable=True)
-        mail(queue, fingerprint, "failed", created=created)
+        a_mail(queue, fingerprint, "failed", created=created)
     room.drop_failed(queue, NOW)
     assert (left(queue, "old"), left(queue, "new")) == (0, 1)
     assert queue.connection.execute("SELECT fingerprint FROM mails").fetchall() == [("new",)]
@@ -203,38 +185,6 @@ def test_a_full_spool_goes_on_taking_reports_and_all_are_told_or_counted(
     assert sum(sizes.values()) <= 4 << 20
 
 
-# A broken database
-
-
-def test_what_can_be_read_of_a_broken_database_is_saved(queue: Queue, tmp_path: Path) -> None:
-    for number in range(100):
-        queue.outbox.put(report(f"kind {number}"), mailable=True)
-    for kind, state in (("kind 0", "delivered"), ("kind 1", "waiting"), ("kind 2", "failed")):
-        mail(queue, kind, state)
-    queue.outbox.close()
-    queue.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    queue.close()
-    path = queue.outbox.path
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(size // 2)
-        file.write(b"\xff" * 40_960)  # in the middle
-    broken = queue.outbox.set_aside()
-    new = Queue(queue.outbox)
-    saved = salvage(broken, new)
-    kinds = {group.fingerprint for group in new.groups()}
-    new.close()
-    assert 50 < saved < 100
-    assert {"kind 3", "kind 99"} <= kinds
-    assert not {"kind 0", "kind 2"} & kinds
-
-
-def test_nothing_is_saved_of_what_was_no_database(queue: Queue, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.write_bytes(b"this is no database" * 1000)
-    assert salvage(broken, queue) == 0
-
-
 # Mail that is stuck
 
 
@@ -245,7 +195,7 @@ def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     round_ = Round(read_settings({**settings, **mail_settings}), queue, threading.Event())
-    mail(queue, "f", "waiting", created=NOW)
+    a_mail(queue, "f", "waiting", created=NOW)
     for minutes in (0, 59, 60, 61, 119, 120, 121):
         round_.tell_stuck(NOW + minutes * 60)
     critical = [record for record in caplog.records if record.levelname == "CRITICAL"]

@@ -347,7 +347,12 @@ def test_an_hourly_look_purges(post: Post) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["reports.db.corrupt-20200101T000000Z", "incoming/vm-1-0a.unreadable", "incoming/0a.part"],
+    [
+        "reports.db.broken-20200101T000000Z-wal",
+        "reports.db.corrupt-20200101T000000Z",
+        "incoming/vm-1-0a.unreadable",
+        "incoming/0a.part",
+    ],
 )
 def test_what_only_a_look_is_for_is_kept_as_long_as_what_was_delivered(
     post: Post, name: str

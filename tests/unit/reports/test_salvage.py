@@ -1,0 +1,205 @@
+"""A broken database: what can be read of it is in the new one, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.reports import salvage as salvage_module
+from app.reports.outbox import Outbox
+from app.reports.queue import Queue
+from app.reports.salvage import salvage, set_aside
+from app.reports.spool import Row, insert
+from tests.reports import a_mail, a_report, in_database
+
+REPORTS = 100
+MESSAGE = "x" * 4000
+PAGE = 4096  # bytes
+
+
+def break_pages(path: Path, first: int, count: int = 1) -> None:
+    with path.open("r+b") as file:
+        file.seek(first * PAGE)
+        file.write(b"\xff" * PAGE * count)
+
+
+@pytest.fixture
+def whole(outbox: Outbox) -> Outbox:
+    """An outbox with a hundred reports, of which the first and the third are told of."""
+    for number in range(REPORTS):
+        outbox.put(a_report(MESSAGE, fingerprint=f"kind {number}"), mailable=True)
+    outbox.close()
+    with closing(Queue(outbox)) as queue:
+        for kind, state in (("kind 0", "delivered"), ("kind 1", "waiting"), ("kind 2", "failed")):
+            a_mail(queue, kind, state)
+        queue.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return outbox
+
+
+@pytest.fixture
+def broken(whole: Outbox) -> Outbox:
+    """The same with ten pages that cannot be read, in the middle."""
+    break_pages(whole.path, whole.path.stat().st_size // PAGE // 2, 10)
+    return whole
+
+
+@pytest.fixture
+def queue_of(outbox: Outbox) -> Iterator[Callable[[], Queue]]:
+    """Return a function that opens the database that is there now."""
+    opened: list[Queue] = []
+
+    def open_queue() -> Queue:
+        opened.append(Queue(outbox))
+        return opened[-1]
+
+    yield open_queue
+    for queue in opened:
+        queue.close()
+
+
+def kinds(queue: Queue) -> list[str]:
+    return [kind for (kind,) in queue.connection.execute("SELECT fingerprint FROM reports")]
+
+
+def set_aside_in(outbox: Outbox) -> list[str]:
+    return sorted(path.name for path in outbox.folder.glob("reports.db.*"))
+
+
+def test_what_nobody_was_told_of_and_can_be_read_is_saved(
+    broken: Outbox, queue_of: Callable[[], Queue], caplog: pytest.LogCaptureFixture
+) -> None:
+    set_aside(broken.path)
+    queue = queue_of()
+    salvage(queue)
+    saved = kinds(queue)
+    assert 80 < len(saved) < 98
+    assert {"kind 1", "kind 3", "kind 99"} <= set(saved)
+    assert not {"kind 0", "kind 2"} & set(saved)
+    assert f"the {len(saved)} reports of the old one" in caplog.text
+
+
+def test_a_broken_page_costs_the_reports_in_it(whole: Outbox) -> None:
+    """Whichever it is, but for the schema's and the root of the table's tree: the first two."""
+    content = whole.path.read_bytes()
+    for page in range(2, len(content) // PAGE):
+        whole.path.write_bytes(content)
+        break_pages(whole.path, page)
+        set_aside(whole.path)
+        with closing(Queue(whole)) as queue:
+            salvage(queue)
+            assert len(kinds(queue)) >= 98 - 8, f"page {page}"
+        whole.path.unlink()
+
+
+def test_reports_whose_mails_cannot_be_read_are_told_of_rather_than_lost(
+    whole: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    with closing(sqlite3.connect(whole.path)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'mails'"
+        (root,) = connection.execute(query).fetchone()
+    break_pages(whole.path, root - 1)
+    set_aside(whole.path)
+    queue = queue_of()
+    salvage(queue)
+    assert len(kinds(queue)) == REPORTS
+
+
+def test_nothing_is_saved_of_what_was_no_database_and_it_is_kept(
+    outbox: Outbox, queue_of: Callable[[], Queue], caplog: pytest.LogCaptureFixture
+) -> None:
+    content = b"this is no database" * 1000
+    outbox.folder.mkdir()
+    outbox.path.write_bytes(content)
+    set_aside(outbox.path)
+    outbox.put(a_report("after"), mailable=True)
+    salvage(queue_of())
+    (kept,) = outbox.folder.glob("reports.db.corrupt-*")
+    assert kept.read_bytes() == content
+    assert str(kept) in caplog.text
+    assert in_database(outbox) == ["after"]
+
+
+def test_a_courier_killed_while_it_copies_leaves_the_rest_to_the_next(
+    broken: Outbox,
+    queue_of: Callable[[], Queue],
+    in_child: Callable[[Callable[[], object]], int],
+) -> None:
+    def insert_one(connection: sqlite3.Connection, row: Row) -> None:
+        insert(connection, row)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def killed() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(salvage_module, "insert", insert_one)
+            set_aside(broken.path)
+            salvage(Queue(broken))
+
+    assert in_child(killed) == -signal.SIGKILL
+    queue = queue_of()
+    salvage(queue)
+    assert {"kind 3", "kind 99"} <= set(kinds(queue))
+    salvage(queue)
+    assert len(kinds(queue)) == len(set(kinds(queue)))
+
+
+def test_a_courier_killed_after_it_has_copied_makes_the_next_copy_nothing_twice(
+    broken: Outbox, queue_of: Callable[[], Queue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_aside(broken.path)
+
+    def killed(*paths: Path) -> Path:
+        raise KeyboardInterrupt
+
+    queue = queue_of()
+    with monkeypatch.context() as patch:
+        patch.setattr(salvage_module, "_move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            salvage(queue)
+    before = kinds(queue)
+    salvage(queue)
+    assert kinds(queue) == before != []
+
+
+def test_where_there_is_no_room_for_its_reports_they_wait_for_the_next_courier(
+    broken: Outbox, queue_of: Callable[[], Queue], caplog: pytest.LogCaptureFixture
+) -> None:
+    set_aside(broken.path)
+    queue = queue_of()
+    queue.connection.execute("PRAGMA max_page_count = 20")
+    salvage(queue)
+    assert "cannot be taken over yet: database or disk is full" in caplog.text
+    assert kinds(queue) == []
+    assert [".broken-" in name for name in set_aside_in(broken)] == [True]
+    broken.put(a_report(), mailable=True)
+    again = queue_of()
+    salvage(again)
+    assert "kind 99" in kinds(again)
+
+
+def test_of_those_set_aside_the_last_is_kept(outbox: Outbox, queue_of: Callable[[], Queue]) -> None:
+    outbox.folder.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        (outbox.folder / f"reports.db.corrupt-20200101T000000Z{suffix}").touch()
+    outbox.path.write_bytes(b"this is no database" * 1000)
+    set_aside(outbox.path)
+    salvage(queue_of())
+    (kept,) = set_aside_in(outbox)
+    assert kept.startswith("reports.db.corrupt-")
+    assert "20200101" not in kept
+
+
+def test_its_log_goes_with_it(outbox: Outbox, queue_of: Callable[[], Queue]) -> None:
+    """What is in the log only is saved, and SQLite does not read the log into the new one."""
+    outbox.put(a_report("in the log"), mailable=True)
+    assert Path(f"{outbox.path}-wal").stat().st_size > 0
+    set_aside(outbox.path)
+    queue = queue_of()
+    assert kinds(queue) == []
+    salvage(queue)
+    assert in_database(outbox) == ["in the log"]
