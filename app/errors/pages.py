@@ -54,6 +54,9 @@ WORDS: Final = {
         "Method Not Allowed", "This address exists, but it cannot be used like that. Go back."
     ),
     410: Words("Gone", "What was here has been taken away for good."),
+    412: Words(
+        "That has changed", "What your browser expected is no longer what is here. Reload the page."
+    ),
     413: Words("That is too much", "What you sent is larger than this site takes. Send less."),
     414: Words(
         "That address is too long",
@@ -80,6 +83,10 @@ WORDS: Final = {
         "The service cannot answer right now. Try again in a few seconds.",
     ),
     504: Words("That took too long", "The service did not answer in time. Try again in a moment."),
+    505: Words(
+        "HTTP Version Not Supported",
+        "This site does not speak that version of HTTP. Try another browser.",
+    ),
 }
 
 

@@ -84,7 +84,7 @@ def page() -> str:
 @blueprint.get("/pages")
 def pages() -> str:
     """List every error page, the app's and nginx's."""
-    return render_template("drill_pages.html", app=sorted(WORDS), nginx=NGINX_PAGES)
+    return render_template("drill_pages.html", words=WORDS, nginx=NGINX_PAGES)
 
 
 @blueprint.get("/pages/<int:status>")
@@ -94,7 +94,7 @@ def preview(status: int) -> ResponseReturnValue:
 
     nginx puts its own in the place of those that are asked for as nginx's.
     """
-    if status not in WORDS and status not in NGINX_PAGES:
+    if status not in WORDS:
         abort(404)
     request.environ[REPORTED] = True
     return error_page(status, Headers())

@@ -7,7 +7,9 @@ import hashlib
 import re
 from pathlib import Path
 
+from app.errors.pages import WORDS
 from app.errors.plain import plain_page
+from app.ops.drill import NGINX_PAGES
 
 NGINX = Path(__file__).resolve().parents[3] / "nginx"
 PAGE = (NGINX / "pages/error.html").read_text()
@@ -23,3 +25,13 @@ def test_the_content_security_policy_knows_its_style():
     (style,) = re.findall("<style>(.*?)</style>", PAGE, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"style-src 'self' 'sha256-{digest}';" in (NGINX / "headers.conf").read_text()
+
+
+def test_an_error_has_the_same_title_whoever_answers_it():
+    template = (NGINX / "templates/microblog.conf.template").read_text()
+    (lines,) = re.findall(r"map \$status \$error_title \{(.*?)\}", template, re.DOTALL)
+    titles = dict(re.findall(r'^    (\w+) "(.*)";$', lines, re.MULTILINE))
+    default = titles.pop("default")
+    assert {status: WORDS[status].title for status in NGINX_PAGES} == {
+        status: titles.get(str(status), default) for status in NGINX_PAGES
+    }
