@@ -26,7 +26,7 @@ from ..logs.format import escape_controls
 from .incoming import LINES, TAKEN
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
-from .spool import STUCK, connect, purge, traceback_of, waiting_since
+from .spool import STUCK, opened, purge, traceback_of, waiting_since
 
 # What each primary code of SQLite means here, and the mend.
 AS_THE_SERVER: Final = (
@@ -70,7 +70,7 @@ def _spool() -> Iterator[sqlite3.Connection]:
     path = _settings().spool_dir / "reports.db"
     try:
         path.stat()
-        with closing(connect(path, COURIER_TIMEOUT)) as connection:
+        with closing(opened(path, COURIER_TIMEOUT)[0]) as connection:
             yield connection
     except FileNotFoundError as error:
         raise click.ClickException(

@@ -164,7 +164,6 @@ class Courier:
     def _deliver_until_stopped(self) -> None:
         try:
             with closing(Queue(self.outbox)) as queue:
-                salvage(queue)
                 self._make_rounds(queue)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from errno import ENOSPC
+from errno import EMFILE, ENFILE, ENOMEM, ENOSPC
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ LINES: Final = ".lines"
 TAKEN: Final = ".taken"  # lines that nobody appends to any more
 UNREADABLE: Final = ".unreadable"
 PART: Final = ".part"  # is being written
+PASSING: Final = (EMFILE, ENFILE, ENOMEM)  # what keeps any file from being read, for now
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class Incoming:
             return
         aside = taken.path.with_suffix(UNREADABLE)
         taken.path.rename(aside)
+        os.utime(aside)  # it is kept from now on
         logger.error("A report in the spool cannot be read, see %s", aside)
 
     def _open(self) -> None:
@@ -157,7 +159,9 @@ def _read(path: Path) -> Taken:
     rows = []
     try:
         lines = path.read_bytes().split(b"\n")
-    except OSError:
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return Taken(path, [], complete=False)
     tail = lines.pop()
     for line in lines:

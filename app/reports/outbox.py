@@ -20,7 +20,7 @@ from typing import Final
 from .backlog import Backlog
 from .incoming import Incoming
 from .report import Report
-from .spool import Row, connect, identity, insert, row_of
+from .spool import Row, identity, insert, opened, row_of
 
 PUT_TIMEOUT: Final = 0.05  # seconds that a visitor's request may wait for the database
 # Seconds for which a database that was locked is left alone: one request waits, not each.
@@ -152,22 +152,21 @@ class Outbox:
         """
         for _ in range(3):
             if self._connection is None:
-                self._connection = self._connected()
-                self._identity = identity(self.path)
+                self._connection, self._identity = self._opened()
             insert(self._connection, row)
             if self._identity == identity(self.path):
                 return
             self._close()
         raise FileNotFoundError(f"{self.path} goes away as soon as it is made")
 
-    def _connected(self) -> sqlite3.Connection:
-        connection = connect(self.path, PUT_TIMEOUT)
+    def _opened(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+        connection, which = opened(self.path, PUT_TIMEOUT)
         pages = self.max_bytes // int(connection.execute("PRAGMA page_size").fetchone()[0])
         connection.execute(f"PRAGMA max_page_count = {int(pages * DATABASE_SHARE)}")
         # The courier brings the log into the database, long before: a visitor's request would
         # wait for the disk.
         connection.execute(f"PRAGMA wal_autocheckpoint = {int(pages * LOG_SHARE)}")
-        return connection
+        return connection, which
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from .outbox import Outbox
 from .report import Report
-from .spool import connect, identity, insert, purge, traceback_of
+from .spool import identity, insert, opened, purge, traceback_of
 
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
 AT_ONCE: Final = 100  # reports in one transaction: visitors' reports wait for its end
@@ -51,8 +51,7 @@ class Queue:
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
-        self.connection = connect(outbox.path, COURIER_TIMEOUT)
-        self.identity = identity(outbox.path)
+        self.connection, self.identity = opened(outbox.path, COURIER_TIMEOUT)
 
     def close(self) -> None:
         """Close the database."""
@@ -114,11 +113,11 @@ class Queue:
     def unmailed(self, fingerprint: str, limit: int) -> list[tuple[int, Report]]:
         """Return up to ``limit`` reports of a fingerprint that no mail tells of, oldest first."""
         rows = self.connection.execute(
-            "SELECT id, body FROM reports WHERE mail_id IS NULL AND mailable AND fingerprint = ?"
-            " ORDER BY id LIMIT ?",
+            "SELECT id, body, uuid, time, fingerprint, request_id FROM reports"
+            " WHERE mail_id IS NULL AND mailable AND fingerprint = ? ORDER BY id LIMIT ?",
             (fingerprint, limit),
         )
-        return [(row[0], Report.from_json(row[1])) for row in rows]
+        return [(row[0], _report(*row[1:])) for row in rows]
 
     def told_whole(self, report: Report) -> Report:
         """Return a report with the traceback of the one that it refers to, if it does."""
@@ -151,10 +150,11 @@ class Queue:
         ).fetchone()
         return row[0] if row else None
 
-    def mails_since(self, moment: float) -> int:
-        """Count the mails, summaries aside, made since ``moment``."""
+    def mails_between(self, since: float, now: float) -> int:
+        """Count the mails, summaries aside, made in that time; the clock may have been set back."""
         row = self.connection.execute(
-            "SELECT count(*) FROM mails WHERE created > ? AND kind != 'summary'", (moment,)
+            "SELECT count(*) FROM mails WHERE created > ? AND created <= ? AND kind != 'summary'",
+            (since, now),
         ).fetchone()
         return int(row[0])
 
@@ -267,3 +267,13 @@ class Queue:
         """Delete what was delivered, or recorded while mail was off, before ``before``."""
         with self.transaction():
             purge(self.connection, before)
+
+
+def _report(body: str, uuid: str, moment: float, fingerprint: str, request_id: str) -> Report:
+    """Return a report of the database; what else is known of it where its body is broken."""
+    try:
+        return Report.from_json(body)
+    except ValueError:
+        message = "What happened cannot be read any more: the spool's database is broken here"
+        known = {"uuid": uuid, "time": moment, "fingerprint": fingerprint, "message": message}
+        return Report.from_json(json.dumps({**known, "request_id": request_id}))

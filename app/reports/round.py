@@ -24,6 +24,7 @@ BACKOFF_MAXIMUM: Final = 300.0  # seconds
 REQUEST_IDS: Final = 20  # in a digest
 IN_VAIN: Final = 2  # mails in a row that a server does not take for now: then it counts as down
 PURGE_INTERVAL: Final = 3600.0  # seconds
+SALVAGE_INTERVAL: Final = 60.0  # seconds between two tries to take over from a broken database
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Rarely:
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
 
-    def may(self, what: Callable[[float], None], now: float, seconds: float) -> bool:
+    def may(self, what: Callable[..., None], now: float, seconds: float) -> bool:
         """Tell whether it may be done at the time ``now``, and note that it is."""
         name = what.__name__
         if name in self._last and 0 <= now - self._last[name] < seconds:
@@ -75,6 +76,8 @@ class Round:
     def run(self, now: float) -> None:
         """Make one round at the time ``now``, in seconds since the epoch."""
         recent = now - max(self.settings.report_window, 3600)
+        if self.rarely.may(salvage.salvage, now, SALVAGE_INTERVAL):
+            salvage.salvage(self.queue)
         self.queue.take_incoming(partial(room.make_room, self.queue, recent))
         if self.settings.mail_server:
             self.plan(now)
@@ -85,8 +88,8 @@ class Round:
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
             keep_from = now - self.settings.report_keep_days * 86_400
             self.queue.purge(keep_from)
-            salvage.purge(self.queue.outbox, keep_from)
             room.drop_failed(self.queue, keep_from)
+            salvage.purge(self.queue.outbox, keep_from)
 
     def tell_stuck(self, now: float) -> None:
         """Say in the log, once an hour, that mail has waited for an hour: mail cannot say it."""
@@ -124,7 +127,7 @@ class Round:
         the others are held and told in one summary a window.
         """
         window = self.settings.report_window
-        room = self.settings.report_mails_per_hour - self.queue.mails_since(now - 3600)
+        room = self.settings.report_mails_per_hour - self.queue.mails_between(now - 3600, now)
         may_sum_up = not 0 <= now - self.queue.last_summary() < window
         if room <= 0 and not may_sum_up:
             return

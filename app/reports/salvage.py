@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -14,18 +16,19 @@ from typing import Any, Final
 from .outbox import Outbox
 from .queue import Queue
 from .report import Report
-from .spool import Row, insert, row_of
+from .spool import Row, folder_lock, insert, readable, row_of
 
 # How a database that was set aside is named, before the time: until it was read, and then.
 BROKEN: Final = ".broken-"
 READ: Final = ".corrupt-"
 PARTS: Final = ("-wal", "-shm", "")  # the log first: SQLite would read it into a new database
 
-# Without the indexes, of which any page may be broken too.
-FIRST: Final = ("SELECT min(id) FROM reports NOT INDEXED",)
-LAST: Final = (
-    "SELECT max(id) FROM reports NOT INDEXED",
-    "SELECT max(id) FROM reports INDEXED BY sqlite_autoindex_reports_1",  # of the uuids
+# Where the ids are: each up to the first page that is broken. The index is that of the uuids.
+IDS: Final = (
+    "SELECT id FROM reports NOT INDEXED ORDER BY id",
+    "SELECT id FROM reports NOT INDEXED ORDER BY id DESC",
+    "SELECT id FROM reports INDEXED BY sqlite_autoindex_reports_1 ORDER BY uuid",
+    "SELECT id FROM reports INDEXED BY sqlite_autoindex_reports_1 ORDER BY uuid DESC",
 )
 REPORT: Final = "SELECT body, mailable, mail_id FROM reports WHERE id = ?"
 STATE: Final = "SELECT state FROM mails WHERE id = ?"
@@ -39,13 +42,15 @@ def set_aside(database: Path) -> Path:
     Only for the courier, which holds its lock. The others see by the inode that they have to
     open, or make, another.
     """
-    return _move(database, database.with_name(f"{database.name}{BROKEN}{_now()}"))
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    with folder_lock(database.parent, fcntl.LOCK_EX):
+        return _move(database, database.with_name(f"{database.name}{BROKEN}{moment}"))
 
 
 def salvage(queue: Queue) -> None:
     """Copy the untold reports of databases that were set aside, and keep the last of them.
 
-    Where that is broken off, or the new database has no room, the next courier goes on.
+    Where that is broken off, or the new database has no room, the next call goes on.
     """
     for broken in _databases(queue.outbox, BROKEN):
         try:
@@ -71,15 +76,17 @@ def purge(outbox: Outbox, before: float) -> None:
     They are databases that were set aside, files that could not be read, and what writers began
     that were killed.
     """
-    databases = (outbox.folder.glob(f"{outbox.path.name}{kind}*") for kind in (BROKEN, READ))
-    for file in (*chain.from_iterable(databases), *outbox.incoming.leftovers()):
-        if file.stat().st_mtime < before:
-            file.unlink()
+    kept = outbox.folder.glob(f"{outbox.path.name}{READ}*")
+    for file in (*kept, *outbox.incoming.leftovers()):
+        with suppress(OSError):  # its writer has finished it, or it is a folder
+            if file.stat().st_mtime < before:
+                file.unlink()
 
 
 def _copy(broken: Path, queue: Queue) -> int:
     saved = 0
     with closing(sqlite3.connect(broken)) as connection, queue.transaction():
+        connection.text_factory = readable
         for row in _untold(connection):
             insert(queue.connection, row)
             saved += 1
@@ -91,8 +98,7 @@ def _untold(connection: sqlite3.Connection) -> Iterator[Row]:
 
     Whose mail cannot be read is told of, perhaps once more.
     """
-    last = _number(connection, LAST) or 0
-    for number in range(_number(connection, FIRST) or 1, last + 1):
+    for number in sorted(set(chain.from_iterable(_ids(connection, query) for query in IDS))):
         body, mailable, mail_id = _row(connection, REPORT, number) or (None, None, None)
         if (_row(connection, STATE, mail_id) or ("unknown",))[0] in ("delivered", "failed"):
             continue
@@ -100,9 +106,9 @@ def _untold(connection: sqlite3.Connection) -> Iterator[Row]:
             yield row_of(Report.from_json(body), mailable=bool(mailable))
 
 
-def _number(connection: sqlite3.Connection, queries: tuple[str, ...]) -> int | None:
-    found = (_row(connection, query) for query in queries)
-    return next((row[0] for row in found if row is not None), None)
+def _ids(connection: sqlite3.Connection, query: str) -> Iterator[int]:
+    with suppress(sqlite3.Error):
+        yield from (number for (number,) in connection.execute(query))
 
 
 def _row(connection: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:
@@ -120,9 +126,6 @@ def _databases(outbox: Outbox, kind: str) -> list[Path]:
 def _move(database: Path, to: Path) -> Path:
     for part in PARTS:
         with suppress(FileNotFoundError):
-            Path(f"{database}{part}").rename(f"{to}{part}")
+            moved = Path(f"{database}{part}").rename(f"{to}{part}")
+            os.utime(moved)  # it is kept from now on
     return to
-
-
-def _now() -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -19,8 +19,11 @@ containers share the file while they are replaced:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -98,16 +101,44 @@ def row_of(report: Report, *, mailable: bool) -> Row:
     )
 
 
-def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open the spool's database, and make it where it is missing.
+def opened(path: Path, timeout: float) -> tuple[sqlite3.Connection, tuple[int, int]]:
+    """Open the spool's database, make it where it is missing, and tell which file it is.
 
     ``timeout`` is how long, in seconds, a statement waits for other writers. Raises
     :exc:`sqlite3.Error` or :exc:`OSError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(4):
+        before = identity(path)
+        with folder_lock(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
+            connection = _connect(path, timeout)
+        if before == identity(path):
+            return connection, before
+        connection.close()  # it is new, or was replaced just now: which one is open?
+    raise FileNotFoundError(f"{path} goes away as soon as it is made")
+
+
+@contextmanager
+def folder_lock(folder: Path, how: int) -> Iterator[None]:
+    """Hold the folder's lock, as :func:`fcntl.flock` says: shared to open, exclusive to move.
+
+    Between two renames of a database and its log nobody may open the one without the other.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has it open too
+    finally:
+        os.close(descriptor)
+
+
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    """Open the spool's database as :func:`opened` does, without a look at which file it is."""
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=False
     )
+    connection.text_factory = readable
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] < VERSION:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -129,7 +160,15 @@ def waiting_since(connection: sqlite3.Connection) -> float | None:
 def traceback_of(connection: sqlite3.Connection, uuid: str) -> str | None:
     """Return the traceback of a report, for those that refer to it; None where it is gone."""
     row = connection.execute("SELECT body FROM reports WHERE uuid = ?", (uuid,)).fetchone()
-    return None if row is None else Report.from_json(row[0]).traceback
+    try:
+        return None if row is None else Report.from_json(row[0]).traceback
+    except ValueError:
+        return None
+
+
+def readable(text: bytes) -> str:
+    """Return a text of the database, which may hold a broken byte."""
+    return text.decode("utf-8", "replace")
 
 
 def purge(connection: sqlite3.Connection, before: float) -> int:

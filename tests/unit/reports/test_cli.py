@@ -17,7 +17,7 @@ from flask.testing import FlaskCliRunner
 
 from app import request_id
 from app.reports.queue import Queue
-from app.reports.spool import connect
+from app.reports.spool import opened
 
 ID = "0123456789abcdef" * 2
 
@@ -41,7 +41,7 @@ def folder(app: Flask) -> Path:
 @pytest.fixture
 def spool(folder: Path) -> sqlite3.Connection:
     """A spool with one mail that waits, one delivered, one failed; and one error without."""
-    connection = connect(folder / "reports.db", 1)
+    connection = opened(folder / "reports.db", 1)[0]
     now = time.time()
     for number, state in enumerate(("waiting", "delivered", "failed"), 1):
         connection.execute(
@@ -218,7 +218,7 @@ def no_database(folder: Path) -> str:
 
 
 def torn(folder: Path) -> str:
-    connection = connect(folder / "reports.db", 1)
+    connection = opened(folder / "reports.db", 1)[0]
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
     with (folder / "reports.db").open("r+b") as file:
@@ -228,7 +228,7 @@ def torn(folder: Path) -> str:
 
 
 def locked(folder: Path) -> str:
-    connection = connect(folder / "reports.db", 1)
+    connection = opened(folder / "reports.db", 1)[0]
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("BEGIN EXCLUSIVE")
     kept.append(connection)

@@ -17,7 +17,7 @@ from app.config import read_settings
 from app.reports.courier import Courier
 from app.reports.outbox import NotDurableError, Outbox
 from app.reports.salvage import set_aside
-from app.reports.spool import connect
+from app.reports.spool import opened
 from tests.reports import a_report, in_database
 
 
@@ -88,7 +88,7 @@ def test_what_can_be_read_of_a_broken_database_is_in_the_new_one(
     wait_until(lambda: list(outbox.folder.glob("reports.db.corrupt-*")), "a database set aside")
 
     def kinds() -> set[str]:
-        with closing(connect(outbox.path, 10)) as spool:
+        with closing(opened(outbox.path, 10)[0]) as spool:
             return {kind for (kind,) in spool.execute("SELECT fingerprint FROM reports")}
 
     wait_until(lambda: kinds() >= {"kind 0", "kind 99"}, "the first and the last")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -207,6 +209,31 @@ def test_a_process_killed_while_it_appends_leaves_nothing_behind(
     assert in_database(outbox) == [str(number) for number in range(lines)]
     assert list(outbox.incoming.folder.iterdir()) == []
     assert caplog.text == ""
+
+
+def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_taken_in_later(
+    outbox: Outbox, queue: Queue, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    outbox.put(repeat("boom"), mailable=True)
+    listdir = os.listdir
+
+    def and_take_the_rest(folder: Path) -> list[str]:
+        names = listdir(folder)
+        with contextlib.suppress(OSError):
+            while True:
+                os.open(os.devnull, os.O_RDONLY)
+        return names
+
+    def take() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(incoming_module.os, "listdir", and_take_the_rest)
+            with pytest.raises(OSError, match="Too many open files"):
+                list(outbox.incoming.take())
+
+    assert in_child(take) == 0
+    queue.take_incoming()
+    assert in_database(outbox) == ["boom"]
 
 
 def test_a_full_disk_leaves_no_half_line(

@@ -38,8 +38,8 @@ class Post:
 
     def report(self, kind: str = "a", **fields: object) -> Report:
         known = {"time": self.now, "fingerprint": kind, "type": "ValueError", "where": "in test"}
-        known["request_id"] = uuid.uuid4().hex
-        return a_report(f"boom {kind}", **{**known, **fields})
+        known |= {"request_id": uuid.uuid4().hex, "message": f"boom {kind}"}
+        return a_report(**{**known, **fields})
 
     def fail(self, kind: str = "a", times: int = 1) -> None:
         for _ in range(times):
@@ -310,6 +310,59 @@ def test_an_error_that_cannot_be_rendered_does_not_hold_up_the_others(
     assert post.mails() == [("report", "good", 1)]
 
 
+@pytest.mark.parametrize("body", ["'{'", "CAST(x'7b80' AS TEXT)", "'[]'"])
+def test_a_report_that_cannot_be_read_is_told_of_and_stops_no_other(post: Post, body: str) -> None:
+    post.fail("broken")
+    post.queue.connection.execute(f"UPDATE reports SET body = {body} WHERE mailable")
+    post.fail("good")
+    post.at(0)
+    assert post.mails() == [("report", "broken", 1), ("report", "good", 1)]
+    assert "cannot be read any more" in str(post.contents()[0])
+    post.fail("broken")
+    post.at(WINDOW)
+    assert post.mails()[2:] == [("digest", "broken", 1)]
+
+
+def test_a_report_that_cannot_be_read_does_not_stop_a_summary(post: Post) -> None:
+    for number in range(CAP):
+        post.fail(str(number))
+    post.at(0)
+    post.fail("broken")
+    post.queue.connection.execute("UPDATE reports SET body = '{' WHERE fingerprint = 'broken'")
+    post.fail("good")
+    post.at(1)
+    assert post.mails()[CAP:] == [("summary", None, 2)]
+
+
+def test_mails_from_before_the_clock_was_set_back_take_no_room(post: Post) -> None:
+    for number in range(CAP):
+        post.fail(str(number))
+    post.at(86_400)
+    post.fail("good")
+    post.at(0)
+    assert post.mails()[CAP:] == [("report", "good", 1)]
+
+
+def test_a_broken_database_that_could_not_be_taken_over_is_tried_again_and_never_purged(
+    post: Post,
+) -> None:
+    broken = post.outbox.folder / "reports.db.broken-20200101T000000Z"
+    whole = Outbox(post.outbox.folder.parent / "other", 1 << 20)
+    whole.put(post.report("saved", message="x" * 100_000), mailable=True)
+    whole.close()
+    post.queue.connection.execute("PRAGMA max_page_count = 1")
+    whole.path.rename(broken)
+    os.utime(broken, (1, 1))
+    post.round.run(START)
+    assert broken.exists()
+    post.queue.connection.execute("PRAGMA max_page_count = 1000")
+    post.round.run(START + 59)
+    assert broken.exists()
+    post.round.run(START + 60)
+    assert not broken.exists()
+    assert "saved" in [kind for _, kind, _ in post.mails()]
+
+
 # What is not mailed, and for how long anything is kept
 
 
@@ -348,7 +401,6 @@ def test_an_hourly_look_purges(post: Post) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "reports.db.broken-20200101T000000Z-wal",
         "reports.db.corrupt-20200101T000000Z",
         "incoming/vm-1-0a.unreadable",
         "incoming/0a.part",

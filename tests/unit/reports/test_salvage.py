@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,13 +18,14 @@ import pytest
 from app.reports import salvage as salvage_module
 from app.reports.outbox import Outbox
 from app.reports.queue import Queue
-from app.reports.salvage import salvage, set_aside
-from app.reports.spool import Row, insert
+from app.reports.salvage import purge, salvage, set_aside
+from app.reports.spool import Row, folder_lock, insert
 from tests.reports import a_mail, a_report, in_database
 
 REPORTS = 100
 MESSAGE = "x" * 4000
 PAGE = 4096  # bytes
+LEAF = 0x0D  # the first byte of a leaf of a table, https://www.sqlite.org/fileformat2.html
 
 
 def break_pages(path: Path, first: int, count: int = 1) -> None:
@@ -95,6 +100,21 @@ def test_a_broken_page_costs_the_reports_in_it(whole: Outbox) -> None:
             salvage(queue)
             assert len(kinds(queue)) >= 98 - 8, f"page {page}"
         whole.path.unlink()
+
+
+def test_a_page_that_lies_costs_the_reports_in_it(whole: Outbox) -> None:
+    """Random bytes in a leaf of a tree: among them are the numbers of its rows."""
+    content = whole.path.read_bytes()
+    random_bytes = random.Random(7).randbytes
+    leaves = [page for page in range(2, len(content) // PAGE) if content[page * PAGE] == LEAF]
+    for start in (page * PAGE + part for page in leaves for part in range(0, PAGE, 512)):
+        whole.path.write_bytes(content[:start] + random_bytes(512) + content[start + 512 :])
+        set_aside(whole.path)
+        with closing(Queue(whole)) as queue:
+            salvage(queue)
+            assert len(kinds(queue)) >= 98 - 8, f"from byte {start} on"
+        whole.path.unlink()
+    assert len(leaves) > 10
 
 
 def test_reports_whose_mails_cannot_be_read_are_told_of_rather_than_lost(
@@ -180,6 +200,77 @@ def test_where_there_is_no_room_for_its_reports_they_wait_for_the_next_courier(
     again = queue_of()
     salvage(again)
     assert "kind 99" in kinds(again)
+
+
+def test_reports_put_while_a_database_is_moved_wait_in_a_file(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(a_report("before"), mailable=True)
+    outbox.close()
+    with folder_lock(outbox.folder, fcntl.LOCK_EX):
+        outbox.put(a_report("meanwhile"), mailable=True)
+    assert in_database(outbox) == ["before"]
+    queue_of().take_incoming()
+    assert in_database(outbox) == ["before", "meanwhile"]
+
+
+def test_databases_set_aside_beside_processes_that_open_them_lose_nothing(
+    outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    """Opened anew after each report, as by a process that has just started."""
+    stop = outbox.folder.parent / "stop"
+    count = outbox.folder.parent / "count"
+
+    def write() -> None:
+        number = 0
+        while not stop.exists():
+            outbox.put(a_report(f"{number}"), mailable=True)
+            outbox.close()
+            number += 1
+            time.sleep(0.001)  # else the spool is full
+        count.write_text(str(number))
+
+    writer = threading.Thread(target=in_child, args=(write,))
+    writer.start()
+    found: set[str] = set()
+    try:
+        for _ in range(40):
+            time.sleep(0.02)  # for some reports
+            set_aside(outbox.path)
+            # Who makes a database may be told that another does so: the courier tries again.
+            with suppress(sqlite3.OperationalError), closing(Queue(outbox)) as queue:
+                salvage(queue)
+                queue.take_incoming()
+                found |= set(in_database(outbox))
+    finally:
+        stop.touch()
+        writer.join()
+    with closing(Queue(outbox)) as queue:
+        salvage(queue)
+        queue.take_incoming()
+    found |= set(in_database(outbox))
+    assert found == {str(number) for number in range(int(count.read_text()))}
+
+
+def test_how_long_it_is_kept_counts_from_when_it_was_set_aside(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.folder.mkdir()
+    outbox.path.write_bytes(b"this is no database" * 1000)
+    os.utime(outbox.path, (1, 1))
+    set_aside(outbox.path)
+    salvage(queue_of())
+    purge(outbox, time.time() - 3600)
+    assert len(set_aside_in(outbox)) == 1
+
+
+def test_a_purge_is_not_stopped_by_what_it_cannot_delete(outbox: Outbox) -> None:
+    incoming = outbox.incoming.folder
+    for name in ("a.unreadable", "c.unreadable"):
+        (incoming / name).mkdir(parents=True)
+    (incoming / "b.unreadable").touch()
+    purge(outbox, time.time() + 3600)
+    assert not (incoming / "b.unreadable").exists()
 
 
 def test_of_those_set_aside_the_last_is_kept(outbox: Outbox, queue_of: Callable[[], Queue]) -> None:
