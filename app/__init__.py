@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextvars import Context
 
-from flask import Flask, request
+from flask import Flask, abort, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import database, logs, reports, threads
@@ -59,6 +59,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
         if courier is not None:
             # In an empty context: the courier works for all requests, not for this one.
             Context().run(courier.ensure_running)
+        _refuse_unreadable_host()
 
     _wrap(app, settings)
     return app
@@ -81,6 +82,15 @@ def _note_route() -> None:
     if request.url_rule is not None:
         route = str(request.url_rule).replace("<", "{").replace(">", "}")
         request.environ["microblog.route"] = route
+
+
+def _refuse_unreadable_host() -> None:
+    """Answer 400 where the host's name cannot be decoded: no address can be made of it."""
+    if "xn--" in request.host.lower():
+        try:
+            _ = request.host_url
+        except UnicodeError:
+            abort(400, "The name of this site cannot be read: check the address.")
 
 
 def _flask_settings(settings: Settings) -> dict[str, object]:

@@ -95,7 +95,7 @@ def post_worker_init(worker: Any) -> None:
     _listen_to_signals()
     deaths.after_fork(worker)
     courier = worker.wsgi.extensions["courier"]
-    watchdog.start(worker.in_flight, _settings.request_timeout, courier.outbox.flush)
+    watchdog.start(worker, _settings.request_timeout, courier.outbox.flush)
     courier.ensure_running()
 
 

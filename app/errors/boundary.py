@@ -117,7 +117,10 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self.body
+            for part in self.body:
+                in_flight.answer()
+                yield part
+            in_flight.answer()  # a head alone is sent after it
         except GeneratorExit:
             raise  # the client has gone
         except BaseException:

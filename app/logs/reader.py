@@ -93,8 +93,12 @@ def entries_of(path: Path, request_id: str) -> Iterator[str]:
         for entry in entries(file)
         if any(mark in entry.partition("\n")[0] + "\n" for mark in marks)
     ]
-    # Both formats begin with the time, down to milliseconds; sorting is stable.
-    yield from sorted(found, key=lambda entry: entry[:35])
+    yield from sorted(found, key=_moment)  # which leaves those of one millisecond in their order
+
+
+def _moment(entry: str) -> str:
+    """Return the digits of an entry's time, with which it begins in either format."""
+    return re.sub(r"\D", "", entry[:40])[:17]  # from the year to the millisecond
 
 
 class _Tail:

@@ -89,10 +89,13 @@ def _values(environ: Mapping[str, object], parsed: Parsed) -> Iterator[str]:
             yield from _fields(query.partition("?")[2] if source == "HTTP_REFERER" else query)
 
 
-def _fields(query: str) -> Iterator[str]:
+def _fields(query: str, depth: int = 3) -> Iterator[str]:
+    """Return a query's secrets, and those of the addresses in it, as in ``next=/?token=…``."""
     for name, value in parse_qsl(query[:100_000], keep_blank_values=True):
         if is_secret_name(name):
             yield value
+        elif depth and "?" in value:
+            yield from _fields(value.partition("?")[2], depth - 1)
 
 
 def _cookies(header: str) -> Iterator[str]:

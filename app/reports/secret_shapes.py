@@ -34,6 +34,27 @@ SHAPES: Final = (
         re.compile(r"(\bFailing row contains )\((?:.{0,10000}?\)\.(?=\n|$)|[^\n]*)", re.DOTALL),
         rf"\1({MASK}).",
     ),
+    # The statement that it could not read or check, with the parameters in it.
+    (
+        ("LINE ",),
+        re.compile(r"(?m)(^\s{0,20}LINE \d{1,6}: )[^\n]+"),
+        rf"\1{MASK}",
+    ),
+    # The value that is none of its type.
+    (
+        ("invalid input ", "out of range"),
+        re.compile(
+            r"(\binvalid input (?:syntax|value) for [^:\n]{1,100}: |\bout of range: )"
+            r"\"(?:.{0,3000}?\"(?=\n|$)|[^\n]*)",
+            re.DOTALL,
+        ),
+        rf'\1"{MASK}"',
+    ),
+    (
+        ("is out of range for type",),
+        re.compile(r"(\bvalue )\"[^\n]{1,300}?\"(?= is out of range for type )"),
+        rf'\1"{MASK}"',
+    ),
     # The user information of a URL: scheme://user:password@host
     (
         ("://",),

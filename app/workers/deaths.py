@@ -5,12 +5,11 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 from .. import request_id
 from ..records import ENVIRON, STACK
-from .in_flight import HEALTH, Table, use
+from .in_flight import HEALTH, Left, Table, use
 
 # What gunicorn's master logs of a death, in two or three records. They stay in the log; the one
 # report is made when the worker has been reaped.
@@ -91,8 +90,10 @@ def after_death(worker: Any) -> None:
 def _report(worker: Any, ending: str) -> None:
     requests = worker.in_flight.left_behind()
     stack = _read(worker.last_stack)
-    lines = [f"  {one['method']} {one['path']} [request {one['request_id']}]" for one in requests]
-    visitors = [one for one in requests if one["path"] not in HEALTH]
+    lines = [f"  {one.method} {one.path} [request {one.request_id}]" for one in requests]
+    visitors = [one for one in requests if one.path not in HEALTH]
+    # Whose answer was on its way may be the same visitor, who has asked anew.
+    visitors = [one for one in visitors if not one.answered] or visitors
     served = "It served:\n" + "\n".join(lines) if lines else "It served no request."
     logger.critical(
         "Worker %s %s",
@@ -105,11 +106,11 @@ def _report(worker: Any, ending: str) -> None:
     )
 
 
-def _environ(request: Mapping[str, str]) -> dict[str, str]:
+def _environ(request: Left) -> dict[str, str]:
     return {
-        request_id.ENVIRON_KEY: request["request_id"],
-        "REQUEST_METHOD": request["method"],
-        "PATH_INFO": request["path"],
+        request_id.ENVIRON_KEY: request.request_id,
+        "REQUEST_METHOD": request.method,
+        "PATH_INFO": request.path,
     }
 
 

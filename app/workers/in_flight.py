@@ -10,7 +10,6 @@ import json
 import mmap
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 SLOT: Final = 1024  # bytes
 LENGTH: Final = 2  # bytes before each entry
+ANSWERED: Final = 1  # byte after its length: whether the answer is on its way
+HEAD: Final = LENGTH + ANSWERED
 HEALTH: Final = frozenset({"/health/live", "/health/ready"})  # paths that no visitor asks for
 
 
@@ -31,6 +32,16 @@ class Serving:
     thread: int
     since: float
     environ: WSGIEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A request that a worker has left behind; ``answered``: its answer was on its way."""
+
+    request_id: str
+    method: str
+    path: str
+    answered: bool
 
 
 class Table:
@@ -56,12 +67,19 @@ class Table:
             "path": environ.get("PATH_INFO", "")[:200],
         }
         data = json.dumps(entry).encode()
-        if len(data) > SLOT - LENGTH:
+        if len(data) > SLOT - HEAD:
             data = json.dumps({**entry, "path": "(too long)"}).encode()
         start = slot * SLOT
         # The length last: an entry counts when it is whole.
-        self.memory[start + LENGTH : start + LENGTH + len(data)] = data
+        self.memory[start + LENGTH] = 0
+        self.memory[start + HEAD : start + HEAD + len(data)] = data
         self.memory[start : start + LENGTH] = len(data).to_bytes(LENGTH, "big")
+
+    def answer(self) -> None:
+        """Note that this thread sends its answer: its visitor may have it, and ask anew."""
+        slot = getattr(self._slot, "number", None)
+        if slot is not None:
+            self.memory[slot * SLOT + LENGTH] = 1
 
     def end(self) -> None:
         """Note that this thread has done with its request."""
@@ -70,13 +88,14 @@ class Table:
             self.memory[slot * SLOT : slot * SLOT + LENGTH] = bytes(LENGTH)
             self.serving.pop(slot, None)
 
-    def left_behind(self) -> list[Mapping[str, str]]:
+    def left_behind(self) -> list[Left]:
         """Return what the table's worker served when it died, for the master."""
         found = []
         for start in range(0, self.slots * SLOT, SLOT):
             length = int.from_bytes(self.memory[start : start + LENGTH], "big")
-            if 0 < length <= SLOT - LENGTH:
-                found.append(json.loads(self.memory[start + LENGTH : start + LENGTH + length]))
+            if 0 < length <= SLOT - HEAD:
+                entry = json.loads(self.memory[start + HEAD : start + HEAD + length])
+                found.append(Left(**entry, answered=self.memory[start + LENGTH] == 1))
         return found
 
     def tell(self) -> None:
@@ -116,6 +135,12 @@ def begin(environ: WSGIEnvironment) -> None:
     """Note a request, where this process is a worker."""
     if _table is not None:
         _table.begin(environ)
+
+
+def answer() -> None:
+    """Note that its answer is sent."""
+    if _table is not None:
+        _table.answer()
 
 
 def end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,9 @@ from .in_flight import HEALTH
 
 # gunicorn of an exception that comes out of the app when a part of the answer is sent.
 CUT_OFF = "Error handling request"
+# gunicorn of a request that it cannot read, and quotes.
+REFUSED = "Invalid request from "
+QUERY = re.compile(r"\?[^\s']*")
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
@@ -47,7 +51,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         deaths.tell_oneself(msg)
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log at WARNING, likewise."""
+        """Log at WARNING, likewise; what was refused without its query."""
+        if msg.startswith(REFUSED):
+            msg = QUERY.sub("", msg)
         self._log(logging.WARNING, msg, args, kwargs)
 
     def _log(self, level: int, msg: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

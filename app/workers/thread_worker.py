@@ -10,12 +10,14 @@ nginx, which is still sending that body, then has no answer but a 502.
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
 from .. import MAX_FORM_BYTES
+from .in_flight import Table
 
 UNREAD_WITHIN: Final = 5.0  # seconds
 
@@ -24,15 +26,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """Serves who is in the queue, then closes the door, and then finishes its requests."""
 
     alive: bool
+    in_flight: Table
     nr_conns: int
     sockets: list[Any]
+    _accepting: bool
+    _retires = False
+
+    def retire(self) -> None:
+        """Accept no more, and finish what has begun; to be called from another thread.
+
+        Who waits in the queue is left to the other workers and to the one that comes next.
+        """
+        self._retires = True
+        self.handle_exit(signal.SIGTERM, None)
+
+    def serves_at_most(self, connections: int) -> bool:
+        """Tell whether it accepts no more and has no more than so many connections."""
+        return not self._accepting and self.nr_conns <= connections
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting; stop for good where the worker is to end."""
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
-                self._serve_queue(listener)
+                if not self._retires:
+                    self._serve_queue(listener)
                 listener.close()
 
     def _serve_queue(self, listener: Any) -> None:

@@ -17,43 +17,63 @@ from typing import Final
 from .. import request_id
 from ..errors.pages import REPORTED
 from ..records import ENVIRON, STACK
-from .in_flight import Serving, Table
+from .in_flight import Serving
+from .thread_worker import Worker
 
 LOOK: Final = 0.25  # seconds between two looks
 # nginx gives up a second after the request's time; the worker must live until it has.
 UNTIL_REPLACED: Final = 2.0  # seconds after the request's time
+LEEWAY: Final = 5.0  # seconds for those who were served without a request in the table
 
 logger = logging.getLogger(__name__)
 
 
-def start(table: Table, timeout: float, before_end: Callable[[], None]) -> None:
-    """Watch the requests in ``table``; ``timeout`` is what each may take, in seconds.
+def start(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
+    """Watch the requests of ``worker``; ``timeout`` is what each may take, in seconds.
 
     ``before_end`` is called before the worker is replaced: nothing else is, at such an end.
     """
-    arguments = (table, timeout, before_end)
+    arguments = (worker, timeout, before_end)
     threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True).start()
 
 
-def _watch(table: Table, timeout: float, before_end: Callable[[], None]) -> None:
+def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
+    table = worker.in_flight
     reported: set[str] = set()
-    replace_at: float | None = None
-    while replace_at is None or time.monotonic() < replace_at:
+    give_up: float | None = None
+    while True:
         time.sleep(LOOK)
-        for serving in list(table.serving.values()):
-            identifier = str(serving.environ[request_id.ENVIRON_KEY])
-            if time.monotonic() - serving.since < timeout or identifier in reported:
-                continue
-            reported.add(identifier)
-            report(serving, timeout)
-            replace_at = replace_at or serving.since + timeout + UNTIL_REPLACED
-    _wait_for_others(table, timeout)
+        hung = [one for one in list(table.serving.values()) if _age(one) >= timeout]
+        for serving in hung:
+            if _id_of(serving) not in reported:
+                reported.add(_id_of(serving))
+                report(serving, timeout)
+        ripe = [one for one in hung if _age(one) >= timeout + UNTIL_REPLACED]
+        if ripe and give_up is None:
+            # The others that are with this worker are answered first, and no more come to it.
+            worker.retire()
+            give_up = time.monotonic() + timeout + UNTIL_REPLACED + LEEWAY
+        if give_up is None:
+            continue
+        if (len(ripe) == len(hung) and worker.serves_at_most(len(hung))) or (
+            time.monotonic() > give_up
+        ):
+            break
     logger.warning("Worker %d ends: a request in it hangs", os.getpid())
     before_end()
-    table.tell()
+    if all(_id_of(serving) in reported for serving in list(table.serving.values())):
+        table.tell()
     # Not through SystemExit: that would wait for the thread that hangs. The master starts another
     # worker at once.
     os._exit(0)
+
+
+def _age(serving: Serving) -> float:
+    return time.monotonic() - serving.since
+
+
+def _id_of(serving: Serving) -> str:
+    return str(serving.environ[request_id.ENVIRON_KEY])
 
 
 def report(serving: Serving, timeout: float) -> None:
@@ -68,13 +88,3 @@ def report(serving: Serving, timeout: float) -> None:
         serving.environ.get("PATH_INFO"),
         extra={ENVIRON: serving.environ, STACK: f"Stack of the request:\n{stack}".rstrip()},
     )
-
-
-def _wait_for_others(table: Table, timeout: float) -> None:
-    """Wait until the requests that are in time are done, or have hung as well."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        now = time.monotonic()
-        if all(now - serving.since >= timeout for serving in list(table.serving.values())):
-            return
-        time.sleep(LOOK)

@@ -178,6 +178,11 @@ def hang() -> str:
     return "late"
 
 
+def slow() -> str:
+    time.sleep(0.4)
+    return "in time"
+
+
 def stuck_in_c() -> str:
     return str(re.match(r"(a+)+$", "a" * 60 + "b"))  # holds the interpreter's lock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -45,3 +46,15 @@ def test_a_body_of_broken_chunks_is_refused_and_not_reported(
         assert (answer.headers["X-Request-ID"] or "nothing").encode() in answer.read()
     server.stop()
     assert query_spool("SELECT body FROM reports") == []
+
+
+def test_a_request_that_gunicorn_cannot_read_is_logged_without_its_query(
+    gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
+) -> None:
+    server = gunicorn()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(b"GET /login?q=private-words&next=\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+    refused = r"WARNING: Invalid request from ip=127\.0\.0\.1: .*'GET /login HTTP/1\.1'"
+    wait_until(lambda: re.search(refused, server.log.read_text()), "the refusal in the log")
+    assert "private-words" not in server.log.read_text()

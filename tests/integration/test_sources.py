@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,37 @@ def test_what_ends_a_worker_is_one_report_with_the_request_that_died(
     assert f"GET /{view} [request {IDENTIFIER}]" in report.traceback
     if view in ("segfault", "abort_signal"):
         assert f"in {view}" in report.traceback
+    server.stop()
+    assert len(query_spool("SELECT body FROM reports")) == 1
+
+
+def test_a_request_that_hangs_harms_no_other_of_its_worker(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    query_spool: QuerySpool,
+) -> None:
+    """There is one worker, and without a pause others ask it while it is replaced."""
+    server = gunicorn(
+        APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
+    )
+    (hanging,) = server.workers()
+    statuses: list[int] = []
+
+    def ask_on() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and hanging in server.workers():
+            statuses.append(server.request("/slow", timeout=20).status)
+
+    with ThreadPoolExecutor(3) as clients:
+        others = [clients.submit(ask_on) for _ in range(3)]
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.request("/hang", headers=header(IDENTIFIER))
+        for other in others:
+            other.result()
+    assert the_report(time.monotonic()).request_id == IDENTIFIER
+    assert hanging not in server.workers()
+    assert set(statuses) == {200}
     server.stop()
     assert len(query_spool("SELECT body FROM reports")) == 1
 

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from app.database import db
 from app.models import User
@@ -134,6 +134,20 @@ def test_a_response_of_ones_own_stays_itself(app: Flask) -> None:
     app.add_url_rule("/own", view_func=lambda: abort(own))
     answer = app.test_client().get("/own")
     assert (answer.status_code, answer.data) == (418, b"mine")
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example.org", "a..b", "xn--a"])
+@pytest.mark.parametrize("path", ["/", "/explore", "/nothing-here"])
+def test_a_host_that_is_no_name_is_a_bad_request_and_no_report(
+    app: Flask, read_reports: ReadReports, host: str, path: str
+) -> None:
+    environ = EnvironBuilder(path=path).get_environ() | {"HTTP_HOST": host}
+    body, status, headers = run_wsgi_app(app.wsgi_app, environ)
+    page = b"".join(body).decode()
+    assert status == "400 BAD REQUEST"
+    assert "Skip to the content" in page  # the page itself, not the plain one
+    assert headers["X-Request-ID"] in page
+    assert read_reports() == []
 
 
 def test_what_a_visitor_sent_is_escaped(app: Flask) -> None:

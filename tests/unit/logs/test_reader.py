@@ -77,6 +77,14 @@ def test_all_that_one_request_wrote_is_found_in_rotated_files_too(path: Path) ->
     )
 
 
+def test_lines_of_one_millisecond_keep_their_order(path: Path) -> None:
+    write = writer(path)
+    for level in ("WARNING", "INFO", "ERROR"):
+        write(f"2026-01-01 00:00:00,123 {level}: a line [request {WANTED}]")
+    found = "".join(reader.entries_of(path, WANTED))
+    assert [word for word in found.split() if word.endswith(":")] == ["WARNING:", "INFO:", "ERROR:"]
+
+
 def test_a_line_that_only_speaks_of_a_request_is_not_its_own(path: Path) -> None:
     writer(path)(line(1, f"asked about [request {WANTED}]", OTHER))
     assert list(reader.entries_of(path, WANTED)) == []

@@ -155,6 +155,22 @@ def test_a_redactor_without_secrets_changes_nothing() -> None:
             f"DETAIL:  Failing row contains ({MASK}).",
         ),
         (
+            "column does not exist\nLINE 1: ...UPDATE x SET hash='scrypt:1$a$b', b='c'\n        ^",
+            f"column does not exist\nLINE 1: {MASK}\n        ^",
+        ),
+        (
+            "invalid input syntax for type integer: \"se\ncret\"\nLINE 1: SELECT 'se'",
+            f'invalid input syntax for type integer: "{MASK}"\nLINE 1: {MASK}',
+        ),
+        (
+            'date/time field value out of range: "1-2-3"',
+            f'date/time field value out of range: "{MASK}"',
+        ),
+        (
+            'value "99999999999" is out of range for type integer',
+            f'value "{MASK}" is out of range for type integer',
+        ),
+        (
             "Referer: https://site/reset?user=susan&reset_token=abcdef&page=2",
             f"Referer: https://site/reset?user=susan&reset_token={MASK}&page=2",
         ),
@@ -200,6 +216,11 @@ def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
         "a://b:",
         "DETAIL:  Key (a)=(",
         "DETAIL:  Failing row contains (",
+        "\nLINE 1: ",
+        "LINE 1: ",
+        'invalid input syntax for type x: "',
+        'value "',
+        'value out of range: "',
         "(x)=(",
         "Bearer ",
         "-----BEGIN ",

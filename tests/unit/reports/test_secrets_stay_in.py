@@ -99,6 +99,11 @@ def in_referrer(name: str, secret: str) -> dict[str, Any]:
     return {"headers": {"Referer": f"https://blog.example/?{urlencode({name: secret})}"}}
 
 
+def in_address_of_referrer(name: str, secret: str) -> dict[str, Any]:
+    address = f"/?{urlencode({name: secret})}"
+    return {"headers": {"Referer": f"https://blog.example/login?{urlencode({'next': address})}"}}
+
+
 def in_cookie(name: str, secret: str) -> dict[str, Any]:
     return {"headers": {"Cookie": f"theme=dark; {name}={quote(secret, safe='')}"}}
 
@@ -123,6 +128,7 @@ SOURCES = [
     in_json,
     in_query,
     in_referrer,
+    in_address_of_referrer,
     in_cookie,
     in_basic,
     in_bearer,

@@ -15,9 +15,15 @@ from app.workers.in_flight import Table
 
 
 def serve(table: Table, path: str, identifier: str) -> None:
-    """Begin a request in a thread of its own, and never end it."""
+    """Begin a request in a thread of its own, and never end it; one of "answered" is answered."""
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, request_id.ENVIRON_KEY: identifier}
-    thread = threading.Thread(target=table.begin, args=(environ,))
+
+    def begin() -> None:
+        table.begin(environ)
+        if path == "/answered":
+            table.answer()
+
+    thread = threading.Thread(target=begin)
     thread.start()
     thread.join()
 
@@ -30,6 +36,8 @@ def serve(table: Table, path: str, identifier: str) -> None:
         (["/health/live", "/explore"], "1"),
         (["/health/live"], None),
         (["/explore", "/login"], None),
+        (["/answered", "/explore", "/health/live"], "1"),
+        (["/answered"], "0"),
     ],
 )
 def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
