@@ -20,7 +20,7 @@ from typing import Final
 from .backlog import Backlog
 from .incoming import Incoming
 from .report import Report
-from .spool import Row, identity, insert, opened, row_of
+from .spool import Row, close, identity, insert, opened, row_of
 
 PUT_TIMEOUT: Final = 0.05  # seconds that a visitor's request may wait for the database
 # Seconds for which a database that was locked is left alone: one request waits, not each.
@@ -170,7 +170,7 @@ class Outbox:
 
     def _close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            close(self._connection, self.path, self._identity)
             self._connection = None
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from .outbox import Outbox
 from .report import Report
-from .spool import identity, insert, opened, purge, traceback_of
+from .spool import close, identity, insert, opened, purge, traceback_of
 
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
 AT_ONCE: Final = 100  # reports in one transaction: visitors' reports wait for its end
@@ -55,7 +55,7 @@ class Queue:
 
     def close(self) -> None:
         """Close the database."""
-        self.connection.close()
+        close(self.connection, self.outbox.path, self.identity)
 
     def is_current(self) -> bool:
         """Tell whether the open database is still the file that is in the folder."""

@@ -19,11 +19,12 @@ containers share the file while they are replaced:
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -109,13 +110,27 @@ def opened(path: Path, timeout: float) -> tuple[sqlite3.Connection, tuple[int, i
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(4):
-        before = identity(path)
         with folder_lock(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
+            before = identity(path)
             connection = _connect(path, timeout)
-        if before == identity(path):
-            return connection, before
-        connection.close()  # it is new, or was replaced just now: which one is open?
+            which = identity(path)
+        if before in (which, (0, 0)):
+            return connection, which
+        close(connection, path, before)  # somebody has deleted it just now
     raise FileNotFoundError(f"{path} goes away as soon as it is made")
+
+
+def close(connection: sqlite3.Connection, path: Path, which: tuple[int, int]) -> None:
+    """Close a database that :func:`opened` has opened; leave one open that was replaced since.
+
+    SQLite deletes the log with the last connection, by its name: that of the database which is
+    in its place now. https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
+    """
+    with suppress(OSError), folder_lock(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
+        if identity(path) == which:
+            connection.close()
+            return
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # not even at the process's end
 
 
 @contextmanager

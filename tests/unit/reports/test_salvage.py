@@ -215,13 +215,15 @@ def test_reports_put_while_a_database_is_moved_wait_in_a_file(
 
 
 def test_databases_set_aside_beside_processes_that_open_them_lose_nothing(
-    outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
+    outbox: Outbox,
+    in_child: Callable[[Callable[[], object]], int],
+    wait_until: Callable[..., object],
 ) -> None:
     """Opened anew after each report, as by a process that has just started."""
-    stop = outbox.folder.parent / "stop"
-    count = outbox.folder.parent / "count"
+    started, stop, count = (outbox.folder.parent / name for name in ("started", "stop", "count"))
 
     def write() -> None:
+        started.touch()
         number = 0
         while not stop.exists():
             outbox.put(a_report(f"{number}"), mailable=True)
@@ -232,6 +234,8 @@ def test_databases_set_aside_beside_processes_that_open_them_lose_nothing(
 
     writer = threading.Thread(target=in_child, args=(write,))
     writer.start()
+    # A database that is open here must not go through the fork.
+    wait_until(started.exists, "the other process")
     found: set[str] = set()
     try:
         for _ in range(40):
