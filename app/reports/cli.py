@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
@@ -26,7 +26,7 @@ from ..logs.format import escape_controls
 from .incoming import LINES, TAKEN
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
-from .spool import STUCK, opened, purge, traceback_of, waiting_since
+from .spool import STUCK, close, opened, purge, traceback_of, waiting_since
 
 # What each primary code of SQLite means here, and the mend.
 AS_THE_SERVER: Final = (
@@ -70,8 +70,11 @@ def _spool() -> Iterator[sqlite3.Connection]:
     path = _settings().spool_dir / "reports.db"
     try:
         path.stat()
-        with closing(opened(path, COURIER_TIMEOUT)[0]) as connection:
+        connection, which = opened(path, COURIER_TIMEOUT)
+        try:
             yield connection
+        finally:
+            close(connection, path, which)
     except FileNotFoundError as error:
         raise click.ClickException(
             f"There is no spool {path}: no error was reported yet, or the server has another "

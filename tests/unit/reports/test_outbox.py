@@ -25,20 +25,6 @@ from tests.reports import a_report, in_database
 ROOM = 16 << 20  # bytes
 
 
-@pytest.fixture
-def queue_of(outbox: Outbox) -> Iterator[Callable[[], Queue]]:
-    """Return a function that opens the courier's side of the outbox."""
-    opened: list[Queue] = []
-
-    def open_queue() -> Queue:
-        opened.append(Queue(outbox))
-        return opened[-1]
-
-    yield open_queue
-    for queue in opened:
-        queue.close()
-
-
 def in_files(outbox: Outbox) -> list[Path]:
     return sorted(outbox.incoming.folder.iterdir()) if outbox.incoming.folder.exists() else []
 

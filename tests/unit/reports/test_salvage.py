@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -52,20 +52,6 @@ def broken(whole: Outbox) -> Outbox:
     """The same with ten pages that cannot be read, in the middle."""
     break_pages(whole.path, whole.path.stat().st_size // PAGE // 2, 10)
     return whole
-
-
-@pytest.fixture
-def queue_of(outbox: Outbox) -> Iterator[Callable[[], Queue]]:
-    """Return a function that opens the database that is there now."""
-    opened: list[Queue] = []
-
-    def open_queue() -> Queue:
-        opened.append(Queue(outbox))
-        return opened[-1]
-
-    yield open_queue
-    for queue in opened:
-        queue.close()
 
 
 def kinds(queue: Queue) -> list[str]:
