@@ -197,7 +197,13 @@ def show(identifier: str) -> None:
     with _spool() as spool:
         number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
         mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
-        found = spool.execute("SELECT body FROM reports WHERE request_id = ?", (identifier,))
+        found = spool.execute(
+            "SELECT body FROM reports WHERE request_id = ?", (identifier,)
+        ).fetchall()
+        if not found:  # one of several whom a worker's death has cut off, which it lists
+            found = spool.execute(
+                "SELECT body FROM reports WHERE instr(body, ?)", (f"[request {identifier}]",)
+            ).fetchall()
         reports = [_whole(spool, json.loads(body)) for (body,) in found]
     if mail is not None:
         if not mail[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import re
 from typing import Any, Final, TextIO
 
 from .. import request_id
@@ -20,6 +21,7 @@ GIVING_UP: Final = ("Shutting down: %s", "Reason: %s")  # since a worker exited 
 GIVEN_UP_FOR: Final = (3, 4)
 # What a worker itself logs of its end.
 FAILED: Final = "Exception in worker process"
+CRASHED: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)  # by faulthandler
 
 logger = logging.getLogger(__name__)
 _workers: list[Any] = []
@@ -50,7 +52,7 @@ def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
 def tell_oneself(message: str) -> None:
     """In a worker that logs why it ends: note that the master need not report it."""
     if message == FAILED and _workers:
-        _workers[-1].in_flight.tell()  # made last before the fork: this process's own
+        _workers[-1].in_flight.tell_end()  # made last before the fork: this process's own
 
 
 def before_fork(worker: Any, threads: int) -> None:
@@ -79,9 +81,9 @@ def after_death(worker: Any) -> None:
     ending = _endings.pop(worker.pid, None)
     timed_out = worker.pid in _timed_out
     _timed_out.discard(worker.pid)
-    if ending is None and worker.in_flight.left_behind():
+    if ending is None and not all(one.told for one in worker.in_flight.left_behind()):
         ending = "exited with status 0"
-    if ending is not None and not worker.in_flight.is_told:
+    if ending is not None and not worker.in_flight.end_is_told:
         _report(worker, "did not answer in time and " + ending if timed_out else ending)
     worker.in_flight.close()
     worker.last_stack.close()
@@ -90,20 +92,52 @@ def after_death(worker: Any) -> None:
 def _report(worker: Any, ending: str) -> None:
     requests = worker.in_flight.left_behind()
     stack = _read(worker.last_stack)
-    lines = [f"  {one.method} {one.path} [request {one.request_id}]" for one in requests]
-    visitors = [one for one in requests if one.path not in HEALTH]
-    # Whose answer was on its way may be the same visitor, who has asked anew.
-    visitors = [one for one in visitors if not one.answered] or visitors
-    served = "It served:\n" + "\n".join(lines) if lines else "It served no request."
+    lost = _lost(requests)
+    whose = _crashed(requests, stack) or (lost[0] if len(lost) == 1 else None)
+    served = "\n".join(
+        ["It served:", *map(_line, requests)] if requests else ["It served no request."]
+    )
     logger.critical(
         "Worker %s %s",
         worker.pid,
         ending,
         extra={
-            ENVIRON: _environ(visitors[0]) if len(visitors) == 1 else None,
+            ENVIRON: None if whose is None else _environ(whose),
             STACK: f"{served}\n{stack}".rstrip(),
         },
     )
+    for one in lost:
+        if one is not whose:  # so that the log has a line under each visitor's id
+            logger.warning(
+                "Cut off, for worker %s %s: %s %s",
+                worker.pid,
+                ending,
+                one.method,
+                one.path,
+                extra={ENVIRON: _environ(one)},
+            )
+
+
+def _line(request: Left) -> str:
+    asked = f"  {request.method} {request.path}"
+    if request.told:
+        return f"{asked} (reported before, as request {request.request_id})"
+    return f"{asked} [request {request.request_id}]"
+
+
+def _lost(requests: list[Left]) -> list[Left]:
+    """Return those whose visitors have no answer, and nobody a report."""
+    visitors = [one for one in requests if one.path not in HEALTH and not one.told]
+    # Whose answer was on its way may be the same visitor, who has asked anew.
+    return [one for one in visitors if not one.answered] or visitors
+
+
+def _crashed(requests: list[Left], stack: str) -> Left | None:
+    """Return the request of the thread that crashed, where faulthandler could tell it."""
+    thread = CRASHED.search(stack)
+    if thread is None:
+        return None
+    return next((one for one in requests if one.thread == int(thread[1], 16)), None)
 
 
 def _environ(request: Left) -> dict[str, str]:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 SLOT: Final = 1024  # bytes
 LENGTH: Final = 2  # bytes before each entry
-ANSWERED: Final = 1  # byte after its length: whether the answer is on its way
-HEAD: Final = LENGTH + ANSWERED
+ANSWERED: Final = LENGTH  # the byte that says whether the answer is on its way
+TOLD: Final = ANSWERED + 1  # the byte that says whether the request was reported
+HEAD: Final = TOLD + 1
 HEALTH: Final = frozenset({"/health/live", "/health/ready"})  # paths that no visitor asks for
 
 
@@ -29,6 +30,7 @@ HEALTH: Final = frozenset({"/health/live", "/health/ready"})  # paths that no vi
 class Serving:
     """A request that a thread of this process serves; ``since`` is on the monotonic clock."""
 
+    slot: int
     thread: int
     since: float
     environ: WSGIEnvironment
@@ -36,12 +38,17 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A request that a worker has left behind; ``answered``: its answer was on its way."""
+    """A request that a worker has left behind.
+
+    ``answered``: its answer was on its way. ``told``: it was reported itself.
+    """
 
     request_id: str
     method: str
     path: str
+    thread: int
     answered: bool
+    told: bool
 
 
 class Table:
@@ -53,25 +60,27 @@ class Table:
         self.serving: dict[int, Serving] = {}
         self._slot = threading.local()
         self._assigned = 0
-        self._assigning = threading.Lock()
+        self._lock = threading.Lock()
 
     def begin(self, environ: WSGIEnvironment) -> None:
         """Note the request that this thread begins with."""
         slot = self._slot_of_thread()
         if slot is None:
             return
-        self.serving[slot] = Serving(threading.get_ident(), time.monotonic(), environ)
+        start, thread = slot * SLOT, threading.get_ident()
+        with self._lock:
+            self.serving[slot] = Serving(slot, thread, time.monotonic(), environ)
+            self.memory[start + ANSWERED : start + HEAD] = bytes(HEAD - ANSWERED)
         entry = {
             "request_id": environ[request_id.ENVIRON_KEY],
             "method": environ.get("REQUEST_METHOD", ""),
             "path": environ.get("PATH_INFO", "")[:200],
+            "thread": thread,
         }
         data = json.dumps(entry).encode()
         if len(data) > SLOT - HEAD:
             data = json.dumps({**entry, "path": "(too long)"}).encode()
-        start = slot * SLOT
         # The length last: an entry counts when it is whole.
-        self.memory[start + LENGTH] = 0
         self.memory[start + HEAD : start + HEAD + len(data)] = data
         self.memory[start : start + LENGTH] = len(data).to_bytes(LENGTH, "big")
 
@@ -79,7 +88,17 @@ class Table:
         """Note that this thread sends its answer: its visitor may have it, and ask anew."""
         slot = getattr(self._slot, "number", None)
         if slot is not None:
-            self.memory[slot * SLOT + LENGTH] = 1
+            self.memory[slot * SLOT + ANSWERED] = 1
+
+    def tell(self, serving: Serving) -> None:
+        """Note that a request was reported, unless it has ended meanwhile."""
+        with self._lock:
+            if self.serving.get(serving.slot) is serving:
+                self.memory[serving.slot * SLOT + TOLD] = 1
+
+    def is_told(self, serving: Serving) -> bool:
+        """Return whether it was."""
+        return self.memory[serving.slot * SLOT + TOLD] == 1
 
     def end(self) -> None:
         """Note that this thread has done with its request."""
@@ -95,15 +114,16 @@ class Table:
             length = int.from_bytes(self.memory[start : start + LENGTH], "big")
             if 0 < length <= SLOT - HEAD:
                 entry = json.loads(self.memory[start + HEAD : start + HEAD + length])
-                found.append(Left(**entry, answered=self.memory[start + LENGTH] == 1))
+                answered, told = self.memory[start + ANSWERED : start + HEAD]
+                found.append(Left(**entry, answered=bool(answered), told=bool(told)))
         return found
 
-    def tell(self) -> None:
+    def tell_end(self) -> None:
         """Note that the worker has reported its own end."""
         self.memory[-1] = 1
 
     @property
-    def is_told(self) -> bool:
+    def end_is_told(self) -> bool:
         """Whether it has, for the master."""
         return self.memory[-1] == 1
 
@@ -114,7 +134,7 @@ class Table:
     def _slot_of_thread(self) -> int | None:
         number = getattr(self._slot, "number", None)
         if number is None:
-            with self._assigning:
+            with self._lock:
                 if self._assigned == self.slots:
                     return None
                 number, self._assigned = self._assigned, self._assigned + 1

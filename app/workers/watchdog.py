@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from .. import request_id
 from ..errors.pages import REPORTED
 from ..records import ENVIRON, STACK
 from .in_flight import Serving
@@ -39,15 +38,14 @@ def start(worker: Worker, timeout: float, before_end: Callable[[], None]) -> Non
 
 def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
     table = worker.in_flight
-    reported: set[str] = set()
     give_up: float | None = None
     while True:
         time.sleep(LOOK)
         hung = [one for one in list(table.serving.values()) if _age(one) >= timeout]
         for serving in hung:
-            if _id_of(serving) not in reported:
-                reported.add(_id_of(serving))
+            if not table.is_told(serving):
                 report(serving, timeout)
+                table.tell(serving)
         ripe = [one for one in hung if _age(one) >= timeout + UNTIL_REPLACED]
         if ripe and give_up is None:
             # The others that are with this worker are answered first, and no more come to it.
@@ -61,8 +59,6 @@ def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> No
             break
     logger.warning("Worker %d ends: a request in it hangs", os.getpid())
     before_end()
-    if all(_id_of(serving) in reported for serving in list(table.serving.values())):
-        table.tell()
     # Not through SystemExit: that would wait for the thread that hangs. The master starts another
     # worker at once.
     os._exit(0)
@@ -70,10 +66,6 @@ def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> No
 
 def _age(serving: Serving) -> float:
     return time.monotonic() - serving.since
-
-
-def _id_of(serving: Serving) -> str:
-    return str(serving.environ[request_id.ENVIRON_KEY])
 
 
 def report(serving: Serving, timeout: float) -> None:

@@ -174,6 +174,7 @@ def out_of_memory() -> str:
 
 
 def hang() -> str:
+    current_app.logger.info("It hangs")
     time.sleep(60)
     return "late"
 

@@ -174,6 +174,62 @@ def test_a_request_that_hangs_harms_no_other_of_its_worker(
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
+def test_a_crash_is_told_under_its_own_id_and_found_by_whom_it_has_cut_off(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    the_report: Callable[..., Report],
+    wait_until: Callable[..., Any],
+    flask: Callable[..., Any],
+) -> None:
+    server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1, WEB_CONCURRENCY=1)
+    other = IDENTIFIER[::-1]
+
+    def ask(view: str, identifier: str) -> None:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.request(f"/{view}", headers=header(identifier))
+
+    with ThreadPoolExecutor(1) as clients:
+        waiting = clients.submit(ask, "hang", other)
+        wait_until(lambda: "It hangs" in server.log.read_text(), "the one that is cut off")
+        ask("segfault", IDENTIFIER)
+        waiting.result()
+    report = the_report()
+    assert report.request_id == IDENTIFIER
+    shown = flask("reports", "show", other, **smtp_server.settings)
+    assert IDENTIFIER in shown.stdout
+    lines = [
+        line for line in server.log.read_text().splitlines() if line.endswith(f"[request {other}]")
+    ]
+    assert "WARNING: Cut off, for worker" in lines[-1]
+
+
+def test_a_worker_killed_beside_a_request_that_was_reported_is_told_under_the_other_id(
+    gunicorn: Callable[..., Any],
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    query_spool: QuerySpool,
+) -> None:
+    """Between the report of a request that hangs and the end of its worker others come to it."""
+    server = gunicorn(
+        APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
+    )
+    reports = "SELECT request_id FROM reports ORDER BY time"
+
+    def ask(view: str, identifier: str) -> None:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.request(f"/{view}", headers=header(identifier))
+
+    with ThreadPoolExecutor(1) as clients:
+        hanging = clients.submit(ask, "hang", IDENTIFIER)
+        wait_until(lambda: query_spool(reports) == [(IDENTIFIER,)], "the report of the one")
+        other = IDENTIFIER[::-1]
+        ask("kill", other)
+        hanging.result()
+    wait_until(lambda: query_spool(reports) == [(IDENTIFIER,), (other,)], "the other's", 2)
+    server.stop()
+    assert len(query_spool(reports)) == 2
+
+
 @pytest.mark.parametrize("view", ["hang", "stuck_in_c"])
 def test_a_request_that_outlasts_its_time_is_one_report_with_its_stack(
     gunicorn: Callable[..., Any],

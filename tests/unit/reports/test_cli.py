@@ -95,6 +95,16 @@ def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: Flask
     assert "flask reports list" in missing.output
 
 
+def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    visitor = "f" * 32
+    body = json.dumps({"traceback": f"It served:\n  GET /explore [request {visitor}]"})
+    spool.execute("UPDATE reports SET body = ?, request_id = NULL WHERE uuid = '4'", (body,))
+    assert "GET /explore" in cli.invoke(args=["reports", "show", visitor]).output
+    assert cli.invoke(args=["reports", "show", "e" * 32]).exit_code == 1
+
+
 def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
     app: Flask, cli: FlaskCliRunner
 ) -> None:
