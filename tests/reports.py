@@ -21,15 +21,20 @@ def a_report(message: str = "boom", **fields: object) -> Report:
 
 
 def a_mail(
-    queue: Queue, fingerprint: str, state: str, created: float = 0.0, size: int = 10
+    queue: Queue,
+    fingerprint: str,
+    state: str,
+    created: float = 0.0,
+    size: int = 10,
+    count: int = 10,
 ) -> None:
-    """Make a mail that tells of all reports of a fingerprint, of ``size`` bytes."""
+    """Make a mail of ``size`` bytes that tells of all reports of a fingerprint, ``count`` once."""
     number = queue.add_mail(
         message_id=f"<{uuid.uuid4().hex}@example.com>",
         kind="report",
         fingerprint=fingerprint,
         created=created,
-        count=10,
+        count=count,
         subject="boom",
         content=b"x" * size,
         recipients=("admin@example.com",),

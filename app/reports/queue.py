@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail that waits: ``content`` is the whole message in bytes."""
+    """A mail that waits: ``content`` is the whole message in bytes.
+
+    ``recipients`` is who has not got it yet; empty where that cannot be read any more.
+    """
 
     id: int
     content: bytes
@@ -214,7 +217,7 @@ class Queue:
             " ORDER BY tries, id LIMIT 100",
             (now, now + longest_wait),
         )
-        return [Mail(row[0], row[1], tuple(json.loads(row[2])), row[3]) for row in rows]
+        return [Mail(row[0], row[1], _recipients(row[2]), row[3]) for row in rows]
 
     def next_try(self) -> float | None:
         """Return when the next mail is due."""
@@ -267,6 +270,13 @@ class Queue:
         """Delete what was delivered, or recorded while mail was off, before ``before``."""
         with self.transaction():
             purge(self.connection, before)
+
+
+def _recipients(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(one) for one in json.loads(text))
+    except (ValueError, TypeError):  # a broken byte
+        return ()
 
 
 def _report(body: str, uuid: str, moment: float, fingerprint: str, request_id: str) -> Report:

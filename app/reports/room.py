@@ -82,12 +82,17 @@ def _delete(queue: Queue, deletion: str, recent: float) -> int:
     with queue.transaction():
         gone = queue.connection.execute(deletion, {"recent": recent}).fetchall()
         if deletion in UNTOLD:
-            queue.connection.execute(
-                "INSERT INTO counters VALUES ('dropped', ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                (sum(count for (count,) in gone),),
-            )
+            note(queue, sum(count for (count,) in gone))
     return len(gone)
+
+
+def note(queue: Queue, count: int) -> None:
+    """Note that so many errors were dropped that nobody was told of."""
+    queue.connection.execute(
+        "INSERT INTO counters VALUES ('dropped', ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        (count,),
+    )
 
 
 def dropped(queue: Queue) -> int:

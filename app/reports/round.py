@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.utils import make_msgid
 from functools import partial
@@ -222,6 +223,7 @@ class Round:
             for item in self.queue.due(now, BACKOFF_MAXIMUM):
                 if self.stopping.is_set():
                     return
+                item = replace(item, recipients=item.recipients or self.settings.admins)
                 verdict = line.send(item.recipients, item.content)
                 fate = self._note(item, verdict)
                 in_vain = in_vain + 1 if fate is Fate.WAITS else 0
@@ -261,5 +263,5 @@ class Round:
 
 def _others_have_it(item: Mail) -> bool:
     """Tell whether the mail waits for some of its recipients only."""
-    addressed = message_from_bytes(item.content, policy=policy.default)["To"].addresses
-    return set(item.recipients) < {address.addr_spec for address in addressed}
+    to = message_from_bytes(item.content, policy=policy.default)["To"]
+    return to is not None and set(item.recipients) < {one.addr_spec for one in to.addresses}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import sqlite3
@@ -13,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+from . import room
 from .outbox import Outbox
 from .queue import Queue
 from .report import Report
@@ -30,8 +32,19 @@ IDS: Final = (
     "SELECT id FROM reports INDEXED BY sqlite_autoindex_reports_1 ORDER BY uuid",
     "SELECT id FROM reports INDEXED BY sqlite_autoindex_reports_1 ORDER BY uuid DESC",
 )
+MAIL_IDS: Final = tuple(
+    query.replace("reports", "mails").replace("uuid", "message_id") for query in IDS
+)
 REPORT: Final = "SELECT body, mailable, mail_id FROM reports WHERE id = ?"
 STATE: Final = "SELECT state FROM mails WHERE id = ?"
+DROPPED: Final = (
+    "SELECT value FROM counters WHERE name = 'dropped' AND typeof(value) = 'integer' AND value > 0"
+)
+MAIL: Final = (
+    "SELECT message_id, kind, fingerprint, created, count, subject, content, recipients, created"
+    " FROM mails WHERE id = ? AND state = 'waiting' AND count > ?"
+    " AND typeof(count) = 'integer' AND typeof(created) = 'real'"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +61,7 @@ def set_aside(database: Path) -> Path:
 
 
 def salvage(queue: Queue) -> None:
-    """Copy the untold reports of databases that were set aside, and keep the last of them.
+    """Copy what nobody was told of from databases that were set aside, and keep the last of them.
 
     Where that is broken off, or the new database has no room, the next call goes on.
     """
@@ -63,7 +76,7 @@ def salvage(queue: Queue) -> None:
             for part in PARTS:
                 Path(f"{earlier}{part}").unlink(missing_ok=True)
         logger.error(
-            "The spool's database was broken and a new one is made, with the %d reports of the "
+            "The spool's database was broken and a new one is made, with the %d errors of the "
             "old one that nobody was told of and that can still be read; it is kept as %s",
             saved,
             _move(broken, broken.with_name(broken.name.replace(BROKEN, READ))),
@@ -84,26 +97,61 @@ def purge(outbox: Outbox, before: float) -> None:
 
 
 def _copy(broken: Path, queue: Queue) -> int:
-    saved = 0
+    """Copy what can be read; return how many errors that are."""
     with closing(sqlite3.connect(broken)) as connection, queue.transaction():
         connection.text_factory = readable
-        for row in _untold(connection):
+        saved: dict[int | None, list[str]] = {}
+        for mail_id, row in _untold(connection):
             insert(queue.connection, row)
-            saved += 1
-    return saved
+            saved.setdefault(mail_id, []).append(row.uuid)
+        alone = sum(
+            _take_mail(connection, queue, number, saved.get(number, []))
+            for number in _numbers(connection, MAIL_IDS)
+        )
+        (dropped,) = _row(connection, DROPPED) or (0,)
+        room.note(queue, dropped)
+    return sum(map(len, saved.values())) + alone
 
 
-def _untold(connection: sqlite3.Connection) -> Iterator[Row]:
-    """Yield the reports, each looked for by itself: a broken page costs those that are in it.
+def _untold(connection: sqlite3.Connection) -> Iterator[tuple[int | None, Row]]:
+    """Yield the reports with their mails, each looked for by itself.
 
-    Whose mail cannot be read is told of, perhaps once more.
+    So a broken page costs those that are in it. Whose mail cannot be read is told of, perhaps
+    once more.
     """
-    for number in sorted(set(chain.from_iterable(_ids(connection, query) for query in IDS))):
+    for number in _numbers(connection, IDS):
         body, mailable, mail_id = _row(connection, REPORT, number) or (None, None, None)
         if (_row(connection, STATE, mail_id) or ("unknown",))[0] in ("delivered", "failed"):
             continue
         with suppress(ValueError, KeyError, TypeError):
-            yield row_of(Report.from_json(body), mailable=bool(mailable))
+            yield mail_id, row_of(Report.from_json(body), mailable=bool(mailable))
+
+
+def _take_mail(connection: sqlite3.Connection, queue: Queue, number: int, uuids: list[str]) -> int:
+    """Take over a mail that waits and tells of more than those reports; return of how many.
+
+    One that does not is made anew of them: SQLite has no checksums, but a report that is broken
+    can be told from one that is whole.
+    """
+    mail = _row(connection, MAIL, number, len(uuids))
+    if mail is None:
+        return 0
+    cursor = queue.connection.execute(
+        "INSERT OR IGNORE INTO mails (message_id, kind, fingerprint, created, count, subject,"
+        " content, recipients, next_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        mail,
+    )
+    if not cursor.rowcount:
+        return 0
+    queue.connection.execute(
+        "UPDATE reports SET mail_id = ? WHERE uuid IN (SELECT value FROM json_each(?))",
+        (cursor.lastrowid, json.dumps(uuids)),
+    )
+    return int(mail[4]) - len(uuids)
+
+
+def _numbers(connection: sqlite3.Connection, queries: tuple[str, ...]) -> list[int]:
+    return sorted(set(chain.from_iterable(_ids(connection, query) for query in queries)))
 
 
 def _ids(connection: sqlite3.Connection, query: str) -> Iterator[int]:

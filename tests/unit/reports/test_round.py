@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.config import Settings, read_settings
-from app.reports import mail
+from app.reports import mail, smtp
 from app.reports.outbox import Outbox
 from app.reports.queue import Queue
 from app.reports.report import Report
@@ -321,6 +321,25 @@ def test_a_report_that_cannot_be_read_is_told_of_and_stops_no_other(post: Post, 
     post.fail("broken")
     post.at(WINDOW)
     assert post.mails()[2:] == [("digest", "broken", 1)]
+
+
+@pytest.mark.parametrize("recipients", ["'[\"admin'", "'7'", "CAST(x'5bff5d' AS TEXT)", "'[]'"])
+def test_a_mail_whose_recipients_cannot_be_read_goes_to_all(
+    post: Post, monkeypatch: pytest.MonkeyPatch, recipients: str
+) -> None:
+    offered: list[tuple[str, ...]] = []
+
+    def send(_: smtp.Line, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
+        offered.append(to)
+        return smtp.Verdict(smtp.Fate.DELIVERED)
+
+    monkeypatch.setattr(smtp.Line, "send", send)
+    for kind in ("broken", "good"):
+        post.fail(kind)
+    post.at(0)
+    post.queue.connection.execute(f"UPDATE mails SET recipients = {recipients} WHERE id = 1")
+    post.round.send(START)
+    assert offered == [post.settings.admins] * 2
 
 
 def test_a_report_that_cannot_be_read_does_not_stop_a_summary(post: Post) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from app.reports import room
 from app.reports import salvage as salvage_module
 from app.reports.outbox import Outbox
 from app.reports.queue import Queue
@@ -42,7 +43,7 @@ def whole(outbox: Outbox) -> Outbox:
     outbox.close()
     with closing(Queue(outbox)) as queue:
         for kind, state in (("kind 0", "delivered"), ("kind 1", "waiting"), ("kind 2", "failed")):
-            a_mail(queue, kind, state)
+            a_mail(queue, kind, state, count=1)
         queue.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return outbox
 
@@ -72,7 +73,7 @@ def test_what_nobody_was_told_of_and_can_be_read_is_saved(
     assert 80 < len(saved) < 98
     assert {"kind 1", "kind 3", "kind 99"} <= set(saved)
     assert not {"kind 0", "kind 2"} & set(saved)
-    assert f"the {len(saved)} reports of the old one" in caplog.text
+    assert f"the {len(saved)} errors of the old one" in caplog.text
 
 
 def test_a_broken_page_costs_the_reports_in_it(whole: Outbox) -> None:
@@ -114,6 +115,59 @@ def test_reports_whose_mails_cannot_be_read_are_told_of_rather_than_lost(
     queue = queue_of()
     salvage(queue)
     assert len(kinds(queue)) == REPORTS
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_mail_that_waits_is_taken_over_where_its_reports_are_not_all_there(
+    outbox: Outbox, queue_of: Callable[[], Queue], left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of a mail that waits go first where a spool is full: the mail tells of them."""
+    for number in range(3):
+        outbox.put(a_report(f"report {number}", fingerprint="digest"), mailable=True)
+    outbox.close()
+    with closing(Queue(outbox)) as queue:
+        a_mail(queue, "digest", "waiting", created=1.0, count=3)
+        (before,) = queue.due(2.0, 300)
+        query = "DELETE FROM reports WHERE id IN (SELECT id FROM reports ORDER BY id LIMIT ?)"
+        queue.connection.execute(query, (3 - left,))
+    for _ in range(2):
+        set_aside(outbox.path)
+        queue = queue_of()
+        salvage(queue)
+        assert "the 3 errors of the old one" in caplog.text
+        (mail,) = queue.due(2.0, 300)
+        assert (mail.content, mail.recipients) == (before.content, before.recipients)
+        assert kinds(queue) == ["digest"] * left
+        assert queue.groups() == []
+        caplog.clear()
+    for kept in outbox.folder.glob("reports.db.corrupt-*"):
+        kept.rename(str(kept).replace("corrupt", "broken"))
+    salvage(queue)  # as where the courier was killed before the database had its name
+    assert len(queue.due(2.0, 300)) == 1
+
+
+def test_a_mail_whose_reports_are_all_there_is_made_anew(
+    whole: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    set_aside(whole.path)
+    queue = queue_of()
+    salvage(queue)
+    assert queue.due(time.time(), 300) == []
+    assert "kind 1" in [group.fingerprint for group in queue.groups()]
+
+
+def test_how_many_errors_had_to_make_room_is_not_forgotten(
+    outbox: Outbox, queue_of: Callable[[], Queue]
+) -> None:
+    outbox.put(a_report(), mailable=True)
+    outbox.close()
+    with closing(Queue(outbox)) as queue:
+        room.note(queue, 7)
+    set_aside(outbox.path)
+    queue = queue_of()
+    room.note(queue, 1)
+    salvage(queue)
+    assert room.dropped(queue) == 8
 
 
 def test_nothing_is_saved_of_what_was_no_database_and_it_is_kept(
