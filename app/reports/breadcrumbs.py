@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ..records import environ_of, message_of
-from .redaction import Redactor
+from .redaction import AROUND, Redactor
 
 KEY: Final = "microblog.earlier"  # in the WSGI environment
 KEPT: Final = 30  # lines a request
 LENGTH: Final = 500  # characters of a line
+END: Final = LENGTH + AROUND  # characters kept of a line's beginning and of its end
 
-Crumb = tuple[float, str, str, str]
+Crumb = tuple[float, str, str, str, int]
 
 
 class Breadcrumbs(logging.Handler):
@@ -36,9 +37,11 @@ class Breadcrumbs(logging.Handler):
             if not isinstance(kept, deque):
                 kept = environ[KEY] = deque(maxlen=KEPT)
             raised = f" ({record.exc_info[0].__name__})" if _raised(record) else ""  # type: ignore[index,union-attr]
-            # Cut with room to spare: what cuts a secret in two must not be shown.
-            message = message_of(record)[: 8 * LENGTH] + raised
-            kept.append((record.created, record.levelname, record.name, message))
+            message = message_of(record) + raised
+            missing = max(0, len(message) - 2 * END)
+            if missing:
+                message = message[:END] + message[-END:]
+            kept.append((record.created, record.levelname, record.name, message, missing))
         return True
 
 
@@ -50,9 +53,9 @@ def earlier_lines(environ: Mapping[str, object], redactor: Redactor) -> list[str
 
 
 def _line(crumb: Crumb, redactor: Redactor, environ: Mapping[str, object]) -> str:
-    created, level, logger, message = crumb
+    created, level, logger, message, missing = crumb
     time = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")[11:23]
-    said = redactor.bounded(message, LENGTH, environ).replace("\n", "\n  ")
+    said = redactor.bounded(message, LENGTH, environ, missing).replace("\n", "\n  ")
     return f"{time} {level}: {said} [{logger}]"
 
 

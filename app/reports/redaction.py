@@ -16,6 +16,7 @@ DEPTH_MAXIMUM: Final = 20  # of nested fields
 FIELDS_MAXIMUM: Final = 200  # in all
 VALUE_LENGTH: Final = 2000  # characters of one field
 FIELDS_LENGTH: Final = 16_000  # characters of all of them
+AROUND: Final = 4096  # characters that a secret may have: as much as a cookie
 
 Fields = dict[str, object]
 
@@ -55,20 +56,33 @@ class Redactor:
             return _left_out(error)
         return text
 
-    def bounded(self, text: str, maximum: int, environ: Mapping[str, object] | None = None) -> str:
+    def bounded(
+        self,
+        text: str,
+        maximum: int,
+        environ: Mapping[str, object] | None = None,
+        missing: int = 0,
+    ) -> str:
         """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
 
-        At a cut, as many characters are left out as a secret may have that it cuts in two.
+        It is cut after it was redacted. Of one that is longer still, what is looked at begins and
+        ends so far from what is shown that no secret reaches from the one to the other.
+        ``missing`` is how many characters are not in the text's middle already.
         """
-        if len(text) <= maximum:
-            return self.text(text, environ)
         half = maximum // 2
-        margin = self._margin(environ)
-        beginning = self.text(text[:half], environ)
-        end = self.text(text[-half:], environ)[margin:]
-        left_out = len(text) - 2 * half + 2 * margin
-        kept = beginning[: max(0, len(beginning) - margin)]
-        return f"{kept}\n… {left_out} characters left out …\n{end}"
+        seen = half + AROUND
+        if len(text) <= 2 * seen:
+            redacted = self.text(text, environ)
+        else:
+            margin = self._margin(environ)
+            missing += len(text) - 2 * seen + 2 * margin
+            beginning = self.text(text[:seen], environ)
+            end = self.text(text[-seen:], environ)
+            redacted = beginning[: max(0, len(beginning) - margin)] + end[margin:]
+        if not missing and len(redacted) <= maximum:
+            return redacted
+        left_out = missing + max(0, len(redacted) - 2 * half)
+        return f"{redacted[:half]}\n… {left_out} characters left out …\n{redacted[half:][-half:]}"
 
     def fields(
         self, fields: Mapping[str, object], environ: Mapping[str, object] | None = None

@@ -250,6 +250,23 @@ def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
         assert not re.search("[a-z]", kept.replace(MASK, "").replace("characters left out", ""))
 
 
+@pytest.mark.parametrize("length", [2000, 20_000])
+def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int) -> None:
+    redactor = Redactor([])
+    said = "Authorization: Bearer " + "eyJhbGciOi" * 70
+    room = length - len(said)
+    for before in (*range(0, 1000, 7), *range(room - 1000, room, 7)):
+        kept = redactor.bounded("." * before + said + "." * (room - before), 500)
+        assert len(kept) < 550
+        assert "eyJ" not in kept
+
+
+def test_what_was_left_out_is_counted(redactor: Redactor) -> None:
+    for length in (600, 20_000):
+        assert f"… {length - 500} characters left out …" in redactor.bounded("." * length, 500)
+    assert "… 510 characters left out …" in redactor.bounded("." * 1000, 500, missing=10)
+
+
 def test_a_text_that_is_short_enough_is_not_cut(redactor: Redactor) -> None:
     assert redactor.bounded("x" * 200, 200) == "x" * 200
 

@@ -107,6 +107,25 @@ def test_what_the_request_had_logged_is_told(app: Flask, read_reports: ReadRepor
     assert line.endswith("INFO: Looking for susan [app.blog]")
 
 
+@pytest.mark.parametrize("length", [0, 600, 4000, 20_000])
+@pytest.mark.parametrize("around", [0, 4596, 4000, 250])
+def test_a_long_line_that_a_request_has_logged_is_cut_without_its_secrets(
+    app: Flask, read_reports: ReadReports, length: int, around: int
+) -> None:
+    secret = "never-to-be-seen" * 4
+    before = max(0, min(around, length) - len(secret) // 2)
+
+    @app.post("/long")
+    def long() -> str:
+        app.logger.info("." * before + secret + "." * (length - before))
+        raise ValueError("boom")
+
+    app.test_client().post("/long", headers={"X-Api-Key": secret})
+    (line,) = read_reports()[0].earlier
+    assert "seen" not in line
+    assert length < 4000 or "characters left out" in line
+
+
 def test_another_requests_lines_are_not_told(app: Flask, read_reports: ReadReports) -> None:
     for name in ("susan", "zoe"):
         app.test_client().post(f"/fail/{name}")
