@@ -13,6 +13,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import EMFILE, ENFILE, ENOMEM, ENOSPC
 from pathlib import Path
@@ -119,7 +120,8 @@ class Incoming:
             return
         aside = taken.path.with_suffix(UNREADABLE)
         taken.path.rename(aside)
-        os.utime(aside)  # it is kept from now on
+        with suppress(OSError):  # it is another user's
+            os.utime(aside)  # it is kept from now on
         logger.error("A report in the spool cannot be read, see %s", aside)
 
     def _open(self) -> None:

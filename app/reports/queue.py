@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class Mail:
     """A mail that waits: ``content`` is the whole message in bytes.
 
-    ``recipients`` is who has not got it yet; empty where that cannot be read any more.
+    ``recipients`` is who has not got it yet; empty where that is for ADMINS to say.
     """
 
     id: int
@@ -95,10 +95,11 @@ class Queue:
                 return  # the rows went into a file that is no longer there: the next one takes it
             self.outbox.incoming.taken_in(taken)
 
-    def groups(self) -> list[Group]:
+    def groups(self, now: float) -> list[Group]:
         """Return the fingerprints that have reports without a mail, the oldest first.
 
-        From one fingerprint to the next in the index: ten thousand repeats cost no more than one.
+        Mails of after ``now`` do not count: the clock was set back. From one fingerprint to the
+        next in the index: ten thousand repeats cost no more than one.
         """
         rows = self.connection.execute(
             "WITH RECURSIVE kinds(fingerprint) AS ("
@@ -107,9 +108,11 @@ class Queue:
             " AND mailable AND fingerprint > kinds.fingerprint)"
             " FROM kinds WHERE kinds.fingerprint IS NOT NULL)"
             " SELECT kinds.fingerprint, time, (SELECT max(created) FROM mails"
-            " WHERE mails.fingerprint = kinds.fingerprint) FROM kinds JOIN reports ON reports.id ="
+            " WHERE mails.fingerprint = kinds.fingerprint AND created <= ?)"
+            " FROM kinds JOIN reports ON reports.id ="
             " (SELECT min(id) FROM reports WHERE mail_id IS NULL AND mailable"
-            " AND fingerprint = kinds.fingerprint) ORDER BY reports.id"
+            " AND fingerprint = kinds.fingerprint) ORDER BY reports.id",
+            (now,),
         ).fetchall()
         return [Group(*row) for row in rows]
 
@@ -161,10 +164,10 @@ class Queue:
         ).fetchone()
         return int(row[0])
 
-    def last_summary(self) -> float:
-        """Return when the last summary was made, or 0."""
+    def last_summary(self, now: float) -> float:
+        """Return when the last summary was made, or 0; the clock may have been set back."""
         row = self.connection.execute(
-            "SELECT max(created) FROM mails WHERE kind = 'summary'"
+            "SELECT max(created) FROM mails WHERE kind = 'summary' AND created <= ?", (now,)
         ).fetchone()
         return float(row[0] or 0)
 
@@ -235,6 +238,13 @@ class Queue:
         ).fetchone()
         return bool(row[0])
 
+    def claim(self, mail: Mail) -> None:
+        """Write to a mail before it is sent: what becomes of it could not be noted otherwise.
+
+        Raises :exc:`sqlite3.Error`.
+        """
+        self.connection.execute("UPDATE mails SET error = error WHERE id = ?", (mail.id,))
+
     def finish(self, mail: Mail, state: str, error: str | None = None) -> None:
         """Note that a mail was ``delivered``, or has ``failed`` for good and why."""
         self.connection.execute(
@@ -274,9 +284,11 @@ class Queue:
 
 def _recipients(text: str) -> tuple[str, ...]:
     try:
-        return tuple(str(one) for one in json.loads(text))
+        found = json.loads(text)
     except (ValueError, TypeError):  # a broken byte
         return ()
+    good = isinstance(found, list) and all(isinstance(one, str) and one.isascii() for one in found)
+    return tuple(found) if good else ()
 
 
 def _report(body: str, uuid: str, moment: float, fingerprint: str, request_id: str) -> Report:

@@ -95,6 +95,12 @@ def note(queue: Queue, count: int) -> None:
     )
 
 
+def first_time(queue: Queue, mark: str) -> bool:
+    """Tell whether this is the first transaction that asks for this mark."""
+    cursor = queue.connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (mark,))
+    return cursor.rowcount == 1
+
+
 def dropped(queue: Queue) -> int:
     """Return how many errors nobody has been told of, neither one by one nor as a number."""
     row = queue.connection.execute("SELECT value FROM counters WHERE name = 'dropped'").fetchone()

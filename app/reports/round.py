@@ -8,7 +8,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from email import message_from_bytes, policy
 from email.utils import make_msgid
 from functools import partial
@@ -79,7 +78,7 @@ class Round:
         recent = now - max(self.settings.report_window, 3600)
         if self.rarely.may(salvage.salvage, now, SALVAGE_INTERVAL):
             salvage.salvage(self.queue)
-        self.queue.take_incoming(partial(room.make_room, self.queue, recent))
+        self.take_incoming(now, recent)
         if self.settings.mail_server:
             self.plan(now)
             self.send(now)
@@ -91,6 +90,16 @@ class Round:
             self.queue.purge(keep_from)
             room.drop_failed(self.queue, keep_from)
             salvage.purge(self.queue.outbox, keep_from)
+
+    def take_incoming(self, now: float, recent: float) -> None:
+        """Take in what waits in files; what is in the database is mailed even if that fails."""
+        try:
+            self.queue.take_incoming(partial(room.make_room, self.queue, recent))
+        except OSError as error:
+            if self.rarely.may(self.take_incoming, now, STUCK):
+                logger.error(
+                    "The files of %s cannot be taken in: %s", self.queue.outbox.folder, error
+                )
 
     def tell_stuck(self, now: float) -> None:
         """Say in the log, once an hour, that mail has waited for an hour: mail cannot say it."""
@@ -107,7 +116,11 @@ class Round:
         )
 
     def tell_dropped(self, now: float) -> None:
-        """Report, once a window, how many errors had to make room for others."""
+        """Report, once a window, how many errors had to make room for others.
+
+        While no mail gets through it is said in the log only: the report of it would have to make
+        room itself.
+        """
         count = room.dropped(self.queue)
         window = self.settings.report_window
         if not count or not self.rarely.may(self.tell_dropped, now, window):
@@ -117,8 +130,10 @@ class Round:
             "SPOOL_MAX_BYTES=%d, or see with `flask reports list` why so much waits",
             count,
             self.settings.spool_max_bytes,
+            extra={UNREPORTED: self.failures > 0},
         )
-        room.told(self.queue, count)
+        if not self.failures:
+            room.told(self.queue, count)
 
     def plan(self, now: float) -> None:
         """Make mails of the reports that have none, but for those that are only counted yet.
@@ -129,12 +144,12 @@ class Round:
         """
         window = self.settings.report_window
         room = self.settings.report_mails_per_hour - self.queue.mails_between(now - 3600, now)
-        may_sum_up = not 0 <= now - self.queue.last_summary() < window
+        may_sum_up = now - self.queue.last_summary(now) >= window
         if room <= 0 and not may_sum_up:
             return
         held: list[Group] = []
-        for group in self.queue.groups():
-            if group.last_mail is not None and group.last_mail <= now < group.last_mail + window:
+        for group in self.queue.groups(now):
+            if group.last_mail is not None and now < group.last_mail + window:
                 continue
             if group.fingerprint in self.unmailable:
                 continue
@@ -223,8 +238,8 @@ class Round:
             for item in self.queue.due(now, BACKOFF_MAXIMUM):
                 if self.stopping.is_set():
                     return
-                item = replace(item, recipients=item.recipients or self.settings.admins)
-                verdict = line.send(item.recipients, item.content)
+                self.queue.claim(item)
+                verdict = line.send(item.recipients or self.settings.admins, item.content)
                 fate = self._note(item, verdict)
                 in_vain = in_vain + 1 if fate is Fate.WAITS else 0
                 if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:
@@ -242,7 +257,7 @@ class Round:
                 self.queue.finish(item, "delivered", verdict.words)
             case Fate.NOBODY:
                 # Those who are to get it are asked for anew: ADMINS is what has to be mended.
-                self.queue.postpone(item, self.clock(), verdict.words, self.settings.admins)
+                self.queue.postpone(item, self.clock(), verdict.words, ())
                 return Fate.ALL_WAIT
             case Fate.FAILED if self.queue.has_delivered_since(item):
                 self.queue.finish(item, "failed", verdict.words)
@@ -264,4 +279,5 @@ class Round:
 def _others_have_it(item: Mail) -> bool:
     """Tell whether the mail waits for some of its recipients only."""
     to = message_from_bytes(item.content, policy=policy.default)["To"]
-    return to is not None and set(item.recipients) < {one.addr_spec for one in to.addresses}
+    addressed = {one.addr_spec for one in to.addresses} if to is not None else set()
+    return bool(item.recipients) and set(item.recipients) < addressed

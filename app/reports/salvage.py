@@ -41,9 +41,10 @@ DROPPED: Final = (
     "SELECT value FROM counters WHERE name = 'dropped' AND typeof(value) = 'integer' AND value > 0"
 )
 MAIL: Final = (
-    "SELECT message_id, kind, fingerprint, created, count, subject, content, recipients, created"
-    " FROM mails WHERE id = ? AND state = 'waiting' AND count > ?"
-    " AND typeof(count) = 'integer' AND typeof(created) = 'real'"
+    "SELECT message_id, kind, fingerprint,"
+    " CASE WHEN created BETWEEN 0 AND unixepoch() THEN created ELSE unixepoch() END,"
+    " count, subject, content, recipients FROM mails"
+    " WHERE id = ? AND state = 'waiting' AND typeof(count) = 'integer' AND typeof(content) = 'blob'"
 )
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def _copy(broken: Path, queue: Queue) -> int:
             for number in _numbers(connection, MAIL_IDS)
         )
         (dropped,) = _row(connection, DROPPED) or (0,)
-        room.note(queue, dropped)
+        if dropped and room.first_time(queue, broken.name):
+            room.note(queue, dropped)
     return sum(map(len, saved.values())) + alone
 
 
@@ -128,17 +130,17 @@ def _untold(connection: sqlite3.Connection) -> Iterator[tuple[int | None, Row]]:
 
 
 def _take_mail(connection: sqlite3.Connection, queue: Queue, number: int, uuids: list[str]) -> int:
-    """Take over a mail that waits and tells of more than those reports; return of how many.
+    """Take over a mail that waits, and tells of these reports; return of how many others.
 
-    One that does not is made anew of them: SQLite has no checksums, but a report that is broken
-    can be told from one that is whole.
+    As it is: somebody may have it, and is to know it again by its Message-ID. One that is
+    visibly broken is made anew where all of its reports are there.
     """
-    mail = _row(connection, MAIL, number, len(uuids))
-    if mail is None:
+    mail = _row(connection, MAIL, number)
+    if mail is None or (mail[4] <= len(uuids) and not _is_text(mail[6])):
         return 0
     cursor = queue.connection.execute(
         "INSERT OR IGNORE INTO mails (message_id, kind, fingerprint, created, count, subject,"
-        " content, recipients, next_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " content, recipients, next_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
         mail,
     )
     if not cursor.rowcount:
@@ -147,7 +149,14 @@ def _take_mail(connection: sqlite3.Connection, queue: Queue, number: int, uuids:
         "UPDATE reports SET mail_id = ? WHERE uuid IN (SELECT value FROM json_each(?))",
         (cursor.lastrowid, json.dumps(uuids)),
     )
-    return int(mail[4]) - len(uuids)
+    return max(0, int(mail[4]) - len(uuids))
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _numbers(connection: sqlite3.Connection, queries: tuple[str, ...]) -> list[int]:
@@ -175,5 +184,6 @@ def _move(database: Path, to: Path) -> Path:
     for part in PARTS:
         with suppress(FileNotFoundError):
             moved = Path(f"{database}{part}").rename(f"{to}{part}")
-            os.utime(moved)  # it is kept from now on
+            with suppress(OSError):  # it is another user's
+                os.utime(moved)  # it is kept from now on
     return to

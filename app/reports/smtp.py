@@ -37,8 +37,9 @@ class Fate(Enum):
     the sender is refused, 4xx or 5xx           all wait: he is the same for all mails
     … with 552, too large                       as data that is refused with 5xx
     every recipient is refused for good         all wait: ADMINS is wrong
-    some recipients are                         they are given up
-    some recipients, or all, are for now        the mail waits, for them only
+    some are, and others have it                they are given up
+    some are for now, and others have it        the mail waits, for them only
+    nobody has it, and some are for now         the mail waits, for all
     the data is refused, 5xx                    the mail fails, where the server has taken another
                                                 since; until then it is the server, and it waits
     … 4xx                                       the mail waits
@@ -59,7 +60,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a mail, why, and who may get it later."""
+    """What becomes of a mail, why, and who alone is to get it later, where others have it."""
 
     fate: Fate
     words: str = ""
@@ -137,7 +138,10 @@ def _judge_recipients(refused: Refusals, otherwise: Fate, settings: Settings) ->
     if any(code == CLOSING for code, _ in refused.values()):
         return Verdict(Fate.BROKEN_OFF, words)  # and nobody has got it, nor those not refused
     later = tuple(who for who, (code, _) in refused.items() if not _is_final(code))
-    return Verdict(Fate.WAITS if later else otherwise, words, later)
+    if not later:
+        return Verdict(otherwise, words)
+    # Nobody is given up before somebody has the mail.
+    return Verdict(Fate.WAITS, words, () if otherwise is Fate.NOBODY else later)
 
 
 def _judge(error: Exception) -> Fate:

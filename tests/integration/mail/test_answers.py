@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
@@ -217,6 +219,49 @@ def test_one_who_is_refused_for_good_later_does_not_make_all_wait(
     rounds.after(300)
     assert rounds.column("state") == ["delivered"] * 2
     assert rounds.round.failures == 0
+
+
+def test_nobody_is_given_up_before_somebody_has_the_mail(rounds: Any, scripted_server: Any) -> None:
+    gone = b"550 unknown\r\n"
+    scripted_server.script = {"RCPT": by_address(first=b"450 greylisted\r\n", second=gone)}
+    rounds.after(0)
+    scripted_server.script = {"RCPT": by_address(first=gone, second=gone)}
+    rounds.after(300)
+    assert rounds.column("state") == ["waiting"] * 2
+    mend(rounds, scripted_server)
+    assert rounds.column("state") == ["delivered"] * 2
+    assert delivered(scripted_server) == ["one", "two"]
+
+
+def test_admins_of_whom_one_was_taken_out_in_vain_do_not_lose_their_mail(
+    rounds: Any, make_rounds: Callable[..., Any], scripted_server: Any
+) -> None:
+    """The server relays for nobody; it was not the address that had to be mended."""
+    scripted_server.script = {"RCPT": b"550 no relaying\r\n"}
+    rounds.after(0)
+    fewer = make_rounds(**scripted_server.settings | {"ADMINS": "second@microblog.example"})
+    fewer.now = rounds.now
+    for _ in range(3):
+        fewer.after(300)
+    assert fewer.column("state") == ["waiting"] * 2
+    mend(fewer, scripted_server)
+    assert fewer.column("state") == ["delivered"] * 2
+
+
+def test_a_mail_is_not_sent_again_and_again_while_the_spool_is_locked(
+    rounds: Any, scripted_server: Any
+) -> None:
+    """What became of it could not be noted."""
+    rounds.round.plan(rounds.now)
+    rounds.queue.connection.execute("PRAGMA busy_timeout = 10")
+    with contextlib.closing(sqlite3.connect(rounds.outbox.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(sqlite3.OperationalError):
+                rounds.round.send(rounds.now)
+    assert delivered(scripted_server) == []
+    rounds.after(0)
+    assert delivered(scripted_server) == ["one", "two"]
 
 
 def test_after_admins_was_mended_what_waits_goes_to_the_right_ones(

@@ -36,7 +36,7 @@ def test_after_three_days_without_a_mail_server_every_error_is_told_of(
 
     scripted_server.script = {}
     back, first = rounds.now, None
-    while rounds.waits() or rounds.queue.groups():
+    while rounds.waits() or rounds.queue.groups(rounds.now):
         rounds.after(step)
         if first is None and scripted_server.mails:
             first = rounds.now - back

@@ -236,6 +236,24 @@ def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_taken_in_later(
     assert in_database(outbox) == ["boom"]
 
 
+def test_a_file_of_another_users_that_cannot_be_read_is_told_of(
+    outbox: Outbox,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As one that a command of root's has left: it can be renamed, and nothing else."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    outbox.incoming.folder.mkdir(parents=True)
+    (outbox.incoming.folder / f"root{LINES}").write_text("no report\n")
+    monkeypatch.setattr(incoming_module.os, "utime", refuse)
+    queue.take_incoming()
+    assert "A report in the spool cannot be read" in caplog.text
+
+
 def test_a_full_disk_leaves_no_half_line(
     outbox: Outbox, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

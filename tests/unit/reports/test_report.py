@@ -280,6 +280,12 @@ def test_a_report_of_a_later_version_is_read_without_what_is_unknown() -> None:
     assert Report.from_json(later) == report
 
 
+@pytest.mark.parametrize("number", ["1e345", "-1e345", "NaN"])
+def test_a_report_whose_numbers_are_none_has_a_zero_there(number: str) -> None:
+    report = Report.from_json(f'{{"uuid": "u", "process": {number}, "time": {number}}}')
+    assert (report.process, report.time) == (0, 0.0)
+
+
 def test_a_report_of_an_earlier_version_has_empty_fields() -> None:
     report = Report.from_json('{"uuid": "u", "message": "boom"}')
     assert (report.uuid, report.message, report.type, report.time) == ("u", "boom", "", 0.0)

@@ -63,7 +63,7 @@ class Post:
         return sum(count for _, _, count in self.mails())
 
     def unmailed(self) -> int:
-        return sum(self.queue.span(group.fingerprint)[1] for group in self.queue.groups())
+        return sum(self.queue.span(group.fingerprint)[1] for group in self.queue.groups(self.now))
 
 
 @pytest.fixture
@@ -181,6 +181,37 @@ def test_a_clock_that_was_set_back_does_not_stop_the_mails(post: Post) -> None:
     post.fail()
     post.at(-86_400)
     assert len(post.mails()) == 2
+
+
+def test_a_clock_that_was_set_back_makes_no_flood(post: Post) -> None:
+    """Mails of the time to come do not tell when the last one was."""
+    for kind in range(CAP + 1):
+        post.fail(f"kind {kind}")
+    post.at(0)
+    assert len(post.mails()) == CAP + 1  # and a summary
+    for second in range(100):
+        post.fail("equal")
+        post.at(second - 86_400)
+    assert post.mails()[CAP + 1 :] == [("report", "equal", 1)]
+    for second in range(100):
+        for kind in range(2 * CAP):
+            post.fail(f"kind {second} {kind}")
+        post.at(second - 80_000)
+    assert [mail[0] for mail in post.mails()[CAP + 2 :]].count("summary") == 1
+
+
+def test_files_that_cannot_be_taken_in_do_not_stop_the_mails(
+    post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(post.queue.outbox.incoming, "take", refuse)
+    post.fail()
+    for _ in range(3):
+        post.round.run(START)
+    assert post.mails() == [("report", "a", 1)]
+    assert caplog.text.count("cannot be taken in: not yours") == 1
 
 
 def test_mails_of_one_error_make_a_thread(post: Post) -> None:
@@ -323,7 +354,17 @@ def test_a_report_that_cannot_be_read_is_told_of_and_stops_no_other(post: Post, 
     assert post.mails()[2:] == [("digest", "broken", 1)]
 
 
-@pytest.mark.parametrize("recipients", ["'[\"admin'", "'7'", "CAST(x'5bff5d' AS TEXT)", "'[]'"])
+@pytest.mark.parametrize(
+    "recipients",
+    [
+        "'\"a@b.example\"'",
+        "CAST(x'5b2261ff6240622e6578616d706c65225d' AS TEXT)",
+        "'[\"admin'",
+        "'7'",
+        "CAST(x'5bff5d' AS TEXT)",
+        "'[]'",
+    ],
+)
 def test_a_mail_whose_recipients_cannot_be_read_goes_to_all(
     post: Post, monkeypatch: pytest.MonkeyPatch, recipients: str
 ) -> None:
