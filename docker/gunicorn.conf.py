@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from app import __version__
 from app.config import ConfigurationError, read_settings
 from app.errors import refusals, whole_response
-from app.workers import boot, deaths, watchdog
+from app.workers import boot, deaths, stop, watchdog
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
@@ -33,6 +33,7 @@ if _settings.debug:
 whole_response.install()
 refusals.install()
 boot.install(_settings)
+stop.install()
 
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"
@@ -48,7 +49,8 @@ worker_tmp_dir = "/dev/shm"
 control_socket_disable = True
 
 timeout = int(_settings.request_timeout) + 5
-graceful_timeout = int(_settings.request_timeout)
+# A second more than a request may take: the watchdog reports the one that hangs.
+graceful_timeout = int(_settings.request_timeout) + 1
 keepalive = 5
 limit_request_line = 8190  # its most; nginx refuses what is longer
 # nginx has made the address sure; the app's own ProxyFix reads it.
@@ -77,7 +79,7 @@ def when_ready(server: Any) -> None:
 def pre_fork(server: Any, worker: Any) -> None:
     """Make what the worker will leave behind should it die."""
     del server
-    deaths.before_fork(worker, threads)
+    deaths.before_fork(worker, worker.cfg.threads)
     # A worker that is told to stop before it has handlers of its own would use the master's, and
     # run on until it is killed: it gets the signal when it is ready for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)

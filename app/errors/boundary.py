@@ -50,6 +50,10 @@ class ErrorBoundary:
         return _Body(body, response)
 
 
+class BodyError(Exception):
+    """A body failed that was begun; of an ``OSError`` gunicorn would think that the client left."""
+
+
 class _Response:
     """One response: adds the request id, and reports a 5xx that nothing has reported yet."""
 
@@ -72,8 +76,7 @@ class _Response:
 
     def failed(self) -> Iterable[bytes]:
         """Report the exception being handled; answer it where nothing has been sent yet."""
-        self._report()
-        self.environ[REPORTED] = True
+        self.report()
         identifier = self.environ[request_id.ENVIRON_KEY]
         words = WORDS[500]
         if prefers_json(self.environ.get("HTTP_ACCEPT", "")):
@@ -93,7 +96,9 @@ class _Response:
         self.start("500 INTERNAL SERVER ERROR", headers, exc_info)
         return [] if self.environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Report the exception being handled."""
+        self.environ[REPORTED] = True
         try:
             logger.critical(
                 "Exception outside the app on %s [%s]",
@@ -124,7 +129,13 @@ class _Body:
         except GeneratorExit:
             raise  # the client has gone
         except BaseException:
-            yield from self.response.failed()
+            yield from self._page()
+
+    def _page(self) -> Iterable[bytes]:
+        try:
+            return self.response.failed()
+        except OSError as error:
+            raise BodyError("The body failed after its beginning was sent") from error
 
     def close(self) -> None:
         """Close the body, as PEP 3333 asks."""
@@ -132,5 +143,8 @@ class _Body:
             close = getattr(self.body, "close", None)
             if close is not None:
                 close()
+        except Exception as error:
+            self.response.report()
+            raise BodyError("The body could not be closed") from error
         finally:
             in_flight.end()

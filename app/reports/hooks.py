@@ -44,6 +44,8 @@ def end_of_thread(ending: threading.ExceptHookArgs) -> None:
 
 def ignored(failure: sys.UnraisableHookArgs) -> None:
     """Log an exception that cannot go anywhere, as one in a destructor."""
+    if issubclass(failure.exc_type, SystemExit):  # gunicorn ends a worker that waits for a thread
+        return
     value = failure.exc_value or failure.exc_type()
     # Only a name: the object may hold secrets, and is being destroyed.
     place = getattr(failure.object, "__qualname__", type(failure.object).__qualname__)

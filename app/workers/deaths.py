@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _workers: list[Any] = []
 _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
+_stopping = False
 
 
 def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
@@ -36,7 +37,7 @@ def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
         return True
     if message.startswith(SIGNALLED) and arguments[1] != "SIGTERM":
         _endings[int(arguments[0])] = f"was killed by {arguments[1]}" + (
-            ", perhaps for want of memory" if arguments[1] == "SIGKILL" else ""
+            _why_killed() if arguments[1] == "SIGKILL" else ""
         )
         return True
     if message == EXITED:
@@ -47,6 +48,16 @@ def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
                 after_death(worker)
         return True
     return message in GIVING_UP
+
+
+def _why_killed() -> str:
+    return ", since the server stopped" if _stopping else ", perhaps for want of memory"
+
+
+def expect_killed() -> None:
+    """Note that the server stops: who has not finished in time is killed."""
+    global _stopping
+    _stopping = True
 
 
 def tell_oneself(message: str) -> None:
@@ -81,8 +92,11 @@ def after_death(worker: Any) -> None:
     ending = _endings.pop(worker.pid, None)
     timed_out = worker.pid in _timed_out
     _timed_out.discard(worker.pid)
-    if ending is None and not all(one.told for one in worker.in_flight.left_behind()):
+    left = worker.in_flight.left_behind()
+    if ending is None and not all(one.told for one in left):
         ending = "exited with status 0"
+    if _stopping and not _visitors(left) and ending is not None and "SIGKILL" in ending:
+        ending = None  # it was at a mail, or at what was told before
     if ending is not None and not worker.in_flight.end_is_told:
         _report(worker, "did not answer in time and " + ending if timed_out else ending)
     worker.in_flight.close()
@@ -92,7 +106,9 @@ def after_death(worker: Any) -> None:
 def _report(worker: Any, ending: str) -> None:
     requests = worker.in_flight.left_behind()
     stack = _read(worker.last_stack)
-    lost = _lost(requests)
+    visitors = _visitors(requests)
+    # Whose answer was on its way may be the same visitor, who has asked anew.
+    lost = [one for one in visitors if not one.answered] or visitors
     whose = _crashed(requests, stack) or (lost[0] if len(lost) == 1 else None)
     served = "\n".join(
         ["It served:", *map(_line, requests)] if requests else ["It served no request."]
@@ -106,10 +122,11 @@ def _report(worker: Any, ending: str) -> None:
             STACK: f"{served}\n{stack}".rstrip(),
         },
     )
-    for one in lost:
+    for one in visitors:
         if one is not whose:  # so that the log has a line under each visitor's id
             logger.warning(
-                "Cut off, for worker %s %s: %s %s",
+                "%s, for worker %s %s: %s %s",
+                "Perhaps cut off" if one.answered else "Cut off",
                 worker.pid,
                 ending,
                 one.method,
@@ -125,11 +142,9 @@ def _line(request: Left) -> str:
     return f"{asked} [request {request.request_id}]"
 
 
-def _lost(requests: list[Left]) -> list[Left]:
-    """Return those whose visitors have no answer, and nobody a report."""
-    visitors = [one for one in requests if one.path not in HEALTH and not one.told]
-    # Whose answer was on its way may be the same visitor, who has asked anew.
-    return [one for one in visitors if not one.answered] or visitors
+def _visitors(requests: list[Left]) -> list[Left]:
+    """Return those whom nobody has told of, and somebody waits for."""
+    return [one for one in requests if one.path not in HEALTH and not one.told]
 
 
 def _crashed(requests: list[Left], stack: str) -> Left | None:

@@ -53,9 +53,9 @@ def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> No
             give_up = time.monotonic() + timeout + UNTIL_REPLACED + LEEWAY
         if give_up is None:
             continue
-        if (len(ripe) == len(hung) and worker.serves_at_most(len(hung))) or (
-            time.monotonic() > give_up
-        ):
+        others_are_done = len(ripe) == len(hung) and worker.serves_at_most(len(hung))
+        no_thread_is_left = len(ripe) == table.slots
+        if others_are_done or no_thread_is_left or time.monotonic() > give_up:
             break
     logger.warning("Worker %d ends: a request in it hangs", os.getpid())
     before_end()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import logging
 import os
 import re
 import resource
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from flask import Flask, abort, current_app, render_template_string
+from flask import Flask, Response, abort, current_app, render_template_string
 from jinja2 import DictLoader
 
 from app import create_app
@@ -158,6 +160,31 @@ def body_raises() -> Iterator[str]:
     view_raises()
 
 
+def body_raises_late() -> Iterator[str]:
+    yield "the first part"
+    raise TimeoutError("the body of another server")
+
+
+def body_is_refused_late() -> Iterator[str]:
+    yield "the first part"
+    raise ssl.SSLError("the body of another server")
+
+
+def close_raises() -> Response:
+    response = Response("whole")
+    response.call_on_close(view_raises)
+    return response
+
+
+def close_of_a_pipe_raises() -> Response:
+    def close() -> None:
+        raise BrokenPipeError(errno.EPIPE, "the pipe of another program")
+
+    response = Response("whole")
+    response.call_on_close(close)
+    return response
+
+
 def system_exit() -> str:
     raise SystemExit(1)
 
@@ -185,6 +212,7 @@ def slow() -> str:
 
 
 def stuck_in_c() -> str:
+    current_app.logger.info("It hangs")
     return str(re.match(r"(a+)+$", "a" * 60 + "b"))  # holds the interpreter's lock
 
 

@@ -70,6 +70,10 @@ IDENTIFIER = "0123456789abcdef" * 2
         ("template_raises", 500, "division by zero"),
         ("page_template_raises", 404, "division by zero"),
         ("body_raises", 200, "a view raises"),
+        ("body_raises_late", 200, "the body of another server"),
+        ("body_is_refused_late", 200, "('the body of another server',)"),
+        ("close_raises", 200, "a view raises"),
+        ("close_of_a_pipe_raises", 200, "[Errno 32] the pipe of another program"),
         ("system_exit", 500, "1"),
         ("out_of_memory", 500, ""),
     ],
@@ -85,10 +89,12 @@ def test_what_fails_in_a_request_is_one_report_with_its_id(
 ) -> None:
     server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1)
     started = time.monotonic()
-    try:
+    if view.startswith("body_"):
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            server.request(f"/{view}", headers=header(IDENTIFIER))
+        assert cut.value.partial == b"the first part"
+    else:
         assert server.request(f"/{view}", headers=header(IDENTIFIER)).status == status
-    except http.client.IncompleteRead:
-        assert view == "body_raises"
     report = the_report(started)
     assert report.message.startswith(said)
     assert report.request_id == IDENTIFIER
@@ -249,6 +255,96 @@ def test_a_request_that_outlasts_its_time_is_one_report_with_its_stack(
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
+def test_a_worker_whose_threads_all_hang_is_replaced_at_once(
+    gunicorn: Callable[..., Any], wait_until: Callable[..., Any], query_spool: QuerySpool
+) -> None:
+    """Who waits for a thread of its own would wait in vain."""
+    server = gunicorn(APP, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=2, WEB_CONCURRENCY=1, WEB_THREADS=2)
+    (hanging,) = server.workers()
+    begun = time.monotonic()
+
+    def ask(view: str) -> None:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.request(f"/{view}", headers=header(IDENTIFIER), timeout=20)
+
+    with ThreadPoolExecutor(3) as clients:
+        asked = [clients.submit(ask, "hang") for _ in range(2)]
+        wait_until(lambda: server.log.read_text().count("It hangs") == 2, "both threads")
+        asked.append(clients.submit(ask, "slow"))
+        wait_until(lambda: hanging not in server.workers(), "another worker", 20)
+        # Twice the time of a request, and more, is what others would be given.
+        assert time.monotonic() - begun < 2 + 2 + 4
+        for one in asked:
+            one.result()
+    server.stop()
+    messages = query_spool("SELECT json_extract(body, '$.message') FROM reports")
+    assert messages == [("Request timed out after 2 s: GET /hang",)] * 2
+
+
+def test_threads_beyond_the_settings_are_watched_too(
+    gunicorn: Callable[..., Any], wait_until: Callable[..., Any], query_spool: QuerySpool
+) -> None:
+    server = gunicorn(APP, "--threads", "4", WEB_THREADS=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1)
+
+    def ask(_: int) -> None:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.request("/hang", timeout=20)
+
+    with ThreadPoolExecutor(3) as clients:
+        list(clients.map(ask, range(3)))
+    assert query_spool("SELECT count(*) FROM reports") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("hang", "Request timed out after 1 s"),
+        ("stuck_in_c", "was killed by SIGKILL, since the server stopped"),
+    ],
+)
+def test_a_request_that_does_not_end_at_a_stop_is_one_report(
+    gunicorn: Callable[..., Any],
+    the_report: Callable[..., Report],
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    query_spool: QuerySpool,
+    view: str,
+    said: str,
+) -> None:
+    server = gunicorn(
+        APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
+    )
+
+    def ask() -> None:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.request(f"/{view}", headers=header(IDENTIFIER))
+
+    with ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(ask)
+        wait_until(lambda: "It hangs" in server.log.read_text(), "the one that hangs")
+        server.stop()
+        asked.result()
+    report = the_report()
+    assert said in report.message
+    assert report.request_id == IDENTIFIER
+    assert len(query_spool("SELECT body FROM reports")) == 1
+
+
+def test_a_worker_killed_at_a_stop_over_a_mail_is_no_error(
+    gunicorn: Callable[..., Any], smtp_server: Any, query_spool: QuerySpool, wait_until: Any
+) -> None:
+    smtp_server.behave("hang")
+    server = gunicorn(
+        APP, **smtp_server.settings, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1, MAIL_TIMEOUT=60
+    )
+    server.request("/view_raises")
+    wait_until(lambda: smtp_server.connections, "the courier at its mail")
+    server.stop()
+    assert query_spool("SELECT json_extract(body, '$.message') FROM reports") == [
+        ("a view raises",)
+    ]
+
+
 # Without a request
 
 
@@ -284,6 +380,21 @@ def test_a_server_that_does_not_start_has_mailed_why_before_it_ends(
     assert status != 0
     assert len(smtp_server.mails) == 1, output
     assert said in the_report().message
+
+
+@pytest.mark.parametrize("what", ["worker", "worker exits"])
+def test_workers_that_do_not_start_are_one_report_each_and_no_other(
+    refused_gunicorn: Callable[..., tuple[int, str]], query_spool: QuerySpool, what: str
+) -> None:
+    """gunicorn's own exception of the second escapes from its handling of the first."""
+    options = [APP, "-k", "tests.integration.sources_app.BrokenWorker"]
+    status, output = refused_gunicorn(*options, SOURCES_BREAK=what, WEB_CONCURRENCY="3")
+    assert status == 3
+    assert "HaltServer" not in output
+    said = "the worker cannot start" if what == "worker" else "exited with status 3"
+    messages = query_spool("SELECT json_extract(body, '$.message') FROM reports")
+    assert 1 <= len(messages) <= 3
+    assert all(said in message for (message,) in messages)
 
 
 def test_a_server_that_does_not_start_ends_though_the_mail_server_hangs(

@@ -81,7 +81,7 @@ def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
     table = Table(4)
     for number, path in enumerate(paths):
         serve(table, path, str(number))
-    (record,) = killed(table)
+    record, *_ = killed(table)
     assert records.request_id_of(record) == whose
     told = records.traceback_of(record)
     for number, path in enumerate(paths):
@@ -91,7 +91,7 @@ def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
 def test_the_death_of_several_visitors_is_one_report_and_a_line_under_the_id_of_each(
     serve: Serve, killed: Killed
 ) -> None:
-    table = Table(4)
+    table = Table(5)
     for number, path in enumerate(["/explore", "/health/live", "/login", "/told", "/answered"]):
         serve(table, path, str(number))
     death, *lines = killed(table)
@@ -100,8 +100,11 @@ def test_the_death_of_several_visitors_is_one_report_and_a_line_under_the_id_of_
     assert [(line.levelno, records.request_id_of(line)) for line in lines] == [
         (logging.WARNING, "0"),
         (logging.WARNING, "2"),
+        (logging.WARNING, "4"),
     ]
-    assert lines[0].getMessage() == "Cut off, for worker 7 was killed by SIGKILL: GET /explore"
+    said = "ut off, for worker 7 was killed by SIGKILL: GET "
+    assert lines[0].getMessage() == f"C{said}/explore"
+    assert lines[2].getMessage() == f"Perhaps c{said}/answered"
 
 
 def test_of_several_visitors_a_crash_is_told_under_the_id_of_the_thread_that_crashed(
