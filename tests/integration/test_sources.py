@@ -337,8 +337,9 @@ def test_a_worker_killed_at_a_stop_over_a_mail_is_no_error(
     server = gunicorn(
         APP, **smtp_server.settings, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1, MAIL_TIMEOUT=60
     )
+    before = smtp_server.connections
     server.request("/view_raises")
-    wait_until(lambda: smtp_server.connections, "the courier at its mail")
+    wait_until(lambda: smtp_server.connections > before, "the courier at its mail")
     server.stop()
     assert query_spool("SELECT json_extract(body, '$.message') FROM reports") == [
         ("a view raises",)
