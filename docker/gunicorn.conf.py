@@ -49,8 +49,8 @@ worker_tmp_dir = "/dev/shm"
 control_socket_disable = True
 
 timeout = int(_settings.request_timeout) + 5
-# A second more than a request may take: the watchdog reports the one that hangs.
-graceful_timeout = int(_settings.request_timeout) + 1
+# Two seconds more than a request may take: the watchdog reports the one that hangs.
+graceful_timeout = int(_settings.request_timeout) + 2
 keepalive = 5
 limit_request_line = 8190  # its most; nginx refuses what is longer
 # nginx has made the address sure; the app's own ProxyFix reads it.
