@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
-from email.utils import make_msgid
+from email.utils import format_datetime, make_msgid
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from flask.cli import AppGroup
 from ..config import Settings
 from ..logs.format import escape_controls
 from .incoming import LINES, TAKEN
+from .mail import POLICY
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
 from .spool import STUCK, close, opened, purge, traceback_of, waiting_since
@@ -264,9 +265,10 @@ def test() -> None:
     settings = _settings()
     if settings.mail_server is None:
         raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
-    message = EmailMessage()
+    message = EmailMessage(policy=POLICY)
     message["Subject"] = "[Microblog] Test: error mails arrive"
     message["From"], message["To"] = settings.mail_from, ", ".join(settings.admins)
+    message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = make_msgid(domain=settings.mail_from.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("Sent by `flask reports test`. Nothing is wrong.\n")
