@@ -215,7 +215,7 @@ def show(identifier: str) -> None:
         message = email.message_from_bytes(mail[0], policy=default)
         body = message.get_body(("plain",))
         _show(f"Subject: {message['Subject']}\n")
-        _show(body.get_content() if body is not None else "")
+        _show(body.get_content().replace("\r\n", "\n") if body is not None else "")
         return
     if not reports:
         raise click.ClickException(

@@ -52,7 +52,7 @@ def spool(folder: Path) -> sqlite3.Connection:
                 f"<{number}>",
                 now,
                 f"Subject {number}",
-                b"Subject: S\n\nThe body",
+                b"Subject: S\r\n\r\nThe body\r\n",
                 state,
                 now + 60,
                 "450 later",
@@ -93,6 +93,11 @@ def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: Flask
     missing = cli.invoke(args=["reports", "show", "99"])
     assert missing.exit_code == 1
     assert "flask reports list" in missing.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_mail_is_shown_without_carriage_returns(cli: FlaskCliRunner) -> None:
+    assert cli.invoke(args=["reports", "show", "1"]).output == "Subject: S\n\nThe body\n\n"
 
 
 def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
