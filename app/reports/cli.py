@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
@@ -27,7 +28,7 @@ from .incoming import LINES, TAKEN
 from .mail import POLICY
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
-from .spool import STUCK, close, opened, purge, traceback_of, waiting_since
+from .spool import STUCK, close, opened, purge, report_of, told_whole, waiting_since
 
 # What each primary code of SQLite means here, and the mend.
 AS_THE_SERVER: Final = (
@@ -56,6 +57,7 @@ COUNTS: Final = {
     "failed": "failed, refused for good",
     "unmailable": "recorded while mail was off",
 }
+REPORTS: Final = "SELECT body, uuid, time, fingerprint, request_id FROM reports"
 
 group = AppGroup("reports", help="Read and steer the error reports in the spool.")
 
@@ -198,14 +200,11 @@ def show(identifier: str) -> None:
     with _spool() as spool:
         number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
         mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
-        found = spool.execute(
-            "SELECT body FROM reports WHERE request_id = ?", (identifier,)
-        ).fetchall()
+        found = spool.execute(f"{REPORTS} WHERE request_id = ?", (identifier,)).fetchall()
         if not found:  # one of several whom a worker's death has cut off, which it lists
-            found = spool.execute(
-                "SELECT body FROM reports WHERE instr(body, ?)", (f"[request {identifier}]",)
-            ).fetchall()
-        reports = [_whole(spool, json.loads(body)) for (body,) in found]
+            request = f"[request {identifier}]"
+            found = spool.execute(f"{REPORTS} WHERE instr(body, ?)", (request,)).fetchall()
+        reports = [told_whole(spool, report_of(*row)) for row in found]
     if mail is not None:
         if not mail[0]:
             raise click.ClickException(
@@ -222,13 +221,7 @@ def show(identifier: str) -> None:
             f"There is no mail and no request {identifier} in the spool: see `flask reports list`."
         )
     for report in reports:
-        _show(json.dumps(report, indent=2, ensure_ascii=False))
-
-
-def _whole(spool: sqlite3.Connection, report: dict[str, object]) -> dict[str, object]:
-    """Return a report with the traceback of the one that it refers to, if it does."""
-    traceback = traceback_of(spool, str(report.get("like") or ""))
-    return report if traceback is None else {**report, "traceback": traceback}
+        _show(json.dumps(asdict(report), indent=2, ensure_ascii=False))
 
 
 @group.command()

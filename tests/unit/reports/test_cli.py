@@ -18,6 +18,7 @@ from flask.testing import FlaskCliRunner
 from app import request_id
 from app.reports.queue import Queue
 from app.reports.spool import opened
+from tests.reports import a_report
 
 ID = "0123456789abcdef" * 2
 
@@ -62,7 +63,13 @@ def spool(folder: Path) -> sqlite3.Connection:
         connection.execute(
             "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mail_id)"
             " VALUES (?, ?, 'f', ?, ?, ?)",
-            (str(number), now, ID, json.dumps({"n": number}), number if number < 4 else None),
+            (
+                str(number),
+                now,
+                ID,
+                a_report(f"error {number}").to_json(),
+                number if number < 4 else None,
+            ),
         )
     return connection
 
@@ -89,7 +96,7 @@ def test_the_list_fails_when_mail_is_stuck_for_an_hour(
 @pytest.mark.usefixtures("spool")
 def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: FlaskCliRunner) -> None:
     assert "The body" in cli.invoke(args=["reports", "show", "1"]).output
-    assert '"n": 4' in cli.invoke(args=["reports", "show", ID]).output
+    assert '"message": "error 4"' in cli.invoke(args=["reports", "show", ID]).output
     missing = cli.invoke(args=["reports", "show", "99"])
     assert missing.exit_code == 1
     assert "flask reports list" in missing.output
@@ -98,6 +105,17 @@ def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: Flask
 @pytest.mark.usefixtures("spool")
 def test_a_mail_is_shown_without_carriage_returns(cli: FlaskCliRunner) -> None:
     assert cli.invoke(args=["reports", "show", "1"]).output == "Subject: S\n\nThe body\n\n"
+
+
+@pytest.mark.parametrize("body", [b'{"uuid": "\xff', b"[]"])
+def test_what_is_still_known_of_a_broken_report_is_shown(
+    cli: FlaskCliRunner, spool: sqlite3.Connection, body: bytes
+) -> None:
+    spool.execute("UPDATE reports SET body = CAST(? AS TEXT) WHERE uuid = '4'", (body,))
+    spool.execute("DELETE FROM reports WHERE uuid != '4'")
+    report = json.loads(cli.invoke(args=["reports", "show", ID]).output)
+    assert (report["uuid"], report["fingerprint"], report["request_id"]) == ("4", "f", ID)
+    assert "cannot be read any more" in report["message"]
 
 
 def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
@@ -200,7 +218,7 @@ def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET error = ?", ("450 \x1b[2J\x9b2J",))
-    spool.execute("UPDATE reports SET body = ?", (json.dumps({"path": "/\x9b2J"}),))
+    spool.execute("UPDATE reports SET body = ?", (json.dumps({"message": "/\x9b2J"}),))
     for arguments in (["list"], ["show", ID]):
         output = cli.invoke(args=["reports", *arguments]).output
         assert "2J" in output
