@@ -133,7 +133,13 @@ def _warn_without_courier() -> None:
 
 
 @group.command("list")
-@click.option("--last", default=20, show_default=True, help="How many mails to list.")
+@click.option(
+    "--last",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="How many mails to list.",
+)
 def list_reports(last: int) -> None:
     """Count the reports and list the last mails. Exit status 1: mail is stuck for an hour."""
     settings = _settings()
@@ -197,6 +203,7 @@ def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -
 @click.argument("identifier", metavar="ID")
 def show(identifier: str) -> None:
     """Show a mail by its number, or the report of a request by its request id."""
+    identifier = escape_controls(identifier)  # SQLite takes no lone surrogates
     with _spool() as spool:
         number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
         mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
@@ -242,7 +249,11 @@ def retry() -> None:
 
 
 @group.command("purge")
-@click.option("--days", type=click.IntRange(0), help="Keep the last so many [REPORT_KEEP_DAYS].")
+@click.option(
+    "--days",
+    type=click.IntRange(0, 36_500),
+    help="Keep the last so many [REPORT_KEEP_DAYS].",
+)
 def purge_reports(days: int | None) -> None:
     """Delete what was delivered or recorded while mail was off; the rest stays."""
     keep = _settings().report_keep_days if days is None else days

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -116,6 +117,29 @@ def test_what_is_still_known_of_a_broken_report_is_shown(
     report = json.loads(cli.invoke(args=["reports", "show", ID]).output)
     assert (report["uuid"], report["fingerprint"], report["request_id"]) == ("4", "f", ID)
     assert "cannot be read any more" in report["message"]
+
+
+@pytest.mark.usefixtures("spool")
+def test_an_id_that_is_no_utf8_is_not_found(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "show", os.fsdecode(b"\xff")])
+    assert result.exit_code == 1
+    assert "no request \\udcff in the spool" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--last", "-1"],
+        ["list", "--last", "99999999999999999999"],
+        ["purge", "--days", "-1"],
+        ["purge", "--days", "1" + "0" * 400],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused(cli: FlaskCliRunner, arguments: list[str]) -> None:
+    result = cli.invoke(args=["reports", *arguments])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{arguments[1]}'" in result.output
 
 
 def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
