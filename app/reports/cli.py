@@ -26,6 +26,7 @@ from ..config import Settings
 from ..logs.format import escape_controls
 from .incoming import LINES, TAKEN
 from .mail import POLICY
+from .mail_body import moment
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
 from .spool import STUCK, close, opened, purge, report_of, told_whole, waiting_since
@@ -91,10 +92,6 @@ def _spool() -> Iterator[sqlite3.Connection]:
         raise click.ClickException(f"The spool {path}: {what} ({error})") from error
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
-
-
 def _show(text: str) -> None:
     """Print what may come from outside: a terminal must not obey it."""
     for line in text.split("\n"):
@@ -154,7 +151,7 @@ def list_reports(last: int) -> None:
     else:
         _warn_without_courier()
     if since is not None:
-        click.echo(f"Mail is stuck since {_moment(since)}: see `flask reports test`.", err=True)
+        click.echo(f"Mail is stuck since {moment(since)}: see `flask reports test`.", err=True)
         raise SystemExit(1)
 
 
@@ -180,9 +177,9 @@ def _list_mails(spool: sqlite3.Connection, last: int) -> None:
         (last,),
     ).fetchall()
     for number, created, kind, count, state, tries, next_try, subject, error in reversed(rows):
-        _show(f"{number:>6}  {_moment(created)}  {state:9}  {kind} of {count}  {subject}")
+        _show(f"{number:>6}  {moment(created)}  {state:9}  {kind} of {count}  {subject}")
         if state == "waiting" and error:
-            at = f"at {_moment(next_try)}" if next_try > time.time() else "now"
+            at = f"at {moment(next_try)}" if next_try > time.time() else "now"
             _show(f"        tried {tries} times, next try {at}: {error}")
         elif error:
             _show(f"        {error}")
@@ -195,7 +192,7 @@ def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -
     ).fetchone()[0]
     # What is held is told of when its window is over, or, beyond the hourly cap, one later.
     moments = [waiting_since(spool), None if held is None else held + 2 * window, *files]
-    first = min((moment for moment in moments if moment is not None), default=None)
+    first = min((since for since in moments if since is not None), default=None)
     return first if first is not None and first < time.time() - STUCK else None
 
 

@@ -142,6 +142,13 @@ def test_a_number_that_makes_no_sense_is_refused(cli: FlaskCliRunner, arguments:
     assert f"Invalid value for '{arguments[1]}'" in result.output
 
 
+def test_a_mail_of_an_impossible_time_is_listed(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET created = 1e300 WHERE id = 1")
+    assert "1  an unknown time  waiting" in cli.invoke(args=["reports", "list"]).output
+
+
 def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
