@@ -146,10 +146,10 @@ def list_reports(last: int) -> None:
         _list_counts(spool, len(files))
         _list_mails(spool, last)
         since = _stuck_since(spool, files, settings.report_window)
-    if settings.mail_server is None:
-        click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
-    else:
-        _warn_without_courier()
+        if settings.mail_server is None:
+            click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
+        else:
+            _warn_without_courier()
     if since is not None:
         click.echo(f"Mail is stuck since {moment(since)}: see `flask reports test`.", err=True)
         raise SystemExit(1)
@@ -241,8 +241,8 @@ def retry() -> None:
         waiting = spool.execute(
             "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
         ).rowcount
-    click.echo(f"{waiting + again} mails are tried at once, {again} of which had failed.")
-    _warn_without_courier()
+        click.echo(f"{waiting + again} mails are tried at once, {again} of which had failed.")
+        _warn_without_courier()
 
 
 @group.command("purge")

@@ -245,6 +245,17 @@ def test_it_is_said_where_no_server_runs_to_deliver(cli: FlaskCliRunner, folder:
 
 
 @pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize("command", ["list", "retry"])
+def test_a_lock_that_this_user_cannot_open_is_told_with_the_mend(
+    cli: FlaskCliRunner, folder: Path, command: str
+) -> None:
+    (folder / "courier.lock").symlink_to("courier.lock")  # root opens a file of any mode
+    result = cli.invoke(args=["reports", command])
+    assert result.exit_code == 1
+    assert "run the command as the server's" in result.output
+
+
+@pytest.mark.usefixtures("spool")
 def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
