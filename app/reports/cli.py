@@ -212,8 +212,8 @@ def show(identifier: str) -> None:
     if mail is not None:
         if not mail[0]:
             raise click.ClickException(
-                f"The text of mail {identifier}, which was delivered, had to make room in the "
-                "spool: see SPOOL_MAX_BYTES."
+                f"The text of mail {identifier}, which was delivered, was purged, or had to make "
+                "room in the spool: see SPOOL_MAX_BYTES."
             )
         message = email.message_from_bytes(mail[0], policy=default)
         body = message.get_body(("plain",))
@@ -254,9 +254,10 @@ def retry() -> None:
 def purge_reports(days: int | None) -> None:
     """Delete what was delivered or recorded while mail was off; the rest stays."""
     keep = _settings().report_keep_days if days is None else days
-    before = time.time() - keep * 86_400
+    now = time.time()
+    recent = now - max(_settings().report_window, 3600)
     with _spool() as spool:
-        deleted = purge(spool, before)
+        deleted = purge(spool, now - keep * 86_400, recent)
     click.echo(f"{deleted} reports are deleted.")
 
 

@@ -268,7 +268,7 @@ class Queue:
     def purge(self, before: float) -> None:
         """Delete what was delivered, or recorded while mail was off, before ``before``."""
         with self.transaction():
-            purge(self.connection, before)
+            purge(self.connection, before, before)  # days ago, while a window is one at most
 
 
 def _recipients(text: str) -> tuple[str, ...]:

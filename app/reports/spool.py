@@ -198,10 +198,11 @@ def readable(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def purge(connection: sqlite3.Connection, before: float) -> int:
+def purge(connection: sqlite3.Connection, before: float, recent: float) -> int:
     """Delete what was delivered, or recorded while mail was off, before that time.
 
-    ``before`` is in seconds since the epoch. Return how many reports are gone.
+    Mails made since ``recent`` keep their rows, without the text: the hourly cap and the windows
+    are derived from them. Both are in seconds since the epoch. Return how many reports are gone.
     """
     deleted = connection.execute(
         "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
@@ -211,7 +212,10 @@ def purge(connection: sqlite3.Connection, before: float) -> int:
     connection.execute(
         "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
         " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
-        (before,),
+        (min(before, recent),),
+    )
+    connection.execute(
+        "UPDATE mails SET content = '' WHERE created < ? AND state = 'delivered'", (before,)
     )
     return deleted
 

@@ -187,13 +187,11 @@ def test_the_list_counts_errors_whose_reports_had_to_make_room(
     assert "       1 errors held" in output
 
 
-def test_a_mail_whose_text_had_to_make_room_says_so(
-    cli: FlaskCliRunner, spool: sqlite3.Connection
-) -> None:
+def test_a_mail_whose_text_is_gone_says_why(cli: FlaskCliRunner, spool: sqlite3.Connection) -> None:
     spool.execute("UPDATE mails SET content = '' WHERE id = 2")
     result = cli.invoke(args=["reports", "show", "2"])
     assert result.exit_code == 1
-    assert "had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
+    assert "was purged, or had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
 
 
 def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
@@ -209,11 +207,25 @@ def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
 def test_purge_deletes_what_was_delivered_and_nothing_else(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
+    spool.execute("UPDATE mails SET created = ?", (time.time() - 3700,))
     assert cli.invoke(args=["reports", "purge"]).output == "0 reports are deleted.\n"
     assert cli.invoke(args=["reports", "purge", "--days", "0"]).output == "1 reports are deleted.\n"
     states = spool.execute("SELECT state FROM mails ORDER BY id").fetchall()
     assert states == [("waiting",), ("failed",)]
     assert spool.execute("SELECT count(*) FROM reports").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(("window", "age"), [(300, 3500), (7200, 7000)])
+def test_purge_undoes_neither_the_hourly_cap_nor_a_window(
+    make_app: Callable[..., Flask], spool: sqlite3.Connection, window: int, age: int
+) -> None:
+    spool.execute("UPDATE mails SET created = ?", (time.time() - age,))
+    runner = make_app(REPORT_WINDOW=window).test_cli_runner()
+    result = runner.invoke(args=["reports", "purge", "--days", "0"])
+    assert result.output == "1 reports are deleted.\n"
+    assert spool.execute("SELECT count(*) FROM mails").fetchone() == (3,)
+    emptied = spool.execute("SELECT state FROM mails WHERE content = ''").fetchall()
+    assert emptied == [("delivered",)]
 
 
 @pytest.mark.usefixtures("spool")
