@@ -10,10 +10,11 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
-from email.utils import make_msgid
+from email.utils import format_datetime, make_msgid
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +25,11 @@ from flask.cli import AppGroup
 from ..config import Settings
 from ..logs.format import escape_controls
 from .incoming import LINES, TAKEN
+from .mail import POLICY
+from .mail_body import moment
 from .queue import COURIER_TIMEOUT
 from .smtp import Fate, Line
-from .spool import STUCK, close, opened, purge, traceback_of, waiting_since
+from .spool import STUCK, close, opened, purge, report_of, told_whole, waiting_since
 
 # What each primary code of SQLite means here, and the mend.
 AS_THE_SERVER: Final = (
@@ -55,6 +58,7 @@ COUNTS: Final = {
     "failed": "failed, refused for good",
     "unmailable": "recorded while mail was off",
 }
+REPORTS: Final = "SELECT body, uuid, time, fingerprint, request_id FROM reports"
 
 group = AppGroup("reports", help="Read and steer the error reports in the spool.")
 
@@ -86,10 +90,6 @@ def _spool() -> Iterator[sqlite3.Connection]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what = TROUBLE.get(code, "it cannot be used.")
         raise click.ClickException(f"The spool {path}: {what} ({error})") from error
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def _show(text: str) -> None:
@@ -130,7 +130,13 @@ def _warn_without_courier() -> None:
 
 
 @group.command("list")
-@click.option("--last", default=20, show_default=True, help="How many mails to list.")
+@click.option(
+    "--last",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="How many mails to list.",
+)
 def list_reports(last: int) -> None:
     """Count the reports and list the last mails. Exit status 1: mail is stuck for an hour."""
     settings = _settings()
@@ -140,12 +146,12 @@ def list_reports(last: int) -> None:
         _list_counts(spool, len(files))
         _list_mails(spool, last)
         since = _stuck_since(spool, files, settings.report_window)
-    if settings.mail_server is None:
-        click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
-    else:
-        _warn_without_courier()
+        if settings.mail_server is None:
+            click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
+        else:
+            _warn_without_courier()
     if since is not None:
-        click.echo(f"Mail is stuck since {_moment(since)}: see `flask reports test`.", err=True)
+        click.echo(f"Mail is stuck since {moment(since)}: see `flask reports test`.", err=True)
         raise SystemExit(1)
 
 
@@ -171,9 +177,9 @@ def _list_mails(spool: sqlite3.Connection, last: int) -> None:
         (last,),
     ).fetchall()
     for number, created, kind, count, state, tries, next_try, subject, error in reversed(rows):
-        _show(f"{number:>6}  {_moment(created)}  {state:9}  {kind} of {count}  {subject}")
+        _show(f"{number:>6}  {moment(created)}  {state:9}  {kind} of {count}  {subject}")
         if state == "waiting" and error:
-            at = f"at {_moment(next_try)}" if next_try > time.time() else "now"
+            at = f"at {moment(next_try)}" if next_try > time.time() else "now"
             _show(f"        tried {tries} times, next try {at}: {error}")
         elif error:
             _show(f"        {error}")
@@ -186,7 +192,7 @@ def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -
     ).fetchone()[0]
     # What is held is told of when its window is over, or, beyond the hourly cap, one later.
     moments = [waiting_since(spool), None if held is None else held + 2 * window, *files]
-    first = min((moment for moment in moments if moment is not None), default=None)
+    first = min((since for since in moments if since is not None), default=None)
     return first if first is not None and first < time.time() - STUCK else None
 
 
@@ -194,40 +200,32 @@ def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -
 @click.argument("identifier", metavar="ID")
 def show(identifier: str) -> None:
     """Show a mail by its number, or the report of a request by its request id."""
+    identifier = escape_controls(identifier)  # SQLite takes no lone surrogates
     with _spool() as spool:
         number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
         mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
-        found = spool.execute(
-            "SELECT body FROM reports WHERE request_id = ?", (identifier,)
-        ).fetchall()
+        found = spool.execute(f"{REPORTS} WHERE request_id = ?", (identifier,)).fetchall()
         if not found:  # one of several whom a worker's death has cut off, which it lists
-            found = spool.execute(
-                "SELECT body FROM reports WHERE instr(body, ?)", (f"[request {identifier}]",)
-            ).fetchall()
-        reports = [_whole(spool, json.loads(body)) for (body,) in found]
+            request = f"[request {identifier}]"
+            found = spool.execute(f"{REPORTS} WHERE instr(body, ?)", (request,)).fetchall()
+        reports = [told_whole(spool, report_of(*row)) for row in found]
     if mail is not None:
         if not mail[0]:
             raise click.ClickException(
-                f"The text of mail {identifier}, which was delivered, had to make room in the "
-                "spool: see SPOOL_MAX_BYTES."
+                f"The text of mail {identifier}, which was delivered, was purged, or had to make "
+                "room in the spool: see SPOOL_MAX_BYTES."
             )
         message = email.message_from_bytes(mail[0], policy=default)
         body = message.get_body(("plain",))
         _show(f"Subject: {message['Subject']}\n")
-        _show(body.get_content() if body is not None else "")
+        _show(body.get_content().replace("\r\n", "\n") if body is not None else "")
         return
     if not reports:
         raise click.ClickException(
             f"There is no mail and no request {identifier} in the spool: see `flask reports list`."
         )
     for report in reports:
-        _show(json.dumps(report, indent=2, ensure_ascii=False))
-
-
-def _whole(spool: sqlite3.Connection, report: dict[str, object]) -> dict[str, object]:
-    """Return a report with the traceback of the one that it refers to, if it does."""
-    traceback = traceback_of(spool, str(report.get("like") or ""))
-    return report if traceback is None else {**report, "traceback": traceback}
+        _show(json.dumps(asdict(report), indent=2, ensure_ascii=False))
 
 
 @group.command()
@@ -243,18 +241,23 @@ def retry() -> None:
         waiting = spool.execute(
             "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
         ).rowcount
-    click.echo(f"{waiting + again} mails are tried at once, {again} of which had failed.")
-    _warn_without_courier()
+        click.echo(f"{waiting + again} mails are tried at once, {again} of which had failed.")
+        _warn_without_courier()
 
 
 @group.command("purge")
-@click.option("--days", type=click.IntRange(0), help="Keep the last so many [REPORT_KEEP_DAYS].")
+@click.option(
+    "--days",
+    type=click.IntRange(0, 36_500),
+    help="Keep the last so many [REPORT_KEEP_DAYS].",
+)
 def purge_reports(days: int | None) -> None:
     """Delete what was delivered or recorded while mail was off; the rest stays."""
     keep = _settings().report_keep_days if days is None else days
-    before = time.time() - keep * 86_400
+    now = time.time()
+    recent = now - max(_settings().report_window, 3600)
     with _spool() as spool:
-        deleted = purge(spool, before)
+        deleted = purge(spool, now - keep * 86_400, recent)
     click.echo(f"{deleted} reports are deleted.")
 
 
@@ -264,9 +267,10 @@ def test() -> None:
     settings = _settings()
     if settings.mail_server is None:
         raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
-    message = EmailMessage()
+    message = EmailMessage(policy=POLICY)
     message["Subject"] = "[Microblog] Test: error mails arrive"
     message["From"], message["To"] = settings.mail_from, ", ".join(settings.admins)
+    message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = make_msgid(domain=settings.mail_from.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("Sent by `flask reports test`. Nothing is wrong.\n")

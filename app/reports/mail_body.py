@@ -92,7 +92,7 @@ def moment(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError):
-        return "at an unknown time"
+        return "an unknown time"
 
 
 def lines(text: str, escape: Callable[[str], str]) -> list[str]:

@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from .outbox import Outbox
 from .report import Report
-from .spool import close, identity, insert, opened, purge, traceback_of
+from .spool import close, identity, insert, opened, purge, report_of, told_whole
 
 COURIER_TIMEOUT: Final = 5.0  # seconds that the courier may wait for other writers
 AT_ONCE: Final = 100  # reports in one transaction: visitors' reports wait for its end
@@ -123,12 +123,11 @@ class Queue:
             " WHERE mail_id IS NULL AND mailable AND fingerprint = ? ORDER BY id LIMIT ?",
             (fingerprint, limit),
         )
-        return [(row[0], _report(*row[1:])) for row in rows]
+        return [(row[0], report_of(*row[1:])) for row in rows]
 
     def told_whole(self, report: Report) -> Report:
         """Return a report with the traceback of the one that it refers to, if it does."""
-        traceback = traceback_of(self.connection, report.like) if report.like else None
-        return report if traceback is None else replace(report, traceback=traceback)
+        return told_whole(self.connection, report)
 
     def request_ids(self, fingerprint: str, up_to: int, limit: int) -> list[str]:
         """Return request ids of reports that no mail tells of, up to report ``up_to``."""
@@ -279,7 +278,7 @@ class Queue:
     def purge(self, before: float) -> None:
         """Delete what was delivered, or recorded while mail was off, before ``before``."""
         with self.transaction():
-            purge(self.connection, before)
+            purge(self.connection, before, before)  # days ago, while a window is one at most
 
 
 def _recipients(text: str) -> tuple[str, ...]:
@@ -289,13 +288,3 @@ def _recipients(text: str) -> tuple[str, ...]:
         return ()
     good = isinstance(found, list) and all(isinstance(one, str) and one.isascii() for one in found)
     return tuple(found) if good else ()
-
-
-def _report(body: str, uuid: str, moment: float, fingerprint: str, request_id: str) -> Report:
-    """Return a report of the database; what else is known of it where its body is broken."""
-    try:
-        return Report.from_json(body)
-    except ValueError:
-        message = "What happened cannot be read any more: the spool's database is broken here"
-        known = {"uuid": uuid, "time": moment, "fingerprint": fingerprint, "message": message}
-        return Report.from_json(json.dumps({**known, "request_id": request_id}))

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -172,13 +173,24 @@ def waiting_since(connection: sqlite3.Connection) -> float | None:
     return None if row[0] is None else float(row[0])
 
 
-def traceback_of(connection: sqlite3.Connection, uuid: str) -> str | None:
-    """Return the traceback of a report, for those that refer to it; None where it is gone."""
-    row = connection.execute("SELECT body FROM reports WHERE uuid = ?", (uuid,)).fetchone()
+def report_of(body: str, uuid: str, moment: float, fingerprint: str, request_id: str) -> Report:
+    """Return a report of the database; what else is known of it where its body is broken."""
     try:
-        return None if row is None else Report.from_json(row[0]).traceback
+        return Report.from_json(body)
     except ValueError:
-        return None
+        message = "What happened cannot be read any more: the spool's database is broken here"
+        known = {"uuid": uuid, "time": moment, "fingerprint": fingerprint, "message": message}
+        return Report.from_json(json.dumps({**known, "request_id": request_id}))
+
+
+def told_whole(connection: sqlite3.Connection, report: Report) -> Report:
+    """Return a report with the traceback of the one that it refers to, if that is there."""
+    row = connection.execute("SELECT body FROM reports WHERE uuid = ?", (report.like,)).fetchone()
+    try:
+        other = report if row is None else Report.from_json(row[0])
+    except ValueError:
+        return report
+    return replace(report, traceback=other.traceback)
 
 
 def readable(text: bytes) -> str:
@@ -186,10 +198,11 @@ def readable(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def purge(connection: sqlite3.Connection, before: float) -> int:
+def purge(connection: sqlite3.Connection, before: float, recent: float) -> int:
     """Delete what was delivered, or recorded while mail was off, before that time.
 
-    ``before`` is in seconds since the epoch. Return how many reports are gone.
+    Mails made since ``recent`` keep their rows, without the text: the hourly cap and the windows
+    are derived from them. Both are in seconds since the epoch. Return how many reports are gone.
     """
     deleted = connection.execute(
         "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
@@ -199,7 +212,10 @@ def purge(connection: sqlite3.Connection, before: float) -> int:
     connection.execute(
         "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
         " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
-        (before,),
+        (min(before, recent),),
+    )
+    connection.execute(
+        "UPDATE mails SET content = '' WHERE created < ? AND state = 'delivered'", (before,)
     )
     return deleted
 

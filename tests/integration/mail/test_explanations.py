@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -32,6 +35,16 @@ def test_a_mail_that_was_sent_is_said_to_be(
     assert "Sent to first@microblog.example, second@microblog.example" in result.output
     ((_, content),) = scripted_server.mails
     assert b"Subject: [Microblog] Test: error mails arrive" in content
+
+
+def test_the_test_mail_has_a_date_and_ends_its_lines_as_smtp_does(
+    send_test: Callable[..., Result], scripted_server: Any
+) -> None:
+    send_test(**scripted_server.settings)
+    ((_, content),) = scripted_server.mails
+    assert content.count(b"\r\n") == content.count(b"\n")
+    date = message_from_bytes(content, policy=default)["Date"].datetime
+    assert abs(datetime.now(UTC) - date) < timedelta(minutes=1)
 
 
 def hang_up(connection: socket.socket, *about: Any) -> None:

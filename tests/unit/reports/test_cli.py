@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from flask.testing import FlaskCliRunner
 from app import request_id
 from app.reports.queue import Queue
 from app.reports.spool import opened
+from tests.reports import a_report
 
 ID = "0123456789abcdef" * 2
 
@@ -52,7 +54,7 @@ def spool(folder: Path) -> sqlite3.Connection:
                 f"<{number}>",
                 now,
                 f"Subject {number}",
-                b"Subject: S\n\nThe body",
+                b"Subject: S\r\n\r\nThe body\r\n",
                 state,
                 now + 60,
                 "450 later",
@@ -62,7 +64,13 @@ def spool(folder: Path) -> sqlite3.Connection:
         connection.execute(
             "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mail_id)"
             " VALUES (?, ?, 'f', ?, ?, ?)",
-            (str(number), now, ID, json.dumps({"n": number}), number if number < 4 else None),
+            (
+                str(number),
+                now,
+                ID,
+                a_report(f"error {number}").to_json(),
+                number if number < 4 else None,
+            ),
         )
     return connection
 
@@ -89,10 +97,56 @@ def test_the_list_fails_when_mail_is_stuck_for_an_hour(
 @pytest.mark.usefixtures("spool")
 def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: FlaskCliRunner) -> None:
     assert "The body" in cli.invoke(args=["reports", "show", "1"]).output
-    assert '"n": 4' in cli.invoke(args=["reports", "show", ID]).output
+    assert '"message": "error 4"' in cli.invoke(args=["reports", "show", ID]).output
     missing = cli.invoke(args=["reports", "show", "99"])
     assert missing.exit_code == 1
     assert "flask reports list" in missing.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_mail_is_shown_without_carriage_returns(cli: FlaskCliRunner) -> None:
+    assert cli.invoke(args=["reports", "show", "1"]).output == "Subject: S\n\nThe body\n\n"
+
+
+@pytest.mark.parametrize("body", [b'{"uuid": "\xff', b"[]"])
+def test_what_is_still_known_of_a_broken_report_is_shown(
+    cli: FlaskCliRunner, spool: sqlite3.Connection, body: bytes
+) -> None:
+    spool.execute("UPDATE reports SET body = CAST(? AS TEXT) WHERE uuid = '4'", (body,))
+    spool.execute("DELETE FROM reports WHERE uuid != '4'")
+    report = json.loads(cli.invoke(args=["reports", "show", ID]).output)
+    assert (report["uuid"], report["fingerprint"], report["request_id"]) == ("4", "f", ID)
+    assert "cannot be read any more" in report["message"]
+
+
+@pytest.mark.usefixtures("spool")
+def test_an_id_that_is_no_utf8_is_not_found(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "show", os.fsdecode(b"\xff")])
+    assert result.exit_code == 1
+    assert "no request \\udcff in the spool" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--last", "-1"],
+        ["list", "--last", "99999999999999999999"],
+        ["purge", "--days", "-1"],
+        ["purge", "--days", "1" + "0" * 400],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused(cli: FlaskCliRunner, arguments: list[str]) -> None:
+    result = cli.invoke(args=["reports", *arguments])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{arguments[1]}'" in result.output
+
+
+def test_a_mail_of_an_impossible_time_is_listed(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET created = 1e300 WHERE id = 1")
+    assert "1  an unknown time  waiting" in cli.invoke(args=["reports", "list"]).output
 
 
 def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
@@ -133,13 +187,11 @@ def test_the_list_counts_errors_whose_reports_had_to_make_room(
     assert "       1 errors held" in output
 
 
-def test_a_mail_whose_text_had_to_make_room_says_so(
-    cli: FlaskCliRunner, spool: sqlite3.Connection
-) -> None:
+def test_a_mail_whose_text_is_gone_says_why(cli: FlaskCliRunner, spool: sqlite3.Connection) -> None:
     spool.execute("UPDATE mails SET content = '' WHERE id = 2")
     result = cli.invoke(args=["reports", "show", "2"])
     assert result.exit_code == 1
-    assert "had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
+    assert "was purged, or had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
 
 
 def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
@@ -155,11 +207,25 @@ def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
 def test_purge_deletes_what_was_delivered_and_nothing_else(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
+    spool.execute("UPDATE mails SET created = ?", (time.time() - 3700,))
     assert cli.invoke(args=["reports", "purge"]).output == "0 reports are deleted.\n"
     assert cli.invoke(args=["reports", "purge", "--days", "0"]).output == "1 reports are deleted.\n"
     states = spool.execute("SELECT state FROM mails ORDER BY id").fetchall()
     assert states == [("waiting",), ("failed",)]
     assert spool.execute("SELECT count(*) FROM reports").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(("window", "age"), [(300, 3500), (7200, 7000)])
+def test_purge_undoes_neither_the_hourly_cap_nor_a_window(
+    make_app: Callable[..., Flask], spool: sqlite3.Connection, window: int, age: int
+) -> None:
+    spool.execute("UPDATE mails SET created = ?", (time.time() - age,))
+    runner = make_app(REPORT_WINDOW=window).test_cli_runner()
+    result = runner.invoke(args=["reports", "purge", "--days", "0"])
+    assert result.output == "1 reports are deleted.\n"
+    assert spool.execute("SELECT count(*) FROM mails").fetchone() == (3,)
+    emptied = spool.execute("SELECT state FROM mails WHERE content = ''").fetchall()
+    assert emptied == [("delivered",)]
 
 
 @pytest.mark.usefixtures("spool")
@@ -191,11 +257,22 @@ def test_it_is_said_where_no_server_runs_to_deliver(cli: FlaskCliRunner, folder:
 
 
 @pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize("command", ["list", "retry"])
+def test_a_lock_that_this_user_cannot_open_is_told_with_the_mend(
+    cli: FlaskCliRunner, folder: Path, command: str
+) -> None:
+    (folder / "courier.lock").symlink_to("courier.lock")  # root opens a file of any mode
+    result = cli.invoke(args=["reports", command])
+    assert result.exit_code == 1
+    assert "run the command as the server's" in result.output
+
+
+@pytest.mark.usefixtures("spool")
 def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET error = ?", ("450 \x1b[2J\x9b2J",))
-    spool.execute("UPDATE reports SET body = ?", (json.dumps({"path": "/\x9b2J"}),))
+    spool.execute("UPDATE reports SET body = ?", (json.dumps({"message": "/\x9b2J"}),))
     for arguments in (["list"], ["show", ID]):
         output = cli.invoke(args=["reports", *arguments]).output
         assert "2J" in output
