@@ -84,6 +84,8 @@ def _spool() -> Iterator[sqlite3.Connection]:
             f"There is no spool {path}: no error was reported yet, or the server has another "
             "SPOOL_DIR."
         ) from error
+    except BrokenPipeError:
+        raise  # who reads what is printed has had enough
     except OSError as error:
         raise click.ClickException(f"The spool {path}: {AS_THE_SERVER} ({error})") from error
     except sqlite3.Error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -17,6 +18,7 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from app import request_id
+from app.reports import cli as cli_module
 from app.reports.queue import Queue
 from app.reports.spool import opened
 from tests.reports import a_report
@@ -174,6 +176,21 @@ def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
     report = json.loads(shown.output)
     assert report["like"]
     assert report["traceback"].startswith("Traceback (most recent call last):")
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_reader_who_has_had_enough_is_no_trouble_of_the_spool(
+    cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `flask reports list | head -1`."""
+
+    def broken_pipe(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(cli_module, "_show", broken_pipe)
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "cannot be opened" not in result.output
 
 
 def test_the_list_counts_errors_whose_reports_had_to_make_room(
