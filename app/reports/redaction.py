@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Final
 
 from .. import request_id
@@ -65,24 +66,24 @@ class Redactor:
     ) -> str:
         """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
 
-        It is cut after it was redacted. Of one that is longer still, what is looked at begins and
-        ends so far from what is shown that no secret reaches from the one to the other.
+        It is cut after it was redacted. Of one that is longer still, no more is shown than what is
+        the same whether or not what lies behind the cut is looked at: half a secret is not.
         ``missing`` is how many characters are not in the text's middle already.
         """
         half = maximum // 2
         seen = half + AROUND
         if len(text) <= 2 * seen:
             redacted = self.text(text, environ)
+            if not missing and len(redacted) <= maximum:
+                return redacted
+            beginning, end = redacted[:half], redacted[half:]
+            missing += max(0, len(end) - half)
         else:
-            margin = self._margin(environ)
-            missing += len(text) - 2 * seen + 2 * margin
-            beginning = self.text(text[:seen], environ)
-            end = self.text(text[-seen:], environ)
-            redacted = beginning[: max(0, len(beginning) - margin)] + end[margin:]
-        if not missing and len(redacted) <= maximum:
-            return redacted
-        left_out = missing + max(0, len(redacted) - 2 * half)
-        return f"{redacted[:half]}\n… {left_out} characters left out …\n{redacted[half:][-half:]}"
+            begins = [self.text(text[:cut], environ) for cut in (half, seen)]
+            ends = [self.text(text[-cut:], environ)[::-1] for cut in (half, seen)]
+            beginning, end = _agreed(*begins), _agreed(*ends)[::-1]
+            missing += len(text) - 2 * half
+        return f"{beginning[:half]}\n… {missing} characters left out …\n{end[-half:]}"
 
     def fields(
         self, fields: Mapping[str, object], environ: Mapping[str, object] | None = None
@@ -96,11 +97,11 @@ class Redactor:
             return self._settings
         return self._settings + secrets_of(environ)
 
-    def _margin(self, environ: Mapping[str, object] | None) -> int:
-        try:
-            return max((secret.span for secret in self._secrets(environ)), default=0)
-        except Exception:  # then there is no text either
-            return 0
+
+def _agreed(one: str, other: str) -> str:
+    """Return what both begin with."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(character for character, _ in pairs)
 
 
 def _left_out(error: Exception) -> str:

@@ -261,6 +261,22 @@ def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int
         assert "eyJ" not in kept
 
 
+@pytest.mark.parametrize("length", [800, 1500])
+def test_a_cut_does_not_part_a_secret_from_its_name(redactor: Redactor, length: int) -> None:
+    """Masks make the text shorter, which is not to move what is beside the cut into sight."""
+    said = json.dumps([{"page": number, "token": "x" * length} for number in range(60)])
+    for before in range(0, length, 40):
+        kept = redactor.bounded("." * before + said, 8000)
+        assert "xx" not in kept
+        assert '"page": 0' in kept
+        assert '"page": 59' in kept
+
+
+def test_what_cannot_be_redacted_says_so_in_a_longer_text_too(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert "left out: TooAlikeError" in redactor.bounded("a" * 100_000, 50_000)
+
+
 def test_what_was_left_out_is_counted(redactor: Redactor) -> None:
     for length in (600, 20_000):
         assert f"… {length - 500} characters left out …" in redactor.bounded("." * length, 500)
