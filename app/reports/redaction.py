@@ -15,7 +15,8 @@ __all__ = ["MASK", "Redactor"]
 
 DEPTH_MAXIMUM: Final = 20  # of nested fields
 FIELDS_MAXIMUM: Final = 200  # in all
-VALUE_LENGTH: Final = 2000  # characters of one field
+NAME_LENGTH: Final = 200  # characters of the name of one field
+VALUE_LENGTH: Final = 2000  # and of its value
 FIELDS_LENGTH: Final = 16_000  # characters of all of them
 AROUND: Final = 4096  # characters that a secret may have: as much as a cookie
 
@@ -125,7 +126,7 @@ class _Fields:
                 break
             self.count += 1
             name = str(name)
-            shown = self.text(name[:200])
+            shown = self.text(name, NAME_LENGTH)
             found[shown] = MASK if is_secret_name(name) else self.value(value, depth + 1)
         return found
 
@@ -145,12 +146,12 @@ class _Fields:
             return found
         if value is None or isinstance(value, (bool, float)):
             return value
-        return self.text(str(value))
+        return self.text(str(value), VALUE_LENGTH)
 
     def full(self) -> bool:
         return self.count >= FIELDS_MAXIMUM or self.room <= 0
 
-    def text(self, text: str) -> str:
-        redacted = self.redactor.bounded(text, VALUE_LENGTH, self.environ)
+    def text(self, text: str, maximum: int) -> str:
+        redacted = self.redactor.bounded(text, maximum, self.environ)
         self.room -= len(redacted)
         return redacted
