@@ -309,6 +309,26 @@ def test_a_secret_is_known_from_when_the_form_was_read(redactor: Redactor) -> No
     assert redactor.text("cannot log in with correct horse") == f"cannot log in with {MASK}"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": [{"key": f"translation.key.{number}"} for number in range(100)]},
+        {"data": {f"token{number}": f"translation.key.{number}" for number in range(100)}},
+    ],
+)
+def test_many_fields_of_a_body_do_not_take_the_place_of_a_cookie(
+    redactor: Redactor, body: dict[str, object]
+) -> None:
+    asked(method="POST", headers={"Cookie": "session=correct horse"}, **body)
+    assert redactor.text("a correct horse") == f"a {MASK}"
+
+
+def test_many_cookies_do_not_take_the_place_of_a_password(redactor: Redactor) -> None:
+    cookies = "; ".join(f"visited{number}=some-article-{number}" for number in range(100))
+    asked(method="POST", headers={"Cookie": cookies}, data={"password": "correct horse"})
+    assert redactor.text("a correct horse") == f"a {MASK}"
+
+
 def test_the_secrets_of_one_request_are_not_looked_for_in_the_next(redactor: Redactor) -> None:
     asked(method="POST", data={"password": "correct horse"})
     asked()
