@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Final
 
 from .. import request_id
@@ -14,7 +15,8 @@ __all__ = ["MASK", "Redactor"]
 
 DEPTH_MAXIMUM: Final = 20  # of nested fields
 FIELDS_MAXIMUM: Final = 200  # in all
-VALUE_LENGTH: Final = 2000  # characters of one field
+NAME_LENGTH: Final = 200  # characters of the name of one field
+VALUE_LENGTH: Final = 2000  # and of its value
 FIELDS_LENGTH: Final = 16_000  # characters of all of them
 AROUND: Final = 4096  # characters that a secret may have: as much as a cookie
 
@@ -65,24 +67,24 @@ class Redactor:
     ) -> str:
         """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
 
-        It is cut after it was redacted. Of one that is longer still, what is looked at begins and
-        ends so far from what is shown that no secret reaches from the one to the other.
+        It is cut after it was redacted. Of one that is longer still, no more is shown than what is
+        the same whether or not what lies behind the cut is looked at: half a secret is not.
         ``missing`` is how many characters are not in the text's middle already.
         """
         half = maximum // 2
         seen = half + AROUND
         if len(text) <= 2 * seen:
             redacted = self.text(text, environ)
+            if not missing and len(redacted) <= maximum:
+                return redacted
+            beginning, end = redacted[:half], redacted[half:]
+            missing += max(0, len(end) - half)
         else:
-            margin = self._margin(environ)
-            missing += len(text) - 2 * seen + 2 * margin
-            beginning = self.text(text[:seen], environ)
-            end = self.text(text[-seen:], environ)
-            redacted = beginning[: max(0, len(beginning) - margin)] + end[margin:]
-        if not missing and len(redacted) <= maximum:
-            return redacted
-        left_out = missing + max(0, len(redacted) - 2 * half)
-        return f"{redacted[:half]}\n… {left_out} characters left out …\n{redacted[half:][-half:]}"
+            begins = [self.text(text[:cut], environ) for cut in (half, seen)]
+            ends = [self.text(text[-cut:], environ)[::-1] for cut in (half, seen)]
+            beginning, end = _agreed(*begins), _agreed(*ends)[::-1]
+            missing += len(text) - 2 * half
+        return f"{beginning[:half]}\n… {missing} characters left out …\n{end[-half:]}"
 
     def fields(
         self, fields: Mapping[str, object], environ: Mapping[str, object] | None = None
@@ -96,11 +98,11 @@ class Redactor:
             return self._settings
         return self._settings + secrets_of(environ)
 
-    def _margin(self, environ: Mapping[str, object] | None) -> int:
-        try:
-            return max((secret.span for secret in self._secrets(environ)), default=0)
-        except Exception:  # then there is no text either
-            return 0
+
+def _agreed(one: str, other: str) -> str:
+    """Return what both begin with."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(character for character, _ in pairs)
 
 
 def _left_out(error: Exception) -> str:
@@ -124,7 +126,7 @@ class _Fields:
                 break
             self.count += 1
             name = str(name)
-            shown = self.text(name[:200])
+            shown = self.text(name, NAME_LENGTH)
             found[shown] = MASK if is_secret_name(name) else self.value(value, depth + 1)
         return found
 
@@ -144,12 +146,12 @@ class _Fields:
             return found
         if value is None or isinstance(value, (bool, float)):
             return value
-        return self.text(str(value))
+        return self.text(str(value), VALUE_LENGTH)
 
     def full(self) -> bool:
         return self.count >= FIELDS_MAXIMUM or self.room <= 0
 
-    def text(self, text: str) -> str:
-        redacted = self.redactor.bounded(text, VALUE_LENGTH, self.environ)
+    def text(self, text: str, maximum: int) -> str:
+        redacted = self.redactor.bounded(text, maximum, self.environ)
         self.room -= len(redacted)
         return redacted

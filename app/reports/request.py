@@ -12,7 +12,6 @@ from .redaction import Redactor
 from .request_secrets import parsed_body
 
 ROUTE = "microblog.route"  # in the WSGI environment: the route, without what a visitor put in
-QUERY_MAXIMUM = 8000  # characters
 
 Environ = Mapping[str, object]
 
@@ -92,8 +91,7 @@ def _user(environ: Environ, redactor: Redactor) -> str:
 
 
 def _query(environ: Environ) -> dict[str, object]:
-    text = str(environ.get("QUERY_STRING") or "")[:QUERY_MAXIMUM]
-    return _collected(parse_qsl(text, keep_blank_values=True))
+    return _collected(parse_qsl(str(environ.get("QUERY_STRING") or ""), keep_blank_values=True))
 
 
 def _headers(environ: Environ) -> dict[str, object]:

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.cookies import _unquote
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -14,7 +15,7 @@ from .secret_shapes import is_secret_name
 from .secret_values import VALUE_MINIMUM, Secret, secrets
 
 CACHE: Final = "microblog.secrets"  # in the WSGI environment: what was read, the secrets in it
-COUNT_MAXIMUM: Final = 64  # different secrets of one request; nobody sends as many in earnest
+COUNT_MAXIMUM: Final = 64  # different secrets of a request's head, and of its body
 PARTED: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
 NODES_MAXIMUM: Final = 2000  # values of a JSON document that are looked at
 
@@ -28,13 +29,9 @@ def secrets_of(environ: Mapping[str, object]) -> tuple[Secret, ...]:
     if isinstance(known, tuple) and known[0][0] is parsed[0] and known[0][1] is parsed[1]:
         found: tuple[Secret, ...] = known[1]
         return found
-    values = dict.fromkeys(
-        meant
-        for value in _values(environ, parsed)
-        for meant in _meanings(value)
-        if len(meant) >= VALUE_MINIMUM
-    )
-    pieces = [piece for value in list(values)[:COUNT_MAXIMUM] for piece in secrets(value)]
+    # A body can hold any number of them: they are not to take the place of those of the head.
+    values = _first(_in_head(environ)) | _first(_in_body(parsed))
+    pieces = [piece for value in values for piece in secrets(value)]
     # The longest first: one may be a part of another.
     found = tuple(sorted(pieces, key=lambda secret: len(secret.value), reverse=True))
     if isinstance(environ, dict):
@@ -56,6 +53,11 @@ def parsed_body(environ: Mapping[str, object]) -> Parsed:
     return state.get("form"), None if document is Ellipsis else document
 
 
+def _first(values: Iterator[str]) -> dict[str, None]:
+    meant = (one for value in values for one in _meanings(value) if len(one) >= VALUE_MINIMUM)
+    return dict.fromkeys(islice(dict.fromkeys(meant), COUNT_MAXIMUM))
+
+
 def _meanings(value: str) -> Iterator[str]:
     """Return a value as it came, and as who reads it may understand it."""
     yield value
@@ -67,17 +69,10 @@ def _meanings(value: str) -> Iterator[str]:
             yield value.encode("latin-1").decode("utf-8")
 
 
-def _values(environ: Mapping[str, object], parsed: Parsed) -> Iterator[str]:
-    """Return every secret value, those first that grant the most."""
+def _in_head(environ: Mapping[str, object]) -> Iterator[str]:
+    """Return the secret values of the headers, those first that grant the most."""
     if authorization := environ.get("HTTP_AUTHORIZATION"):
         yield from _credentials(str(authorization))
-    form, document = parsed
-    if form is not None:
-        for name, values in form.lists():  # type: ignore[attr-defined]
-            if is_secret_name(name):
-                yield from values
-    if document is not None:
-        yield from _secrets_in(document)
     if cookie := environ.get("HTTP_COOKIE"):
         yield from _cookies(str(cookie))
     for name, value in environ.items():
@@ -87,6 +82,16 @@ def _values(environ: Mapping[str, object], parsed: Parsed) -> Iterator[str]:
         query = str(environ.get(source) or "")
         if "=" in query:
             yield from _fields(query.partition("?")[2] if source == "HTTP_REFERER" else query)
+
+
+def _in_body(parsed: Parsed) -> Iterator[str]:
+    form, document = parsed
+    if form is not None:
+        for name, values in form.lists():  # type: ignore[attr-defined]
+            if is_secret_name(name):
+                yield from values
+    if document is not None:
+        yield from _secrets_in(document)
 
 
 def _fields(query: str, depth: int = 3) -> Iterator[str]:

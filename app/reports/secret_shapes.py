@@ -79,12 +79,43 @@ SHAPES: Final = (
     ),
 )
 
-# A field of a URL's query, as in a referrer, and of a dictionary or a JSON object.
-QUERY_FIELD: Final = re.compile(r"([?&])([^=&?#\s]{1,80})=[^&#\s\"'<>]+")
-QUOTED_FIELD: Final = re.compile(
-    r"(?P<quote>[\"'])(?P<name>[\w.-]{1,60})(?P=quote)(?P<between>\s?:\s?)"
-    r"(?P<other>[\"'])(?:[^\"'\\\n]|\\.|(?!(?P=other))[\"']){0,2000}(?P=other)?"
+# What a secret can be where it follows its name. Each consumes what it has looked at.
+UNQUOTED: Final = r"(?P<secret>[^&#\s\"'<>]+)"
+ITEM: Final = r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?|[\w\s,.:+\\-]"
+GROUP: Final = rf"[\[({{](?:{ITEM})*+[\])}}]?"
+VALUE: Final = (
+    # Quotes are escaped in a text within another, as in JSON in JSON.
+    r"(?:b?(?P<escape>\\{0,7})(?P<quote>[\"']))?(?P<secret>(?(quote)"
+    r"(?:[^\"'\\\n]|\\(?P=escape)(?P=escape)?.|(?!(?P=escape)?(?P=quote)).)*+"
+    # A number of fewer digits is no secret worth the name.
+    rf"|(?:[\[({{](?:{ITEM}|{GROUP})*+[\])}}]?|\d{{4,}}[\d.]*)))"
 )
+LINE: Final = r"(?:(?:Basic|Bearer|Digest|Token) )?(?P<secret>(?:=\"[^\"\n]*\"?|[^\n\"'\\])++)"
+
+PARAMETER: Final = r"(?P<name>[^=&?#\s]{1,80})="
+KEY: Final = r"(?P<name>[\w.-]{1,60})"
+
+# A hint, a name, and what follows it if it is that of a secret. The names begin with one
+# character, not one of several: only that is searched for fast.
+NAMED: Final = tuple(
+    (hint, re.compile(name), re.compile(value))
+    for hint, name, value in (
+        # A field of a URL's query, as in a referrer, and of a form's body.
+        ("?", rf"\?{PARAMETER}", UNQUOTED),
+        ("&", rf"&{PARAMETER}", UNQUOTED),
+        ("&", rf"'{PARAMETER}", rf"{UNQUOTED}(?=&)"),
+        # Of a dictionary or a JSON object.
+        ("':", rf"'{KEY}\\{{0,7}}'\s?:\s?", VALUE),
+        ('":', rf"\"{KEY}\\{{0,7}}\"\s?:\s?", VALUE),
+        # Of a list of pairs, as are a form and headers.
+        ("(", rf"\(b?'{KEY}', ", VALUE),
+        # A header.
+        ("ookie:", r"(?P<name>[Cc]ookie): (?=[^\s=]{1,100}=)", LINE),
+        ("uthorization:", r"(?P<name>[Aa]uthorization): ", LINE),
+        ("-", r"-(?<=\w-)(?P<name>[A-Za-z][\w-]{0,40}): ", LINE),
+    )
+)
+FORM: Final = re.compile(r"[^=&?#\s\"']{1,80}=[^&#\s\"'<>]+(?:&|\Z)")
 
 
 @lru_cache(maxsize=2000)
@@ -98,19 +129,22 @@ def mask_shapes(text: str) -> str:
     for hints, shape, replacement in SHAPES:
         if any(hint in text for hint in hints):
             text = shape.sub(replacement, text)
-    if "=" in text:
-        text = QUERY_FIELD.sub(_mask_query_field, text)
-    if "':" in text or '":' in text:
-        text = QUOTED_FIELD.sub(_mask_quoted_field, text)
-    return text
+    # Nothing is before the first field of a form's body, by which to find it.
+    form = "=" in text and FORM.match(text)
+    if form:
+        text = f"&{text}"
+    for hint, name, value in NAMED:
+        if hint in text:
+            text = _mask_named(text, name, value)
+    return text[1:] if form else text
 
 
-def _mask_query_field(field: re.Match[str]) -> str:
-    return f"{field[1]}{field[2]}={MASK}" if is_secret_name(field[2]) else field[0]
-
-
-def _mask_quoted_field(field: re.Match[str]) -> str:
-    if not is_secret_name(field["name"]):
-        return field[0]
-    quote, other = field["quote"], field["other"]
-    return f"{quote}{field['name']}{quote}{field['between']}{other}{MASK}{other}"
+def _mask_named(text: str, name: re.Pattern[str], value: re.Pattern[str]) -> str:
+    kept, position = [], 0
+    for named in name.finditer(text):
+        if named.start() < position or not is_secret_name(named["name"]):
+            continue
+        if found := value.match(text, named.end()):
+            kept += [text[position : found.start("secret")], MASK]
+            position = found.end("secret")
+    return "".join(kept) + text[position:]

@@ -50,11 +50,6 @@ class Secret:
         self.needles = (Needle(value), *encoded)
         self.probes = tuple(dict.fromkeys(needle.probe for needle in self.needles))
 
-    @property
-    def span(self) -> int:
-        """The most characters that the value can take up."""
-        return len(self.value) * (6 if self.value.isascii() else 12)
-
     def mask(self, text: str) -> str:
         """Return ``text`` without the value. Raises :exc:`.encoded.TooAlikeError`."""
         if not any(probe in text for probe in self.probes):

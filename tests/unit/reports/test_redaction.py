@@ -229,6 +229,25 @@ def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
         "Key (",
         "&",
         "key",
+        "&token=",
+        "'token=",
+        "token=",
+        "{'password': [",
+        "'password': {'a': (",
+        "'password': '",
+        "'password': ",
+        "('password', ",
+        '\\"a\\": ',
+        '\\"key\\": \\"',
+        '"key": \\',
+        "\\",
+        "'",
+        "('",
+        "Cookie: ",
+        'Cookie: a="',
+        "Authorization: Basic ",
+        "-Key: ",
+        "a-",
     ],
 )
 def test_no_text_takes_long_to_redact(redactor: Redactor, piece: str) -> None:
@@ -261,6 +280,22 @@ def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int
         assert "eyJ" not in kept
 
 
+@pytest.mark.parametrize("length", [800, 1500, 3900])
+def test_a_cut_does_not_part_a_secret_from_its_name(redactor: Redactor, length: int) -> None:
+    """Masks make the text shorter, which is not to move what is beside the cut into sight."""
+    said = json.dumps([{"page": number, "token": "x" * length} for number in range(60)])
+    for before in range(0, length, length // 20):
+        kept = redactor.bounded("." * before + said, 8000)
+        assert "xx" not in kept
+        assert '"page": 0' in kept
+        assert '"page": 59' in kept
+
+
+def test_what_cannot_be_redacted_says_so_in_a_longer_text_too(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert "left out: TooAlikeError" in redactor.bounded("a" * 100_000, 50_000)
+
+
 def test_what_was_left_out_is_counted(redactor: Redactor) -> None:
     for length in (600, 20_000):
         assert f"… {length - 500} characters left out …" in redactor.bounded("." * length, 500)
@@ -291,6 +326,26 @@ def test_a_secret_is_known_from_when_the_form_was_read(redactor: Redactor) -> No
     redactor.text("a line before the view has read anything")
     Request(environ).form  # noqa: B018
     assert redactor.text("cannot log in with correct horse") == f"cannot log in with {MASK}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": [{"key": f"translation.key.{number}"} for number in range(100)]},
+        {"data": {f"token{number}": f"translation.key.{number}" for number in range(100)}},
+    ],
+)
+def test_many_fields_of_a_body_do_not_take_the_place_of_a_cookie(
+    redactor: Redactor, body: dict[str, object]
+) -> None:
+    asked(method="POST", headers={"Cookie": "session=correct horse"}, **body)
+    assert redactor.text("a correct horse") == f"a {MASK}"
+
+
+def test_many_cookies_do_not_take_the_place_of_a_password(redactor: Redactor) -> None:
+    cookies = "; ".join(f"visited{number}=some-article-{number}" for number in range(100))
+    asked(method="POST", headers={"Cookie": cookies}, data={"password": "correct horse"})
+    assert redactor.text("a correct horse") == f"a {MASK}"
 
 
 def test_the_secrets_of_one_request_are_not_looked_for_in_the_next(redactor: Redactor) -> None:
@@ -333,6 +388,13 @@ def test_the_credentials_of_a_request_are_masked_decoded_too(redactor: Redactor)
         "2026-11-23 18:00:00 basic auth is off",
         "key=value; monkey=ape; keyboard=qwerty",
         "{'page': 2, 'author': 'susan', 'q': 'a secret garden'}",
+        "{'key': 5, 'password': None, 'session': True}",
+        "KeyError: 'token'",
+        "Author: susan, Accept-Language: en, pass: 3 of 4",
+        "Bad cookie: its signature has expired",
+        "token: unexpected, argument --token: expected one argument",
+        "('susan', 'token'), ('page', 2)",
+        "sorted('key', reverse=True)",
         "me@example.com could not be reached at mail.example:25",
         "/srv/app/passenger/compass.py:17 in author",
         "ratio 3:4, a://b, C:\\Users\\susan",
@@ -363,6 +425,47 @@ def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
             "host=db password=hunter2 dbname=microblog",
             f"host=db password={MASK} dbname=microblog",
         ),
+        ("{'password': ['short', 'it\\'s']}", f"{{'password': {MASK}}}"),
+        ('{"tokens": [{"a": "b"}, {"a": "c"}], "page": 2}', f'{{"tokens": {MASK}, "page": 2}}'),
+        ('{"tokens": [\n  "a",\n  "b"\n],\n"page": 2}', f'{{"tokens": {MASK},\n"page": 2}}'),
+        (
+            "ImmutableMultiDict([('user', 'susan'), ('password', 'short'), ('page', '2')])",
+            f"ImmutableMultiDict([('user', 'susan'), ('password', '{MASK}'), ('page', '2')])",
+        ),
+        (
+            "[(b'host', b'blog'), (b'authorization', b'Token abc')]",
+            f"[(b'host', b'blog'), (b'authorization', b'{MASK}')]",
+        ),
+        ("{b'password': b'short', b'page': b'2'}", f"{{b'password': b'{MASK}', b'page': b'2'}}"),
+        ('{"pin": 1234567, "page": 2}', f'{{"pin": {MASK}, "page": 2}}'),
+        (f'{{"token": "{"x" * 4000}", "page": 2}}', f'{{"token": "{MASK}", "page": 2}}'),
+        ("{'password': 'a\\\\', 'token': 'b'}", f"{{'password': '{MASK}', 'token': '{MASK}'}}"),
+        (
+            json.dumps({"body": json.dumps({"page": 2, "password": 'a"b\\', "token": "c"})}),
+            json.dumps({"body": json.dumps({"page": 2, "password": MASK, "token": MASK})}),
+        ),
+        (
+            json.dumps([json.dumps(json.dumps({"password": 'a"b', "page": 2}))]),
+            json.dumps([json.dumps(json.dumps({"password": MASK, "page": 2}))]),
+        ),
+        ("{'error': '{\"password\": \"short\"}'}", f"{{'error': '{{\"password\": \"{MASK}\"}}'}}"),
+        ("password=short&next=%2F", f"password={MASK}&next=%2F"),
+        ("user=susan&password=short", f"user=susan&password={MASK}"),
+        ("password=short", f"password={MASK}"),
+        ("not JSON: b'password=short&next=%2F'", f"not JSON: b'password={MASK}&next=%2F'"),
+        ("Cookie: session=abc; theme=dark\nHost: blog", f"Cookie: {MASK}\nHost: blog"),
+        ('> Cookie: a="b c"; d=e', f"> Cookie: {MASK}"),
+        ("header: Set-Cookie: session=abc; Path=/", f"header: Set-Cookie: {MASK}"),
+        (
+            r"send: b'GET / HTTP/1.1\r\nCookie: session=abc\r\nHost: blog\r\n\r\n'",
+            rf"send: b'GET / HTTP/1.1\r\nCookie: {MASK}\r\nHost: blog\r\n\r\n'",
+        ),
+        ("Authorization: Token abc", f"Authorization: Token {MASK}"),
+        ("authorization: abc", f"authorization: {MASK}"),
+        ("Proxy-Authorization: Basic YQ==", f"Proxy-Authorization: Basic {MASK}"),
+        ('Authorization: Digest username="a", response="b"', f"Authorization: Digest {MASK}"),
+        ("X-Api-Key: abc\nAccept: */*", f"X-Api-Key: {MASK}\nAccept: */*"),
+        ("['-H', 'X-Auth-Token: abc', 'blog']", f"['-H', 'X-Auth-Token: {MASK}', 'blog']"),
     ],
 )
 def test_a_value_under_a_secrets_name_is_masked_within_a_text(

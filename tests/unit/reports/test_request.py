@@ -137,6 +137,25 @@ def test_a_request_of_another_thread_has_no_session_to_read() -> None:
     assert request_of(environ, Redactor([]))["user"] == "unknown"
 
 
+def query_told(query: str, secret: str) -> str:
+    environ = {"QUERY_STRING": query, "HTTP_COOKIE": f"session={secret}"}
+    return str(request_of(environ, Redactor([]))["query"])
+
+
+@pytest.mark.parametrize("before", range(7950, 8010, 7))
+def test_a_long_query_is_cut_without_its_secrets(before: int) -> None:
+    query = "&".join(f"{name}={'.' * 1900}" for name in "abcd") + "&e="
+    told = query_told(f"{query:.<{before}}never-to-be-seen", "never-to-be-seen")
+    assert "never" not in told
+
+
+@pytest.mark.parametrize("before", range(0, 220, 7))
+def test_a_long_name_is_cut_without_its_secrets(before: int) -> None:
+    told = query_told("." * before + "never-to-be-seen" + "." * 200, "never-to-be-seen")
+    assert "never" not in told
+    assert "characters left out" in told
+
+
 def test_a_part_that_cannot_be_read_says_so() -> None:
     class Broken:
         @property
