@@ -17,7 +17,7 @@ from app.config import ConfigurationError, read_settings
 from app.errors import refusals, whole_response
 from app.workers import boot, deaths, stop, watchdog
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+EARLY = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
 
 try:
@@ -80,13 +80,13 @@ def pre_fork(server: Any, worker: Any) -> None:
     """Make what the worker will leave behind should it die."""
     del server
     deaths.before_fork(worker, worker.cfg.threads)
-    # A worker that is told to stop before it has handlers of its own would use the master's, and
+    # A worker that gets a signal before it has handlers of its own would use the master's, and
     # run on until it is killed: it gets the signal when it is ready for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
 
 
 def _listen_to_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
 
 os.register_at_fork(after_in_parent=_listen_to_signals)

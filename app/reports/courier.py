@@ -77,7 +77,7 @@ class Courier:
         if not path.exists():
             return "ok"
         try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", timeout=0.05, uri=True)) as spool:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", timeout=0.5, uri=True)) as spool:
                 made = spool.execute("PRAGMA user_version").fetchone() != (0,)
                 since = waiting_since(spool) if made else None
         except sqlite3.Error as error:

@@ -115,12 +115,19 @@ NAMED: Final = tuple(
         ("-", r"-(?<=\w-)(?P<name>[A-Za-z][\w-]{0,40}): ", LINE),
     )
 )
+NAME_REMEMBERED: Final = 100  # characters
 FORM: Final = re.compile(r"[^=&?#\s\"']{1,80}=[^&#\s\"'<>]+(?:&|\Z)")
 
 
-@lru_cache(maxsize=2000)
 def is_secret_name(name: str) -> bool:
     """Tell whether what stands under ``name`` is a secret, whatever it is."""
+    # Visitors choose names, and are not to fill the memory with them.
+    known = _is_secret_name if len(name) < NAME_REMEMBERED else _is_secret_name.__wrapped__
+    return known(name)
+
+
+@lru_cache(maxsize=2000)
+def _is_secret_name(name: str) -> bool:
     return SECRET_KEYS.search(name) is not None
 
 

@@ -53,7 +53,8 @@ def test_sigusr1_harms_nothing(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
     """gunicorn then opens its log files anew, as for logrotate: ours looks at each line anyway."""
-    server = gunicorn()
+    server = gunicorn(WEB_CONCURRENCY=2)
+    workers = wait_until(lambda: len(server.workers()) == 2 and server.workers(), "both workers")
     server.log.rename(server.log.with_suffix(".moved"))
     server.process.send_signal(signal.SIGUSR1)
     answer = server.request("/login")
@@ -61,7 +62,6 @@ def test_sigusr1_harms_nothing(
         lambda: server.log.exists() and answer.request_id in server.log.read_text(),
         "a line in the new file",
     )
-    workers = server.workers()
     assert server.request("/login").status == 200
     assert server.workers() == workers
     assert os.path.exists(server.log.with_suffix(".moved"))
