@@ -1,6 +1,9 @@
-"""gunicorn's threaded worker, which does not close a connection that nginx still needs.
+"""gunicorn's threaded worker, which takes no visitor whom it cannot serve, and cuts none off.
 
-gunicorn's own stops accepting but keeps its sockets open until its last request is done. The
+gunicorn's own takes a thousand connections, whether or not it has a thread for them: visitors wait
+for one that hangs, beside a worker that has nothing to do.
+
+It stops accepting at its end but keeps its sockets open until its last request is done. The
 kernel goes on to take connections meanwhile, which nobody serves, and which nginx may not ask
 another container for when they are POSTs.
 
@@ -23,7 +26,7 @@ UNREAD_WITHIN: Final = 5.0  # seconds
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Serves who is in the queue, then closes the door, and then finishes its requests."""
+    """Serves as many as it has threads; at its end all in the queue, and then no more."""
 
     alive: bool
     in_flight: Table
@@ -31,6 +34,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     sockets: list[Any]
     _accepting: bool
     _retires = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.worker_connections = self.cfg.threads
+        self.max_keepalived = 0  # nginx opens a connection for each request
 
     def retire(self) -> None:
         """Accept no more, and finish what has begun; to be called from another thread.

@@ -54,8 +54,7 @@ def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> No
         if give_up is None:
             continue
         others_are_done = len(ripe) == len(hung) and worker.serves_at_most(len(hung))
-        no_thread_is_left = len(ripe) == table.slots
-        if others_are_done or no_thread_is_left or time.monotonic() > give_up:
+        if others_are_done or time.monotonic() > give_up:
             break
     logger.warning("Worker %d ends: a request in it hangs", os.getpid())
     before_end()
