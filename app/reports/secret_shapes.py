@@ -109,6 +109,9 @@ NAMED: Final = tuple(
         ('":', rf"\"{KEY}\\{{0,7}}\"\s?:\s?", VALUE),
         # Of a list of pairs, as are a form and headers.
         ("(", rf"\(b?'{KEY}', ", VALUE),
+        # Of an object, as a dataclass shows itself.
+        ("='", rf"\({KEY}=(?=')", VALUE),
+        ("='", rf", {KEY}=(?=')", VALUE),
         # A header.
         ("ookie:", r"(?P<name>[Cc]ookie): (?=[^\s=]{1,100}=)", LINE),
         ("uthorization:", r"(?P<name>[Aa]uthorization): ", LINE),

@@ -237,6 +237,8 @@ def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
         "'password': '",
         "'password': ",
         "('password', ",
+        "(password='",
+        ", a='",
         '\\"a\\": ',
         '\\"key\\": \\"',
         '"key": \\',
@@ -435,6 +437,10 @@ def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
         (
             "[(b'host', b'blog'), (b'authorization', b'Token abc')]",
             f"[(b'host', b'blog'), (b'authorization', b'{MASK}')]",
+        ),
+        (
+            "Login(user='susan', password='sh\\'ort', page=2) of Key(token='abc')",
+            f"Login(user='susan', password='{MASK}', page=2) of Key(token='{MASK}')",
         ),
         ("{b'password': b'short', b'page': b'2'}", f"{{b'password': b'{MASK}', b'page': b'2'}}"),
         ('{"pin": 1234567, "page": 2}', f'{{"pin": {MASK}, "page": 2}}'),
