@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -71,6 +71,22 @@ class Postgres:
 
     def stop(self, mode: str = "fast") -> None:
         self.run("pg_ctl", "stop", "-D", "data", "-w", "-m", mode)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and to all of its processes."""
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, children)):
+            os.kill(process, number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it from running while the block does: the kernel goes on to take connections."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         connection = psycopg2.connect(self.url(database))

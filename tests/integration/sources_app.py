@@ -21,8 +21,10 @@ from typing import Any
 
 from flask import Flask, Response, abort, current_app, render_template_string
 from jinja2 import DictLoader
+from sqlalchemy import text
 
 from app import create_app
+from app.database import db
 from app.workers.thread_worker import Worker
 
 POOL = ThreadPoolExecutor(1)
@@ -214,6 +216,11 @@ def slow() -> str:
 def stuck_in_c() -> str:
     current_app.logger.info("It hangs")
     return str(re.match(r"(a+)+$", "a" * 60 + "b"))  # holds the interpreter's lock
+
+
+def long_statement() -> str:
+    db.session.execute(text("SELECT pg_sleep(6)"))
+    return "done"
 
 
 def kill() -> str:

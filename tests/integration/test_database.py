@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.integration.conftest import TEMPLATE
+from tests.steady_load import steady_load
+
+SOURCES = "tests.integration.sources_app:make()"
 JSON = {"Accept": "application/json"}
 
 
@@ -98,3 +104,56 @@ def test_a_database_that_hangs_is_a_page_within_seconds(
         answer = server.request("/drill/database", "POST", "", JSON)
     assert answer.status == 503
     assert answer.seconds < 5 + 3  # the contract's five, and a busy machine
+
+
+def test_a_frozen_database_keeps_nobody_waiting_however_many_ask(
+    gunicorn: Callable[..., Any], own_postgres_server: Any, wait_until: Callable[..., Any]
+) -> None:
+    database = own_postgres_server
+    server = gunicorn(DATABASE_URL=database.url(TEMPLATE), WEB_CONCURRENCY=2)
+    taken: dict[str, list[float]] = {"/explore": [], "/login": []}
+
+    def ask(path: str) -> int:
+        answer = server.request(path)
+        taken[path].append(answer.seconds)
+        return int(answer.status)
+
+    def with_a_query() -> int:
+        return ask("/explore")
+
+    def without() -> int:
+        return ask("/login")
+
+    assert ask("/explore") == 200
+    with database.frozen(), steady_load(with_a_query, without) as outcomes:
+        time.sleep(8)  # under load
+    assert set(outcomes) == {200, 503}
+    assert min(outcomes.values()) > 60
+    assert max(*taken["/explore"], *taken["/login"]) < 5
+    # One a second asks; all others are refused at once.
+    assert sorted(taken["/explore"])[len(taken["/explore"]) // 2] < 1
+    # Each worker notices for itself, with the next that asks.
+    wait_until(lambda: {ask("/explore") for _ in range(20)} == {200}, "the database", 5)
+
+
+def test_a_statement_that_the_database_freezes_in_is_a_page_within_seconds(
+    gunicorn: Callable[..., Any], own_postgres_server: Any, wait_until: Callable[..., Any]
+) -> None:
+    database = own_postgres_server
+    server = gunicorn(SOURCES, DATABASE_URL=database.url(TEMPLATE), WEB_CONCURRENCY=1)
+    running = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%(6)'"
+    with ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(server.request, "/long_statement")
+        wait_until(lambda: database.execute(running), "the statement")
+        with database.frozen():
+            frozen = time.monotonic()
+            assert asked.result().status == 503
+            assert time.monotonic() - frozen < 5
+
+
+def test_a_statement_that_takes_long_is_waited_for(
+    gunicorn: Callable[..., Any], own_postgres_server: Any
+) -> None:
+    server = gunicorn(SOURCES, DATABASE_URL=own_postgres_server.url(TEMPLATE), WEB_CONCURRENCY=1)
+    answer = server.request("/long_statement")
+    assert (answer.status, answer.body, answer.seconds > 6) == (200, b"done", True)
