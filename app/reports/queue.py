@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from .outbox import Outbox
+from .outbox import LOG_SHARE, Outbox
 from .report import Report
 from .spool import close, identity, insert, opened, purge, report_of, told_whole
 
@@ -71,6 +72,16 @@ class Queue:
     def checkpoint(self) -> None:
         """Bring the log (the database's -wal) into the database, as far as nobody is at it."""
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def shorten_log(self) -> None:
+        """Bring all of the log into the database where it is larger than its share of the spool.
+
+        Who is at it is waited for: while that is always somebody, it only grows.
+        """
+        with suppress(FileNotFoundError):
+            size = os.stat(f"{self.outbox.path}-wal").st_size
+            if size > self.outbox.max_bytes * LOG_SHARE:
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

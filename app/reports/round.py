@@ -84,6 +84,7 @@ class Round:
             self.send(now)
             self.tell_stuck(now)
         room.make_room(self.queue, recent)
+        self.queue.shorten_log()
         self.tell_dropped(now)
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
             keep_from = now - self.settings.report_keep_days * 86_400

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flask import Flask
 
 from app.config import read_settings
 from app.reports import room
-from app.reports.outbox import DATABASE_SHARE, Outbox
+from app.reports.outbox import DATABASE_SHARE, LOG_SHARE, Outbox
 from app.reports.queue import Queue
 from app.reports.report import Report
 from app.reports.round import Round
@@ -219,6 +220,19 @@ def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
     assert [record.args[0] for record in critical] == [60, 120]  # type: ignore[index]
     # In the log only: a mail about stuck mail would be stuck too.
     assert all(record.unreported for record in critical)  # type: ignore[attr-defined]
+
+
+def test_a_log_that_has_outgrown_its_share_is_shortened(queue: Queue) -> None:
+    """As where somebody was always at it when it could have been brought into the database."""
+    log = queue.outbox.path.with_name("reports.db-wal")
+    with closing(sqlite3.connect(queue.outbox.path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        while log.stat().st_size <= MAXIMUM * LOG_SHARE:
+            queue.shorten_log()
+            assert log.stat().st_size > 0
+            writer.execute("UPDATE reports SET body = hex(randomblob(50000))")
+        queue.shorten_log()
+    assert log.stat().st_size == 0
 
 
 def test_a_checkpoint_keeps_the_log_small_long_before_a_visitors_report_would(
