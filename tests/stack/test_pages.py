@@ -18,6 +18,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pytest
 
+from tests.accept import WANTS_JSON
 from tests.compose import ROOT, SETTINGS, Answer, Stack, wait_until
 from tests.visitor import Visitor
 
@@ -263,6 +264,13 @@ def test_every_client_gets_a_page_of_ours_meanwhile(
         told = ", ".join(f"{count} x {number}" for number, count in sorted(counts.items()))
         record_property(client, f"{told}, slowest {slowest[client]:.2f} s")
     wait_until(lambda: stack.get("/explore").status == 200, "web", timeout=60)
+
+
+def test_nginx_reads_what_a_client_accepts_as_the_app_does(stack: Stack) -> None:
+    for accept, wanted in WANTS_JSON:
+        answer = stack.get("/static/nothing", headers={"Accept": accept})
+        is_json = answer.header("Content-Type") == "application/problem+json"
+        assert (accept, is_json) == (accept, wanted)
 
 
 @pytest.mark.parametrize("kind", ["", "/nginx"])
