@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -90,6 +91,29 @@ def web_gone(stack: Stack) -> Iterator[None]:
     yield
     stack.compose("start", "web")
     wait_until(lambda: stack.get("/explore").status == 200, "web", timeout=60)
+
+
+@contextmanager
+def web_not_found(stack: Stack) -> Iterator[None]:
+    with _name_server_silent(stack, "nginx"):
+        wait_until(lambda: stack.get("/").status == 502, "nginx without names")
+        yield
+    wait_until(lambda: stack.get("/explore").status == 200, "web")
+
+
+@contextmanager
+def _name_server_silent(stack: Stack, service: str) -> Iterator[None]:
+    """Let nothing through to Docker's name server, which then does not even refuse."""
+    if os.geteuid() != 0 or not shutil.which("iptables"):
+        pytest.skip("only root can silence a name server, with iptables")
+    pid = stack.run("docker", "inspect", "-f", "{{.State.Pid}}", *stack.containers(service)).stdout
+    iptables = ("nsenter", "--target", pid.strip(), "--net", "iptables")
+    rule = ("INPUT", "--protocol", "udp", "--destination", "127.0.0.11", "--jump", "DROP")
+    stack.run(*iptables, "--insert", *rule)
+    try:
+        yield
+    finally:
+        stack.run(*iptables, "--delete", *rule)
 
 
 @contextmanager
@@ -193,6 +217,7 @@ CASES = [
     Case("database frozen", "/explore", 503, database_frozen),
     Case("database frozen, logged in", "/", 503, database_frozen, logged_in=True),
     Case("web gone", "/explore", 502, web_gone),
+    Case("web not found", "/explore", 502, web_not_found),
 ]
 
 
