@@ -102,6 +102,12 @@ def web_not_found(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
+def database_not_found(stack: Stack) -> Iterator[None]:
+    with database_down(stack), _name_server_silent(stack, "web"):
+        yield
+
+
+@contextmanager
 def _name_server_silent(stack: Stack, service: str) -> Iterator[None]:
     """Let nothing through to Docker's name server, which then does not even refuse."""
     if os.geteuid() != 0 or not shutil.which("iptables"):
@@ -216,6 +222,8 @@ CASES = [
     Case("database down, forged session", "/explore", 503, database_down, headers=FORGED),
     Case("database frozen", "/explore", 503, database_frozen),
     Case("database frozen, logged in", "/", 503, database_frozen, logged_in=True),
+    Case("database not found", "/explore", 503, database_not_found),
+    Case("database not found, logged in", "/", 503, database_not_found, logged_in=True),
     Case("web gone", "/explore", 502, web_gone),
     Case("web not found", "/explore", 502, web_not_found),
 ]
