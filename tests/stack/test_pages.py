@@ -338,6 +338,13 @@ def test_what_nginx_refuses_before_the_headers_are_read_has_a_page_too(stack: St
         assert not [bare for bare in BARE if bare in body]
 
 
+def test_a_client_that_has_said_all_it_will_say_is_answered(stack: Stack) -> None:
+    request = "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for path in ("/explore", "/static/icon.svg"):
+        answer = _raw(stack, request.format(path).encode())
+        assert answer.startswith("HTTP/1.1 200 OK\r\n")
+
+
 def _raw(stack: Stack, sent: bytes) -> str:
     with socket.create_connection(("127.0.0.1", stack.http_port), timeout=20) as connection:
         connection.sendall(sent)
