@@ -80,12 +80,16 @@ def prefers_json(accept: str) -> bool:
     A browser names HTML, curl names nothing, and both mean HTML; so do ties and ``*/*``.
     """
     accepted = parse_accept_header(accept, MIMEAccept)
-    json_quality = max(
-        (quality for value, quality in accepted if _without_parameters(value) in JSON_TYPES),
-        default=0,
-    )
-    return json_quality > accepted.quality("text/html")
+    json_quality = max(_qualities(accepted, *JSON_TYPES), default=0)
+    # Werkzeug does not find text/html;charset=utf-8 when asked for text/html.
+    html_quality = max(_qualities(accepted, "text/html"), default=accepted.quality("text/html"))
+    return json_quality > html_quality
 
 
-def _without_parameters(media_type: str) -> str:
-    return media_type.partition(";")[0].strip().lower()
+def _qualities(accepted: MIMEAccept, *media_types: str) -> list[float]:
+    """Return how the types that are named weigh, whatever their parameters."""
+    return [
+        quality
+        for value, quality in accepted
+        if value.partition(";")[0].strip().lower() in media_types
+    ]

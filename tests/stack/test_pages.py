@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pytest
 
+from tests.accept import WANTS_JSON
 from tests.compose import ROOT, SETTINGS, Answer, Stack, wait_until
 from tests.visitor import Visitor
 
@@ -89,6 +91,35 @@ def web_gone(stack: Stack) -> Iterator[None]:
     yield
     stack.compose("start", "web")
     wait_until(lambda: stack.get("/explore").status == 200, "web", timeout=60)
+
+
+@contextmanager
+def web_not_found(stack: Stack) -> Iterator[None]:
+    with _name_server_silent(stack, "nginx"):
+        wait_until(lambda: stack.get("/").status == 502, "nginx without names")
+        yield
+    wait_until(lambda: stack.get("/explore").status == 200, "web")
+
+
+@contextmanager
+def database_not_found(stack: Stack) -> Iterator[None]:
+    with database_down(stack), _name_server_silent(stack, "web"):
+        yield
+
+
+@contextmanager
+def _name_server_silent(stack: Stack, service: str) -> Iterator[None]:
+    """Let nothing through to Docker's name server, which then does not even refuse."""
+    if os.geteuid() != 0 or not shutil.which("iptables"):
+        pytest.skip("only root can silence a name server, with iptables")
+    pid = stack.run("docker", "inspect", "-f", "{{.State.Pid}}", *stack.containers(service)).stdout
+    iptables = ("nsenter", "--target", pid.strip(), "--net", "iptables")
+    rule = ("INPUT", "--protocol", "udp", "--destination", "127.0.0.11", "--jump", "DROP")
+    stack.run(*iptables, "--insert", *rule)
+    try:
+        yield
+    finally:
+        stack.run(*iptables, "--delete", *rule)
 
 
 @contextmanager
@@ -191,7 +222,10 @@ CASES = [
     Case("database down, forged session", "/explore", 503, database_down, headers=FORGED),
     Case("database frozen", "/explore", 503, database_frozen),
     Case("database frozen, logged in", "/", 503, database_frozen, logged_in=True),
+    Case("database not found", "/explore", 503, database_not_found),
+    Case("database not found, logged in", "/", 503, database_not_found, logged_in=True),
     Case("web gone", "/explore", 502, web_gone),
+    Case("web not found", "/explore", 502, web_not_found),
 ]
 
 
@@ -265,6 +299,13 @@ def test_every_client_gets_a_page_of_ours_meanwhile(
     wait_until(lambda: stack.get("/explore").status == 200, "web", timeout=60)
 
 
+def test_nginx_reads_what_a_client_accepts_as_the_app_does(stack: Stack) -> None:
+    for accept, wanted in WANTS_JSON:
+        answer = stack.get("/static/nothing", headers={"Accept": accept})
+        is_json = answer.header("Content-Type") == "application/problem+json"
+        assert (accept, is_json) == (accept, wanted)
+
+
 @pytest.mark.parametrize("kind", ["", "/nginx"])
 def test_the_preview_shows_every_page_and_reports_none(stack: Stack, kind: str) -> None:
     before = stack.spool("SELECT count(*) FROM reports")
@@ -295,6 +336,13 @@ def test_what_nginx_refuses_before_the_headers_are_read_has_a_page_too(stack: St
         assert head.lower().count("x-request-id:") == 1
         assert "request-id" in body
         assert not [bare for bare in BARE if bare in body]
+
+
+def test_a_client_that_has_said_all_it_will_say_is_answered(stack: Stack) -> None:
+    request = "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for path in ("/explore", "/static/icon.svg"):
+        answer = _raw(stack, request.format(path).encode())
+        assert answer.startswith("HTTP/1.1 200 OK\r\n")
 
 
 def _raw(stack: Stack, sent: bytes) -> str:
