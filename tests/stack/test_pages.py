@@ -81,7 +81,8 @@ def database_frozen(stack: Stack) -> Iterator[None]:
 
 def _wait_for_the_database(stack: Stack) -> None:
     wait_until(lambda: stack.health("db") == "healthy", "the database", timeout=60)
-    wait_until(lambda: stack.get("/explore").status == 200, "the database", timeout=60)
+    # Each worker notices for itself.
+    wait_until(lambda: {stack.get("/explore").status for _ in range(10)} == {200}, "it", 60)
 
 
 @contextmanager
