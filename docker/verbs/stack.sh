@@ -56,9 +56,8 @@ _explain_port() { # LOG
 }
 
 setting_of() { # NAME DEFAULT: as compose sees it
-  local value=${!1:-}
-  if [[ -z $value && -f .env ]]; then value=$(sed -n "s/^$1=//p" .env | tail -n 1); fi
-  printf '%s\n' "${value:-$2}"
+  # shellcheck disable=SC2016 # the variable is compose's
+  printf 'name: x\nservices: {x: {image: "${%s:-%s}"}}' "$1" "$2" | docker compose --file - config --images
 }
 
 _explain_services() { # the ends of the logs of what is not as it should be
