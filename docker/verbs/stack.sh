@@ -3,6 +3,11 @@
 
 START_TIMEOUT=180 # seconds
 
+one_at_a_time() { # compose gives the new containers of two runs the same names
+  exec 9<docker/verbs/stack.sh
+  flock -n 9 || { say "Another make up or make scale runs: waiting for it to end." && flock 9; }
+}
+
 start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or says which is not and why
   local log services
   log=$(mktemp)
