@@ -66,15 +66,15 @@ setting_of() { # NAME DEFAULT: as compose sees it
 }
 
 _explain_services() { # the ends of the logs of what is not as it should be
-  local service state health exit_code
-  while IFS='|' read -r service state health exit_code; do
+  local container state health exit_code
+  while IFS='|' read -r container state health exit_code; do
     case "$state $health $exit_code" in
       "running healthy "* | "running  "* | "exited  0" | "created "*) continue ;;
     esac
-    warn "$service is $state${health:+, $health}$( ((exit_code)) && printf ', exit status %s' "$exit_code")." \
+    warn "$container is $state${health:+, $health}$( ((exit_code)) && printf ', exit status %s' "$exit_code")." \
       "The end of its log:"
-    docker compose logs --no-log-prefix --tail 15 "$service" 2>&1 | sed 's/^/    /' >&2
-  done < <(docker compose ps --all --format '{{.Service}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
+    docker logs --tail 15 "$container" 2>&1 | sed 's/^/    /' >&2
+  done < <(docker compose ps --all --format '{{.Name}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
 }
 
 address_of() { # SERVICE PORT: where this machine reaches it
