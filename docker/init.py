@@ -64,6 +64,12 @@ def provide(secret: Secret) -> str | None:
         own = (OPERATORS / secret.name).read_text().rstrip("\r\n")
     except FileNotFoundError:
         own = None
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        what = "a folder" if isinstance(error, IsADirectoryError) else "not text in UTF-8"
+        return (
+            f"{secret.name.upper()}: secrets/{secret.name} is {what}: delete it, or put a file "
+            "with the secret as text in its place."
+        )
     if own is not None:
         if secret.generated and len(own) < MINIMUM:
             return (

@@ -3,6 +3,11 @@
 
 START_TIMEOUT=180 # seconds
 
+one_at_a_time() { # compose gives the new containers of two runs the same names
+  exec 9<docker/verbs/stack.sh
+  flock -n 9 || { say "Another make up or make scale runs: waiting for it to end." && flock 9; }
+}
+
 start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or says which is not and why
   local log services
   log=$(mktemp)
@@ -56,21 +61,20 @@ _explain_port() { # LOG
 }
 
 setting_of() { # NAME DEFAULT: as compose sees it
-  local value=${!1:-}
-  if [[ -z $value && -f .env ]]; then value=$(sed -n "s/^$1=//p" .env | tail -n 1); fi
-  printf '%s\n' "${value:-$2}"
+  # shellcheck disable=SC2016 # the variable is compose's
+  printf 'name: x\nservices: {x: {image: "${%s:-%s}"}}' "$1" "$2" | docker compose --file - config --images
 }
 
 _explain_services() { # the ends of the logs of what is not as it should be
-  local service state health exit_code
-  while IFS='|' read -r service state health exit_code; do
+  local container state health exit_code
+  while IFS='|' read -r container state health exit_code; do
     case "$state $health $exit_code" in
       "running healthy "* | "running  "* | "exited  0" | "created "*) continue ;;
     esac
-    warn "$service is $state${health:+, $health}$( ((exit_code)) && printf ', exit status %s' "$exit_code")." \
+    warn "$container is $state${health:+, $health}$( ((exit_code)) && printf ', exit status %s' "$exit_code")." \
       "The end of its log:"
-    docker compose logs --no-log-prefix --tail 15 "$service" 2>&1 | sed 's/^/    /' >&2
-  done < <(docker compose ps --all --format '{{.Service}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
+    docker logs --tail 15 "$container" 2>&1 | sed 's/^/    /' >&2
+  done < <(docker compose ps --all --format '{{.Name}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
 }
 
 address_of() { # SERVICE PORT: where this machine reaches it

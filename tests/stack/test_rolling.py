@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from tests.compose import Answer, Stack, request, wait_until
@@ -34,17 +35,65 @@ def _settle(stack: Stack) -> None:
         time.sleep(0.05)
 
 
-def test_make_up_with_a_new_version_fails_no_request(other_stack: Stack) -> None:
+def test_make_up_with_a_new_version_fails_no_request_even_if_it_runs_twice(
+    other_stack: Stack,
+) -> None:
     other_stack.make("up")
     code = other_stack.directory / "app" / "__init__.py"
     code.write_text(code.read_text().replace("__version__ =", "__version__: str ="))
     before = other_stack.containers("web")
-    with load(other_stack) as outcomes:
-        other_stack.make("up")
+    with load(other_stack) as outcomes, ThreadPoolExecutor() as pool:
+        both = list(pool.map(other_stack.make, ["up", "up"]))
+    assert sum("waiting for it to end" in done.stdout for done in both) == 1
+    assert len(other_stack.containers("web")) == 1
     assert set(other_stack.containers("web")).isdisjoint(before)
     assert sum(outcomes.values()) > RATE
     said = [line for line in other_stack.compose("logs", "nginx").splitlines() if "[error]" in line]
     assert set(outcomes) == {200}, "\n".join(said)
+
+
+QUICK_HEALTH = """\
+services:
+  web:
+    stop_grace_period: 3s
+    healthcheck: {start_period: 8s, interval: 1s, timeout: 1s, retries: 2}
+"""
+GATEWAY = (
+    "while read _ to gateway _; do [ $to != 00000000 ] || echo $gateway; done </proc/net/route"
+)
+
+
+def test_a_new_version_that_is_not_healthy_leaves_the_old_one_alone(other_stack: Stack) -> None:
+    (other_stack.directory / "compose.override.yaml").write_text(QUICK_HEALTH)
+    other_stack.make("up")
+    code = other_stack.directory / "app" / "__init__.py"
+    good = code.read_text()
+    code.write_text(good.replace("def begin() -> None:", "def begin() -> None:\n        1 / 0"))
+    before = other_stack.containers("web")
+    with load(other_stack) as outcomes:
+        done = other_stack.make("up", check=False)
+    assert done.returncode != 0
+    assert "web-2 is running, unhealthy. The end of its log:" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert "web-1" not in done.stderr
+    assert set(outcomes) == {200}
+    assert other_stack.compose("ps", "--all", "--quiet", "web").split() == before
+
+    # The old one hangs: that does not keep the mended version from its place.
+    other_stack.run("docker", "kill", "--signal", "STOP", *before)
+    other_stack.shell("web", "kill -STOP $(cat /proc/1/task/1/children)")
+    wait_until(lambda: other_stack.health("web") == "unhealthy", "a hung web container")
+    code.write_text(good)
+    other_stack.make("up")
+    (after,) = other_stack.containers("web")
+    assert after not in before
+    assert other_stack.get("/explore").status == 200
+
+    # Docker keeps its name and its way out.
+    gateway = other_stack.shell("web", GATEWAY)
+    other_stack.run("docker", "restart", after)
+    wait_until(lambda: other_stack.get("/explore").status == 200, "the restarted container")
+    assert other_stack.shell("web", GATEWAY) == gateway != ""
 
 
 def test_scaling_up_and_down_fails_no_request(stack: Stack) -> None:

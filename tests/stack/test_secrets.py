@@ -5,14 +5,22 @@ from __future__ import annotations
 from tests.compose import Stack
 
 
-def test_a_short_secret_stops_the_start_with_its_name_and_the_mend(other_stack: Stack) -> None:
-    (other_stack.directory / "secrets" / "secret_key").write_text("too-short-to-be-safe")
+def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_mend(
+    other_stack: Stack,
+) -> None:
+    secrets = other_stack.directory / "secrets"
+    (secrets / "secret_key").write_text("too-short-to-be-safe")
+    (secrets / "web_password").write_bytes(b"\xff" * 40)
+    (secrets / "mail_password").mkdir()
     done = other_stack.make("up", check=False)
     assert done.returncode != 0
     output = done.stdout + done.stderr
     assert "SECRET_KEY: the file secrets/secret_key has 20 characters" in output
     assert "delete the file and one will be made" in output
     assert "too-short-to-be-safe" not in output
+    assert "WEB_PASSWORD: secrets/web_password is not text in UTF-8: delete it" in output
+    assert "MAIL_PASSWORD: secrets/mail_password is a folder: delete it" in output
+    assert "Traceback" not in output
 
 
 def test_an_operators_secrets_are_taken_even_if_only_root_may_read_them(

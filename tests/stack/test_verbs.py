@@ -75,6 +75,24 @@ def test_a_taken_port_names_the_setting_to_change(other_stack: Stack) -> None:
     assert "HTTP_PORT" in output
 
 
+def test_a_bad_address_is_named_with_its_setting_before_anything_changes(stack: Stack) -> None:
+    for name, value in [
+        ("HTTP_PORT", "abc"),
+        ("HTTP_PORT", "0"),
+        ("HTTP_PORT", "99999"),
+        ("MAILHOG_PORT", "-1"),
+        ("HTTP_BIND", "foo"),
+    ]:
+        done = stack.make("up", check=False, **{name: value})
+        assert done.returncode != 0
+        assert f"{name} is '{value}', which is no " in done.stderr
+        assert f": {name}=" in done.stderr
+        assert "Building" not in done.stdout
+    done = stack.make("up", check=False, HTTP_PORT=str(stack.mailhog_port))
+    assert f"HTTP_PORT and MAILHOG_PORT are both {stack.mailhog_port}." in done.stderr
+    assert stack.is_healthy()
+
+
 def test_scale_runs_more_web_containers_which_all_serve(stack: Stack) -> None:
     stack.make("scale", "N=3")
     try:
