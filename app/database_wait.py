@@ -4,8 +4,9 @@ psycopg2 waits without an end, in C, for a server that is there and does not ans
 callback it waits here instead.
 https://www.psycopg.org/docs/advanced.html#support-for-coroutine-libraries
 
-Where each request waited for itself, all threads would soon wait, and visitors for a thread: once
-one has found the server silent, the others are refused at once, and one a second tries again.
+Where each request waited that long, all threads would soon wait, and visitors for a thread: once
+one has found the server silent, one at a time waits for it, and the others only for as long as a
+server takes that is there.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 CONNECT_WITHIN: Final = 2.0  # seconds for a new connection, log-in included
 PING_WITHIN: Final = 1.5  # seconds for the first statement of a connection from the pool
 LOOK: Final = 2.0  # seconds of a statement's silence until the server is asked whether it is there
-REST: Final = 1.0  # seconds until a silent server is asked again
-TRIAL_WITHIN: Final = 10.0  # seconds after which one who asks it is waited for no more
+HURRIED_WITHIN: Final = 0.2  # seconds for a new connection to a server that was silent
 
 
 class Unanswered(psycopg2.OperationalError):
@@ -40,39 +40,45 @@ class Connection(extensions.connection):
     connect_again: Callable[[], Connection]
 
 
+class HurriedConnection(Connection):
+    """One to a server that was silent a moment ago: it answers at once, or not at all."""
+
+    within: float | None = HURRIED_WITHIN
+
+
 class Server:
-    """An engine's server: whether it is silent, and who may ask."""
+    """An engine's server, and whether it was silent when it was asked last."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._asked_at: float | None = None  # it is silent, and is not to be asked before
+        self._silent = False
+        self._patient = threading.Lock()
 
-    def connect(self, dialect: Any, record: object, arguments: Any, options: Any) -> Connection:
-        """Connect, for SQLAlchemy; raise :exc:`Unanswered` at once while the server is silent."""
-        self._admit()
+    def connect(
+        self, dialect: Any, record: object, arguments: Any, options: Any, hurried: bool = True
+    ) -> Connection:
+        """Connect, for SQLAlchemy; ``hurried`` where the server is silent and another waits."""
+        if not self._silent or not hurried:
+            return self._connect(dialect, record, arguments, options)
+        if not self._patient.acquire(blocking=False):
+            options = {**options, "connection_factory": HurriedConnection}
+            return self._connect(dialect, record, arguments, options)
+        try:
+            return self._connect(dialect, record, arguments, options)
+        finally:
+            self._patient.release()
+
+    def _connect(self, dialect: Any, record: object, arguments: Any, options: Any) -> Connection:
         begun = time.monotonic()
         try:
             connection: Connection = dialect.connect(*arguments, **options)
         except psycopg2.Error:
-            in_time = time.monotonic() - begun < CONNECT_WITHIN
-            self._ask_at(None if in_time else time.monotonic() + REST)
+            self._silent = time.monotonic() - begun >= options["connection_factory"].within
             raise
-        self._ask_at(None)
-        connection.connect_again = partial(self.connect, dialect, record, arguments, options)
+        self._silent = False
+        options = {**options, "connection_factory": Connection}
+        again = partial(self.connect, dialect, record, arguments, options, hurried=False)
+        connection.connect_again = again
         return connection
-
-    def _admit(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if self._asked_at is None:
-                return
-            if now < self._asked_at:
-                raise Unanswered("the database server does not answer, as another has just found")
-            self._asked_at = now + TRIAL_WITHIN
-
-    def _ask_at(self, moment: float | None) -> None:
-        with self._lock:
-            self._asked_at = moment
 
 
 def install(engine: Engine) -> None:

@@ -130,9 +130,9 @@ def test_a_frozen_database_keeps_nobody_waiting_however_many_ask(
     assert set(outcomes) == {200, 503}
     assert min(outcomes.values()) > 60
     assert max(*taken["/explore"], *taken["/login"]) < 5
-    # One a second asks; all others are refused at once.
+    # One at a time waits for it; the others see at once that it is still away.
     assert sorted(taken["/explore"])[len(taken["/explore"]) // 2] < 1
-    # Each worker notices for itself, with the next that asks.
+    # It has to let down those who were waiting for it first.
     wait_until(lambda: {ask("/explore") for _ in range(20)} == {200}, "the database", 5)
 
 
