@@ -40,6 +40,12 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     outbox.close()
 
 
+@pytest.fixture
+def round_(queue: Queue, settings: dict[str, object], mail_settings: dict[str, object]) -> Round:
+    read = read_settings({**settings, **mail_settings, "REPORT_WINDOW": 300})
+    return Round(read, queue, threading.Event())
+
+
 def fill(queue: Queue, fingerprint: str, *, mailable: bool = True) -> int:
     """Put reports until the database is nearly full; return how many."""
     count = 0
@@ -129,13 +135,8 @@ def test_producers_go_on_once_room_was_made(queue: Queue) -> None:
 
 
 def test_the_number_of_dropped_errors_is_reported_once_a_window(
-    queue: Queue,
-    settings: dict[str, object],
-    mail_settings: dict[str, object],
-    caplog: pytest.LogCaptureFixture,
+    queue: Queue, round_: Round, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read = read_settings({**settings, **mail_settings, "REPORT_WINDOW": 300})
-    round_ = Round(read, queue, threading.Event())
     fill(queue, "f")
     room.make_room(queue, NOW)
     first = room.dropped(queue)
@@ -151,12 +152,8 @@ def test_the_number_of_dropped_errors_is_reported_once_a_window(
 
 
 def test_while_no_mail_gets_through_they_are_reported_in_the_log_only(
-    queue: Queue,
-    settings: dict[str, object],
-    mail_settings: dict[str, object],
-    caplog: pytest.LogCaptureFixture,
+    queue: Queue, round_: Round, caplog: pytest.LogCaptureFixture
 ) -> None:
-    round_ = Round(read_settings({**settings, **mail_settings}), queue, threading.Event())
     room.note(queue, 7)
     for round_.failures, moment in ((1, NOW), (0, NOW + 3600)):
         round_.tell_dropped(moment)
@@ -207,12 +204,8 @@ def test_a_full_spool_goes_on_taking_reports_and_all_are_told_or_counted(
 
 
 def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
-    queue: Queue,
-    settings: dict[str, object],
-    mail_settings: dict[str, object],
-    caplog: pytest.LogCaptureFixture,
+    queue: Queue, round_: Round, caplog: pytest.LogCaptureFixture
 ) -> None:
-    round_ = Round(read_settings({**settings, **mail_settings}), queue, threading.Event())
     a_mail(queue, "f", "waiting", created=NOW)
     for minutes in (0, 59, 60, 61, 119, 120, 121):
         round_.tell_stuck(NOW + minutes * 60)
