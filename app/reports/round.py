@@ -268,7 +268,8 @@ class Round:
                 fate = Fate.WAITS
         if verdict.words and verdict.fate is not Fate.ALL_WAIT:
             logger.warning("A report was not mailed, or not to all: %s", verdict.words)
-        return Fate.DELIVERED if len(recipients) < len(item.recipients) else fate
+        asked = item.recipients or self.settings.admins
+        return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
 
     def _put_all_off(self, words: str) -> None:
         self.failures += 1

@@ -221,6 +221,19 @@ def test_one_who_is_refused_for_good_later_does_not_make_all_wait(
     assert rounds.round.failures == 0
 
 
+def test_after_admins_was_mended_one_who_is_refused_for_now_holds_up_no_other_mail(
+    rounds: Any, scripted_server: Any
+) -> None:
+    rounds.fail("three")
+    scripted_server.script = {"RCPT": b"550 no relaying\r\n"}
+    for _ in range(3):
+        rounds.after(300)
+    scripted_server.script = {"RCPT": by_address(second=b"450 greylisted\r\n")}
+    rounds.after(300)
+    assert [who for who, _ in scripted_server.mails] == [("first@microblog.example",)] * 3
+    assert rounds.round.failures == 0
+
+
 def test_nobody_is_given_up_before_somebody_has_the_mail(rounds: Any, scripted_server: Any) -> None:
     gone = b"550 unknown\r\n"
     scripted_server.script = {"RCPT": by_address(first=b"450 greylisted\r\n", second=gone)}
