@@ -18,6 +18,7 @@ FROM ${PYTHON_IMAGE} AS source
 
 # Whatever modes the checkout has, the containers' users can read the files.
 COPY app /srv/microblog/app
+COPY flask_mayday /srv/microblog/flask_mayday
 COPY migrations /srv/microblog/migrations
 COPY docker/gunicorn.conf.py docker/healthcheck.py docker/entrypoint /srv/microblog/docker/
 RUN chmod -R u=rwX,go=rX /srv \

@@ -9,14 +9,18 @@ from contextvars import Context
 from flask import Flask, abort, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import database, logs, reports, threads
-from .config import Settings, read_settings
+from flask_mayday import cli
+from flask_mayday.context import threads
+from flask_mayday.log import setup as logs
+from flask_mayday.log import slow_queries as slow
+from flask_mayday.pages import error_pages as pages
+from flask_mayday.pages.middleware import ErrorBoundary
+from flask_mayday.redaction.redactor import Redactor
+from flask_mayday.reporting import setup as reports
+from flask_mayday.settings import Settings, read_settings
+
+from . import database
 from .database import engine_options
-from .errors import pages
-from .errors.boundary import ErrorBoundary
-from .logs import slow
-from .reports import cli
-from .reports.redaction import Redactor
 
 __version__ = "0.1.0"
 
@@ -27,7 +31,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     """Build the app from the environment's settings, with ``overrides`` (by name) before them.
 
     Opens no file or connection and starts no thread: gunicorn's master, the command line and
-    the migrations call it too. Raises :exc:`app.config.ConfigurationError`.
+    the migrations call it too. Raises :exc:`flask_mayday.settings.ConfigurationError`.
     """
     settings = read_settings(overrides)
     app = Flask(__name__, instance_path=str(settings.instance_path))
@@ -67,10 +71,12 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
 
 def _add_blueprints(app: Flask) -> None:
     # Imported here, where errors are reported already: one in the blog's code is mailed too.
+    from flask_mayday import health
+    from flask_mayday.drill import routes as drill
+
     from .auth import login
     from .auth import routes as auth
     from .main import routes as main
-    from .ops import drill, health
 
     login.init_app(app)
     for blueprint in (auth.blueprint, main.blueprint, health.blueprint, drill.blueprint):

@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 
+from flask_mayday.settings import Settings
+
 from . import database_wait
-from .config import Settings
 from .database_wait import Connection
 
 UNACKNOWLEDGED: Final = 5000  # milliseconds until a silent peer counts as gone

@@ -9,7 +9,7 @@ from flask_wtf import FlaskForm
 from wtforms import Field
 from wtforms.validators import StopValidation
 
-from .errors.plain import prefers_json
+from flask_mayday.pages.plain import prefers_json
 
 EXPIRED: Final = "This form had expired. Please look it over and send it again."
 

@@ -13,9 +13,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app import __version__
-from app.config import ConfigurationError, read_settings
-from app.errors import refusals, whole_response
-from app.workers import boot, deaths, stop, watchdog
+from flask_mayday.gunicorn import boot, refusals, watchdog, whole_response
+from flask_mayday.gunicorn import shutdown as stop
+from flask_mayday.gunicorn import worker_deaths as deaths
+from flask_mayday.settings import ConfigurationError, read_settings
 
 EARLY = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
@@ -38,7 +39,7 @@ stop.install()
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"
 workers = _settings.web_concurrency
-worker_class = "app.workers.thread_worker.Worker"
+worker_class = "flask_mayday.gunicorn.thread_worker.Worker"
 threads = _settings.web_threads
 
 # The app is built once, before the fork: a killed worker is back within milliseconds.
@@ -56,7 +57,7 @@ limit_request_line = 8190  # its most; nginx refuses what is longer
 # nginx has made the address sure; the app's own ProxyFix reads it.
 forwarded_allow_ips = ""
 
-logger_class = "app.workers.logger.Logger"
+logger_class = "flask_mayday.gunicorn.gunicorn_log.Logger"
 loglevel = _settings.log_level.lower()
 accesslog = "-"
 

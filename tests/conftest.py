@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import create_app, logs, reports, request_id
-from app.config import Settings
+from app import create_app
 from app.database import db
-from app.reports.incoming import LINES, TAKEN
-from app.reports.report import Report
-from tests.compose import PROJECT, Stack, end
+from flask_mayday.context import request_id
+from flask_mayday.log import setup as logs
+from flask_mayday.report.report import Report
+from flask_mayday.reporting import setup as reports
+from flask_mayday.settings import Settings
+from flask_mayday.spool.overflow import LINES, TAKEN
+from tests.support.compose import PROJECT, Stack, end
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 

@@ -9,7 +9,9 @@ from typing import Final, TypeVar, cast
 import flask_login
 from flask import Flask, request, session
 
-from .. import accounts, request_id
+from flask_mayday.context import request_id
+
+from .. import accounts
 from ..models import User
 from .forms import LogoutForm
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import errors, log, requests
+from tests.bench import errors, log, requests
 
 RESULTS = Path(__file__).with_name("results")
 

@@ -18,9 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .load import Run, load
-from .mail_server import BEHAVIOURS
-from .servers import app, mail_server
+from tests.bench.load import Run, load
+from tests.bench.mail_server import BEHAVIOURS
+from tests.bench.servers import app, mail_server
 
 PATH = "/drill/exception"
 SECONDS = 2

@@ -21,8 +21,8 @@ from typing import Any
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from app.logs.rotation import RotatingFile
-from tests.writers import PADDING, fork
+from flask_mayday.log.rotation import RotatingFile
+from tests.support.writers import PADDING, fork
 
 SECONDS = 0.35  # of each run
 CASES = [(processes, size) for size in (10 << 10, 1 << 20) for processes in (1, 4, 8)]

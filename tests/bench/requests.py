@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from .load import load
-from .servers import app, free_port
+from tests.bench.load import load
+from tests.bench.servers import app, free_port
 
 SECONDS = 1
 APPS = ("ours", "ours without request log")

@@ -7,7 +7,7 @@ import logging
 from flask import Flask
 
 import app
-from app import reports
+from flask_mayday.reporting import setup as reports
 
 
 def without_reports() -> Flask:

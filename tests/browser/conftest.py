@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.compose import Stack
-from tests.visitor import PASSWORD, Visitor
+from tests.support.compose import Stack
+from tests.support.visitor import PASSWORD, Visitor
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 FLAGS = [

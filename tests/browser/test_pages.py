@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import WIDTHS, keep, log_in, new_name
-from tests.visitor import PASSWORD, Visitor
+from tests.support.visitor import PASSWORD, Visitor
 
 MAXIMUM = 30_000  # bytes of a page in all, uncompressed
 

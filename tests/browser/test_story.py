@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import expect
 
 from tests.browser.conftest import keep, log_in, new_name
-from tests.visitor import PASSWORD
+from tests.support.visitor import PASSWORD
 
 
 def test_a_visitor_posts_renames_and_meets_an_error_whose_mail_an_administrator_reads(

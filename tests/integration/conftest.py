@@ -30,7 +30,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-from app.logs import reader
+from flask_mayday.log import reader
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATE = "microblog_template"

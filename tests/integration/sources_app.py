@@ -25,7 +25,7 @@ from sqlalchemy import text
 
 from app import create_app
 from app.database import db
-from app.workers.thread_worker import Worker
+from flask_mayday.gunicorn.thread_worker import Worker
 
 POOL = ThreadPoolExecutor(1)
 BREAK = os.environ.get("SOURCES_BREAK")

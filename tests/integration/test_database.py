@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.integration.conftest import TEMPLATE
-from tests.steady_load import steady_load
+from tests.support.steady_load import steady_load
 
 SOURCES = "tests.integration.sources_app:make()"
 JSON = {"Accept": "application/json"}

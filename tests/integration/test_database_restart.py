@@ -11,8 +11,8 @@ from flask import Flask, Response
 
 from app.database import db
 from tests.integration.conftest import TEMPLATE
-from tests.steady_load import steady_load
-from tests.visitor import Visitor
+from tests.support.steady_load import steady_load
+from tests.support.visitor import Visitor
 
 RESTARTS = int(os.environ.get("RESTARTS", "5"))
 

@@ -15,10 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from app.config import read_settings
-from app.logs import configure
-from app.logs.reader import files
-from app.reports.redaction import Redactor
+from flask_mayday.log.reader import files
+from flask_mayday.log.setup import configure
+from flask_mayday.redaction.redactor import Redactor
+from flask_mayday.settings import read_settings
 
 LIMIT = 10_240
 WRITERS = 8

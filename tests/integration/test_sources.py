@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.reports.report import Report
+from flask_mayday.report.report import Report
 
 APP = "tests.integration.sources_app:make()"
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]

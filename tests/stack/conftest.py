@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose import PROJECT, ROOT, Stack, end
+from tests.support.compose import PROJECT, ROOT, Stack, end
 
 
 @pytest.fixture

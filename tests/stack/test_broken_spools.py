@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.compose import PROJECT, Answer, Stack, end, wait_until
+from tests.support.compose import PROJECT, Answer, Stack, end, wait_until
 
 PAGES = 20
 LATER = 0.1  # seconds that a page may come later

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.compose import Stack, wait_until
+from tests.support.compose import Stack, wait_until
 
 GREEDY = "kept = []\nwhile True: kept.append(b'x' * (8 << 20))"
 

@@ -8,7 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.compose import Answer, Stack, wait_until
+from tests.support.compose import Answer, Stack, wait_until
 
 
 def _send(

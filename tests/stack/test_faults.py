@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.compose import SETTINGS, Answer, Stack, wait_until
 from tests.stack.test_pages import all_well, database_down, database_frozen
+from tests.support.compose import SETTINGS, Answer, Stack, wait_until
 
 TIMEOUT = float(SETTINGS["REQUEST_TIMEOUT"])
 

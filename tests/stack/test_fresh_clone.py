@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.compose import Stack, base_images
+from tests.support.compose import Stack, base_images
 
 
 def test_compose_up_in_a_fresh_clone_ends_healthy(other_stack: Stack) -> None:

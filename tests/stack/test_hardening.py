@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.compose import Stack, wait_until
+from tests.support.compose import Stack, wait_until
 
 RUNNING = ("nginx", "web", "db", "mailhog")
 ALL = (*RUNNING, "migrate", "init")

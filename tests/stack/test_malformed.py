@@ -14,10 +14,10 @@ from contextlib import suppress
 from io import BufferedReader
 from statistics import median
 
-from tests.compose import Answer, Stack
 from tests.stack.malformed import Malformed, Session, malformed_requests
 from tests.stack.test_pages import BARE
-from tests.visitor import Visitor
+from tests.support.compose import Answer, Stack
+from tests.support.visitor import Visitor
 
 SEED = int(os.environ.get("SEED", "8"))
 COUNT = int(os.environ.get("EXAMPLES", "10000"))

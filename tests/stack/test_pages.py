@@ -19,9 +19,9 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pytest
 
-from tests.accept import WANTS_JSON
-from tests.compose import ROOT, SETTINGS, Answer, Stack, wait_until
-from tests.visitor import Visitor
+from tests.support.accept import WANTS_JSON
+from tests.support.compose import ROOT, SETTINGS, Answer, Stack, wait_until
+from tests.support.visitor import Visitor
 
 CLIENTS = {
     "browser": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -135,20 +135,20 @@ def key_rotated(stack: Stack) -> Iterator[None]:
 def template_missing(stack: Stack) -> Iterator[None]:
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        with _mounted(stack, folder, "app/templates/errors"):
+        with _mounted(stack, folder, "app/templates/mayday"):
             yield
 
 
 @contextmanager
 def handler_raises(stack: Stack) -> Iterator[None]:
-    code = (ROOT / "app/errors/pages.py").read_text()
+    code = (ROOT / "flask_mayday/pages/error_pages.py").read_text()
     first = "    if error.response is not None"
     assert first in code
     with NamedTemporaryFile("w") as file:
         file.write(code.replace(first, "    1 / 0\n" + first))
         file.flush()
         os.fchmod(file.fileno(), 0o644)
-        with _mounted(stack, file.name, "app/errors/pages.py"):
+        with _mounted(stack, file.name, "flask_mayday/pages/error_pages.py"):
             yield
 
 

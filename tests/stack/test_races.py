@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import races
-from tests.compose import Stack
+from tests.support import races
+from tests.support.compose import Stack
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from tests.compose import Answer, Stack, request, wait_until
-from tests.steady_load import RATE, steady_load
+from tests.support.compose import Answer, Stack, request, wait_until
+from tests.support.steady_load import RATE, steady_load
 
 
 def load(stack: Stack) -> AbstractContextManager[Counter[int | str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.compose import Stack
+from tests.support.compose import Stack
 
 
 def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_mend(

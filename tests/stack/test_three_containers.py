@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.compose import ROOT, Stack, wait_until
+from tests.support.compose import ROOT, Stack, wait_until
 
 LINES = 10_000
 
@@ -60,8 +60,11 @@ def test_three_containers_write_one_log_and_lose_no_line(stack: Stack) -> None:
     volume = f"{stack.project}_logs"
     command = ["docker", "run", "--rm", "--user", "10001:10001", "--network", "none"]
     command += ["--volume", f"{volume}:/var/log/microblog"]
-    command += ["--volume", f"{ROOT}/tests/writers.py:/srv/microblog/tests/writers.py:ro"]
-    command += [f"{stack.project}-web", "python", "tests/writers.py"]
+    command += [
+        "--volume",
+        f"{ROOT}/tests/support/writers.py:/srv/microblog/tests/support/writers.py:ro",
+    ]
+    command += [f"{stack.project}-web", "python", "tests/support/writers.py"]
     command += ["/var/log/microblog/numbered.log", "--lines", str(LINES)]
 
     def write(name: str) -> None:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.compose import Stack, wait_until
+from tests.support.compose import Stack, wait_until
 
 
 def test_make_alone_prints_every_verb(stack: Stack) -> None:

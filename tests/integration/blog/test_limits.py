@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from tests.visitor import Visitor, registration
+from tests.support.visitor import Visitor, registration
 
 
 @pytest.fixture

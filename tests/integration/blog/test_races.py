@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests import races
+from tests.support import races
 
 
 @pytest.mark.parametrize("round_", races.ROUNDS)

@@ -18,11 +18,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from app.config import Settings, read_settings
-from app.reports.outbox import Outbox
-from app.reports.queue import Queue
-from app.reports.report import Report
-from app.reports.round import Round
+from flask_mayday.courier.delivery import Round
+from flask_mayday.report.report import Report
+from flask_mayday.settings import Settings, read_settings
+from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool.outbox import Outbox
 
 START = 1_767_225_600.0  # 2026-01-01
 ADMINS = "first@microblog.example,second@microblog.example"

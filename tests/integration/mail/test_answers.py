@@ -379,7 +379,7 @@ def test_the_log_says_when_the_next_try_is(
 ) -> None:
     scripted_server.script = {"greeting": b"421 busy\r\n"}
     rounds.after(0)
-    (record,) = [one for one in caplog.records if one.name == "app.reports.round"]
+    (record,) = [one for one in caplog.records if one.name == "flask_mayday.courier.delivery"]
     assert record.levelno == logging.WARNING
     assert "No report can be mailed, next try in 1 s" in record.getMessage()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.reports.round import BACKOFF_MAXIMUM
+from flask_mayday.courier.delivery import BACKOFF_MAXIMUM
 
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
 HOUR, DAY = 3600, 86_400

@@ -12,7 +12,7 @@ from werkzeug.security import generate_password_hash
 
 from app.database import db
 from app.models import User
-from tests.visitor import PASSWORD, Page, Visitor
+from tests.support.visitor import PASSWORD, Page, Visitor
 
 
 class ClientVisitor(Visitor):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.visitor import PASSWORD, registration
+from tests.support.visitor import PASSWORD, registration
 
 EXPIRED = "This form had expired. Please look it over and send it again."
 

@@ -7,7 +7,7 @@ from sqlalchemy import delete
 
 from app.database import db
 from app.models import User
-from tests.visitor import PASSWORD
+from tests.support.visitor import PASSWORD
 
 
 def test_the_home_page_asks_to_log_in_and_goes_on_from_there(visitor):

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from app.database import db
 from app.models import User
-from tests.visitor import PASSWORD, registration
+from tests.support.visitor import PASSWORD, registration
 
 
 def test_a_visitor_registers_and_is_sent_to_log_in(app, visitor):

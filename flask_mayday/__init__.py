@@ -1,0 +1,1 @@
+"""Flask Mayday: error pages, error mails, a rotating log and request ids for any Flask app."""

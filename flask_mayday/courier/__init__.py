@@ -1,0 +1,1 @@
+"""Delivers mails: the thread, the delivery loop, the SMTP session."""

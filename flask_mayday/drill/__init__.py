@@ -1,0 +1,1 @@
+"""Drills: break the app on purpose, to see page, mail and log."""

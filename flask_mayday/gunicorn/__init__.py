@@ -1,0 +1,1 @@
+"""gunicorn: configuration, worker class, watchdog, reports of worker deaths."""

@@ -1,0 +1,38 @@
+"""What gunicorn refuses before the app sees it: a page of ours in place of its bare one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from gunicorn import util
+
+from ..pages.error_pages import WORDS
+from ..pages.plain import plain_page
+
+# nginx, which alone knows the id of a request that cannot be read, answers with its own page.
+NGINX_PAGES: Final = "/refused"
+
+
+def write_error(sock: Any, status: int, reason: str, message: str) -> None:
+    """Send the page for ``status``, for a request without an app to answer it."""
+    del message  # it repeats what was sent
+    request_id = uuid.uuid4().hex
+    words = WORDS.get(status, WORDS[400 if status < 500 else 500])
+    body = plain_page(status, words.title, words.detail, request_id).encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\n"
+        "Connection: close\r\n"
+        "Content-Type: text/html\r\n"  # nginx would give the charset to a page in JSON too
+        f"Content-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\n"
+        f"X-Request-ID: {request_id}\r\n"
+        f"X-Accel-Redirect: {NGINX_PAGES}/{status}\r\n"
+        "\r\n"
+    )
+    util.write_nonblock(sock, head.encode("latin-1") + body)
+
+
+def install() -> None:
+    """Have gunicorn refuse with :func:`write_error`; it has no setting for that."""
+    util.write_error = write_error

@@ -1,0 +1,1 @@
+"""What ops tail: the rotating file, its formats, its reader, slow queries."""

@@ -1,0 +1,1 @@
+"""Renders a report as a mail, as text and as HTML."""

@@ -1,0 +1,1 @@
+"""Masks secrets: by the name of a field, by value, by pattern."""

@@ -1,0 +1,1 @@
+"""Builds a report from a log record: traceback, request, fingerprint, breadcrumbs."""

@@ -1,0 +1,1 @@
+"""From a log record or an unhandled exception to the spool and the courier."""

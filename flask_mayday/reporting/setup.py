@@ -1,0 +1,43 @@
+"""The mail: every error becomes a report in the outbox, which the courier delivers."""
+
+from __future__ import annotations
+
+import logging
+
+from ..courier.courier import Courier
+from ..redaction.redactor import Redactor
+from ..report.breadcrumbs import Breadcrumbs
+from ..settings import Settings
+from ..spool.outbox import Outbox
+from . import excepthooks as hooks
+from .handler import ReportHandler
+
+
+def configure(settings: Settings, redactor: Redactor) -> Courier | None:
+    """Report the errors of every logger; return the courier, which runs once it is asked to.
+
+    In debug mode there is nothing to configure: the developer looks at the debugger.
+    """
+    remove()
+    if settings.debug:
+        return None
+    outbox = Outbox(settings.spool_dir, settings.spool_max_bytes)
+    courier = Courier(settings, outbox)
+    root = logging.getLogger()
+    root.addHandler(ReportHandler(settings, redactor, outbox, courier))
+    root.addHandler(Breadcrumbs())
+    hooks.install(courier)
+    return courier
+
+
+def remove() -> None:
+    """Take our handlers off again, for an app that is made a second time in one process."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, Breadcrumbs):
+            root.removeHandler(handler)
+        if not isinstance(handler, ReportHandler):
+            continue
+        root.removeHandler(handler)
+        hooks.remove(handler.courier)
+        handler.outbox.close()

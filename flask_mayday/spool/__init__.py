@@ -1,0 +1,1 @@
+"""The durable queue of reports and mails: files, memory, database, quota, recovery."""

@@ -1,0 +1,248 @@
+"""A whole stack for the tests: project, ports, volumes and images apart from yours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email import message_from_string
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parents[2]
+# A name for each checkout: two of them can be tested at once.
+PROJECT = f"microblog-test-{zlib.crc32(str(ROOT).encode()):08x}"
+IMAGES = ("PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE", "MAILHOG_IMAGE")
+SETTINGS = {
+    "ADMINS": "admin@microblog.example",
+    "DRILL": "1",
+    "HTTP_BIND": "127.0.0.1",
+    "LOG_FORMAT": "text",
+    "LOG_LEVEL": "INFO",
+    "LOG_MAX_BYTES": "1048576",
+    "MAIL_SERVER": "mailhog",
+    "REPORT_MAILS_PER_HOUR": "5000",
+    "REPORT_WINDOW": "5",
+    "REQUEST_TIMEOUT": "10",
+    "WEB_CONCURRENCY": "2",
+}
+
+
+def base_images() -> dict[str, str]:
+    """Return the base images that `make bases` has named in .env."""
+    env = ROOT / ".env"
+    lines = env.read_text().splitlines() if env.exists() else []
+    pairs = dict(line.split("=", 1) for line in lines if "=" in line)
+    return {name: pairs[name] for name in IMAGES if name in pairs}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(look: Callable[[], object], what: str, timeout: float = 30.0) -> object:
+    """Return what ``look`` finds, asked until it finds something, for at most ``timeout`` s."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    text: str
+
+    def header(self, name: str) -> str | None:
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(values) <= 1, f"{name} is there {len(values)} times"
+        return values[0] if values else None
+
+    @property
+    def request_id(self) -> str:
+        """The id, which every answer must have exactly once."""
+        value = self.header("X-Request-ID")
+        assert value is not None, f"no request id in {self}"
+        assert re.fullmatch("[0-9a-f]{32}", value)
+        return value
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: object) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def request(
+    url: str,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    method: str | None = None,
+    timeout: float = 60,
+) -> Answer:
+    """Send a request, a POST where there is a form, and return whatever comes back."""
+    data = urlencode(form).encode() if form is not None else None
+    sent = urllib.request.Request(url, data=data, headers=dict(headers or {}), method=method)
+    try:
+        answer = _opener.open(sent, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        body = answer.read().decode()
+        return Answer(answer.status or 0, list(answer.headers.items()), body)
+
+
+@dataclass
+class Stack:
+    """A compose project: its verbs, its addresses, its mails and its log."""
+
+    project: str
+    directory: Path = ROOT
+    settings: dict[str, str] = field(default_factory=dict)
+    http_port: int = field(default_factory=free_port)
+    mailhog_port: int = field(default_factory=free_port)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "HTTP_PORT": str(self.http_port),
+            "MAILHOG_PORT": str(self.mailhog_port),
+            "DEBUG_PORT": str(self.http_port + 1),
+        }
+        return {**os.environ, **SETTINGS, **base_images(), **self.settings, **own}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def mailhog(self) -> str:
+        return f"http://127.0.0.1:{self.mailhog_port}"
+
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout with the project's environment."""
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        return self.run("docker", "compose", *arguments, check=check).stdout
+
+    def make(
+        self, *arguments: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run("make", *arguments, check=check, **environment)
+
+    def shell(self, service: str, script: str, check: bool = True) -> str:
+        return self.compose("exec", "-T", service, "sh", "-c", script, check=check)
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "--quiet", service).split()
+
+    def inspect(self, service: str) -> dict[str, object]:
+        identifier = self.compose("ps", "--all", "--quiet", service).split()[0]
+        found = json.loads(self.run("docker", "inspect", identifier).stdout)
+        return dict(found[0])
+
+    def health(self, service: str) -> str:
+        return self.compose("ps", "--format", "{{.Health}}", service).strip()
+
+    def get(self, path: str, **arguments: object) -> Answer:
+        return request(self.url + path, **arguments)  # type: ignore[arg-type]
+
+    def drill(self, kind: str, **form: str) -> Answer:
+        return request(f"{self.url}/drill/{kind}", form=form)
+
+    def mails(self) -> list[EmailMessage]:
+        """Return every captured mail, the newest first."""
+        found: list[EmailMessage] = []
+        while True:
+            address = f"{self.mailhog}/api/v2/messages?start={len(found)}&limit=250"
+            page = json.loads(request(address).text)
+            found += [
+                message_from_string(item["Raw"]["Data"], policy=default)  # type: ignore[misc]
+                for item in page["items"]
+            ]
+            if len(found) >= page["total"] or not page["items"]:
+                return found
+
+    def mail_of(self, request_id: str) -> EmailMessage:
+        """Return the mail that bears a request id, once it is there."""
+        found = wait_until(
+            lambda: [mail for mail in self.mails() if mail["X-Request-ID"] == request_id],
+            f"a mail with request id {request_id}",
+        )
+        assert isinstance(found, list)
+        assert len(found) == 1
+        return found[0]
+
+    def log(self) -> str:
+        """Return the whole log, rotated files too."""
+        return self.shell("web", "cat $(ls -tr /var/log/microblog/microblog.log*)")
+
+    def spool(self, query: str) -> list[list[object]]:
+        """Ask the spool's database."""
+        script = (
+            "import json, sqlite3, sys;"
+            "spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=10);"
+            "print(json.dumps(spool.execute(sys.argv[1]).fetchall()))"
+        )
+        found: list[list[object]] = json.loads(
+            self.compose("exec", "-T", "web", "python3", "-c", script, query)
+        )
+        return found
+
+    def is_healthy(self) -> bool:
+        try:
+            return (
+                request(f"{self.url}/health/live", timeout=2).status == 200
+                and request(f"{self.mailhog}/api/v2/jim", timeout=2).status == 404
+                and len(self.containers("db")) == len(self.containers("web")) == 1
+            )
+        except OSError:
+            return False
+
+    def up(self, *arguments: str) -> None:
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *arguments)
+
+    def remove(self) -> None:
+        """Leave nothing of the project."""
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
+        label = f"label=microblog.stack.project={self.project}"
+        images = self.run("docker", "images", "--quiet", "--filter", label).stdout.split()
+        if images:
+            self.run("docker", "image", "rm", "--force", *sorted(set(images)))
+
+
+def end(stack: Stack) -> None:
+    """Remove a stack, or keep it for a look with KEEP_STACK=1."""
+    if os.environ.get("KEEP_STACK") != "1":
+        stack.remove()

@@ -1,0 +1,53 @@
+"""Reports as the tests make them, and as they find them in the spool."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from typing import Any
+
+from flask_mayday.report.report import Report
+from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool.outbox import Outbox
+
+
+def a_report(message: str = "boom", **fields: object) -> Report:
+    """Return a report that says this, empty but for what every report has."""
+    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
+    known = {"uuid": uuid.uuid4().hex, "time": time.time(), "fingerprint": "f", "process": 1}
+    without = {"request_id": None, "request": None, "earlier": []}
+    return Report(**{**empty, **known, **without, "message": message, **fields})
+
+
+def a_mail(
+    queue: Queue,
+    fingerprint: str,
+    state: str,
+    created: float = 0.0,
+    size: int = 10,
+    count: int = 10,
+) -> None:
+    """Make a mail of ``size`` bytes that tells of all reports of a fingerprint, ``count`` once."""
+    number = queue.add_mail(
+        message_id=f"<{uuid.uuid4().hex}@example.com>",
+        kind="report",
+        fingerprint=fingerprint,
+        created=created,
+        count=count,
+        subject="boom",
+        content=b"x" * size,
+        recipients=("admin@example.com",),
+    )
+    queue.assign(number, fingerprint, 1 << 60)
+    queue.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
+
+
+def in_database(outbox: Outbox) -> list[str]:
+    """Return the messages of the reports in the database, in their order."""
+    connection = sqlite3.connect(outbox.path)
+    try:
+        rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
+    finally:
+        connection.close()
+    return [Report.from_json(body).message for (body,) in rows]

@@ -1,0 +1,523 @@
+"""A round: what is mailed at once, what is counted, what is held back, and when."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import uuid
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from typing import Any
+
+import pytest
+
+from flask_mayday.courier import smtp_session as smtp
+from flask_mayday.courier.delivery import BACKOFF_MAXIMUM, Round, backoff
+from flask_mayday.mail import message as mail
+from flask_mayday.report.report import Report
+from flask_mayday.settings import Settings, read_settings
+from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool.outbox import Outbox
+from tests.support.reports import a_report
+
+START = 1_767_225_600.0  # 2026-01-01
+WINDOW = 300
+CAP = 5
+
+
+class Post:
+    """An outbox, its courier's rounds and a clock that only moves when it is told to."""
+
+    def __init__(self, settings: Settings, outbox: Outbox) -> None:
+        self.settings = settings
+        self.outbox = outbox
+        self.now = START
+        outbox.put(self.report("to make the database"), mailable=False)
+        self.queue = Queue(outbox)
+        self.round = Round(settings, self.queue, threading.Event())
+
+    def report(self, kind: str = "a", **fields: object) -> Report:
+        known = {"time": self.now, "fingerprint": kind, "type": "ValueError", "where": "in test"}
+        known |= {"request_id": uuid.uuid4().hex, "message": f"boom {kind}"}
+        return a_report(**{**known, **fields})
+
+    def fail(self, kind: str = "a", times: int = 1) -> None:
+        for _ in range(times):
+            self.outbox.put(self.report(kind), mailable=True)
+
+    def at(self, seconds: float) -> None:
+        """Plan as if ``seconds`` had gone by since the start."""
+        self.now = START + seconds
+        self.queue.take_incoming()
+        self.round.plan(self.now)
+
+    def mails(self) -> list[tuple[str, str | None, int]]:
+        rows = self.queue.connection.execute("SELECT kind, fingerprint, count FROM mails")
+        return rows.fetchall()
+
+    def contents(self) -> list[Any]:
+        rows = self.queue.connection.execute("SELECT content FROM mails ORDER BY id")
+        return [message_from_bytes(row[0], policy=policy.default) for row in rows]  # type: ignore[arg-type]
+
+    def counted(self) -> int:
+        return sum(count for _, _, count in self.mails())
+
+    def unmailed(self) -> int:
+        return sum(self.queue.span(group.fingerprint)[1] for group in self.queue.groups(self.now))
+
+
+@pytest.fixture
+def post(settings: dict[str, object], mail_settings: dict[str, object]) -> Iterator[Post]:
+    read = read_settings(
+        {
+            **settings,
+            **mail_settings,
+            "REPORT_WINDOW": WINDOW,
+            "REPORT_MAILS_PER_HOUR": CAP,
+            "REPORT_KEEP_DAYS": 30,
+        }
+    )
+    outbox = Outbox(read.spool_dir, read.spool_max_bytes)
+    made = Post(read, outbox)
+    yield made
+    made.queue.close()
+    outbox.close()
+
+
+# Windows
+
+
+def test_an_error_is_mailed_at_once(post: Post) -> None:
+    post.fail()
+    post.at(0)
+    assert post.mails() == [("report", "a", 1)]
+
+
+def test_repeats_are_counted_until_the_window_is_over(post: Post) -> None:
+    post.fail(times=1000)
+    post.at(0)
+    assert post.mails() == [("report", "a", 1)]
+    post.at(WINDOW - 1)
+    assert post.mails() == [("report", "a", 1)]
+    post.at(WINDOW)
+    assert post.mails() == [("report", "a", 1), ("digest", "a", 999)]
+    assert post.unmailed() == 0
+
+
+def test_a_digest_counts_what_came_until_it_was_made(post: Post) -> None:
+    post.fail()
+    post.at(0)
+    for second in range(1, WINDOW):
+        post.now = START + second
+        post.fail()
+        post.round.plan(post.now)
+    post.at(WINDOW)
+    assert post.mails() == [("report", "a", 1), ("digest", "a", WINDOW - 1)]
+
+
+def test_a_digest_starts_a_window_of_its_own(post: Post) -> None:
+    for second in (0, 1, WINDOW, WINDOW + 1, 2 * WINDOW - 1):
+        post.now = START + second
+        post.fail()
+        post.round.plan(post.now)
+    assert post.mails() == [("report", "a", 1), ("digest", "a", 2)]
+    post.at(2 * WINDOW)
+    assert post.mails() == [("report", "a", 1), ("digest", "a", 2), ("digest", "a", 2)]
+
+
+def test_an_error_that_comes_back_after_a_quiet_window_is_mailed_at_once(post: Post) -> None:
+    post.fail()
+    post.at(0)
+    post.now = START + WINDOW
+    post.fail(times=3)
+    post.round.plan(post.now)
+    assert post.mails() == [("report", "a", 1), ("report", "a", 1)]
+    post.at(2 * WINDOW)
+    assert post.mails()[2:] == [("digest", "a", 2)]
+
+
+def test_a_digest_of_repeats_that_refer_to_the_first_has_its_traceback(post: Post) -> None:
+    whole = post.report(traceback="Traceback (most recent call last):\n  the very frames")
+    post.outbox.put(whole, mailable=True)
+    post.at(0)
+    for _ in range(2):
+        repeat = post.report(traceback=f"The same as in report {whole.uuid}.", like=whole.uuid)
+        post.outbox.put(repeat, mailable=True)
+    post.at(WINDOW)
+    digest = post.contents()[1]
+    assert "the very frames" in digest.get_body(("plain",)).get_content()
+    assert digest["X-Request-ID"] != post.contents()[0]["X-Request-ID"]
+
+
+def test_a_repeat_whose_whole_report_is_gone_says_where_it_was(post: Post) -> None:
+    post.outbox.put(post.report(traceback="The same as in report x.", like="x"), mailable=True)
+    post.at(0)
+    (mail,) = post.contents()
+    assert "The same as in report x." in mail.get_body(("plain",)).get_content()
+
+
+def test_nothing_new_makes_no_mail(post: Post) -> None:
+    post.fail()
+    for second in range(0, 10 * WINDOW, 50):
+        post.at(second)
+    assert post.mails() == [("report", "a", 1)]
+
+
+def test_windows_of_different_errors_are_their_own(post: Post) -> None:
+    post.fail("a", 2)
+    post.at(0)
+    post.fail("b", 2)
+    post.at(100)
+    post.at(WINDOW)
+    post.at(WINDOW + 99)
+    assert post.mails() == [("report", "a", 1), ("report", "b", 1), ("digest", "a", 1)]
+    post.at(WINDOW + 100)
+    assert post.mails()[3:] == [("digest", "b", 1)]
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_mails(post: Post) -> None:
+    post.fail()
+    post.at(0)
+    post.fail()
+    post.at(-86_400)
+    assert len(post.mails()) == 2
+
+
+def test_a_clock_that_was_set_back_makes_no_flood(post: Post) -> None:
+    """Mails of the time to come do not tell when the last one was."""
+    for kind in range(CAP + 1):
+        post.fail(f"kind {kind}")
+    post.at(0)
+    assert len(post.mails()) == CAP + 1  # and a summary
+    for second in range(100):
+        post.fail("equal")
+        post.at(second - 86_400)
+    assert post.mails()[CAP + 1 :] == [("report", "equal", 1)]
+    for second in range(100):
+        for kind in range(2 * CAP):
+            post.fail(f"kind {second} {kind}")
+        post.at(second - 80_000)
+    assert [mail[0] for mail in post.mails()[CAP + 2 :]].count("summary") == 1
+
+
+def test_files_that_cannot_be_taken_in_do_not_stop_the_mails(
+    post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(post.queue.outbox.incoming, "take", refuse)
+    post.fail()
+    for _ in range(3):
+        post.round.run(START)
+    assert post.mails() == [("report", "a", 1)]
+    assert caplog.text.count("cannot be taken in: not yours") == 1
+
+
+def test_mails_of_one_error_make_a_thread(post: Post) -> None:
+    post.fail("b")
+    post.fail("a", 2)
+    post.at(0)
+    post.at(WINDOW)
+    other, first, second = post.contents()
+    assert "References" not in first
+    assert second["References"] == first["Message-ID"]
+    assert len({mail["Message-ID"] for mail in (other, first, second)}) == 3
+    assert first["Message-ID"].endswith("@microblog.example>")
+
+
+def test_the_number_in_the_header_is_the_number_in_the_spool(post: Post) -> None:
+    post.fail("a", 1000)
+    post.at(0)
+    post.at(WINDOW)
+    counts = [int(mail["X-Error-Count"]) for mail in post.contents()]
+    assert counts == [1, 999]
+
+
+def test_a_digest_names_some_request_ids(post: Post) -> None:
+    post.fail("a", 100)
+    post.at(0)
+    post.at(WINDOW)
+    text = post.contents()[1].get_body(("plain",)).get_content()
+    rows = post.queue.connection.execute(
+        "SELECT request_id FROM reports WHERE mailable ORDER BY id"
+    ).fetchall()
+    assert sum(request_id in text for (request_id,) in rows[1:]) == 20
+
+
+# The hourly cap
+
+
+def test_different_errors_are_bounded_by_the_hour(post: Post) -> None:
+    for kind in range(20):
+        post.fail(f"kind {kind}", 2)
+    post.at(0)
+    assert [kind for kind, _, _ in post.mails()] == ["report"] * CAP + ["summary"]
+    assert post.mails()[-1] == ("summary", None, 30)
+
+
+def test_digests_count_as_mails_too(post: Post) -> None:
+    for kind in range(CAP):
+        post.fail(f"kind {kind}", 2)
+    post.at(0)
+    assert len(post.mails()) == CAP
+    post.at(WINDOW)
+    assert post.mails()[CAP:] == [("summary", None, CAP)]
+
+
+def test_there_is_one_summary_a_window_while_anything_is_held_back(post: Post) -> None:
+    for second in range(2 * WINDOW):
+        post.now = START + second
+        post.fail(f"kind {second}")
+        post.round.plan(post.now)
+    kinds = [kind for kind, _, _ in post.mails()]
+    assert kinds == ["report"] * CAP + ["summary"] * 2
+    post.at(2 * WINDOW + CAP)
+    assert post.counted() == 2 * WINDOW
+
+
+def test_nobody_held_back_means_no_summary(post: Post) -> None:
+    for kind in range(CAP):
+        post.fail(f"kind {kind}")
+    for second in range(0, 2 * WINDOW, 10):
+        post.at(second)
+    assert [kind for kind, _, _ in post.mails()] == ["report"] * CAP
+
+
+def test_the_hour_is_a_rolling_one(post: Post) -> None:
+    for kind in range(CAP):
+        post.now = START + kind * 600
+        post.fail(f"kind {kind}")
+        post.round.plan(post.now)
+    post.now = START + 3599
+    post.fail("late")
+    post.round.plan(post.now)
+    assert post.mails()[CAP:] == [("summary", None, 1)]
+    post.now = START + 3600
+    post.fail("later")
+    post.round.plan(post.now)
+    assert post.mails()[CAP + 1 :] == [("report", "later", 1)]
+
+
+def test_counts_add_up_whatever_happens(post: Post) -> None:
+    """A day of errors of few and of many kinds, in bursts: each is told of exactly once."""
+    luck = random.Random(20260101)
+    put = 0
+    for minute in range(0, 24 * 60, 3):
+        post.now = START + minute * 60
+        for _ in range(luck.choice((0, 0, 1, 3, 12))):
+            times = luck.choice((1, 1, 2, 7))
+            post.fail(f"kind {luck.randrange(40)}", times)
+            put += times
+        post.round.plan(post.now)
+    for minute in range(24 * 60, 28 * 60, 5):
+        post.at(minute * 60)
+    assert post.unmailed() == 0
+    assert post.counted() == put
+    created = [
+        row[0]
+        for row in post.queue.connection.execute(
+            "SELECT created FROM mails WHERE kind != 'summary' ORDER BY created"
+        )
+    ]
+    for moment in created:
+        assert sum(moment - 3600 < other <= moment for other in created) <= CAP
+
+
+def test_an_error_that_cannot_be_rendered_does_not_hold_up_the_others(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = mail.render_report
+
+    def render(report: Report, *rest: Any) -> bytes:
+        if report.message == "boom bad":
+            raise ValueError("cannot be rendered")
+        return honest(report, *rest)
+
+    monkeypatch.setattr(mail, "render_report", render)
+    post.fail("bad")
+    post.fail("good")
+    post.at(0)
+    assert post.mails() == [("report", "good", 1)]
+
+
+@pytest.mark.parametrize("body", ["'{'", "CAST(x'7b80' AS TEXT)", "'[]'"])
+def test_a_report_that_cannot_be_read_is_told_of_and_stops_no_other(post: Post, body: str) -> None:
+    post.fail("broken")
+    post.queue.connection.execute(f"UPDATE reports SET body = {body} WHERE mailable")
+    post.fail("good")
+    post.at(0)
+    assert post.mails() == [("report", "broken", 1), ("report", "good", 1)]
+    assert "cannot be read any more" in str(post.contents()[0])
+    post.fail("broken")
+    post.at(WINDOW)
+    assert post.mails()[2:] == [("digest", "broken", 1)]
+
+
+@pytest.mark.parametrize(
+    "recipients",
+    [
+        "'\"a@b.example\"'",
+        "CAST(x'5b2261ff6240622e6578616d706c65225d' AS TEXT)",
+        "'[\"admin'",
+        "'7'",
+        "CAST(x'5bff5d' AS TEXT)",
+        "'[]'",
+    ],
+)
+def test_a_mail_whose_recipients_cannot_be_read_goes_to_all(
+    post: Post, monkeypatch: pytest.MonkeyPatch, recipients: str
+) -> None:
+    offered: list[tuple[str, ...]] = []
+
+    def send(_: smtp.Line, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
+        offered.append(to)
+        return smtp.Verdict(smtp.Fate.DELIVERED)
+
+    monkeypatch.setattr(smtp.Line, "send", send)
+    for kind in ("broken", "good"):
+        post.fail(kind)
+    post.at(0)
+    post.queue.connection.execute(f"UPDATE mails SET recipients = {recipients} WHERE id = 1")
+    post.round.send(START)
+    assert offered == [post.settings.admins] * 2
+
+
+def test_a_report_that_cannot_be_read_does_not_stop_a_summary(post: Post) -> None:
+    for number in range(CAP):
+        post.fail(str(number))
+    post.at(0)
+    post.fail("broken")
+    post.queue.connection.execute("UPDATE reports SET body = '{' WHERE fingerprint = 'broken'")
+    post.fail("good")
+    post.at(1)
+    assert post.mails()[CAP:] == [("summary", None, 2)]
+
+
+def test_mails_from_before_the_clock_was_set_back_take_no_room(post: Post) -> None:
+    for number in range(CAP):
+        post.fail(str(number))
+    post.at(86_400)
+    post.fail("good")
+    post.at(0)
+    assert post.mails()[CAP:] == [("report", "good", 1)]
+
+
+def test_a_broken_database_that_could_not_be_taken_over_is_tried_again_and_never_purged(
+    post: Post,
+) -> None:
+    broken = post.outbox.folder / "reports.db.broken-20200101T000000Z"
+    whole = Outbox(post.outbox.folder.parent / "other", 1 << 20)
+    whole.put(post.report("saved", message="x" * 100_000), mailable=True)
+    whole.close()
+    post.queue.connection.execute("PRAGMA max_page_count = 1")
+    whole.path.rename(broken)
+    os.utime(broken, (1, 1))
+    post.round.run(START)
+    assert broken.exists()
+    post.queue.connection.execute("PRAGMA max_page_count = 1000")
+    post.round.run(START + 59)
+    assert broken.exists()
+    post.round.run(START + 60)
+    assert not broken.exists()
+    assert "saved" in [kind for _, kind, _ in post.mails()]
+
+
+# What is not mailed, and for how long anything is kept
+
+
+def test_what_was_recorded_while_mail_was_off_is_never_mailed(post: Post) -> None:
+    post.outbox.put(post.report("old"), mailable=False)
+    post.at(0)
+    assert post.mails() == []
+
+
+def test_what_was_delivered_is_kept_for_its_days_and_then_purged(post: Post) -> None:
+    post.fail("delivered")
+    post.at(0)
+    post.queue.finish(post.queue.due(post.now, 300)[0], "delivered")
+    post.fail("waits")
+    post.at(1)
+    day = 86_400
+    post.queue.purge(START + 29 * day - 30 * day)
+    assert len(post.mails()) == 2
+    post.queue.purge(START + 31 * day - 30 * day)
+    assert post.mails() == [("report", "waits", 1)]
+    rows = post.queue.connection.execute("SELECT fingerprint FROM reports").fetchall()
+    assert rows == [("waits",)]
+
+
+def test_an_hourly_look_purges(post: Post) -> None:
+    post.outbox.put(post.report("old"), mailable=False)
+    without_server = read_settings({"SECRET_KEY": "k" * 40, "SPOOL_DIR": post.outbox.folder})
+    round_ = Round(without_server, post.queue, threading.Event())
+    round_.run(START + 29 * 86_400)
+    count = "SELECT count(*) FROM reports"
+    assert post.queue.connection.execute(count).fetchone() != (0,)
+    round_.run(START + 31 * 86_400)
+    assert post.queue.connection.execute(count).fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reports.db.corrupt-20200101T000000Z",
+        "incoming/vm-1-0a.unreadable",
+        "incoming/0a.part",
+    ],
+)
+def test_what_only_a_look_is_for_is_kept_as_long_as_what_was_delivered(
+    post: Post, name: str
+) -> None:
+    leftover = post.outbox.folder / name
+    leftover.parent.mkdir(parents=True, exist_ok=True)
+    leftover.write_bytes(b"personal data")
+    os.utime(leftover, (START, START))
+    post.round.run(START + 29 * 86_400)
+    assert leftover.exists()
+    post.round.run(START + 31 * 86_400)
+    assert not leftover.exists()
+
+
+# Trying again
+
+
+def test_the_wait_doubles_up_to_five_minutes() -> None:
+    for tries in range(1, 2000):
+        limit = min(BACKOFF_MAXIMUM, 2.0 ** min(tries - 1, 20))
+        for _ in range(3):
+            assert limit / 2 <= backoff(tries) <= limit
+    assert BACKOFF_MAXIMUM == 300
+
+
+def test_the_wait_is_not_the_same_for_all() -> None:
+    assert len({backoff(5) for _ in range(20)}) > 1
+
+
+def test_a_mail_that_was_put_off_is_due_when_its_time_has_come(post: Post) -> None:
+    post.fail()
+    post.at(0)
+    (mail,) = post.queue.due(START, 300)
+    post.queue.postpone(mail, START + 60, "451 later", ("admin@microblog.example",))
+    assert post.queue.due(START + 59, 300) == []
+    (again,) = post.queue.due(START + 60, 300)
+    assert (again.id, again.content, again.tries) == (mail.id, mail.content, 1)
+
+
+def test_a_mail_that_would_wait_too_long_is_due_since_the_clock_was_set_back(post: Post) -> None:
+    post.fail()
+    post.at(0)
+    (mail,) = post.queue.due(START, 300)
+    post.queue.postpone(mail, START + 60, "451 later", ("admin@microblog.example",))
+    assert post.queue.due(START - 86_400, 300) != []
+
+
+def test_a_mail_is_frozen_when_it_is_queued(post: Post) -> None:
+    post.fail(times=3)
+    post.at(0)
+    post.at(WINDOW)
+    before = [(mail.id, mail.content) for mail in post.queue.due(post.now, 300)]
+    post.fail(times=3)
+    post.at(WINDOW + 1)
+    assert [(mail.id, mail.content) for mail in post.queue.due(post.now, 300)] == before

@@ -1,0 +1,135 @@
+"""A worker's death: one report, under the request id of whom it served."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from flask_mayday.context import record_fields as records
+from flask_mayday.context import request_id
+from flask_mayday.context.in_flight import Table
+from flask_mayday.gunicorn import worker_deaths as deaths
+
+Serve = Callable[[Table, str, str], int]
+Killed = Callable[..., list[logging.LogRecord]]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Return a function that begins a request in a thread of its own, whose number it returns.
+
+    One of "answered" is answered, one of "told" is reported; none ends before the test does.
+    """
+    over = threading.Event()
+    pool = ThreadPoolExecutor(8)
+
+    def begin(table: Table, path: str, identifier: str, begun: Future[int]) -> None:
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, request_id.ENVIRON_KEY: identifier}
+        table.begin(environ)
+        if path == "/answered":
+            table.answer()
+        if path == "/told":
+            (serving,) = (one for one in table.serving.values() if one.environ is environ)
+            table.tell(serving)
+        begun.set_result(threading.get_ident())
+        over.wait()
+
+    def serve(table: Table, path: str, identifier: str) -> int:
+        begun = Future[int]()
+        pool.submit(begin, table, path, identifier, begun)
+        return begun.result()
+
+    yield serve
+    over.set()
+    pool.shutdown()
+
+
+@pytest.fixture
+def killed(caplog: pytest.LogCaptureFixture) -> Killed:
+    """Return a function that reports the death of a table's worker, and returns what it logged."""
+
+    def kill(table: Table, stack: str = "") -> list[logging.LogRecord]:
+        worker = SimpleNamespace(pid=7, in_flight=table, last_stack=io.StringIO(stack))
+        with caplog.at_level(logging.WARNING):
+            deaths._report(worker, "was killed by SIGKILL")
+        return caplog.records
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("paths", "whose"),
+    [
+        ([], None),
+        (["/explore"], "0"),
+        (["/health/live", "/explore"], "1"),
+        (["/health/live"], None),
+        (["/answered", "/explore", "/health/live"], "1"),
+        (["/answered"], "0"),
+        (["/told", "/explore"], "1"),
+        (["/told"], None),
+    ],
+)
+def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
+    serve: Serve, killed: Killed, paths: list[str], whose: str | None
+) -> None:
+    table = Table(4)
+    for number, path in enumerate(paths):
+        serve(table, path, str(number))
+    record, *_ = killed(table)
+    assert records.request_id_of(record) == whose
+    told = records.traceback_of(record)
+    for number, path in enumerate(paths):
+        assert (f"GET {path} [request {number}]" in told) == (path != "/told")
+
+
+def test_the_death_of_several_visitors_is_one_report_and_a_line_under_the_id_of_each(
+    serve: Serve, killed: Killed
+) -> None:
+    table = Table(5)
+    for number, path in enumerate(["/explore", "/health/live", "/login", "/told", "/answered"]):
+        serve(table, path, str(number))
+    death, *lines = killed(table)
+    assert death.levelno == logging.CRITICAL
+    assert records.request_id_of(death) is None
+    assert [(line.levelno, records.request_id_of(line)) for line in lines] == [
+        (logging.WARNING, "0"),
+        (logging.WARNING, "2"),
+        (logging.WARNING, "4"),
+    ]
+    said = "ut off, for worker 7 was killed by SIGKILL: GET "
+    assert lines[0].getMessage() == f"C{said}/explore"
+    assert lines[2].getMessage() == f"Perhaps c{said}/answered"
+
+
+def test_of_several_visitors_a_crash_is_told_under_the_id_of_the_thread_that_crashed(
+    serve: Serve, killed: Killed
+) -> None:
+    table = Table(4)
+    others = [serve(table, "/explore", "0")]
+    crashed = serve(table, "/crashes", "1")
+    others.append(serve(table, "/login", "2"))
+    threads = [f"Thread 0x{one:016x} (most recent call first):" for one in others]
+    threads.insert(1, f"Current thread 0x{crashed:016x} (most recent call first):")
+    death, *lines = killed(table, "Fatal Python error: Segmentation fault\n" + "\n".join(threads))
+    assert records.request_id_of(death) == "1"
+    assert [records.request_id_of(line) for line in lines] == ["0", "2"]
+
+
+def test_a_request_that_follows_one_that_was_reported_is_not_told_yet() -> None:
+    table = Table(1)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", request_id.ENVIRON_KEY: "1"}
+    table.begin(environ)
+    first = table.serving[0]
+    table.tell(first)
+    table.end()
+    table.begin({**environ, request_id.ENVIRON_KEY: "2"})
+    table.tell(first)  # too late: another is in its place
+    (left,) = table.left_behind()
+    assert (left.request_id, left.told) == ("2", False)

@@ -1,0 +1,216 @@
+"""What a line of the log looks like, and that nobody outside can forge one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+
+import pytest
+
+from flask_mayday.context import request_id
+from flask_mayday.log.formats import JsonFormatter, TextFormatter
+from flask_mayday.redaction.redactor import Redactor
+
+SECRET = "the-secret-of-this-site"
+
+FORMATTERS = pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
+
+
+def record(message: object, *arguments: object, **options: object) -> logging.LogRecord:
+    return logging.LogRecord(
+        "blog", logging.ERROR, "/srv/app/views.py", 42, message, arguments, None, **options
+    )
+
+
+def raised(text: str) -> logging.LogRecord:
+    failed = record("It failed")
+    try:
+        raise ValueError(text)
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+    return failed
+
+
+def text_of(entry: logging.LogRecord) -> str:
+    return TextFormatter(Redactor([SECRET])).format(entry)
+
+
+def json_of(entry: logging.LogRecord) -> dict[str, object]:
+    line = JsonFormatter(Redactor([SECRET])).format(entry)
+    assert line.isascii()
+    assert "\n" not in line
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+def test_a_line_has_the_form_of_the_contract() -> None:
+    identifier = request_id.begin({}, trusted=False)
+    line = text_of(record("Hello %s", "world"))
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR: Hello world"
+        rf" \[in /srv/app/views\.py:42\] \[request {identifier}\]",
+        line,
+    )
+
+
+def test_a_line_outside_a_request_says_so() -> None:
+    assert text_of(record("Hello")).endswith("[request -]")
+
+
+def test_times_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    moment = record("Hello")
+    moment.created, moment.msecs = 86_400.0, 0.0
+    assert text_of(moment).startswith("1970-01-02 00:00:00,000 ")
+    assert json_of(moment)["time"] == "1970-01-02T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "\n",
+        "\r",
+        "\r\n",
+        "\x0b",
+        "\x0c",
+        "\x1c",
+        "\x85",
+        "\u2028",
+        "\u2029",
+        "\x00",
+        "\x1b[2J\x1b[H",
+        "\x08" * 9,
+        "\x7f",
+        "\x9b31m",
+        "\u202e",
+        "\u2066",
+    ],
+)
+def test_no_character_of_a_visitor_starts_a_line_or_moves_the_cursor(attack: str) -> None:
+    line = text_of(record("User %s logged in", f"susan{attack}2099-01-01 INFO: forged"))
+    assert len(line.splitlines()) == 1
+    assert line.isprintable()
+    assert "forged" in line
+
+
+def test_a_lone_surrogate_can_be_written() -> None:
+    assert r"\udce9" in text_of(record("Caf%s", "\udce9"))
+    text_of(record("Caf%s", "\udce9")).encode("utf-8")
+    assert json_of(record("Caf%s", "\udce9"))["message"] == "Caf\udce9"
+
+
+def test_other_languages_stay_readable() -> None:
+    assert "Zoë 漢字 🙂" in text_of(record("Zoë 漢字 🙂"))
+
+
+def test_a_traceback_is_indented_under_its_line() -> None:
+    first, *following = text_of(raised("boom")).split("\n")
+    assert "ERROR: It failed [in " in first
+    assert following[0] == "  Traceback (most recent call last):"
+    assert following[-1] == "  ValueError: boom"
+    assert all(line.startswith("  ") for line in following)
+
+
+def test_the_text_of_an_exception_cannot_start_a_line() -> None:
+    text = text_of(raised("boom\n2099-01-01 00:00:00,000 INFO: forged\r\u2028forged"))
+    assert not [line for line in text.splitlines()[1:] if not line.startswith("  ")]
+
+
+def test_a_stack_is_indented_too() -> None:
+    entry = record("Here")
+    entry.stack_info = "Stack (most recent call last):\n  somewhere"
+    assert text_of(entry).split("\n")[1:] == [
+        "  Stack (most recent call last):",
+        "    somewhere",
+    ]
+
+
+def test_json_has_the_fields_of_the_contract() -> None:
+    identifier = request_id.begin({}, trusted=False)
+    entry = json_of(raised("boom"))
+    assert list(entry) == [
+        "time",
+        "level",
+        "logger",
+        "message",
+        "path",
+        "line",
+        "request_id",
+        "process",
+        "host",
+        "exception",
+    ]
+    assert (entry["level"], entry["logger"], entry["message"]) == ("ERROR", "blog", "It failed")
+    assert (entry["path"], entry["line"]) == ("/srv/app/views.py", 42)
+    assert entry["request_id"] == identifier
+    assert str(entry["exception"]).startswith("Traceback (most recent call last):\n")
+    assert str(entry["exception"]).endswith("\nValueError: boom")
+
+
+def test_json_outside_a_request_and_without_an_exception_has_nulls() -> None:
+    entry = json_of(record("Hello"))
+    assert (entry["request_id"], entry["exception"]) == (None, None)
+
+
+@FORMATTERS
+def test_no_secret_is_written(formatter: type[logging.Formatter]) -> None:
+    entry = raised(f"cannot log in with {SECRET}")
+    entry.msg, entry.args = "Trying %s", (SECRET,)
+    entry.stack_info = f"stack {SECRET}"
+    line = formatter(Redactor([SECRET])).format(entry)  # type: ignore[call-arg]
+    assert SECRET not in line
+    assert line.count("********") == 3
+
+
+@FORMATTERS
+def test_a_record_is_made_into_a_line_once_for_all_handlers(
+    formatter: type[logging.Formatter],
+) -> None:
+    class Counting:
+        times = 0
+
+        def __str__(self) -> str:
+            self.times += 1
+            return "counted"
+
+    counting, shared = Counting(), formatter(Redactor([]))  # type: ignore[call-arg]
+    entry = record("%s", counting)
+    assert shared.format(entry) == shared.format(entry)
+    assert counting.times == 1
+    # Another formatter, which may redact or not, makes its own.
+    formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
+    assert counting.times == 2
+
+
+class Unprintable:
+    """Something that cannot be turned into a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@FORMATTERS
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [("%d users", ("many",)), ("%s and %s", ("one",)), ("none", ("one",)), ("%(a)s", (1,))],
+)
+def test_a_record_whose_arguments_do_not_fit_is_written_all_the_same(
+    formatter: type[logging.Formatter], message: str, arguments: tuple[object, ...]
+) -> None:
+    line = formatter(Redactor([])).format(record(message, *arguments))  # type: ignore[call-arg]
+    assert message in line
+    assert str(arguments[0]) in line
+
+
+@FORMATTERS
+def test_a_record_that_cannot_be_turned_into_a_text_is_written_all_the_same(
+    formatter: type[logging.Formatter],
+) -> None:
+    line = formatter(Redactor([])).format(record("Got %s", Unprintable()))  # type: ignore[call-arg]
+    assert "Got %s" in line
+    line = formatter(Redactor([])).format(record(Unprintable()))  # type: ignore[call-arg]
+    assert "RuntimeError" in line

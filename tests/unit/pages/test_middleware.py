@@ -1,0 +1,181 @@
+"""The layer around the app: what escapes Flask still becomes a page and a report."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+from werkzeug.test import Client, EnvironBuilder
+
+from flask_mayday.drill.routes import DrillError
+from flask_mayday.pages.middleware import ErrorBoundary
+from flask_mayday.report.report import Report
+
+ReadReports = Callable[[], list[Report]]
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app()
+
+
+class Server:
+    """A WSGI server's side of one request, as strict as gunicorn's."""
+
+    def __init__(self) -> None:
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self.sent = b""
+        self.closed = False
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        if exc_info:
+            if self.sent:
+                raise exc_info[1].with_traceback(exc_info[2])
+        elif self.status:
+            raise AssertionError("Response headers already set!")
+        self.status, self.headers = status, headers
+        return lambda data: None
+
+    def serve(self, app: Any, **options: Any) -> None:
+        body = app(EnvironBuilder(**options).get_environ(), self.start_response)
+        try:
+            for piece in body:
+                self.sent += piece
+        finally:
+            body.close() if hasattr(body, "close") else None
+
+    @property
+    def request_id(self) -> str:
+        (found,) = [value for name, value in self.headers if name == "X-Request-ID"]
+        return found
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), RuntimeError("boom"), MemoryError(), RecursionError()]
+)
+def test_what_escapes_the_app_gets_a_page_and_a_report(
+    app: Flask, read_reports: ReadReports, error: BaseException
+) -> None:
+    def escaping(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise error
+
+    server = Server()
+    server.serve(ErrorBoundary(escaping, trust_header=False), path="/late", method="POST")
+    assert server.status.startswith("500 ")
+    assert server.request_id in server.sent.decode()
+    (report,) = read_reports()
+    assert report.request_id == server.request_id
+    assert report.type == type(error).__name__
+    assert report.where == "at POST /late"
+
+
+def test_a_view_that_exits_gets_a_page_and_a_report(app: Flask, read_reports: ReadReports) -> None:
+    app.add_url_rule("/exit", view_func=lambda: sys.exit(3))
+    answer = app.test_client().get("/exit", headers={"Accept": "application/json"})
+    assert answer.status_code == 500
+    assert answer.json is not None
+    assert answer.json["request_id"] == answer.headers["X-Request-ID"]
+    assert [report.type for report in read_reports()] == ["SystemExit"]
+
+
+def test_the_answer_to_head_has_no_body_outside_the_app_either(app: Flask) -> None:
+    app.add_url_rule("/exit", view_func=lambda: sys.exit(3))
+    answer = app.test_client().head("/exit")
+    assert (answer.status_code, answer.data) == (500, b"")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
+def test_an_interrupt_is_not_held_up(
+    app: Flask, read_reports: ReadReports, error: BaseException
+) -> None:
+    def interrupted(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise error
+
+    with pytest.raises(type(error)):
+        Server().serve(ErrorBoundary(interrupted, trust_header=False))
+    assert read_reports() == []
+
+
+def test_a_body_that_fails_before_its_first_byte_becomes_a_page(
+    app: Flask, read_reports: ReadReports
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        raise RuntimeError("boom before the first byte")
+        yield b""
+
+    app.add_url_rule("/body", view_func=lambda: Response(pieces()))
+    server = Server()
+    server.serve(app, path="/body")
+    assert server.status.startswith("500 ")
+    assert server.request_id in server.sent.decode()
+    (report,) = read_reports()
+    assert report.message == "boom before the first byte"
+
+
+def test_a_body_that_fails_half_way_is_reported_once_and_broken_off(
+    app: Flask, read_reports: ReadReports
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half of it"
+        raise RuntimeError("boom in the middle")
+
+    app.add_url_rule("/body", view_func=lambda: Response(pieces()))
+    server = Server()
+    with pytest.raises(RuntimeError, match="boom in the middle"):
+        server.serve(app, path="/body")
+    assert server.sent == b"half of it"
+    (report,) = read_reports()
+    assert report.message == "boom in the middle"
+    assert report.request_id == server.request_id
+
+
+def test_a_client_that_goes_away_is_no_error(app: Flask, read_reports: ReadReports) -> None:
+    closed: list[bool] = []
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"more"
+        finally:
+            closed.append(True)
+
+    app.add_url_rule("/body", view_func=lambda: Response(pieces()))
+    body = iter(app(EnvironBuilder(path="/body").get_environ(), Server().start_response))
+    next(body)
+    body.close()  # type: ignore[attr-defined]
+    assert closed == [True]
+    assert read_reports() == []
+
+
+def test_the_body_of_the_app_is_closed(app: Flask) -> None:
+    file = io.BytesIO(b"content")
+    app.add_url_rule("/file", view_func=lambda: Response(iter(file)))
+    client = Client(app)
+    assert client.get("/file").data == b"content"
+
+
+def test_a_5xx_from_outside_flask_is_reported(app: Flask, read_reports: ReadReports) -> None:
+    def unavailable(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("503 SERVICE UNAVAILABLE", [("X-Request-ID", "its own")])
+        return [b"later"]
+
+    server = Server()
+    server.serve(ErrorBoundary(unavailable, trust_header=False), path="/later")
+    (report,) = read_reports()
+    assert report.message == "Answered 503 SERVICE UNAVAILABLE to GET /later"
+    assert report.request_id == server.request_id
+
+
+def test_in_debug_mode_the_exception_goes_on_to_the_debugger(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(FLASK_DEBUG=True, DRILL=True)
+    with pytest.raises(DrillError):
+        app.test_client().post("/drill/exception")

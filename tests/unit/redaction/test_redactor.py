@@ -1,0 +1,510 @@
+"""Secrets: by the key they stand under, by their value in any encoding, and by their shape."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from urllib.parse import quote, quote_plus
+
+import pytest
+from flask import Request
+from werkzeug.test import EnvironBuilder
+
+from flask_mayday.context import request_id
+from flask_mayday.redaction.redactor import MASK, Redactor
+
+SECRET = 'correct "horse"/battery+stäple'
+
+
+@pytest.fixture
+def redactor() -> Redactor:
+    return Redactor([SECRET, "short"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "Password2",
+        "new_password",
+        "passwd",
+        "X-Api-Key",
+        "apikey",
+        "api_key",
+        "Cookie",
+        "Set-Cookie",
+        "Authorization",
+        "Proxy-Authorization",
+        "csrf_token",
+        "X-CSRFToken",
+        "token",
+        "sessionid",
+        "PHPSESSID",
+        "secret",
+        "client_secret",
+        "signature",
+        "dsn",
+        "private_key",
+        "key",
+        "access_key",
+        "credentials",
+        "pwd",
+        "connect.sid",
+        "X-Auth",
+        "authorisation",
+        "otp",
+    ],
+)
+def test_a_value_under_the_name_of_a_secret_is_masked(redactor: Redactor, name: str) -> None:
+    assert redactor.fields({name: "value"}) == {name: MASK}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "username",
+        "email",
+        "page",
+        "User-Agent",
+        "Host",
+        "Accept",
+        "monkey",
+        "keyboard",
+        "q",
+        "author",
+    ],
+)
+def test_a_value_under_another_name_is_kept(redactor: Redactor, name: str) -> None:
+    assert redactor.fields({name: "value"}) == {name: "value"}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        quote(SECRET, safe=""),
+        quote_plus(SECRET),
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        repr(SECRET)[1:-1],
+        repr(SECRET.encode())[2:-1],
+    ],
+)
+def test_a_known_secret_is_masked_in_every_encoding(redactor: Redactor, form: str) -> None:
+    assert redactor.text(f"before {form} after") == f"before {MASK} after"
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_known_secret_is_masked_in_base64_wherever_it_begins(
+    redactor: Redactor, before: str, encode: type[base64.b64encode]
+) -> None:
+    encoded = encode(f"{before}{SECRET} and more".encode()).decode()
+    redacted = redactor.text(encoded)
+    assert MASK in redacted
+    # What is left on both sides of the mask is less than a group of four each.
+    rest = redacted.replace(MASK, "")
+    assert len(rest) <= len(encoded) - 4 * (len(SECRET.encode()) // 3 - 1)
+
+
+def test_a_short_value_is_not_looked_for(redactor: Redactor) -> None:
+    assert redactor.text("a short story") == "a short story"
+
+
+def test_the_longer_of_two_secrets_is_masked_whole() -> None:
+    redactor = Redactor(["password-1", "password-1-of-two"])
+    assert redactor.text("it is password-1-of-two.") == f"it is {MASK}."
+
+
+def test_a_redactor_without_secrets_changes_nothing() -> None:
+    assert Redactor([]).text("Hello") == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("postgresql://web:hunter2@db/microblog", f"postgresql://web:{MASK}@db/microblog"),
+        ("redis://:hunter2@cache:6379/0", f"redis://:{MASK}@cache:6379/0"),
+        ("HTTPS://me:p%40ss@host/", f"HTTPS://me:{MASK}@host/"),
+        ("Authorization: Bearer abc.def-ghi_jkl", f"Authorization: Bearer {MASK}"),
+        ("basic dXNlcjpwYXNz", f"basic {MASK}"),
+        (
+            "DETAIL:  Key (username_lower)=(susan) already exists.",
+            f"DETAIL:  Key (username_lower)=({MASK}) already exists.",
+        ),
+        (
+            "DETAIL:  Key (email)=(a) b) already exists.\n[SQL: INSERT]",
+            f"DETAIL:  Key (email)=({MASK}) already exists.\n[SQL: INSERT]",
+        ),
+        (
+            "DETAIL:  Key (lower(email::text))=(susan@example.com) already exists.",
+            f"DETAIL:  Key (lower(email::text))=({MASK}) already exists.",
+        ),
+        (
+            "DETAIL:  Key (about)=(two\nlines) already exists.",
+            f"DETAIL:  Key (about)=({MASK}) already exists.",
+        ),
+        (
+            'DETAIL:  Key (user_id)=(7) is not present in table "user".',
+            f'DETAIL:  Key (user_id)=({MASK}) is not present in table "user".',
+        ),
+        (
+            "DETAIL:  Failing row contains (1, susan, scrypt:1$a$b, null).",
+            f"DETAIL:  Failing row contains ({MASK}).",
+        ),
+        (
+            "column does not exist\nLINE 1: ...UPDATE x SET hash='scrypt:1$a$b', b='c'\n        ^",
+            f"column does not exist\nLINE 1: {MASK}\n        ^",
+        ),
+        (
+            "invalid input syntax for type integer: \"se\ncret\"\nLINE 1: SELECT 'se'",
+            f'invalid input syntax for type integer: "{MASK}"\nLINE 1: {MASK}',
+        ),
+        (
+            'date/time field value out of range: "1-2-3"',
+            f'date/time field value out of range: "{MASK}"',
+        ),
+        (
+            'value "99999999999" is out of range for type integer',
+            f'value "{MASK}" is out of range for type integer',
+        ),
+        (
+            "Referer: https://site/reset?user=susan&reset_token=abcdef&page=2",
+            f"Referer: https://site/reset?user=susan&reset_token={MASK}&page=2",
+        ),
+        ("GET /?password=hunter2 HTTP/1.1", f"GET /?password={MASK} HTTP/1.1"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc=\n-----END RSA PRIVATE KEY-----\nafter",
+            f"{MASK}\nafter",
+        ),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE and then it was cut off", MASK),
+    ],
+)
+def test_what_has_the_shape_of_a_secret_is_masked(
+    redactor: Redactor, text: str, redacted: str
+) -> None:
+    assert redactor.text(text) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8080/user/susan?page=2&q=token",
+        "https://example.com/path:with@signs",
+        "mailto:susan@example.com",
+        "12:30:45 basic English, bearer of news",
+        'File "/srv/app/views.py", line 42, in login\n    check(password)',
+        "Key (x) is missing",
+        "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
+        "UNIQUE constraint failed: user.username_lower",
+        "Zoë 漢字 🙂 \udce9",
+        "",
+    ],
+)
+def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
+    assert redactor.text(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "a.",
+        "a://",
+        "a://b:",
+        "DETAIL:  Key (a)=(",
+        "DETAIL:  Failing row contains (",
+        "\nLINE 1: ",
+        "LINE 1: ",
+        'invalid input syntax for type x: "',
+        'value "',
+        'value out of range: "',
+        "(x)=(",
+        "Bearer ",
+        "-----BEGIN ",
+        "-----BEGIN PRIVATE KEY-----",
+        "?token=",
+        "Key (",
+        "&",
+        "key",
+        "&token=",
+        "'token=",
+        "token=",
+        "{'password': [",
+        "'password': {'a': (",
+        "'password': '",
+        "'password': ",
+        "('password', ",
+        "(password='",
+        ", a='",
+        '\\"a\\": ',
+        '\\"key\\": \\"',
+        '"key": \\',
+        "\\",
+        "'",
+        "('",
+        "Cookie: ",
+        'Cookie: a="',
+        "Authorization: Basic ",
+        "-Key: ",
+        "a-",
+    ],
+)
+def test_no_text_takes_long_to_redact(redactor: Redactor, piece: str) -> None:
+    """What a visitor sends may turn up in an error; the search must not go wild over it."""
+    text = piece * (100_000 // len(piece))
+    started = time.process_time()
+    redactor.text(text)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("before", range(40, 110))
+def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
+    redactor = Redactor(["the-secret-of-this-site"])
+    for text in (
+        "." * before + "the-secret-of-this-site" + "." * 500,
+        "." * 500 + "the-secret-of-this-site" + "." * before,
+    ):
+        kept = redactor.bounded(text, 200)
+        assert not re.search("[a-z]", kept.replace(MASK, "").replace("characters left out", ""))
+
+
+@pytest.mark.parametrize("length", [2000, 20_000])
+def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int) -> None:
+    redactor = Redactor([])
+    said = "Authorization: Bearer " + "eyJhbGciOi" * 70
+    room = length - len(said)
+    for before in (*range(0, 1000, 7), *range(room - 1000, room, 7)):
+        kept = redactor.bounded("." * before + said + "." * (room - before), 500)
+        assert len(kept) < 550
+        assert "eyJ" not in kept
+
+
+@pytest.mark.parametrize("length", [800, 1500, 3900])
+def test_a_cut_does_not_part_a_secret_from_its_name(redactor: Redactor, length: int) -> None:
+    """Masks make the text shorter, which is not to move what is beside the cut into sight."""
+    said = json.dumps([{"page": number, "token": "x" * length} for number in range(60)])
+    for before in range(0, length, length // 20):
+        kept = redactor.bounded("." * before + said, 8000)
+        assert "xx" not in kept
+        assert '"page": 0' in kept
+        assert '"page": 59' in kept
+
+
+def test_what_cannot_be_redacted_says_so_in_a_longer_text_too(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert "left out: TooAlikeError" in redactor.bounded("a" * 100_000, 50_000)
+
+
+def test_what_was_left_out_is_counted(redactor: Redactor) -> None:
+    for length in (600, 20_000):
+        assert f"… {length - 500} characters left out …" in redactor.bounded("." * length, 500)
+    assert "… 510 characters left out …" in redactor.bounded("." * 1000, 500, missing=10)
+
+
+def test_a_text_that_is_short_enough_is_not_cut(redactor: Redactor) -> None:
+    assert redactor.bounded("x" * 200, 200) == "x" * 200
+
+
+# Secrets of the request
+
+
+def asked(**request: object) -> dict[str, object]:
+    """Make a request the current one, its form read."""
+    environ = EnvironBuilder("/", **request).get_environ()  # type: ignore[arg-type]
+    request_id.begin(environ, trusted=False)
+    served = Request(environ)
+    served.form  # noqa: B018 - as a view reads it
+    served.get_json(silent=True)
+    return environ
+
+
+def test_a_secret_is_known_from_when_the_form_was_read(redactor: Redactor) -> None:
+    data = {"password": "correct horse"}
+    environ = EnvironBuilder("/", method="POST", data=data).get_environ()
+    request_id.begin(environ, trusted=False)
+    redactor.text("a line before the view has read anything")
+    Request(environ).form  # noqa: B018
+    assert redactor.text("cannot log in with correct horse") == f"cannot log in with {MASK}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": [{"key": f"translation.key.{number}"} for number in range(100)]},
+        {"data": {f"token{number}": f"translation.key.{number}" for number in range(100)}},
+    ],
+)
+def test_many_fields_of_a_body_do_not_take_the_place_of_a_cookie(
+    redactor: Redactor, body: dict[str, object]
+) -> None:
+    asked(method="POST", headers={"Cookie": "session=correct horse"}, **body)
+    assert redactor.text("a correct horse") == f"a {MASK}"
+
+
+def test_many_cookies_do_not_take_the_place_of_a_password(redactor: Redactor) -> None:
+    cookies = "; ".join(f"visited{number}=some-article-{number}" for number in range(100))
+    asked(method="POST", headers={"Cookie": cookies}, data={"password": "correct horse"})
+    assert redactor.text("a correct horse") == f"a {MASK}"
+
+
+def test_the_secrets_of_one_request_are_not_looked_for_in_the_next(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "correct horse"})
+    asked()
+    assert redactor.text("a correct horse") == "a correct horse"
+
+
+def test_another_threads_text_is_redacted_with_its_own_request(redactor: Redactor) -> None:
+    environ = asked(method="POST", data={"password": "correct horse"})
+    request_id.forget()
+    assert redactor.text("correct horse", environ) == MASK
+
+
+def test_source_is_redacted_with_the_secrets_of_the_settings_only(redactor: Redactor) -> None:
+    asked(headers={"Cookie": "a=raise ValueError"})
+    assert redactor.source(f"raise ValueError({SECRET!r})") == f"raise ValueError('{MASK}')"
+
+
+def test_the_credentials_of_a_request_are_masked_decoded_too(redactor: Redactor) -> None:
+    credentials = base64.b64encode(b"susan:correct horse").decode()
+    asked(headers={"Authorization": f"Basic {credentials}"})
+    assert redactor.text("susan, correct horse") == f"susan, {MASK}"
+    assert redactor.text(f"<{credentials}>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "susan has written 17 posts in December 2026",
+        "Exception on /user/susan [GET]",
+        "KeyError: 'username'",
+        "[SQL: INSERT INTO user (username, password_hash) VALUES (%(username)s, %(password)s)]",
+        "(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint",
+        "TypeError: login() got an unexpected keyword argument 'password'",
+        "password: This field is required.",
+        "The token has expired; the session is over; the cookie is stale.",
+        "https://blog.example/explore?page=2&author=susan",
+        "see https://sqlalche.me/e/20/gkpj",
+        "2026-11-23 18:00:00 basic auth is off",
+        "key=value; monkey=ape; keyboard=qwerty",
+        "{'page': 2, 'author': 'susan', 'q': 'a secret garden'}",
+        "{'key': 5, 'password': None, 'session': True}",
+        "KeyError: 'token'",
+        "Author: susan, Accept-Language: en, pass: 3 of 4",
+        "Bad cookie: its signature has expired",
+        "token: unexpected, argument --token: expected one argument",
+        "('susan', 'token'), ('page', 2)",
+        "sorted('key', reverse=True)",
+        "me@example.com could not be reached at mail.example:25",
+        "/srv/app/passenger/compass.py:17 in author",
+        "ratio 3:4, a://b, C:\\Users\\susan",
+        '203.0.113.7 - - "GET /user/susan HTTP/1.1" 200 5123',
+        "Worker (pid:17) was sent SIGKILL! Perhaps out of memory?",
+        "0123456789abcdef0123456789abcdef",
+        "Zoë 漢字 🙂",
+    ],
+)
+def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
+    asked(
+        method="POST",
+        data={"csrf_token": "ImQwZTY3.aSNL1w.x9fJ", "password": "hunter2", "password2": "password"},
+        headers={
+            "Cookie": "theme=dark; lang=en; session=.eJwlzjk.aSNL1w.kQ3b0m",
+            "X-Token": "12345",
+        },
+    )
+    assert redactor.text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("{'user': 'susan', 'password': 'short'}", f"{{'user': 'susan', 'password': '{MASK}'}}"),
+        ('{"api_key":"k","page":2}', f'{{"api_key":"{MASK}","page":2}}'),
+        (
+            "host=db password=hunter2 dbname=microblog",
+            f"host=db password={MASK} dbname=microblog",
+        ),
+        ("{'password': ['short', 'it\\'s']}", f"{{'password': {MASK}}}"),
+        ('{"tokens": [{"a": "b"}, {"a": "c"}], "page": 2}', f'{{"tokens": {MASK}, "page": 2}}'),
+        ('{"tokens": [\n  "a",\n  "b"\n],\n"page": 2}', f'{{"tokens": {MASK},\n"page": 2}}'),
+        (
+            "ImmutableMultiDict([('user', 'susan'), ('password', 'short'), ('page', '2')])",
+            f"ImmutableMultiDict([('user', 'susan'), ('password', '{MASK}'), ('page', '2')])",
+        ),
+        (
+            "[(b'host', b'blog'), (b'authorization', b'Token abc')]",
+            f"[(b'host', b'blog'), (b'authorization', b'{MASK}')]",
+        ),
+        (
+            "Login(user='susan', password='sh\\'ort', page=2) of Key(token='abc')",
+            f"Login(user='susan', password='{MASK}', page=2) of Key(token='{MASK}')",
+        ),
+        ("{b'password': b'short', b'page': b'2'}", f"{{b'password': b'{MASK}', b'page': b'2'}}"),
+        ('{"pin": 1234567, "page": 2}', f'{{"pin": {MASK}, "page": 2}}'),
+        (f'{{"token": "{"x" * 4000}", "page": 2}}', f'{{"token": "{MASK}", "page": 2}}'),
+        ("{'password': 'a\\\\', 'token': 'b'}", f"{{'password': '{MASK}', 'token': '{MASK}'}}"),
+        (
+            json.dumps({"body": json.dumps({"page": 2, "password": 'a"b\\', "token": "c"})}),
+            json.dumps({"body": json.dumps({"page": 2, "password": MASK, "token": MASK})}),
+        ),
+        (
+            json.dumps([json.dumps(json.dumps({"password": 'a"b', "page": 2}))]),
+            json.dumps([json.dumps(json.dumps({"password": MASK, "page": 2}))]),
+        ),
+        ("{'error': '{\"password\": \"short\"}'}", f"{{'error': '{{\"password\": \"{MASK}\"}}'}}"),
+        ("password=short&next=%2F", f"password={MASK}&next=%2F"),
+        ("user=susan&password=short", f"user=susan&password={MASK}"),
+        ("password=short", f"password={MASK}"),
+        ("not JSON: b'password=short&next=%2F'", f"not JSON: b'password={MASK}&next=%2F'"),
+        ("Cookie: session=abc; theme=dark\nHost: blog", f"Cookie: {MASK}\nHost: blog"),
+        ('> Cookie: a="b c"; d=e', f"> Cookie: {MASK}"),
+        ("header: Set-Cookie: session=abc; Path=/", f"header: Set-Cookie: {MASK}"),
+        (
+            r"send: b'GET / HTTP/1.1\r\nCookie: session=abc\r\nHost: blog\r\n\r\n'",
+            rf"send: b'GET / HTTP/1.1\r\nCookie: {MASK}\r\nHost: blog\r\n\r\n'",
+        ),
+        ("Authorization: Token abc", f"Authorization: Token {MASK}"),
+        ("authorization: abc", f"authorization: {MASK}"),
+        ("Proxy-Authorization: Basic YQ==", f"Proxy-Authorization: Basic {MASK}"),
+        ('Authorization: Digest username="a", response="b"', f"Authorization: Digest {MASK}"),
+        ("X-Api-Key: abc\nAccept: */*", f"X-Api-Key: {MASK}\nAccept: */*"),
+        ("['-H', 'X-Auth-Token: abc', 'blog']", f"['-H', 'X-Auth-Token: {MASK}', 'blog']"),
+    ],
+)
+def test_a_value_under_a_secrets_name_is_masked_within_a_text(
+    redactor: Redactor, text: str, redacted: str
+) -> None:
+    assert redactor.text(text) == redacted
+
+
+def test_nested_fields_are_masked_at_any_depth(redactor: Redactor) -> None:
+    fields = {"a": [{"b": {"new_password": ["x"], "c": 1}}], "page": True, "n": None}
+    assert redactor.fields(fields) == {
+        "a": [{"b": {"new_password": MASK, "c": "1"}}],
+        "page": True,
+        "n": None,
+    }
+
+
+def test_very_many_fields_are_cut_and_it_says_so(redactor: Redactor) -> None:
+    found = redactor.fields({f"field{number}": "value" for number in range(10_000)})
+    assert len(found) < 300
+    assert found["…"] == "9800 more left out"
+
+
+def test_no_bits_of_a_secret_are_left_beside_the_mask_in_base64(redactor: Redactor) -> None:
+    encoded = base64.b64encode(f"u{SECRET}".encode()).decode()
+    assert redactor.text(f"<{encoded}>") == f"<{MASK}>"
+
+
+def test_a_secret_of_several_lines_is_masked_where_it_was_indented(redactor: Redactor) -> None:
+    asked(method="POST", data={"private_key": "the first line\nthe second line"})
+    assert redactor.text("the first line\n  | the second line") == f"{MASK}\n  | {MASK}"
+
+
+def test_a_text_that_is_too_much_like_a_secret_is_left_out(redactor: Redactor) -> None:
+    asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert redactor.text("a" * 30_000) == "(left out: TooAlikeError while it was redacted)"

@@ -1,0 +1,209 @@
+"""From a log record to the outbox: every error, once, and never at the cost of who logs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from flask_mayday.report.report import Report
+from flask_mayday.reporting import setup as reports
+from flask_mayday.reporting.handler import ReportHandler
+
+ReadReports = Callable[[], list[Report]]
+
+
+def our_handlers() -> list[ReportHandler]:
+    return [h for h in logging.getLogger().handlers if isinstance(h, ReportHandler)]
+
+
+def test_an_error_of_any_logger_is_reported(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    make_app()
+    logging.getLogger("somebody.else").error("No %s", "luck")
+    logging.getLogger().critical("Root")
+    logging.getLogger("somebody.else").warning("Only a warning")
+    assert [(r.level, r.logger, r.message) for r in read_reports()] == [
+        ("ERROR", "somebody.else", "No luck"),
+        ("CRITICAL", "root", "Root"),
+    ]
+
+
+def test_a_record_whose_arguments_do_not_fit_is_reported(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    make_app()
+    (handler,) = our_handlers()  # pytest's own handlers refuse such a record
+    handler.handle(logging.LogRecord("app", logging.ERROR, __file__, 1, "%d users", ("x",), None))
+    (report,) = read_reports()
+    assert "%d users" in report.message
+
+
+def test_making_an_app_opens_no_file_and_starts_no_thread(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    make_app()
+    assert {thread.name for thread in threading.enumerate()} == before
+    assert not (tmp_path / "logs").exists()
+    assert not (tmp_path / "spool").exists()
+
+
+def test_a_second_app_in_one_process_does_not_report_twice(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    make_app()
+    make_app()
+    logging.getLogger("app").error("boom")
+    assert len(our_handlers()) == 1
+    assert len(read_reports()) == 1
+
+
+def test_the_debugger_takes_the_place_of_reports(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    app = make_app(FLASK_DEBUG=True)
+    logging.getLogger("app").error("boom")
+    assert app.extensions["courier"] is None
+    assert our_handlers() == []
+    assert not (tmp_path / "logs").exists()
+    assert not (tmp_path / "spool").exists()
+
+
+def test_a_spool_that_cannot_be_written_costs_a_line_on_stderr_and_nothing_else(
+    make_app: Callable[..., Flask], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spool").touch()
+    make_app()
+    logging.getLogger("app").error("boom")
+    complaint = capsys.readouterr().err
+    assert str(tmp_path / "spool") in complaint
+    assert "could not be put into the spool" in complaint
+    assert "memory holds it" in complaint
+
+
+def test_a_spool_whose_database_does_not_answer_is_told_on_stderr(
+    make_app: Callable[..., Flask], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_app()
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "reports.db").write_bytes(b"this is no database" * 1000)
+    logging.getLogger("app").error("boom")
+    logging.getLogger("app").error("and again")
+    complaint = capsys.readouterr().err
+    assert f"waits in a file of the spool {tmp_path / 'spool'}: DatabaseError" in complaint
+    assert complaint.count("waits in a file") == 1  # a line a second is enough
+
+
+def test_what_is_held_at_the_end_of_the_process_is_written_or_told(
+    make_app: Callable[..., Flask],
+    read_reports: ReadReports,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "spool").touch()
+    make_app()
+    (handler,) = our_handlers()
+    logging.getLogger("app").error("boom")
+    handler.close()
+    assert "1 errors are in the log only: they were in memory" in capsys.readouterr().err
+    (tmp_path / "spool").unlink()
+    handler.close()
+    assert [report.message for report in read_reports()] == ["boom"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("trouble", ["closed", "full"])
+def test_a_broken_stderr_costs_nothing_either(
+    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    (tmp_path / "spool").touch()
+    make_app()
+    broken = open("/dev/full", "w", buffering=1)  # noqa: SIM115 - it cannot be closed quietly
+    if trouble == "closed":
+        broken.close()
+    monkeypatch.setattr("sys.stderr", broken)
+    logging.getLogger("app").error("boom")
+    monkeypatch.undo()
+    with contextlib.suppress(OSError):
+        broken.close()
+
+
+def test_an_error_of_the_reporter_itself_is_no_endless_loop(
+    make_app: Callable[..., Flask],
+    read_reports: ReadReports,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_app()
+
+    def failing(*arguments: object) -> Report:
+        logging.getLogger("flask_mayday.reporting.setup").error("the reporter has failed")
+        raise RuntimeError("boom in the reporter")
+
+    monkeypatch.setattr("flask_mayday.reporting.handler.from_record", failing)
+    logging.getLogger("app").error("boom")
+    assert read_reports() == []
+    assert "boom in the reporter" in capsys.readouterr().err
+
+
+def test_threads_do_not_wait_for_each_other(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_app()
+    (handler,) = our_handlers()
+    both = threading.Barrier(2, timeout=20)
+    met = []
+
+    def meet(record: logging.LogRecord) -> None:
+        both.wait()
+        met.append(record)
+
+    monkeypatch.setattr(handler, "emit", meet)
+    record = logging.LogRecord("app", logging.ERROR, __file__, 1, "boom", (), None)
+    threads = [threading.Thread(target=handler.handle, args=(record,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(met) == 2
+
+
+def test_a_filter_on_the_handler_is_obeyed(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    make_app()
+    (handler,) = our_handlers()
+    handler.addFilter(lambda record: "kept" in record.getMessage())
+    logging.getLogger("app").error("dropped")
+    logging.getLogger("app").error("kept")
+    assert [report.message for report in read_reports()] == ["kept"]
+
+
+def test_taking_the_handler_off_ends_the_reports(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    make_app()
+    reports.remove()
+    logging.getLogger("app").error("boom")
+    assert read_reports() == []
+
+
+def test_reports_are_kept_and_not_to_be_mailed_while_there_is_no_mail_server(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object], tmp_path: Path
+) -> None:
+    make_app()
+    logging.getLogger("app").error("without")
+    make_app(**mail_settings)
+    logging.getLogger("app").error("with")
+    connection = sqlite3.connect(tmp_path / "spool" / "reports.db")
+    rows = connection.execute("SELECT mailable FROM reports ORDER BY id").fetchall()
+    connection.close()
+    assert rows == [(0,), (1,)]

@@ -1,0 +1,377 @@
+"""`flask reports`: what the operator is told of the spool."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskCliRunner
+
+from flask_mayday import cli as cli_module
+from flask_mayday.context import request_id
+from flask_mayday.spool.database import opened
+from flask_mayday.spool.mailbox import Queue
+from tests.support.reports import a_report
+
+ID = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app(MAIL_SERVER="127.0.0.1", MAIL_PORT=1, ADMINS="admin@example.com")
+
+
+@pytest.fixture
+def cli(app: Flask) -> FlaskCliRunner:
+    return app.test_cli_runner()
+
+
+@pytest.fixture
+def folder(app: Flask) -> Path:
+    found: Path = app.extensions["settings"].spool_dir
+    return found
+
+
+@pytest.fixture
+def spool(folder: Path) -> sqlite3.Connection:
+    """A spool with one mail that waits, one delivered, one failed; and one error without."""
+    connection = opened(folder / "reports.db", 1)[0]
+    now = time.time()
+    for number, state in enumerate(("waiting", "delivered", "failed"), 1):
+        connection.execute(
+            "INSERT INTO mails (id, message_id, kind, created, count, subject, content, recipients,"
+            " state, tries, next_try, error) VALUES (?, ?, 'report', ?, 1, ?, ?, '[]', ?, 2, ?, ?)",
+            (
+                number,
+                f"<{number}>",
+                now,
+                f"Subject {number}",
+                b"Subject: S\r\n\r\nThe body\r\n",
+                state,
+                now + 60,
+                "450 later",
+            ),
+        )
+    for number in range(1, 5):
+        connection.execute(
+            "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mail_id)"
+            " VALUES (?, ?, 'f', ?, ?, ?)",
+            (
+                str(number),
+                now,
+                ID,
+                a_report(f"error {number}").to_json(),
+                number if number < 4 else None,
+            ),
+        )
+    return connection
+
+
+@pytest.mark.usefixtures("spool")
+def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 0
+    for state in ("waiting", "delivered", "failed", "held"):
+        assert f"       1 errors {state}" in result.output
+    assert "tried 2 times, next try at" in result.output
+    assert "450 later" in result.output
+
+
+def test_the_list_fails_when_mail_is_stuck_for_an_hour(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET created = ? WHERE state = 'waiting'", (time.time() - 3700,))
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "Mail is stuck since" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: FlaskCliRunner) -> None:
+    assert "The body" in cli.invoke(args=["reports", "show", "1"]).output
+    assert '"message": "error 4"' in cli.invoke(args=["reports", "show", ID]).output
+    missing = cli.invoke(args=["reports", "show", "99"])
+    assert missing.exit_code == 1
+    assert "flask reports list" in missing.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_mail_is_shown_without_carriage_returns(cli: FlaskCliRunner) -> None:
+    assert cli.invoke(args=["reports", "show", "1"]).output == "Subject: S\n\nThe body\n\n"
+
+
+@pytest.mark.parametrize("body", [b'{"uuid": "\xff', b"[]"])
+def test_what_is_still_known_of_a_broken_report_is_shown(
+    cli: FlaskCliRunner, spool: sqlite3.Connection, body: bytes
+) -> None:
+    spool.execute("UPDATE reports SET body = CAST(? AS TEXT) WHERE uuid = '4'", (body,))
+    spool.execute("DELETE FROM reports WHERE uuid != '4'")
+    report = json.loads(cli.invoke(args=["reports", "show", ID]).output)
+    assert (report["uuid"], report["fingerprint"], report["request_id"]) == ("4", "f", ID)
+    assert "cannot be read any more" in report["message"]
+
+
+@pytest.mark.usefixtures("spool")
+def test_an_id_that_is_no_utf8_is_not_found(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "show", os.fsdecode(b"\xff")])
+    assert result.exit_code == 1
+    assert "no request \\udcff in the spool" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--last", "-1"],
+        ["list", "--last", "99999999999999999999"],
+        ["purge", "--days", "-1"],
+        ["purge", "--days", "1" + "0" * 400],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused(cli: FlaskCliRunner, arguments: list[str]) -> None:
+    result = cli.invoke(args=["reports", *arguments])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{arguments[1]}'" in result.output
+
+
+def test_a_mail_of_an_impossible_time_is_listed(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET created = 1e300 WHERE id = 1")
+    assert "1  an unknown time  waiting" in cli.invoke(args=["reports", "list"]).output
+
+
+def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    visitor = "f" * 32
+    body = json.dumps({"traceback": f"It served:\n  GET /explore [request {visitor}]"})
+    spool.execute("UPDATE reports SET body = ?, request_id = NULL WHERE uuid = '4'", (body,))
+    assert "GET /explore" in cli.invoke(args=["reports", "show", visitor]).output
+    assert cli.invoke(args=["reports", "show", "e" * 32]).exit_code == 1
+
+
+def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
+    app: Flask, cli: FlaskCliRunner
+) -> None:
+    for _ in range(2):
+        request_id.begin({"REQUEST_METHOD": "GET"}, trusted=False)
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logging.getLogger("blog").exception("It failed")
+    with closing(Queue(app.extensions["courier"].outbox)) as queue:
+        queue.take_incoming()
+    shown = cli.invoke(args=["reports", "show", str(request_id.current())])
+    report = json.loads(shown.output)
+    assert report["like"]
+    assert report["traceback"].startswith("Traceback (most recent call last):")
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_reader_who_has_had_enough_is_no_trouble_of_the_spool(
+    cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `flask reports list | head -1`."""
+
+    def broken_pipe(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(cli_module, "_show", broken_pipe)
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "cannot be opened" not in result.output
+
+
+def test_the_list_counts_errors_whose_reports_had_to_make_room(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("DELETE FROM reports WHERE mail_id IS NOT NULL")
+    spool.execute("UPDATE mails SET count = 7 WHERE state = 'waiting'")
+    output = cli.invoke(args=["reports", "list"]).output
+    assert "       7 errors waiting" in output
+    assert "       1 errors failed" in output
+    assert "       1 errors held" in output
+
+
+def test_a_mail_whose_text_is_gone_says_why(cli: FlaskCliRunner, spool: sqlite3.Connection) -> None:
+    spool.execute("UPDATE mails SET content = '' WHERE id = 2")
+    result = cli.invoke(args=["reports", "show", "2"])
+    assert result.exit_code == 1
+    assert "was purged, or had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
+
+
+def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    result = cli.invoke(args=["reports", "retry"])
+    assert result.stdout == "2 mails are tried at once, 1 of which had failed.\n"
+    rows = spool.execute("SELECT state, next_try, recipients FROM mails ORDER BY id").fetchall()
+    assert [row[:2] for row in rows if row[0] == "waiting"] == [("waiting", 0)] * 2
+    assert rows[2][2] == '["admin@example.com"]'
+
+
+def test_purge_deletes_what_was_delivered_and_nothing_else(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET created = ?", (time.time() - 3700,))
+    assert cli.invoke(args=["reports", "purge"]).output == "0 reports are deleted.\n"
+    assert cli.invoke(args=["reports", "purge", "--days", "0"]).output == "1 reports are deleted.\n"
+    states = spool.execute("SELECT state FROM mails ORDER BY id").fetchall()
+    assert states == [("waiting",), ("failed",)]
+    assert spool.execute("SELECT count(*) FROM reports").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(("window", "age"), [(300, 3500), (7200, 7000)])
+def test_purge_undoes_neither_the_hourly_cap_nor_a_window(
+    make_app: Callable[..., Flask], spool: sqlite3.Connection, window: int, age: int
+) -> None:
+    spool.execute("UPDATE mails SET created = ?", (time.time() - age,))
+    runner = make_app(REPORT_WINDOW=window).test_cli_runner()
+    result = runner.invoke(args=["reports", "purge", "--days", "0"])
+    assert result.output == "1 reports are deleted.\n"
+    assert spool.execute("SELECT count(*) FROM mails").fetchone() == (3,)
+    emptied = spool.execute("SELECT state FROM mails WHERE content = ''").fetchall()
+    assert emptied == [("delivered",)]
+
+
+@pytest.mark.usefixtures("spool")
+def test_files_that_are_not_taken_in_yet_are_listed(cli: FlaskCliRunner, folder: Path) -> None:
+    (folder / "incoming").mkdir()
+    for name in ("0123", "4567", "89ab.part"):
+        (folder / "incoming" / name).touch()
+    assert "       2 errors in files of incoming/" in cli.invoke(args=["reports", "list"]).output
+
+
+def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("DELETE FROM mails")
+    long_ago = time.time() - 3700 - 2 * 300
+    spool.execute("UPDATE reports SET mail_id = NULL, time = ?", (long_ago,))
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "Mail is stuck since" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_it_is_said_where_no_server_runs_to_deliver(cli: FlaskCliRunner, folder: Path) -> None:
+    words = "No server runs that would deliver"
+    assert words in cli.invoke(args=["reports", "list"]).output
+    with (folder / "courier.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert words not in cli.invoke(args=["reports", "list"]).output
+
+
+@pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize("command", ["list", "retry"])
+def test_a_lock_that_this_user_cannot_open_is_told_with_the_mend(
+    cli: FlaskCliRunner, folder: Path, command: str
+) -> None:
+    (folder / "courier.lock").symlink_to("courier.lock")  # root opens a file of any mode
+    result = cli.invoke(args=["reports", command])
+    assert result.exit_code == 1
+    assert "run the command as the server's" in result.output
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET error = ?", ("450 \x1b[2J\x9b2J",))
+    spool.execute("UPDATE reports SET body = ?", (json.dumps({"message": "/\x9b2J"}),))
+    for arguments in (["list"], ["show", ID]):
+        output = cli.invoke(args=["reports", *arguments]).output
+        assert "2J" in output
+        assert "\x1b" not in output
+        assert "\x9b" not in output
+
+
+# A spool that cannot be used
+
+
+def missing(folder: Path) -> str:
+    return f"There is no spool {folder}/reports.db"
+
+
+def no_folder(folder: Path) -> str:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+    return "run the command as the server's"
+
+
+def no_file(folder: Path) -> str:
+    (folder / "reports.db").mkdir(parents=True)
+    return "run the command as the server's"
+
+
+def no_database(folder: Path) -> str:
+    folder.mkdir(parents=True)
+    (folder / "reports.db").write_bytes(b"this is no database" * 1000)
+    return "it is broken. A server that runs sets it aside"
+
+
+def torn(folder: Path) -> str:
+    connection = opened(folder / "reports.db", 1)[0]
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    with (folder / "reports.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 200_000)
+    return "it is broken. A server that runs sets it aside"
+
+
+def locked(folder: Path) -> str:
+    connection = opened(folder / "reports.db", 1)[0]
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("BEGIN EXCLUSIVE")
+    kept.append(connection)
+    return "another process keeps it locked: try again"
+
+
+kept: list[sqlite3.Connection] = []
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "1"], ["retry"], ["purge"]])
+@pytest.mark.parametrize("trouble", [missing, no_folder, no_file, no_database, torn, locked])
+def test_a_spool_that_cannot_be_used_is_told_with_the_mend(
+    cli: FlaskCliRunner,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    trouble: Callable[[Path], str],
+) -> None:
+    monkeypatch.setattr("flask_mayday.cli.COURIER_TIMEOUT", 0.05)
+    words = trouble(folder)
+    result = cli.invoke(args=["reports", *command])
+    while kept:
+        kept.pop().close()
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert words in result.output
+    assert result.output.startswith("Error: ")
+
+
+# The test mail, where there is no server; the others are in tests/integration/mail
+
+
+def test_a_test_mail_that_cannot_be_sent_is_explained(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "test"])
+    assert result.exit_code == 1
+    assert "Nothing listens at 127.0.0.1:1: check MAIL_PORT" in result.output
+
+
+def test_without_a_mail_server_the_test_says_so(make_app: Callable[..., Flask]) -> None:
+    result = make_app().test_cli_runner().invoke(args=["reports", "test"])
+    assert result.exit_code == 1
+    assert "MAIL_SERVER is not set" in result.output

@@ -1,0 +1,74 @@
+"""Health: whether the process serves, and whether it can serve a visitor."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flask import Flask
+
+from flask_mayday.report.report import Report
+from flask_mayday.spool.mailbox import Queue
+
+GONE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens on port 1
+
+
+def test_a_process_is_live_without_its_database(make_app: Callable[..., Flask]) -> None:
+    answer = make_app(DATABASE_URL=GONE).test_client().get("/health/live")
+    assert answer.status_code == 200
+    assert answer.json == {"status": "ok", "mail": "off", "spool": "ok"}
+
+
+def test_mail_that_is_stuck_is_told_where_no_mail_is_needed(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object]
+) -> None:
+    app = make_app(**mail_settings)
+    assert app.test_client().get("/health/live").json["mail"] == "ok"
+    queue = Queue(app.extensions["courier"].outbox)
+    two_hours_ago = time.time() - 7200
+    queue.add_mail(
+        message_id="<1@example.com>",
+        kind="report",
+        fingerprint="f",
+        created=two_hours_ago,
+        count=1,
+        subject="boom",
+        content=b"boom",
+        recipients=("admin@example.com",),
+    )
+    queue.close()
+    answer = app.test_client().get("/health/live")
+    assert answer.status_code == 200
+    since = datetime.fromtimestamp(two_hours_ago, UTC).isoformat(timespec="seconds")
+    assert answer.json["mail"] == f"stuck since {since}"
+
+
+def test_a_spool_that_cannot_be_written_or_read_is_told(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "spool").touch()
+    app = make_app(**mail_settings)
+    logging.getLogger("app").error("boom")
+    answer = app.test_client().get("/health/live").json
+    assert answer["spool"] == "cannot be written, 1 reports are in memory only"
+    (tmp_path / "spool").unlink()
+    (tmp_path / "spool" / "reports.db").mkdir(parents=True)
+    assert app.test_client().get("/health/live").json["mail"].startswith("unknown, the spool")
+
+
+def test_a_process_is_ready_with_its_database(make_app: Callable[..., Flask]) -> None:
+    answer = make_app().test_client().get("/health/ready")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok", "database": "ok"})
+
+
+def test_a_process_is_not_ready_without_its_database_and_that_is_no_error(
+    make_app: Callable[..., Flask], read_reports: Callable[[], list[Report]]
+) -> None:
+    answer = make_app(DATABASE_URL=GONE).test_client().get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json == {"status": "unavailable", "database": "OperationalError"}
+    assert "X-Request-ID" in answer.headers
+    assert read_reports() == []
