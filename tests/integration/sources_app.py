@@ -153,7 +153,7 @@ def template_raises() -> str:
 
 
 def page_template_raises() -> str:
-    current_app.jinja_env.loader = DictLoader({"errors/page.html": "{{ 1 / 0 }}"})
+    current_app.jinja_env.loader = DictLoader({"mayday/page.html": "{{ 1 / 0 }}"})
     abort(404)
 
 
