@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextvars import Context
+from pathlib import Path
 
 from flask import Flask, abort, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -17,14 +18,12 @@ from flask_mayday.pages import error_pages as pages
 from flask_mayday.pages.middleware import ErrorBoundary
 from flask_mayday.redaction.redactor import Redactor
 from flask_mayday.reporting import setup as reports
-from flask_mayday.settings import Settings, read_settings
+from flask_mayday.settings import ConfigurationError, Settings, read_settings
 
-from . import database
+from . import config, database
 from .database import engine_options
 
-__version__ = "0.1.0"
-
-MAX_FORM_BYTES = 1 << 20
+VERSION = "0.1.0"
 
 
 def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
@@ -33,16 +32,26 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     Opens no file or connection and starts no thread: gunicorn's master, the command line and
     the migrations call it too. Raises :exc:`flask_mayday.settings.ConfigurationError`.
     """
-    settings = read_settings(overrides)
-    app = Flask(__name__, instance_path=str(settings.instance_path))
-    app.debug = settings.debug
-    app.config.update(_flask_settings(settings))
+    app = Flask(__name__, instance_path=str(config.ROOT / "instance"))
+    problems = config.configure(app, overrides or {})
+    try:
+        settings = read_settings(app.config, instance_path=Path(app.instance_path))
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    url = app.config["SQLALCHEMY_DATABASE_URI"]
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings)
+    if url.drivername == "sqlite" and url.database:
+        Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     app.extensions["settings"] = settings
 
     threads.install()
-    redactor = Redactor(settings.secret_values)
-    logs.configure(settings, redactor)
-    courier = reports.configure(settings, redactor)
+    secrets = (*settings.secret_values, app.config["SECRET_KEY"], url.password or "")
+    in_query = (str(url.query.get(name, "")) for name in ("password", "sslpassword"))
+    redactor = Redactor([value for value in (*secrets, *in_query) if value])
+    logs.configure(settings, redactor, debug=app.debug)
+    courier = reports.configure(settings, redactor, debug=app.debug)
     app.extensions["courier"] = courier
     # Flask would add a handler of its own to a logger that seems to have none.
     app.logger.handlers.clear()
@@ -52,7 +61,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
 
     database.init_app(app)
     with app.app_context():
-        slow.watch(database.db.engine, settings.log_slow_ms)
+        slow.watch(database.db.engine, settings.log.slow_ms)
     pages.init_app(app)
     _add_blueprints(app)
     app.cli.add_command(cli.group)
@@ -99,25 +108,10 @@ def _refuse_unreadable_host() -> None:
             abort(400, "The name of this site cannot be read: check the address.")
 
 
-def _flask_settings(settings: Settings) -> dict[str, object]:
-    if settings.database_url.drivername == "sqlite" and settings.database_url.database:
-        settings.instance_path.mkdir(parents=True, exist_ok=True)
-    return {
-        "SECRET_KEY": settings.secret_key,
-        "SQLALCHEMY_DATABASE_URI": settings.database_url,
-        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(settings),
-        "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
-        "SESSION_COOKIE_HTTPONLY": True,
-        "SESSION_COOKIE_SAMESITE": "Lax",
-    }
-
-
 def _wrap(app: Flask, settings: Settings) -> None:
     wsgi = app.wsgi_app
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         wsgi = ProxyFix(wsgi, x_for=count, x_proto=count)
-    boundary = ErrorBoundary(
-        wsgi, trust_header=settings.trusted_proxies > 0, propagate=settings.debug
-    )
+    boundary = ErrorBoundary(wsgi, trust_header=settings.trusted_proxies > 0, propagate=app.debug)
     app.wsgi_app = boundary  # type: ignore[method-assign]

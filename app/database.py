@@ -8,7 +8,7 @@ from typing import Any, Final
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import MetaData
+from sqlalchemy import URL, MetaData
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
@@ -47,19 +47,19 @@ db = SQLAlchemy(model_class=Base)
 migrate = Migrate(render_as_batch=True)
 
 
-def engine_options(settings: Settings) -> dict[str, Any]:
+def engine_options(url: URL, settings: Settings) -> dict[str, Any]:
     """Return the engine's options for Flask-SQLAlchemy: bounded waits and no parameter in errors.
 
     ``hide_parameters`` keeps what visitors typed, password hashes included, out of every
     traceback. The waits are short because a visitor sits behind each of them.
     """
     options: dict[str, Any] = {"hide_parameters": True}
-    if settings.database_url.drivername == "sqlite":
+    if url.drivername == "sqlite":
         return options
-    statement_timeout = int(settings.request_timeout * 1000)
+    statement_timeout = int(settings.server.request_timeout * 1000)
     return options | {
         "pool_pre_ping": True,
-        "pool_size": settings.web_threads,
+        "pool_size": settings.server.threads,
         "max_overflow": 2,
         "pool_timeout": POOL_TIMEOUT,
         "pool_recycle": 1800,

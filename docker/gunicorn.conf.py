@@ -12,11 +12,11 @@ from typing import Any
 # gunicorn puts the working directory on the path only after it has read this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app import __version__
+from flask_mayday import __version__
 from flask_mayday.gunicorn import boot, refusals, watchdog, whole_response
 from flask_mayday.gunicorn import shutdown as stop
 from flask_mayday.gunicorn import worker_deaths as deaths
-from flask_mayday.settings import ConfigurationError, read_settings
+from flask_mayday.settings import TRUE, ConfigurationError, read_settings
 
 EARLY = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
 COURIER_GRACE = 5.0  # seconds that a stopping worker waits for the mail it is sending
@@ -25,7 +25,7 @@ try:
     _settings = read_settings()
 except ConfigurationError as error:
     sys.exit(error.message)
-if _settings.debug:
+if os.environ.get("FLASK_DEBUG", "").strip().lower() in TRUE:
     sys.exit(
         "FLASK_DEBUG is on: Werkzeug's debugger must not stand where others can reach it.\n"
         "Set FLASK_DEBUG=0 for gunicorn, or use `make debug` or `make dev` instead."
@@ -38,9 +38,9 @@ stop.install()
 
 wsgi_app = "app:create_app()"
 bind = "127.0.0.1:8000"
-workers = _settings.web_concurrency
+workers = _settings.server.workers
 worker_class = "flask_mayday.gunicorn.thread_worker.Worker"
-threads = _settings.web_threads
+threads = _settings.server.threads
 
 # The app is built once, before the fork: a killed worker is back within milliseconds.
 preload_app = True
@@ -49,16 +49,16 @@ worker_tmp_dir = "/dev/shm"
 # A thread in the master beside a fork can leave a locked logging lock in the child.
 control_socket_disable = True
 
-timeout = int(_settings.request_timeout) + 5
+timeout = int(_settings.server.request_timeout) + 5
 # Two seconds more than a request may take: the watchdog reports the one that hangs.
-graceful_timeout = int(_settings.request_timeout) + 2
+graceful_timeout = int(_settings.server.request_timeout) + 2
 keepalive = 5
 limit_request_line = 8190  # its most; nginx refuses what is longer
 # nginx has made the address sure; the app's own ProxyFix reads it.
 forwarded_allow_ips = ""
 
 logger_class = "flask_mayday.gunicorn.gunicorn_log.Logger"
-loglevel = _settings.log_level.lower()
+loglevel = _settings.log.level.lower()
 accesslog = "-"
 
 _logger = logging.getLogger("app")
@@ -98,7 +98,7 @@ def post_worker_init(worker: Any) -> None:
     _listen_to_signals()
     deaths.after_fork(worker)
     courier = worker.wsgi.extensions["courier"]
-    watchdog.start(worker, _settings.request_timeout, courier.outbox.flush)
+    watchdog.start(worker, _settings.server.request_timeout, courier.outbox.flush)
     courier.ensure_running()
 
 

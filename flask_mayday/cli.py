@@ -71,7 +71,7 @@ def _settings() -> Settings:
 @contextmanager
 def _spool() -> Iterator[sqlite3.Connection]:
     """Open the spool's database; say what is wrong with it, and the mend, where that fails."""
-    path = _settings().spool_dir / "reports.db"
+    path = _settings().spool.folder / "reports.db"
     try:
         path.stat()
         connection, which = opened(path, COURIER_TIMEOUT)
@@ -127,7 +127,7 @@ def _courier_runs(folder: Path) -> bool:
 
 
 def _warn_without_courier() -> None:
-    if not _courier_runs(_settings().spool_dir):
+    if not _courier_runs(_settings().spool.folder):
         click.echo("No server runs that would deliver: mail waits until one does.", err=True)
 
 
@@ -143,12 +143,12 @@ def list_reports(last: int) -> None:
     """Count the reports and list the last mails. Exit status 1: mail is stuck for an hour."""
     settings = _settings()
     with _spool() as spool:
-        incoming = settings.spool_dir / "incoming"
+        incoming = settings.spool.folder / "incoming"
         files = _incoming(incoming) if incoming.is_dir() else []
         _list_counts(spool, len(files))
         _list_mails(spool, last)
-        since = _stuck_since(spool, files, settings.report_window)
-        if settings.mail_server is None:
+        since = _stuck_since(spool, files, settings.reports.window)
+        if settings.mail.server is None:
             click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
         else:
             _warn_without_courier()
@@ -233,7 +233,7 @@ def show(identifier: str) -> None:
 @group.command()
 def retry() -> None:
     """Try all that waits at once, and what has failed once more."""
-    recipients = json.dumps(_settings().admins)
+    recipients = json.dumps(_settings().mail.admins)
     with _spool() as spool:
         again = spool.execute(
             "UPDATE mails SET state = 'waiting', next_try = 0, recipients ="
@@ -255,9 +255,9 @@ def retry() -> None:
 )
 def purge_reports(days: int | None) -> None:
     """Delete what was delivered or recorded while mail was off; the rest stays."""
-    keep = _settings().report_keep_days if days is None else days
+    keep = _settings().reports.keep_days if days is None else days
     now = time.time()
-    recent = now - max(_settings().report_window, 3600)
+    recent = now - max(_settings().reports.window, 3600)
     with _spool() as spool:
         deleted = purge(spool, now - keep * 86_400, recent)
     click.echo(f"{deleted} reports are deleted.")
@@ -267,18 +267,18 @@ def purge_reports(days: int | None) -> None:
 def test() -> None:
     """Send a mail at once, and explain what is wrong where that fails."""
     settings = _settings()
-    if settings.mail_server is None:
+    if settings.mail.server is None:
         raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
     message = EmailMessage(policy=POLICY)
     message["Subject"] = "[Microblog] Test: error mails arrive"
-    message["From"], message["To"] = settings.mail_from, ", ".join(settings.admins)
+    message["From"], message["To"] = settings.mail.sender, ", ".join(settings.mail.admins)
     message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = make_msgid(domain=settings.mail_from.rpartition("@")[2])
+    message["Message-ID"] = make_msgid(domain=settings.mail.sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("Sent by `flask reports test`. Nothing is wrong.\n")
-    with Line(settings) as line:
-        verdict = line.send(settings.admins, message.as_bytes())
+    with Line(settings.mail) as line:
+        verdict = line.send(settings.mail.admins, message.as_bytes())
     if verdict.fate is Fate.DELIVERED and not verdict.words:
-        click.echo(f"Sent to {', '.join(settings.admins)} through {settings.mail_server}.")
+        click.echo(f"Sent to {', '.join(settings.mail.admins)} through {settings.mail.server}.")
         return
     raise click.ClickException(verdict.words)

@@ -1,315 +1,443 @@
-"""Read the settings from the environment: the one place, typed and validated at start."""
+"""The settings of the extension: typed, and validated once, at :meth:`Mayday.init_app`."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import click
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
-
-ROOT: Final = Path(__file__).resolve().parent.parent
 
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
-SECRET_MINIMUM: Final = 32  # characters
-MAKE_A_SECRET: Final = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
-# Printable ASCII: few mail servers take more (RFC 6531), MailHog does not.
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+PREFIX: Final = "MAYDAY_"
+# Printable ASCII: few mail servers accept more (RFC 6531), and MailHog does not.
 ADDRESS: Final = re.compile(r"[!#-+.-;=?A-~-]+@[!#-+.-;=?A-~-]+")
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigurationError(click.ClickException):
-    """The settings cannot be used; the message names each variable, its value and the mend.
+    """Settings that cannot be used. The message names each one, its value and the fix.
 
-    A ``ClickException``, so that every ``flask`` command prints the message and no traceback.
+    A ``ClickException``, so that ``flask`` commands print the message without a traceback.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
-        super().__init__(f"The settings cannot be used:\n{lines}")
+        super().__init__(f"Invalid settings:\n{lines}")
 
     def __str__(self) -> str:
         return self.message
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Every setting, valid. Sizes are in bytes, times in seconds unless the name says otherwise."""
+class AppSettings:
+    """What distinguishes this app and deployment from others that mail the same administrators."""
 
-    secret_key: str = field(repr=False)
-    database_url: URL = field(repr=False)
-    mail_server: str | None
-    mail_port: int
-    mail_use_tls: bool
-    mail_use_ssl: bool
-    mail_username: str | None
-    mail_password: str | None = field(repr=False)
-    mail_from: str
-    mail_timeout: float
+    name: str
+    environment: str
+    release: str
+    own_code: tuple[str, ...]  # folders and packages, besides the app's root path
+
+    @property
+    def label(self) -> str:
+        """The name as a mail's subject shows it: with the environment, unless in production."""
+        if self.environment == "production":
+            return self.name
+        return f"{self.name} {self.environment}"
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Where error mails go; none is sent where ``server`` is ``None``. ``timeout`` in seconds."""
+
+    server: str | None
+    port: int
+    use_tls: bool
+    use_ssl: bool
+    username: str | None
+    password: str | None = field(repr=False)
+    sender: str
+    timeout: float
     admins: tuple[str, ...]
-    log_dir: Path
-    log_max_bytes: int
-    log_backup_count: int
-    log_level: str
-    log_format: str
-    log_slow_ms: int
-    spool_dir: Path
-    spool_max_bytes: int
-    report_window: float
-    report_mails_per_hour: int
-    report_keep_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The rotating log; ``max_bytes`` of one file, ``slow_ms`` in milliseconds."""
+
+    folder: Path
+    file_name: str
+    max_bytes: int
+    backup_count: int
+    level: str
+    format: str
+    slow_ms: int
+
+    @property
+    def path(self) -> Path:
+        """The file that records are written to."""
+        return self.folder / self.file_name
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """Where reports wait for delivery; ``max_bytes`` of the whole folder."""
+
+    folder: Path
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """How often administrators are mailed: ``window`` in seconds, ``keep_days`` in days."""
+
+    window: float
+    mails_per_hour: int
+    keep_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What the gunicorn configuration uses; ``request_timeout`` in seconds."""
+
     request_timeout: float
-    debug: bool
+    workers: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, valid."""
+
+    app: AppSettings
+    mail: MailSettings
+    log: LogSettings
+    spool: SpoolSettings
+    reports: ReportSettings
+    server: ServerSettings
     drill: bool
     trusted_proxies: int
-    web_concurrency: int
-    web_threads: int
-    http_bind: str
-    mailhog_port: int
-    instance_path: Path
+    mail_ui: str | None  # the address at which captured mails can be read
 
     def __str__(self) -> str:
-        """Every setting but the secrets, for the log."""
-        # Of the URL no query either: a password can stand there too.
-        url = self.database_url.set(query={}).render_as_string(hide_password=True)
-        shown = {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
-        return " ".join(
-            f"{name.upper()}={value}" for name, value in ({"database_url": url} | shown).items()
-        )
+        """Return every setting but the secrets, for the log."""
+        groups = (self.app, self.mail, self.log, self.spool, self.reports, self.server)
+        shown = (f"drill={self.drill} trusted_proxies={self.trusted_proxies}",)
+        return " ".join((*map(repr, groups), *shown))
 
     @property
     def secret_values(self) -> tuple[str, ...]:
-        """The values that must never leave the process, for redaction by value."""
-        url = self.database_url
-        in_query = (url.query.get(name) for name in ("password", "sslpassword"))
-        candidates = (self.secret_key, self.mail_password, url.password, *in_query)
-        return tuple(str(value) for value in candidates if value)
+        """The values among the settings that must never leave the process."""
+        return (self.mail.password,) if self.mail.password else ()
 
 
-def read_settings(overrides: Mapping[str, object] | None = None) -> Settings:
-    """Return the settings of the environment, with ``overrides`` (by variable name) before it.
+def read_settings(
+    config: Mapping[str, object] | None = None,
+    *,
+    import_name: str = "app",
+    instance_path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings of ``config`` (an app's configuration) and the environment.
+
+    The first of these that is set counts: ``MAYDAY_<NAME>`` in the environment, ``MAYDAY_<NAME>``
+    in ``config``, ``<NAME>`` in ``config``, ``<NAME>`` in the environment. ``None`` and the empty
+    text are unset. An invalid ``<NAME>`` in ``config`` may belong to another library: it is
+    ignored with a warning. Relative folders start at ``instance_path``.
 
     Raises :exc:`ConfigurationError` with every problem found, not just the first.
     """
-    environ = dict(os.environ)
-    for name, value in (overrides or {}).items():
-        base = name.removesuffix("_FILE")
-        environ.pop(base, None)
-        environ.pop(f"{base}_FILE", None)
-        if value is not None:
-            environ[name] = _as_text(value)
-    return _Reader(environ).settings()
+    reader = SettingsReader(config or {}, os.environ if environ is None else environ)
+    settings = _read(reader, import_name, instance_path or Path.cwd() / "instance")
+    _check_mail(reader, settings.mail)
+    _check_drill(reader, settings.drill)
+    reader.finish()
+    return settings
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(item) for item in value)
-    return str(value)
+def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
+    name = import_name.rpartition(".")[2] if import_name != "__main__" else "app"
+    mail = _read_mail(reader)
+    return Settings(
+        app=AppSettings(
+            name=reader.line("APP_NAME") or name,
+            environment=reader.line("ENVIRONMENT") or "production",
+            release=reader.line("RELEASE"),
+            own_code=reader.items("OWN_CODE"),
+        ),
+        mail=mail,
+        log=LogSettings(
+            folder=reader.path("LOG_DIR", instance, "logs"),
+            file_name=reader.file_name("LOG_FILE", f"{name}.log"),
+            max_bytes=reader.integer("LOG_MAX_BYTES", 10240, 1024, 1 << 40),
+            backup_count=reader.integer("LOG_BACKUP_COUNT", 10, 1, 1_000_000),
+            level=reader.choice("LOG_LEVEL", "INFO", LEVELS, str.upper),
+            format=reader.choice("LOG_FORMAT", "text", ("text", "json"), str.lower),
+            slow_ms=reader.integer("LOG_SLOW_MS", 1000, 1, 3_600_000),
+        ),
+        spool=SpoolSettings(
+            folder=reader.path("SPOOL_DIR", instance, "spool"),
+            max_bytes=reader.integer("SPOOL_MAX_BYTES", 256 << 20, 1 << 20, 1 << 40),
+        ),
+        reports=ReportSettings(
+            window=reader.integer("REPORT_WINDOW", 300, 1, 86_400),
+            mails_per_hour=reader.integer("REPORT_MAILS_PER_HOUR", 60, 1, 100_000),
+            keep_days=reader.integer("REPORT_KEEP_DAYS", 30, 1, 3650),
+        ),
+        server=ServerSettings(
+            request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
+            workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
+            threads=reader.integer("WEB_THREADS", 4, 1, 256),
+        ),
+        drill=reader.boolean("DRILL", False),
+        trusted_proxies=reader.integer("TRUSTED_PROXIES", 0, 0, 10),
+        mail_ui=_mail_ui(reader, mail.server),
+    )
 
 
-class _Reader:
-    """Takes typed values out of an environment and collects what is wrong with it."""
+def _read_mail(reader: SettingsReader) -> MailSettings:
+    server = reader.line("MAIL_SERVER") or None
+    default_sender = f"no-reply@{server or 'localhost'}"
+    return MailSettings(
+        server=server,
+        port=reader.integer("MAIL_PORT", 25, 1, 65535),
+        use_tls=reader.boolean("MAIL_USE_TLS", False),
+        use_ssl=reader.boolean("MAIL_USE_SSL", False),
+        username=reader.line("MAIL_USERNAME") or None,
+        password=reader.secret("MAIL_PASSWORD"),
+        sender=reader.line("MAIL_FROM") or reader.sender("MAIL_DEFAULT_SENDER") or default_sender,
+        timeout=reader.integer("MAIL_TIMEOUT", 10, 1, 300),
+        admins=reader.addresses("ADMINS"),
+    )
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+
+def _mail_ui(reader: SettingsReader, server: str | None) -> str | None:
+    port = reader.integer("MAILHOG_PORT", 8025, 1, 65535)
+    return f"http://127.0.0.1:{port}" if server == "mailhog" else None
+
+
+def _check_mail(reader: SettingsReader, mail: MailSettings) -> None:
+    if mail.server and not mail.admins:
+        reader.problem(
+            "ADMINS", None, "MAIL_SERVER is set, so name the addresses that receive error mails."
+        )
+    if mail.use_tls and mail.use_ssl:
+        reader.problems.append(
+            "MAIL_USE_TLS and MAIL_USE_SSL are both on: use MAIL_USE_TLS for STARTTLS "
+            "(port 587) or MAIL_USE_SSL for TLS from the first byte (port 465)."
+        )
+    if mail.username and not mail.password:
+        reader.problem("MAIL_PASSWORD", None, "MAIL_USERNAME is set, and logging in needs it.")
+    if not is_address(mail.sender):
+        reader.problem("MAIL_FROM", mail.sender, "use one address such as no-reply@example.com.")
+
+
+def _check_drill(reader: SettingsReader, drill: bool) -> None:
+    host = reader.line("HTTP_BIND") or "127.0.0.1"
+    if drill and not is_loopback(host):
+        reader.problem(
+            "DRILL",
+            reader.line("DRILL"),
+            f"anybody who reaches HTTP_BIND={host} could break this site; "
+            "set DRILL=0, or HTTP_BIND=127.0.0.1.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value as it was found: ``name`` says where; ``shared`` with other libraries."""
+
+    name: str
+    text: str
+    shared: bool = False
+
+
+class SettingsReader:
+    """Takes typed values from an app's configuration and an environment, collecting problems.
+
+    Each method takes the setting's name without prefix and returns its value, or the default
+    where it is unset or invalid. :meth:`finish` raises what was found to be wrong.
+    """
+
+    def __init__(self, config: Mapping[str, object], environ: Mapping[str, str]) -> None:
+        self.config = config
         self.environ = environ
         self.problems: list[str] = []
 
-    def settings(self) -> Settings:
-        instance_path = ROOT / "instance"
-        mail_server = self.text("MAIL_SERVER") or None
-        mail_username = self.text("MAIL_USERNAME") or None
-        settings = Settings(
-            secret_key=self.secret_key(),
-            database_url=self.database_url(instance_path),
-            mail_server=mail_server,
-            mail_port=self.integer("MAIL_PORT", 25, 1, 65535),
-            mail_use_tls=self.boolean("MAIL_USE_TLS", False),
-            mail_use_ssl=self.boolean("MAIL_USE_SSL", False),
-            mail_username=mail_username,
-            mail_password=self.secret("MAIL_PASSWORD"),
-            mail_from=self.text("MAIL_FROM") or f"no-reply@{mail_server or 'localhost'}",
-            mail_timeout=self.integer("MAIL_TIMEOUT", 10, 1, 300),
-            admins=self.addresses("ADMINS"),
-            log_dir=self.path("LOG_DIR", ROOT / "logs"),
-            log_max_bytes=self.integer("LOG_MAX_BYTES", 10240, 1024, 1 << 40),
-            log_backup_count=self.integer("LOG_BACKUP_COUNT", 10, 1, 1_000_000),
-            log_level=self.choice("LOG_LEVEL", "INFO", _LEVELS, str.upper),
-            log_format=self.choice("LOG_FORMAT", "text", ("text", "json"), str.lower),
-            log_slow_ms=self.integer("LOG_SLOW_MS", 1000, 1, 3_600_000),
-            spool_dir=self.path("SPOOL_DIR", instance_path / "spool"),
-            spool_max_bytes=self.integer("SPOOL_MAX_BYTES", 256 << 20, 1 << 20, 1 << 40),
-            report_window=self.integer("REPORT_WINDOW", 300, 1, 86_400),
-            report_mails_per_hour=self.integer("REPORT_MAILS_PER_HOUR", 60, 1, 100_000),
-            report_keep_days=self.integer("REPORT_KEEP_DAYS", 30, 1, 3650),
-            request_timeout=self.integer("REQUEST_TIMEOUT", 30, 1, 3600),
-            debug=self.boolean("FLASK_DEBUG", False),
-            drill=self.boolean("DRILL", False),
-            trusted_proxies=self.integer("TRUSTED_PROXIES", 0, 0, 10),
-            web_concurrency=self.integer("WEB_CONCURRENCY", 2, 1, 128),
-            web_threads=self.integer("WEB_THREADS", 4, 1, 256),
-            http_bind=self.text("HTTP_BIND") or "127.0.0.1",
-            mailhog_port=self.integer("MAILHOG_PORT", 8025, 1, 65535),
-            instance_path=instance_path,
-        )
-        self.check_mail(settings)
-        self.check_drill(settings)
+    def finish(self) -> None:
+        """Raise :exc:`ConfigurationError` if any value was invalid."""
         if self.problems:
             raise ConfigurationError(self.problems)
-        return settings
 
-    def problem(self, name: str, value: str | None, mend: str) -> None:
+    def problem(self, name: str, value: str | None, fix: str) -> None:
+        """Record that ``name`` cannot have ``value`` (``None``: that it is not set)."""
         shown = "is not set" if value is None else f"is {value!r}"
-        self.problems.append(f"{name} {shown}: {mend}")
+        self.problems.append(f"{name} {shown}: {fix}")
 
-    def text(self, name: str) -> str:
-        return self.environ.get(name, "").strip()
+    def line(self, name: str) -> str:
+        """Return a text without surrounding white space; control characters are refused."""
+        return self._first(name, _printable, "use printable characters.") or ""
 
     def boolean(self, name: str, default: bool) -> bool:
-        value = self.text(name)
-        if not value:
-            return default
-        if value.lower() not in TRUE | FALSE:
-            self.problem(name, value, "use 1, true, yes or on, or 0, false, no or off.")
-        return value.lower() in TRUE
+        """Return whether a setting is on."""
+        found = self._first(name, _boolean, "use 1, true, yes or on, or 0, false, no or off.")
+        return default if found is None else found
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
-        value = self.text(name)
-        if not value:
-            return default
-        if not re.fullmatch(r"-?[0-9]{1,18}", value) or not low <= int(value) <= high:
-            self.problem(name, value, f"use a whole number from {low} to {high}.")
-            return default
-        return int(value)
+        """Return a whole number from ``low`` to ``high``."""
+
+        def convert(text: str) -> int | None:
+            good = re.fullmatch(r"-?[0-9]{1,18}", text) and low <= int(text) <= high
+            return int(text) if good else None
+
+        found = self._first(name, convert, f"use a whole number from {low} to {high}.")
+        return default if found is None else found
 
     def choice(
         self, name: str, default: str, allowed: tuple[str, ...], fold: Callable[[str], str]
     ) -> str:
-        value = fold(self.text(name)) or default
-        if value not in allowed:
-            self.problem(name, self.text(name), f"use one of {', '.join(allowed)}.")
-            return default
-        return value
+        """Return one of ``allowed``, regardless of case."""
 
-    def path(self, name: str, default: Path) -> Path:
-        value = self.text(name)
-        return (ROOT / value).resolve() if value else default
+        def convert(text: str) -> str | None:
+            return fold(text) if fold(text) in allowed else None
+
+        return self._first(name, convert, f"use one of {', '.join(allowed)}.") or default
+
+    def path(self, name: str, base: Path, default: str) -> Path:
+        """Return a folder; a relative one starts at ``base``."""
+        return (base / (self.line(name) or default)).absolute()
+
+    def file_name(self, name: str, default: str) -> str:
+        """Return the name of a file, without a folder."""
+
+        def convert(text: str) -> str | None:
+            return text if Path(text).name == text else None
+
+        return self._first(name, convert, "use a file name without a folder.") or default
+
+    def items(self, name: str) -> tuple[str, ...]:
+        """Return the parts of a comma-separated list."""
+        return _split(self.line(name))
+
+    def sender(self, name: str) -> str:
+        """Return the address of Flask-Mail's sender, which may be a pair of name and address."""
+        value = self.config.get(name)
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            return str(value[1])
+        return self.line(name)
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        found = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
-        for address in found:
-            if not _is_address(address):
-                self.problem(
-                    name, address, "write mail addresses such as admin@example.com, with commas."
-                )
-        return found
+        """Return mail addresses."""
+        fix = "write comma-separated mail addresses such as admin@example.com."
+        return self._first(name, _addresses, fix, _first_bad_address) or ()
 
     def secret(self, name: str) -> str | None:
-        """Return a secret from ``name`` or from the file that ``<name>_FILE`` names."""
-        # Empty is unset, as for every setting: compose passes what `.env` leaves out as "".
-        value, file = self.environ.get(name) or None, self.text(f"{name}_FILE")
-        if value is not None and file:
-            self.problems.append(f"{name} and {name}_FILE are both set: keep one of them.")
-        if not file:
-            return value
+        """Return a secret, from ``name`` or from the file that ``<name>_FILE`` names."""
+        files = self._sources(f"{name}_FILE")
+        for value, file in zip(self._sources(name), files, strict=True):
+            if value.text and file.text.strip():
+                self.problems.append(
+                    f"{value.name} and {file.name} are both set: keep one of them."
+                )
+            if file.text.strip():
+                return self._content(file)
+            if value.text:
+                return value.text  # unstripped: white space may be part of a password
+        return None
+
+    def _content(self, file: _Value) -> str | None:
         try:
-            return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+            return Path(file.text.strip()).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            self.problem(f"{name}_FILE", file, f"it cannot be read ({reason}).")
+            self.problem(file.name, file.text, f"it cannot be read ({reason}).")
             return None
 
-    def secret_key(self) -> str:
-        count = len(self.problems)
-        value = self.secret("SECRET_KEY")
-        if len(self.problems) > count:
-            return ""
-        self.long_enough("SECRET_KEY", value)
-        return value or ""
+    def _sources(self, name: str) -> tuple[_Value, ...]:
+        """Return what each source has under ``name``, the most specific first."""
+        prefixed = PREFIX + name
+        return (
+            _Value(prefixed, self.environ.get(prefixed, "")),
+            _Value(prefixed, _as_text(self.config.get(prefixed))),
+            _Value(name, _as_text(self.config.get(name)), shared=True),
+            _Value(name, self.environ.get(name, "")),
+        )
 
-    def long_enough(self, name: str, value: str | None) -> None:
-        if not value:
-            self.problem(
+    def _first(
+        self,
+        name: str,
+        convert: Callable[[str], T | None],
+        fix: str,
+        shown: Callable[[str], str] = str,
+    ) -> T | None:
+        """Return the first value that is set, converted; an invalid one is a problem."""
+        for value in self._sources(name):
+            if not value.text.strip():
+                continue
+            converted = convert(value.text.strip())
+            if converted is not None:
+                return converted
+            if not value.shared:
+                self.problem(value.name, shown(value.text), fix)
+                return None
+            logger.warning(
+                "app.config[%r] is %r, which Flask Mayday ignores: %s Set %s%s if it is meant "
+                "for Flask Mayday.",
+                value.name,
+                shown(value.text),
+                fix,
+                PREFIX,
                 name,
-                None,
-                f"set it, or {name}_FILE, to a random text of at least {SECRET_MINIMUM} "
-                f"characters: {MAKE_A_SECRET}",
             )
-        elif len(value) < SECRET_MINIMUM:
-            self.problems.append(
-                f"{name} has {len(value)} characters: it needs at least {SECRET_MINIMUM}: "
-                f"{MAKE_A_SECRET}"
-            )
-
-    def database_url(self, instance_path: Path) -> URL:
-        """Return the URL, with its password and a driver, or SQLite in the instance folder."""
-        sqlite = URL.create("sqlite", database=str(instance_path / "microblog.db"))
-        text, password = self.secret("DATABASE_URL"), self.secret("POSTGRES_PASSWORD")
-        if not text:
-            return sqlite
-        try:
-            url = make_url(text)
-        except (ArgumentError, ValueError):
-            self.problems.append(
-                "DATABASE_URL cannot be read: write postgresql://user@host:5432/name "
-                "or sqlite:////folder/file.db (the password belongs into POSTGRES_PASSWORD_FILE)."
-            )
-            return sqlite
-        if url.drivername in ("postgres", "postgresql"):
-            url = url.set(drivername="postgresql+psycopg2")
-        if url.drivername not in ("postgresql+psycopg2", "sqlite"):
-            self.problem("DATABASE_URL", f"{url.drivername}://…", "use postgresql:// or sqlite://.")
-        if url.drivername == "sqlite" or password is None:
-            return url
-        if url.password is not None:
-            self.problems.append(
-                "DATABASE_URL has a password and POSTGRES_PASSWORD is set: keep one of them."
-            )
-        self.long_enough("POSTGRES_PASSWORD", password)
-        return url.set(password=password)
-
-    def check_mail(self, settings: Settings) -> None:
-        if settings.mail_server and not settings.admins:
-            self.problem(
-                "ADMINS", None, "MAIL_SERVER is set, so name who is to get the error mails."
-            )
-        if settings.mail_use_tls and settings.mail_use_ssl:
-            self.problems.append(
-                "MAIL_USE_TLS and MAIL_USE_SSL are both on: use MAIL_USE_TLS for STARTTLS "
-                "(port 587) or MAIL_USE_SSL for TLS from the first byte (port 465)."
-            )
-        if settings.mail_username and not settings.mail_password:
-            self.problem("MAIL_PASSWORD", None, "MAIL_USERNAME is set, so the log-in needs one.")
-        if not _is_address(settings.mail_from):
-            self.problem(
-                "MAIL_FROM", settings.mail_from, "use one address such as no-reply@example.com."
-            )
-
-    def check_drill(self, settings: Settings) -> None:
-        if settings.drill and not _is_loopback(settings.http_bind):
-            self.problem(
-                "DRILL",
-                self.text("DRILL"),
-                f"anybody who reaches HTTP_BIND={settings.http_bind} could break this site; "
-                "set DRILL=0, or HTTP_BIND=127.0.0.1.",
-            )
+        return None
 
 
-_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(str(item) for item in value)
+    return str(value)
 
 
-def _is_address(text: str) -> bool:
-    """Tell whether ``text`` is an address that a mail's header can hold (RFC 5322)."""
+def _printable(text: str) -> str | None:
+    return text if text.isprintable() else None
+
+
+def _boolean(text: str) -> bool | None:
+    return text.lower() in TRUE if text.lower() in TRUE | FALSE else None
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _addresses(text: str) -> tuple[str, ...] | None:
+    parts = _split(text)
+    return parts if all(map(is_address, parts)) else None
+
+
+def _first_bad_address(text: str) -> str:
+    return next(part for part in _split(text) if not is_address(part))
+
+
+def is_address(text: str) -> bool:
+    """Return whether ``text`` is an address that a mail's header can hold (RFC 5322)."""
     if not ADDRESS.fullmatch(text):
         return False
     try:
@@ -319,7 +447,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is an address or a name of this machine's loopback interface."""
     if host == "localhost":
         return True
     try:

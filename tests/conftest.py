@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,51 @@ from flask_mayday.context import request_id
 from flask_mayday.log import setup as logs
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import setup as reports
-from flask_mayday.settings import Settings
 from flask_mayday.spool.overflow import LINES, TAKEN
 from tests.support.compose import PROJECT, Stack, end
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 
-# Every variable that the app reads, by the names of the contract.
-VARIABLES = {field.name.upper() for field in fields(Settings)} | {
-    "FLASK_DEBUG",
+# Every variable that the app and the extension read, by the names of the contract.
+VARIABLES = (
+    "SECRET_KEY",
     "POSTGRES_PASSWORD",
-}
+    "DATABASE_URL",
+    "MAIL_SERVER",
+    "MAIL_PORT",
+    "MAIL_USE_TLS",
+    "MAIL_USE_SSL",
+    "MAIL_USERNAME",
+    "MAIL_PASSWORD",
+    "MAIL_FROM",
+    "MAIL_DEFAULT_SENDER",
+    "MAIL_TIMEOUT",
+    "ADMINS",
+    "LOG_DIR",
+    "LOG_FILE",
+    "LOG_MAX_BYTES",
+    "LOG_BACKUP_COUNT",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "LOG_SLOW_MS",
+    "SPOOL_DIR",
+    "SPOOL_MAX_BYTES",
+    "REPORT_WINDOW",
+    "REPORT_MAILS_PER_HOUR",
+    "REPORT_KEEP_DAYS",
+    "REQUEST_TIMEOUT",
+    "FLASK_DEBUG",
+    "DRILL",
+    "TRUSTED_PROXIES",
+    "WEB_CONCURRENCY",
+    "WEB_THREADS",
+    "HTTP_BIND",
+    "MAILHOG_PORT",
+    "APP_NAME",
+    "ENVIRONMENT",
+    "RELEASE",
+    "OWN_CODE",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +74,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of the shell that runs the tests out of them."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(f"{name}_FILE", raising=False)
+        for variable in (f"{name}_FILE", f"MAYDAY_{name}", f"MAYDAY_{name}_FILE"):
+            monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture(autouse=True)

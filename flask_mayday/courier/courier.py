@@ -68,7 +68,7 @@ class Courier:
         """Return what is to be said of mail and spool where no mail is needed to say it."""
         held = len(self.outbox.backlog)
         return {
-            "mail": "off" if self.settings.mail_server is None else self._mail_state(),
+            "mail": "off" if self.settings.mail.server is None else self._mail_state(),
             "spool": f"cannot be written, {held} reports are in memory only" if held else "ok",
         }
 
@@ -102,8 +102,10 @@ class Courier:
             with closing(Queue(self.outbox)) as queue:
                 round_ = Round(self.settings, queue, self._stopping)
                 while (remaining := deadline - time.monotonic()) > 0:
-                    patience = min(self.settings.mail_timeout, remaining)
-                    round_.settings = replace(self.settings, mail_timeout=patience)
+                    patience = min(self.settings.mail.timeout, remaining)
+                    round_.settings = replace(
+                        self.settings, mail=replace(self.settings.mail, timeout=patience)
+                    )
                     round_.run(time.time())
                     if queue.next_try() is None:
                         return

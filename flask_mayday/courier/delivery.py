@@ -78,11 +78,11 @@ class Round:
 
     def run(self, now: float) -> None:
         """Make one round at the time ``now``, in seconds since the epoch."""
-        recent = now - max(self.settings.report_window, 3600)
+        recent = now - max(self.settings.reports.window, 3600)
         if self.rarely.may(salvage.salvage, now, SALVAGE_INTERVAL):
             salvage.salvage(self.queue)
         self.take_incoming(now, recent)
-        if self.settings.mail_server:
+        if self.settings.mail.server:
             self.plan(now)
             self.send(now)
             self.tell_stuck(now)
@@ -90,7 +90,7 @@ class Round:
         self.queue.shorten_log()
         self.tell_dropped(now)
         if self.rarely.may(self.run, now, PURGE_INTERVAL):
-            keep_from = now - self.settings.report_keep_days * 86_400
+            keep_from = now - self.settings.reports.keep_days * 86_400
             self.queue.purge(keep_from)
             room.drop_failed(self.queue, keep_from)
             salvage.purge(self.queue.outbox, keep_from)
@@ -126,14 +126,14 @@ class Round:
         room itself.
         """
         count = room.dropped(self.queue)
-        window = self.settings.report_window
+        window = self.settings.reports.window
         if not count or not self.rarely.may(self.tell_dropped, now, window):
             return
         logger.error(
             "%d errors are in the log only: the spool was full, and they had to make room. Raise "
             "SPOOL_MAX_BYTES=%d, or see with `flask reports list` why so much waits",
             count,
-            self.settings.spool_max_bytes,
+            self.settings.spool.max_bytes,
             extra={UNREPORTED: self.failures > 0},
         )
         if not self.failures:
@@ -146,8 +146,8 @@ class Round:
         after that mail is over and then told in one digest. Where the hourly cap is reached,
         the others are held and told in one summary a window.
         """
-        window = self.settings.report_window
-        room = self.settings.report_mails_per_hour - self.queue.mails_between(now - 3600, now)
+        window = self.settings.reports.window
+        room = self.settings.reports.mails_per_hour - self.queue.mails_between(now - 3600, now)
         may_sum_up = now - self.queue.last_summary(now) >= window
         if room <= 0 and not may_sum_up:
             return
@@ -181,7 +181,7 @@ class Round:
             report_id, report = self.queue.unmailed(group.fingerprint, 1)[0]
             report = self.queue.told_whole(report)
             last, repeats = report_id, None
-            window = self.settings.report_window
+            window = self.settings.reports.window
             if group.last_mail is not None and group.first < group.last_mail + window:
                 last, count, first, latest = self.queue.span(group.fingerprint)
                 ids = self.queue.request_ids(group.fingerprint, last, REQUEST_IDS)
@@ -195,7 +195,7 @@ class Round:
                 count=repeats.count if repeats else 1,
                 subject=mail.report_subject(report, repeats),
                 content=mail.render_report(report, envelope, repeats),
-                recipients=self.settings.admins,
+                recipients=self.settings.mail.admins,
             )
             self.queue.assign(mail_id, group.fingerprint, last)
 
@@ -209,7 +209,7 @@ class Round:
                 entries.append(mail.Held(count, first, report))
                 up_to[group.fingerprint] = last
             envelope = self._envelope(now, None)
-            cap = self.settings.report_mails_per_hour
+            cap = self.settings.reports.mails_per_hour
             total = sum(entry.count for entry in entries)
             mail_id = self.queue.add_mail(
                 message_id=envelope.message_id,
@@ -219,15 +219,15 @@ class Round:
                 count=total,
                 subject=f"{mail.PREFIX} {total} more errors",
                 content=mail.render_summary(entries, envelope, cap),
-                recipients=self.settings.admins,
+                recipients=self.settings.mail.admins,
             )
             for fingerprint, last in up_to.items():
                 self.queue.assign(mail_id, fingerprint, last)
 
     def _envelope(self, now: float, thread: str | None) -> mail.Envelope:
-        sender = self.settings.mail_from
+        sender = self.settings.mail.sender
         message_id = make_msgid(domain=sender.rpartition("@")[2])
-        return mail.Envelope(sender, self.settings.admins, message_id, thread, now)
+        return mail.Envelope(sender, self.settings.mail.admins, message_id, thread, now)
 
     def send(self, now: float) -> None:
         """Send the mails that are due, until it turns out that the server takes none.
@@ -238,12 +238,12 @@ class Round:
         if self.failures:
             self.queue.wait_in_line()
         in_vain = 0
-        with smtp.Line(self.settings) as line:
+        with smtp.Line(self.settings.mail) as line:
             for item in self.queue.due(now, BACKOFF_MAXIMUM):
                 if self.stopping.is_set():
                     return
                 self.queue.claim(item)
-                verdict = line.send(item.recipients or self.settings.admins, item.content)
+                verdict = line.send(item.recipients or self.settings.mail.admins, item.content)
                 fate = self._note(item, verdict)
                 in_vain = in_vain + 1 if fate is Fate.WAITS else 0
                 if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:
@@ -271,7 +271,7 @@ class Round:
                 fate = Fate.WAITS
         if verdict.words and verdict.fate is not Fate.ALL_WAIT:
             logger.warning("A report was not mailed, or not to all: %s", verdict.words)
-        asked = item.recipients or self.settings.admins
+        asked = item.recipients or self.settings.mail.admins
         return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
 
     def _put_all_off(self, words: str) -> None:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final
 
 from ..redaction.redactor import Redactor
-from ..settings import Settings
+from ..settings import MailSettings
 
 CLOSING: Final = 421  # RFC 5321: the server is closing the connection
 LOG_IN_FIRST: Final = 530  # RFC 4954, RFC 3207: it wants a log-in, or TLS
@@ -70,7 +70,7 @@ class Verdict:
 class Line:
     """The line to the mail server, there once a mail is to be sent; a context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MailSettings) -> None:
         self.settings = settings
         self._server: smtplib.SMTP | None = None
 
@@ -96,24 +96,24 @@ class Line:
             self._server.close()
 
 
-def connect(settings: Settings) -> smtplib.SMTP:
+def connect(settings: MailSettings) -> smtplib.SMTP:
     """Return a connection that is ready to send: greeted, encrypted and logged in as set.
 
     Raises :exc:`OSError`, :exc:`smtplib.SMTPException`, and :exc:`ValueError` for a name or a
     password that cannot be sent.
     """
-    host, port, timeout = str(settings.mail_server), settings.mail_port, settings.mail_timeout
+    host, port, timeout = str(settings.server), settings.port, settings.timeout
     server: smtplib.SMTP
-    if settings.mail_use_ssl:
+    if settings.use_ssl:
         context = ssl.create_default_context()
         server = _BoundedTLS(host, port, timeout=timeout, context=context)
     else:
         server = _Bounded(host, port, timeout=timeout)
     try:
-        if settings.mail_use_tls:
+        if settings.use_tls:
             server.starttls(context=ssl.create_default_context())
-        if settings.mail_username:
-            server.login(settings.mail_username, settings.mail_password or "")
+        if settings.username:
+            server.login(settings.username, settings.password or "")
         server.ehlo_or_helo_if_needed()
     except BaseException:
         server.close()
@@ -122,10 +122,10 @@ def connect(settings: Settings) -> smtplib.SMTP:
 
 
 def _send(
-    server: smtplib.SMTP, settings: Settings, recipients: tuple[str, ...], content: bytes
+    server: smtplib.SMTP, settings: MailSettings, recipients: tuple[str, ...], content: bytes
 ) -> Verdict:
     try:
-        refused = server.sendmail(settings.mail_from, recipients, content)
+        refused = server.sendmail(settings.sender, recipients, content)
     except smtplib.SMTPRecipientsRefused as error:
         return _judge_recipients(error.recipients, Fate.NOBODY, settings)
     except Exception as error:
@@ -133,7 +133,7 @@ def _send(
     return _judge_recipients(refused, Fate.DELIVERED, settings)
 
 
-def _judge_recipients(refused: Refusals, otherwise: Fate, settings: Settings) -> Verdict:
+def _judge_recipients(refused: Refusals, otherwise: Fate, settings: MailSettings) -> Verdict:
     words = explain(smtplib.SMTPRecipientsRefused(refused), settings) if refused else ""
     if any(code == CLOSING for code, _ in refused.values()):
         return Verdict(Fate.BROKEN_OFF, words)  # and nobody has got it, nor those not refused
@@ -161,13 +161,13 @@ def _is_final(code: int) -> bool:
     return code // 100 == 5
 
 
-def explain(error: Exception, settings: Settings) -> str:
+def explain(error: Exception, settings: MailSettings) -> str:
     """Return what went wrong and which setting to look at."""
     return _clean(_explained(error, settings), settings)
 
 
-def _explained(error: Exception, settings: Settings) -> str:
-    place = f"{settings.mail_server}:{settings.mail_port}"
+def _explained(error: Exception, settings: MailSettings) -> str:
+    place = f"{settings.server}:{settings.port}"
     match error:
         case smtplib.SMTPAuthenticationError():
             return (
@@ -181,7 +181,7 @@ def _explained(error: Exception, settings: Settings) -> str:
             )
         case smtplib.SMTPSenderRefused():
             return (
-                f"{place} refuses the sender {settings.mail_from}: check MAIL_FROM. "
+                f"{place} refuses the sender {settings.sender}: check MAIL_FROM. "
                 f"It says: {said(error)}"
             )
         case smtplib.SMTPRecipientsRefused():
@@ -203,7 +203,7 @@ def _explained(error: Exception, settings: Settings) -> str:
     return _explained_line(error, settings, place)
 
 
-def _explained_line(error: Exception, settings: Settings, place: str) -> str:
+def _explained_line(error: Exception, settings: MailSettings, place: str) -> str:
     """Explain why there is no connection, or no longer one."""
     if isinstance(error, smtplib.SMTPServerDisconnected) and error.__context__ is not None:
         error = error.__context__ if isinstance(error.__context__, OSError) else error
@@ -213,26 +213,26 @@ def _explained_line(error: Exception, settings: Settings, place: str) -> str:
                 f"The certificate of {place} cannot be trusted: {error.verify_message}. Check that "
                 "MAIL_SERVER is the name in it; SSL_CERT_FILE names the file of a CA of your own."
             )
-        case ssl.SSLError() if settings.mail_use_ssl:
+        case ssl.SSLError() if settings.use_ssl:
             return (
                 f"{place} does not speak TLS from the first byte: use MAIL_USE_TLS=1 for "
                 "STARTTLS (port 587), MAIL_USE_SSL=1 only for port 465."
             )
         case socket.gaierror():
             return (
-                f"There is no machine called {settings.mail_server} ({error.strerror}): check "
+                f"There is no machine called {settings.server} ({error.strerror}): check "
                 "MAIL_SERVER."
             )
         case UnicodeError():
             return (
-                f"{settings.mail_server} is no name of a machine, or the log-in has other than "
+                f"{settings.server} is no name of a machine, or the log-in has other than "
                 "ASCII characters: check MAIL_SERVER, MAIL_USERNAME and MAIL_PASSWORD."
             )
         case ConnectionRefusedError():
             return f"Nothing listens at {place}: check MAIL_PORT, and whether the server runs."
         case TimeoutError():
             return (
-                f"{place} has not answered within {settings.mail_timeout:g} s: check MAIL_PORT, a "
+                f"{place} has not answered within {settings.timeout:g} s: check MAIL_PORT, a "
                 "firewall, or whether it wants TLS from the first byte (MAIL_USE_SSL=1)."
             )
         case smtplib.SMTPServerDisconnected():
@@ -254,10 +254,12 @@ def _words(code: int, text: bytes | str) -> str:
     return f"{code} {words}" if code >= 0 else f"no SMTP, but {words!r}"
 
 
-def _clean(text: str, settings: Settings) -> str:
+def _clean(text: str, settings: MailSettings) -> str:
     """Return a text that a server may have written, for a log, a terminal and the spool."""
     line = "".join(char if char.isprintable() else " " for char in text)
-    return Redactor(settings.secret_values).text(" ".join(line.split()))[:WORDS_MAXIMUM]
+    return Redactor([settings.password] if settings.password else []).text(" ".join(line.split()))[
+        :WORDS_MAXIMUM
+    ]
 
 
 class _Bounded(smtplib.SMTP):

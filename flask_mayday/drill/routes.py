@@ -51,10 +51,9 @@ class DrillError(Exception):
 def offer() -> dict[str, object]:
     """Let every page say that there are drills, and where their mails can be read."""
     settings: Settings = current_app.extensions["settings"]
-    mailed = settings.drill and settings.mail_server is not None
     return {
         "drill": settings.drill,
-        "mail_ui": f"http://127.0.0.1:{settings.mailhog_port}" if mailed else None,
+        "mail_ui": settings.mail_ui if settings.drill else None,
     }
 
 

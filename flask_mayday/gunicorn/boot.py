@@ -19,8 +19,8 @@ def install(settings: Settings) -> None:
 
     def load(application: Any) -> Any:
         redactor = Redactor(settings.secret_values)
-        logs.configure(settings, redactor)
-        reports.configure(settings, redactor)
+        logs.configure(settings, redactor, debug=False)
+        reports.configure(settings, redactor, debug=False)
         try:
             return load_app(application)
         except RuntimeError:

@@ -32,7 +32,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         for log in (self.error_log, self.access_log):
             log.handlers.clear()
             log.propagate = True
-        self.slow = timedelta(milliseconds=read_settings().log_slow_ms)
+        self.slow = timedelta(milliseconds=read_settings().log.slow_ms)
 
     def critical(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at CRITICAL; what is said of a worker's death is reported once it is reaped."""

@@ -19,11 +19,10 @@ from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from app import MAX_FORM_BYTES
-
 from ..context.in_flight import Table
 
 UNREAD_WITHIN: Final = 5.0  # seconds
+UNREAD_MAXIMUM: Final = 1 << 20  # bytes
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -70,5 +69,5 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         deadline = time.monotonic() + UNREAD_WITHIN
-        read = conn.parser.finish_body(deadline=deadline, max_bytes=MAX_FORM_BYTES)
+        read = conn.parser.finish_body(deadline=deadline, max_bytes=UNREAD_MAXIMUM)
         return keepalive and bool(read)

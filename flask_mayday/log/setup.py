@@ -11,27 +11,26 @@ from ..settings import Settings
 from .formats import JsonFormatter, TextFormatter
 from .rotation import RotatingFile
 
-FILE_NAME = "microblog.log"
 ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
-def configure(settings: Settings, redactor: Redactor) -> None:
+def configure(settings: Settings, redactor: Redactor, *, debug: bool) -> None:
     """Send every logger's records to the log file and to stdout; in debug mode to stdout only.
 
     Nothing is opened here: the file is opened by the first record of each process.
     """
     root = logging.getLogger()
     remove()
-    root.setLevel(settings.log_level)
+    root.setLevel(settings.log.level)
     logging.getLogger("werkzeug").addFilter(_without_colour)
-    formatter = (JsonFormatter if settings.log_format == "json" else TextFormatter)(redactor)
+    formatter = (JsonFormatter if settings.log.format == "json" else TextFormatter)(redactor)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    if not settings.debug:
+    if not debug:
         handlers.append(
             RotatingFile(
-                settings.log_dir / FILE_NAME,
-                max_bytes=settings.log_max_bytes,
-                backup_count=settings.log_backup_count,
+                settings.log.path,
+                max_bytes=settings.log.max_bytes,
+                backup_count=settings.log.backup_count,
             )
         )
     for handler in handlers:

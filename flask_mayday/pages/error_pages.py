@@ -158,7 +158,7 @@ def _html(status: int, words: Words, identifier: str) -> str:
             detail=words.detail,
             request_id=identifier,
             reported=status >= 500,
-            mailed=settings.mail_server is not None,
+            mailed=settings.mail.server is not None,
             drill=settings.drill,
         )
     except Exception:

@@ -129,7 +129,7 @@ def repeat(record: logging.LogRecord, whole: Report, redactor: Redactor) -> Repo
 
 
 def _whole(record: logging.LogRecord, redactor: Redactor) -> Report:
-    from app import __version__  # not before the package has been imported
+    from .. import __version__  # not before the package has been imported
 
     error = record.exc_info[1] if record.exc_info else None
     environ = environ_of(record)

@@ -27,7 +27,7 @@ class ReportHandler(logging.Handler):
         self, settings: Settings, redactor: Redactor, outbox: Outbox, courier: Courier
     ) -> None:
         super().__init__(logging.ERROR)
-        self.mailable = settings.mail_server is not None
+        self.mailable = settings.mail.server is not None
         self.redactor = redactor
         self.outbox = outbox
         self.courier = courier

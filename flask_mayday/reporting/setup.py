@@ -13,15 +13,15 @@ from . import excepthooks as hooks
 from .handler import ReportHandler
 
 
-def configure(settings: Settings, redactor: Redactor) -> Courier | None:
+def configure(settings: Settings, redactor: Redactor, *, debug: bool) -> Courier | None:
     """Report the errors of every logger; return the courier, which runs once it is asked to.
 
     In debug mode there is nothing to configure: the developer looks at the debugger.
     """
     remove()
-    if settings.debug:
+    if debug:
         return None
-    outbox = Outbox(settings.spool_dir, settings.spool_max_bytes)
+    outbox = Outbox(settings.spool.folder, settings.spool.max_bytes)
     courier = Courier(settings, outbox)
     root = logging.getLogger()
     root.addHandler(ReportHandler(settings, redactor, outbox, courier))

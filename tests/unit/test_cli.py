@@ -38,7 +38,7 @@ def cli(app: Flask) -> FlaskCliRunner:
 
 @pytest.fixture
 def folder(app: Flask) -> Path:
-    found: Path = app.extensions["settings"].spool_dir
+    found: Path = app.extensions["settings"].spool.folder
     return found
 
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from flask_mayday.settings import ConfigurationError, Settings, read_settings
 
-KEY = "k" * 40
-PASSWORD = "a-password-of-more-than-32-characters"
+
+def read(**variables: object) -> Settings:
+    """Return the settings of an environment that holds these variables."""
+    return read_settings(environ={name: str(value) for name, value in variables.items()})
 
 
-def read(**overrides: object) -> Settings:
-    return read_settings({"SECRET_KEY": KEY, **overrides})
-
-
-def problems(**overrides: object) -> tuple[str, ...]:
+def problems(**variables: object) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as caught:
-        read(**overrides)
+        read(**variables)
     return caught.value.problems
 
 
 def test_the_defaults_are_those_of_the_tutorial() -> None:
     settings = read()
-    assert (settings.log_max_bytes, settings.log_backup_count) == (10240, 10)
-    assert settings.database_url.drivername == "sqlite"
-    assert settings.mail_server is None
+    assert (settings.log.max_bytes, settings.log.backup_count) == (10240, 10)
+    assert settings.mail.server is None
     assert not settings.drill
-    assert not settings.debug
 
 
 @pytest.mark.parametrize(
@@ -56,7 +53,6 @@ def test_the_defaults_are_those_of_the_tutorial() -> None:
         ("REPORT_MAILS_PER_HOUR", "0", "a whole number"),
         ("REPORT_KEEP_DAYS", "forever", "a whole number"),
         ("REQUEST_TIMEOUT", "1e3", "a whole number"),
-        ("FLASK_DEBUG", "ture", "use 1, true, yes or on"),
         ("DRILL", "-", "use 1, true, yes or on"),
         ("TRUSTED_PROXIES", "11", "from 0 to 10"),
         ("WEB_CONCURRENCY", "0", "a whole number"),
@@ -71,17 +67,6 @@ def test_a_bad_value_is_refused_with_its_name_the_value_and_the_mend(
     assert mend in problem
 
 
-def test_all_problems_are_told_at_once() -> None:
-    found = problems(MAIL_PORT="x", LOG_LEVEL="y", WEB_THREADS="z", SECRET_KEY="short")
-    assert len(found) == 4
-    assert {text.split()[0] for text in found} == {
-        "MAIL_PORT",
-        "LOG_LEVEL",
-        "WEB_THREADS",
-        "SECRET_KEY",
-    }
-
-
 @pytest.mark.parametrize("text", ["1", "true", "Yes", "ON", " on "])
 def test_words_for_on_are_taken(text: str) -> None:
     assert read(DRILL=text).drill
@@ -92,138 +77,76 @@ def test_words_for_off_are_taken(text: str) -> None:
     assert not read(DRILL=text).drill
 
 
-def test_an_override_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAIL_PORT", "2525")
-    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
-    settings = read(MAIL_PORT=587)
-    assert (settings.mail_port, settings.log_level) == (587, "DEBUG")
+SOURCES = ["MAYDAY_ environment", "MAYDAY_ config", "config", "environment"]
 
 
-def test_an_override_of_none_unsets_what_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("first", range(4), ids=SOURCES)
+def test_the_most_specific_source_that_is_set_counts(first: int) -> None:
+    environ: dict[str, str] = {}
+    config: dict[str, object] = {}
+    sources = [
+        (environ, "MAYDAY_MAIL_PORT", "1001"),
+        (config, "MAYDAY_MAIL_PORT", 1002),
+        (config, "MAIL_PORT", 1003),
+        (environ, "MAIL_PORT", "1004"),
+    ]
+    for mapping, name, value in sources[first:]:
+        mapping[name] = value  # type: ignore[index]
+    assert read_settings(config, environ=environ).mail.port == 1001 + first
+
+
+@pytest.mark.parametrize("nothing", [None, "", " "])
+def test_nothing_in_the_config_leaves_the_environments_value(nothing: object) -> None:
+    assert read_settings({"MAIL_PORT": nothing}, environ={"MAIL_PORT": "2525"}).mail.port == 2525
+
+
+def test_an_invalid_value_that_may_be_another_librarys_is_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("MAIL_PORT", "2525")
-    assert read(MAIL_PORT=None).mail_port == 25
+    config = {"LOG_FORMAT": "%(asctime)s %(message)s"}
+    assert read_settings(config, environ={"LOG_FORMAT": "json"}).log.format == "json"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "app.config['LOG_FORMAT'] is '%(asctime)s %(message)s'" in record.getMessage()
+    assert "Set MAYDAY_LOG_FORMAT" in record.getMessage()
 
 
-def test_an_override_wins_over_the_file_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "is-not-there"))
-    assert read().secret_key == KEY
+def test_an_invalid_value_with_our_prefix_in_the_config_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="MAYDAY_LOG_FORMAT is 'xml'"):
+        read_settings({"MAYDAY_LOG_FORMAT": "xml"}, environ={})
 
 
-# Secrets
+def test_lists_and_pairs_of_other_libraries_are_understood() -> None:
+    config = {"ADMINS": ["a@example.com", "b@example.com"], "MAIL_SERVER": "mail.example.com"}
+    sender = {"MAIL_DEFAULT_SENDER": ("Errors", "errors@example.com")}
+    mail = read_settings({**config, **sender}, environ={}).mail
+    assert mail.admins == ("a@example.com", "b@example.com")
+    assert mail.sender == "errors@example.com"
 
 
-def test_a_missing_secret_key_is_refused_with_the_command_that_makes_one() -> None:
-    (problem,) = problems(SECRET_KEY=None)
-    assert problem.startswith("SECRET_KEY is not set")
-    assert "secrets.token_hex(32)" in problem
+def test_folders_start_at_the_instance_folder(tmp_path: Path) -> None:
+    settings = read_settings({"SPOOL_DIR": "queue"}, environ={}, instance_path=tmp_path)
+    assert settings.log.folder == tmp_path / "logs"
+    assert settings.spool.folder == tmp_path / "queue"
 
 
-def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(KEY + "\n")
-    assert read(SECRET_KEY_FILE=tmp_path / "key").secret_key == KEY
+def test_the_log_is_named_after_the_app() -> None:
+    settings = read_settings(environ={}, import_name="shop.web")
+    assert (settings.app.name, settings.log.file_name) == ("web", "web.log")
 
 
-def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(KEY)
-    monkeypatch.setenv("SECRET_KEY", KEY)
-    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
-    with pytest.raises(ConfigurationError, match="SECRET_KEY and SECRET_KEY_FILE are both set"):
-        read_settings()
+def test_all_problems_are_told_at_once() -> None:
+    found = problems(MAIL_PORT="x", LOG_LEVEL="y", WEB_THREADS="z")
+    assert {text.split()[0] for text in found} == {"MAIL_PORT", "LOG_LEVEL", "WEB_THREADS"}
 
 
-def test_an_empty_variable_beside_its_file_counts_as_unset(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "key").write_text(KEY)
-    monkeypatch.setenv("SECRET_KEY", "")  # as compose passes what .env leaves out
-    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
-    assert read_settings().secret_key == KEY
+def test_no_message_shows_a_secret() -> None:
+    text = str(problems(MAIL_PASSWORD="mail-secret", MAIL_USERNAME="me", MAIL_PORT="x"))
+    assert "mail-secret" not in text
 
 
-def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (problem,) = problems(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "missing")
-    assert problem.startswith(f"SECRET_KEY_FILE is '{tmp_path}/missing'")
-    assert "No such file" in problem
-
-
-def test_a_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(b"\xff" * 40)
-    (problem,) = problems(SECRET_KEY_FILE=tmp_path / "key")
-    assert "not UTF-8" in problem
-
-
-def test_no_message_shows_a_secret(tmp_path: Path) -> None:
-    secrets = {
-        "SECRET_KEY": "short-but-secret",
-        "POSTGRES_PASSWORD": "also-short-secret",
-        "DATABASE_URL": "postgresql://user:url-secret@host:port-secret/name",
-        "MAIL_PASSWORD": "mail-secret",
-    }
-    text = str(ConfigurationError(problems(**secrets, MAIL_USERNAME="me", MAIL_PORT="x")))
-    for secret in (*secrets.values(), "url-secret", "port-secret"):
-        assert secret not in text
-
-
-def test_the_settings_know_the_values_that_must_not_leave() -> None:
-    settings = read(
-        DATABASE_URL="postgresql://web@db/microblog",
-        POSTGRES_PASSWORD=PASSWORD,
-        MAIL_PASSWORD="smtp-password",
-    )
-    assert set(settings.secret_values) == {KEY, PASSWORD, "smtp-password"}
-
-
-def test_a_password_in_the_query_of_the_url_is_a_secret_too() -> None:
-    settings = read(DATABASE_URL=f"postgresql://web@db/microblog?password={PASSWORD}")
-    assert PASSWORD in settings.secret_values
-
-
-# The database
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_every_name_of_postgresql_means_psycopg2(scheme: str) -> None:
-    url = read(DATABASE_URL=f"{scheme}://web@db:5433/microblog").database_url
-    assert url.drivername == "postgresql+psycopg2"
-    assert (url.username, url.host, url.port, url.database) == ("web", "db", 5433, "microblog")
-
-
-def test_the_password_of_the_database_comes_from_its_own_setting() -> None:
-    settings = read(DATABASE_URL="postgresql://web@db/microblog", POSTGRES_PASSWORD=PASSWORD)
-    assert settings.database_url.password == PASSWORD
-
-
-def test_a_password_in_the_url_and_beside_it_is_refused() -> None:
-    (problem,) = problems(
-        DATABASE_URL="postgresql://web:another@db/microblog", POSTGRES_PASSWORD=PASSWORD
-    )
-    assert "keep one of them" in problem
-
-
-def test_a_short_password_of_the_database_is_refused() -> None:
-    (problem,) = problems(DATABASE_URL="postgresql://web@db/microblog", POSTGRES_PASSWORD="short")
-    assert problem.startswith("POSTGRES_PASSWORD has 5 characters")
-
-
-def test_sqlite_takes_no_password() -> None:
-    settings = read(DATABASE_URL="sqlite:////tmp/x.db", POSTGRES_PASSWORD=PASSWORD)
-    assert str(settings.database_url) == "sqlite:////tmp/x.db"
-
-
-@pytest.mark.parametrize("url", ["not a url", "postgresql://host:port/name"])
-def test_a_url_that_cannot_be_read_is_refused_with_an_example(url: str) -> None:
-    (problem,) = problems(DATABASE_URL=url)
-    assert problem.startswith("DATABASE_URL cannot be read: write postgresql://user@host:5432/name")
-
-
-@pytest.mark.parametrize("scheme", ["mysql", "postgresql+asyncpg", "sqlite+pysqlcipher"])
-def test_another_database_is_refused(scheme: str) -> None:
-    (problem,) = problems(DATABASE_URL=f"{scheme}://user@host/name")
-    assert problem.startswith(f"DATABASE_URL is '{scheme}://…'")
+def test_the_settings_know_the_password_of_the_mail_server() -> None:
+    assert read(MAIL_PASSWORD="smtp-password").secret_values == ("smtp-password",)
 
 
 # Mail
@@ -236,8 +159,8 @@ def test_mail_without_administrators_is_refused() -> None:
 
 def test_administrators_are_separated_by_commas() -> None:
     settings = read(MAIL_SERVER="mail.example.com", ADMINS="a@example.com, b@example.com,")
-    assert settings.admins == ("a@example.com", "b@example.com")
-    assert settings.mail_from == "no-reply@mail.example.com"
+    assert settings.mail.admins == ("a@example.com", "b@example.com")
+    assert settings.mail.sender == "no-reply@mail.example.com"
 
 
 def test_a_mail_server_whose_name_makes_no_address_needs_a_sender() -> None:
@@ -271,4 +194,4 @@ def test_the_drill_is_allowed_on_the_loopback(bind: str) -> None:
 
 
 def test_the_site_may_be_public_without_the_drill() -> None:
-    assert read(DRILL="0", HTTP_BIND="0.0.0.0").http_bind == "0.0.0.0"
+    assert not read(DRILL="0", HTTP_BIND="0.0.0.0").drill

@@ -34,7 +34,7 @@ class Rounds:
 
     def __init__(self, settings: Settings) -> None:
         self.now = START
-        self.outbox = Outbox(settings.spool_dir, settings.spool_max_bytes)
+        self.outbox = Outbox(settings.spool.folder, settings.spool.max_bytes)
         self.queue = Queue(self.outbox)
         self.begin(settings)
 

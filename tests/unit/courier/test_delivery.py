@@ -381,7 +381,7 @@ def test_a_mail_whose_recipients_cannot_be_read_goes_to_all(
     post.at(0)
     post.queue.connection.execute(f"UPDATE mails SET recipients = {recipients} WHERE id = 1")
     post.round.send(START)
-    assert offered == [post.settings.admins] * 2
+    assert offered == [post.settings.mail.admins] * 2
 
 
 def test_a_report_that_cannot_be_read_does_not_stop_a_summary(post: Post) -> None:

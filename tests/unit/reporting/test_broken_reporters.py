@@ -232,7 +232,7 @@ class Spool:
 
 
 def handler(spool: Spool) -> ReportHandler:
-    site: Any = SimpleNamespace(mail_server="mail.example")
+    site: Any = SimpleNamespace(mail=SimpleNamespace(server="mail.example"))
     courier: Any = SimpleNamespace(wake=lambda: None)
     outbox: Any = spool
     return ReportHandler(site, Redactor([SECRET]), outbox, courier)

@@ -1,0 +1,92 @@
+"""The demo's own settings: its secret key and its database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from flask import Flask
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from flask_mayday.settings import SettingsReader
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SECRET_MINIMUM: Final = 32  # characters
+MAKE_A_SECRET: Final = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+MAX_FORM_BYTES: Final = 1 << 20
+
+
+def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
+    """Put the environment's settings, and ``overrides`` before them, into ``app.config``.
+
+    Returns what is wrong with them: name, value and fix of each.
+    """
+    reader = SettingsReader(overrides, os.environ)
+    app.debug = reader.boolean("FLASK_DEBUG", app.debug)
+    app.config.from_mapping(
+        SECRET_KEY=_secret_key(reader),
+        SQLALCHEMY_DATABASE_URI=_database_url(reader, Path(app.instance_path)),
+        MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        # As the tutorial has it: the log lies beside the code.
+        LOG_DIR=ROOT / (reader.line("LOG_DIR") or "logs"),
+        LOG_FILE="microblog.log",
+        APP_NAME=reader.line("APP_NAME") or "Microblog",
+    )
+    app.config.from_mapping({k: v for k, v in overrides.items() if k not in app.config})
+    return reader.problems
+
+
+def _secret_key(reader: SettingsReader) -> str:
+    count = len(reader.problems)
+    value = reader.secret("SECRET_KEY")
+    if len(reader.problems) == count:
+        _check_length(reader, "SECRET_KEY", value)
+    return value or ""
+
+
+def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
+    if not value:
+        reader.problem(
+            name,
+            None,
+            f"set it, or {name}_FILE, to a random text of at least {SECRET_MINIMUM} characters: "
+            f"{MAKE_A_SECRET}",
+        )
+    elif len(value) < SECRET_MINIMUM:
+        reader.problems.append(
+            f"{name} has {len(value)} characters: it needs at least {SECRET_MINIMUM}: "
+            f"{MAKE_A_SECRET}"
+        )
+
+
+def _database_url(reader: SettingsReader, instance_path: Path) -> URL:
+    """Return the URL, with its password and a driver, or SQLite in the instance folder."""
+    sqlite = URL.create("sqlite", database=str(instance_path / "microblog.db"))
+    text, password = reader.secret("DATABASE_URL"), reader.secret("POSTGRES_PASSWORD")
+    if not text:
+        return sqlite
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        reader.problems.append(
+            "DATABASE_URL cannot be parsed: write postgresql://user@host:5432/name "
+            "or sqlite:////folder/file.db (the password belongs in POSTGRES_PASSWORD_FILE)."
+        )
+        return sqlite
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg2")
+    if url.drivername not in ("postgresql+psycopg2", "sqlite"):
+        reader.problem("DATABASE_URL", f"{url.drivername}://…", "use postgresql:// or sqlite://.")
+    if url.drivername == "sqlite" or password is None:
+        return url
+    if url.password is not None:
+        reader.problems.append(
+            "DATABASE_URL has a password and POSTGRES_PASSWORD is set: keep one of them."
+        )
+    _check_length(reader, "POSTGRES_PASSWORD", password)
+    return url.set(password=password)

@@ -1,0 +1,129 @@
+"""The demo's own settings: its secret key and its database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app import config
+from flask_mayday.settings import ConfigurationError
+
+KEY = "k" * 40
+PASSWORD = "a-password-of-more-than-32-characters"
+
+
+def read(**overrides: object) -> Flask:
+    app = Flask("app")
+    problems = config.configure(app, {"SECRET_KEY": KEY, **overrides})
+    if problems:
+        raise ConfigurationError(problems)
+    return app
+
+
+def problems(**overrides: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**overrides)
+    return caught.value.problems
+
+
+def test_an_override_wins_over_the_file_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "is-not-there"))
+    assert read().config["SECRET_KEY"] == KEY
+
+
+def test_a_missing_secret_key_is_refused_with_the_command_that_makes_one() -> None:
+    (problem,) = problems(SECRET_KEY=None)
+    assert problem.startswith("SECRET_KEY is not set")
+    assert "secrets.token_hex(32)" in problem
+
+
+def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY + "\n")
+    assert read(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "key").config["SECRET_KEY"] == KEY
+
+
+def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    monkeypatch.setenv("SECRET_KEY", KEY)
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError, match="SECRET_KEY and SECRET_KEY_FILE are both set"):
+        read(SECRET_KEY=None)
+
+
+def test_an_empty_variable_beside_its_file_counts_as_unset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(KEY)
+    monkeypatch.setenv("SECRET_KEY", "")  # as compose passes what .env leaves out
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
+    assert read(SECRET_KEY=None).config["SECRET_KEY"] == KEY
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (problem,) = problems(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "missing")
+    assert problem.startswith(f"SECRET_KEY_FILE is '{tmp_path}/missing'")
+    assert "No such file" in problem
+
+
+def test_a_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff" * 40)
+    (problem,) = problems(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "key")
+    assert "not UTF-8" in problem
+
+
+def test_no_message_shows_a_secret(tmp_path: Path) -> None:
+    secrets = {
+        "SECRET_KEY": "short-but-secret",
+        "POSTGRES_PASSWORD": "also-short-secret",
+        "DATABASE_URL": "postgresql://user:url-secret@host:port-secret/name",
+    }
+    text = str(ConfigurationError(problems(**secrets)))
+    for secret in (*secrets.values(), "url-secret", "port-secret"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_every_name_of_postgresql_means_psycopg2(scheme: str) -> None:
+    url = read(DATABASE_URL=f"{scheme}://web@db:5433/microblog").config["SQLALCHEMY_DATABASE_URI"]
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.host, url.port, url.database) == ("web", "db", 5433, "microblog")
+
+
+def test_the_password_of_the_database_comes_from_its_own_setting() -> None:
+    app = read(DATABASE_URL="postgresql://web@db/microblog", POSTGRES_PASSWORD=PASSWORD)
+    assert app.config["SQLALCHEMY_DATABASE_URI"].password == PASSWORD
+
+
+def test_a_password_in_the_url_and_beside_it_is_refused() -> None:
+    (problem,) = problems(
+        DATABASE_URL="postgresql://web:another@db/microblog", POSTGRES_PASSWORD=PASSWORD
+    )
+    assert "keep one of them" in problem
+
+
+def test_a_short_password_of_the_database_is_refused() -> None:
+    (problem,) = problems(DATABASE_URL="postgresql://web@db/microblog", POSTGRES_PASSWORD="short")
+    assert problem.startswith("POSTGRES_PASSWORD has 5 characters")
+
+
+def test_sqlite_takes_no_password() -> None:
+    app = read(DATABASE_URL="sqlite:////tmp/x.db", POSTGRES_PASSWORD=PASSWORD)
+    assert str(app.config["SQLALCHEMY_DATABASE_URI"]) == "sqlite:////tmp/x.db"
+
+
+@pytest.mark.parametrize("url", ["not a url", "postgresql://host:port/name"])
+def test_a_url_that_cannot_be_read_is_refused_with_an_example(url: str) -> None:
+    (problem,) = problems(DATABASE_URL=url)
+    assert problem.startswith(
+        "DATABASE_URL cannot be parsed: write postgresql://user@host:5432/name"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql+asyncpg", "sqlite+pysqlcipher"])
+def test_another_database_is_refused(scheme: str) -> None:
+    (problem,) = problems(DATABASE_URL=f"{scheme}://user@host/name")
+    assert problem.startswith(f"DATABASE_URL is '{scheme}://…'")
