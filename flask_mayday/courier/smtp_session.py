@@ -257,9 +257,8 @@ def _words(code: int, text: bytes | str) -> str:
 def _clean(text: str, settings: MailSettings) -> str:
     """Return a text that a server may have written, for a log, a terminal and the spool."""
     line = "".join(char if char.isprintable() else " " for char in text)
-    return Redactor([settings.password] if settings.password else []).text(" ".join(line.split()))[
-        :WORDS_MAXIMUM
-    ]
+    redactor = Redactor([settings.password] if settings.password else []).bind(None)
+    return redactor.text(" ".join(line.split()))[:WORDS_MAXIMUM]
 
 
 class _Bounded(smtplib.SMTP):

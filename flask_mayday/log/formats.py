@@ -60,12 +60,12 @@ class TextFormatter(Once):
     def line(self, record: logging.LogRecord) -> str:
         """Return the record's line and, under it, its traceback and its stack."""
         record.request_id = request_id_of(record) or "-"
-        environ = environ_of(record)
-        record.message = escape_controls(self.redactor.text(message_of(record), environ))
+        redactor = self.redactor.bind(environ_of(record))
+        record.message = escape_controls(redactor.text(message_of(record)))
         record.asctime = self.formatTime(record)
         lines = [self.formatMessage(record)]
         if trace := traceback_of(record):
-            redacted = self.redactor.text(trace, environ)
+            redacted = redactor.text(trace)
             lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
         return "\n".join(lines)
 
@@ -80,17 +80,17 @@ class JsonFormatter(Once):
 
     def line(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        trace, environ = traceback_of(record), environ_of(record)
+        trace, redactor = traceback_of(record), self.redactor.bind(environ_of(record))
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": self.redactor.text(message_of(record), environ),
+            "message": redactor.text(message_of(record)),
             "path": record.pathname,
             "line": record.lineno,
             "request_id": request_id_of(record),
             "process": record.process,
             "host": self.host,
-            "exception": self.redactor.text(trace, environ) if trace else None,
+            "exception": redactor.text(trace) if trace else None,
         }
         return json.dumps(entry, ensure_ascii=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import takewhile
 from typing import Final
 
-from ..context import request_id
 from .patterns import MASK, is_secret_name, mask_shapes
 from .request import secrets_of
 from .values import Secret, secrets
 
-__all__ = ["MASK", "Redactor"]
+__all__ = ["MASK", "BoundRedactor", "Redactor"]
 
 DEPTH_MAXIMUM: Final = 20  # of nested fields
 FIELDS_MAXIMUM: Final = 200  # in all
@@ -24,32 +24,48 @@ Fields = dict[str, object]
 
 
 class Redactor:
-    """Knows the secrets of the settings, and those of the request that a text is about.
+    """Masks the secrets of the settings; :meth:`bind` adds those of one request.
 
-    Where ``environ`` is not given it is that of the request that this thread serves.
+    ``settings_secrets`` are the secret values to mask wherever they appear.
     """
 
     def __init__(self, settings_secrets: Iterable[str]) -> None:
         found = [piece for value in settings_secrets for piece in secrets(value)]
-        self._settings = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
+        self.secrets = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
 
-    def text(self, text: str, environ: Mapping[str, object] | None = None) -> str:
-        """Return ``text`` without known secrets and without what has the shape of one.
+    def bind(self, environ: Mapping[str, object] | None) -> BoundRedactor:
+        """Return a redactor for one report or log record.
 
-        Never raises: what could not be redacted is left out, with the reason in its place.
+        ``environ`` is the WSGI environment of the request that the texts are about, or ``None``.
+        Its secrets are those that the request has sent and the app has read by now.
+        """
+        return BoundRedactor(self, environ)
+
+
+class BoundRedactor:
+    """Masks secrets in the texts of one report or log record; made by :meth:`Redactor.bind`."""
+
+    def __init__(self, redactor: Redactor, environ: Mapping[str, object] | None) -> None:
+        self._settings = redactor.secrets
+        self._environ = environ
+
+    def text(self, text: str) -> str:
+        """Return ``text`` with known secrets, and whatever looks like one, masked.
+
+        Never raises: a text that could not be redacted is left out, with the reason in its place.
         """
         try:
-            for secret in self._secrets(environ):
+            for secret in self._secrets:
                 text = secret.mask(text)
             return mask_shapes(text)
         except Exception as error:
             return _left_out(error)
 
     def source(self, text: str) -> str:
-        """Return lines of source code without the secrets of the settings.
+        """Return lines of source code with the secrets of the settings masked.
 
-        A request's values are in no source; a visitor who sends ``raise`` as a cookie is not to
-        mask it there.
+        Request secrets are not masked in source code: no source contains them, and a visitor who
+        sends ``raise`` as a cookie must not be able to hide that word.
         """
         try:
             for secret in self._settings:
@@ -58,45 +74,38 @@ class Redactor:
             return _left_out(error)
         return text
 
-    def bounded(
-        self,
-        text: str,
-        maximum: int,
-        environ: Mapping[str, object] | None = None,
-        missing: int = 0,
-    ) -> str:
-        """Return :meth:`text` of a text, or of the beginning and the end of a longer one.
+    def bounded(self, text: str, maximum: int, missing: int = 0) -> str:
+        """Return ``text`` redacted and cut in its middle to about ``maximum`` characters.
 
-        It is cut after it was redacted. Of one that is longer still, no more is shown than what is
-        the same whether or not what lies behind the cut is looked at: half a secret is not.
-        ``missing`` is how many characters are not in the text's middle already.
+        A text of moderate length is redacted first and cut afterwards. Of a longer one, the
+        beginning and the end are redacted twice, with two cuts, and only what both agree on is
+        kept: a secret that a cut splits never leaks. ``missing`` is the number of characters that
+        the caller has already removed from the middle.
         """
         half = maximum // 2
         seen = half + AROUND
         if len(text) <= 2 * seen:
-            redacted = self.text(text, environ)
+            redacted = self.text(text)
             if not missing and len(redacted) <= maximum:
                 return redacted
             beginning, end = redacted[:half], redacted[half:]
             missing += max(0, len(end) - half)
         else:
-            begins = [self.text(text[:cut], environ) for cut in (half, seen)]
-            ends = [self.text(text[-cut:], environ)[::-1] for cut in (half, seen)]
+            begins = [self.text(text[:cut]) for cut in (half, seen)]
+            ends = [self.text(text[-cut:])[::-1] for cut in (half, seen)]
             beginning, end = _agreed(*begins), _agreed(*ends)[::-1]
             missing += len(text) - 2 * half
         return f"{beginning[:half]}\n… {missing} characters left out …\n{end[-half:]}"
 
-    def fields(
-        self, fields: Mapping[str, object], environ: Mapping[str, object] | None = None
-    ) -> Fields:
-        """Return named values, nested ones too, without secrets: by name, else as :meth:`text`."""
-        return _Fields(self, environ).mapping(fields, 0)
+    def fields(self, fields: Mapping[str, object]) -> Fields:
+        """Return named values, nested ones too, masked by name, else like :meth:`text`."""
+        return _Fields(self).mapping(fields, 0)
 
-    def _secrets(self, environ: Mapping[str, object] | None) -> tuple[Secret, ...]:
-        environ = environ or request_id.current_environ()
-        if environ is None:
+    @cached_property
+    def _secrets(self) -> tuple[Secret, ...]:
+        if self._environ is None:
             return self._settings
-        return self._settings + secrets_of(environ)
+        return self._settings + secrets_of(self._environ)
 
 
 def _agreed(one: str, other: str) -> str:
@@ -112,9 +121,8 @@ def _left_out(error: Exception) -> str:
 class _Fields:
     """One walk through fields, which ends where a report has enough of them."""
 
-    def __init__(self, redactor: Redactor, environ: Mapping[str, object] | None) -> None:
+    def __init__(self, redactor: BoundRedactor) -> None:
         self.redactor = redactor
-        self.environ = environ
         self.room = FIELDS_LENGTH
         self.count = 0
 
@@ -152,6 +160,6 @@ class _Fields:
         return self.count >= FIELDS_MAXIMUM or self.room <= 0
 
     def text(self, text: str, maximum: int) -> str:
-        redacted = self.redactor.bounded(text, maximum, self.environ)
+        redacted = self.redactor.bounded(text, maximum)
         self.room -= len(redacted)
         return redacted

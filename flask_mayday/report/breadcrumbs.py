@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ..context.record_fields import environ_of, message_of
-from ..redaction.redactor import AROUND, Redactor
+from ..redaction.redactor import AROUND, BoundRedactor
 
 KEY: Final = "microblog.earlier"  # in the WSGI environment
 KEPT: Final = 30  # lines a request
@@ -45,17 +45,17 @@ class Breadcrumbs(logging.Handler):
         return True
 
 
-def earlier_lines(environ: Mapping[str, object], redactor: Redactor) -> list[str]:
+def earlier_lines(environ: Mapping[str, object], redactor: BoundRedactor) -> list[str]:
     """Return the lines that a request has left, oldest first: time, level, message, logger."""
     found = environ.get(KEY)
     crumbs: list[Crumb] = list(found) if isinstance(found, deque) else []
-    return [_line(crumb, redactor, environ) for crumb in crumbs]
+    return [_line(crumb, redactor) for crumb in crumbs]
 
 
-def _line(crumb: Crumb, redactor: Redactor, environ: Mapping[str, object]) -> str:
+def _line(crumb: Crumb, redactor: BoundRedactor) -> str:
     created, level, logger, message, missing = crumb
     time = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")[11:23]
-    said = redactor.bounded(message, LENGTH, environ, missing).replace("\n", "\n  ")
+    said = redactor.bounded(message, LENGTH, missing).replace("\n", "\n  ")
     return f"{time} {level}: {said} [{logger}]"
 
 

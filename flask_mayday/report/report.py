@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ..context.record_fields import STACK, environ_of, message_of, request_id_of, traceback_of
-from ..redaction.redactor import Redactor
+from ..redaction.redactor import BoundRedactor, Redactor
 from .breadcrumbs import earlier_lines
 from .fingerprint import fingerprint
 from .request import ROUTE, path_of, request_in_short, request_of
@@ -113,13 +113,14 @@ def repeat(record: logging.LogRecord, whole: Report, redactor: Redactor) -> Repo
     """
     try:
         environ = environ_of(record)
+        bound = redactor.bind(environ)
         return replace(
             whole,
             uuid=uuid.uuid4().hex,
             time=record.created,
-            where=redactor.bounded(_where(record, environ), 1000, environ),
+            where=bound.bounded(_where(record, environ), 1000),
             request_id=request_id_of(record),
-            request=None if environ is None else request_in_short(environ, redactor),
+            request=None if environ is None else request_in_short(environ, bound),
             traceback=f"The same as in report {whole.uuid}, of request {whole.request_id or '-'}.",
             earlier=[],
             like=whole.uuid,
@@ -133,9 +134,10 @@ def _whole(record: logging.LogRecord, redactor: Redactor) -> Report:
 
     error = record.exc_info[1] if record.exc_info else None
     environ = environ_of(record)
+    bound = redactor.bind(environ)
 
     def clean(text: str) -> str:
-        return redactor.bounded(text, MESSAGE_MAXIMUM, environ)
+        return bound.bounded(text, MESSAGE_MAXIMUM)
 
     message = clean(said(error) if error is not None else _told(lambda: exact(message_of(record))))
     return Report(
@@ -146,12 +148,12 @@ def _whole(record: logging.LogRecord, redactor: Redactor) -> Report:
         logger=record.name[:NAME],
         type=(record.levelname.capitalize() if error is None else type(error).__name__)[:NAME],
         message=message,
-        where=redactor.bounded(_where(record, environ), 1000, environ),
+        where=bound.bounded(_where(record, environ), 1000),
         place=_told(lambda: _place(error)),
         request_id=request_id_of(record),
-        request=None if environ is None else request_of(environ, redactor),
-        traceback=_told(lambda: _traceback(record, error, redactor, clean)),
-        earlier=[] if environ is None else _lines(environ, redactor),
+        request=None if environ is None else request_of(environ, bound),
+        traceback=_told(lambda: _traceback(record, error, bound, clean)),
+        earlier=[] if environ is None else _lines(environ, bound),
         host=socket.gethostname(),
         process=os.getpid(),
         python=sys.version.split()[0],
@@ -201,21 +203,20 @@ def _place(error: BaseException | None) -> str:
 def _traceback(
     record: logging.LogRecord,
     error: BaseException | None,
-    redactor: Redactor,
+    redactor: BoundRedactor,
     clean: Callable[[str], str],
 ) -> str:
     """Return the exceptions of a record, and its stacks, where it has any."""
-    environ = environ_of(record)
     stacks = [record.stack_info, getattr(record, STACK, None)]
     if error is None and not any(stacks):
         stacks = [traceback_of(record)]
-    blocks = [redactor.bounded(str(stack), TRACEBACK_MAXIMUM, environ) for stack in stacks if stack]
+    blocks = [redactor.bounded(str(stack), TRACEBACK_MAXIMUM) for stack in stacks if stack]
     if error is not None:
         blocks.insert(0, Writer(clean, redactor.source).text(error))
     return _cut("\n".join(blocks), TRACEBACK_MAXIMUM)
 
 
-def _lines(environ: Mapping[str, object], redactor: Redactor) -> list[str]:
+def _lines(environ: Mapping[str, object], redactor: BoundRedactor) -> list[str]:
     try:
         return earlier_lines(environ, redactor)
     except Exception as failure:

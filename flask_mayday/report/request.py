@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from flask import globals as flask_globals
 
-from ..redaction.redactor import Redactor
+from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
 
 ROUTE = "microblog.route"  # in the WSGI environment: the route, without what a visitor put in
@@ -16,7 +16,7 @@ ROUTE = "microblog.route"  # in the WSGI environment: the route, without what a 
 Environ = Mapping[str, object]
 
 
-def request_of(environ: Environ, redactor: Redactor) -> dict[str, object]:
+def request_of(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
     """Return what was asked, by whom, with every secret masked.
 
     A part that cannot be told says why in its place; the others are told all the same.
@@ -25,20 +25,20 @@ def request_of(environ: Environ, redactor: Redactor) -> dict[str, object]:
         "url": lambda: _address(environ, redactor),
         "type": lambda: _text(environ, "CONTENT_TYPE", redactor),
         "size": lambda: _text(environ, "CONTENT_LENGTH", redactor),
-        "query": lambda: redactor.fields(_query(environ), environ),
+        "query": lambda: redactor.fields(_query(environ)),
         "form": lambda: _form(environ, redactor),
         "json": lambda: _json(environ, redactor),
         "files": lambda: _files(environ, redactor),
-        "headers": lambda: redactor.fields(_headers(environ), environ),
+        "headers": lambda: redactor.fields(_headers(environ)),
     }
     return request_in_short(environ, redactor) | {name: _told(part) for name, part in parts.items()}
 
 
-def request_in_short(environ: Environ, redactor: Redactor) -> dict[str, object]:
+def request_in_short(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
     """Return what was asked and by whom, without what was sent along; likewise masked."""
     parts: dict[str, Callable[[], object]] = {
         "method": lambda: _text(environ, "REQUEST_METHOD", redactor),
-        "path": lambda: redactor.bounded(path_of(environ), 2000, environ),
+        "path": lambda: redactor.bounded(path_of(environ), 2000),
         "route": lambda: _text(environ, ROUTE, redactor),
         "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
         "user": lambda: _user(environ, redactor),
@@ -62,19 +62,19 @@ def _told(part: Callable[[], object]) -> object:
         return f"could not be read ({type(error).__name__})"
 
 
-def _text(environ: Environ, name: str, redactor: Redactor) -> str:
-    return redactor.bounded(str(environ.get(name) or ""), 500, environ)
+def _text(environ: Environ, name: str, redactor: BoundRedactor) -> str:
+    return redactor.bounded(str(environ.get(name) or ""), 500)
 
 
-def _address(environ: Environ, redactor: Redactor) -> str:
+def _address(environ: Environ, redactor: BoundRedactor) -> str:
     host = environ.get("HTTP_HOST")
     if not host:
         return ""
     address = f"{environ.get('wsgi.url_scheme', 'http')}://{host}{path_of(environ)}"
-    return redactor.bounded(address, 2000, environ)
+    return redactor.bounded(address, 2000)
 
 
-def _user(environ: Environ, redactor: Redactor) -> str:
+def _user(environ: Environ, redactor: BoundRedactor) -> str:
     """Return the user's id from the session that Flask has open for this request.
 
     Not the user: that is a query to the database, whose failure may be the error to report.
@@ -87,7 +87,7 @@ def _user(environ: Environ, redactor: Redactor) -> str:
     if session is None:
         return "unknown"
     identifier = dict.get(session, "_user_id")
-    return "nobody" if identifier is None else redactor.bounded(str(identifier), 200, environ)
+    return "nobody" if identifier is None else redactor.bounded(str(identifier), 200)
 
 
 def _query(environ: Environ) -> dict[str, object]:
@@ -102,23 +102,23 @@ def _headers(environ: Environ) -> dict[str, object]:
     }
 
 
-def _form(environ: Environ, redactor: Redactor) -> object:
+def _form(environ: Environ, redactor: BoundRedactor) -> object:
     form: Any = parsed_body(environ)[0]
-    return None if form is None else redactor.fields(_collected(form.items(multi=True)), environ)
+    return None if form is None else redactor.fields(_collected(form.items(multi=True)))
 
 
-def _json(environ: Environ, redactor: Redactor) -> object:
+def _json(environ: Environ, redactor: BoundRedactor) -> object:
     document = parsed_body(environ)[1]
-    return None if document is None else redactor.fields({"": document}, environ)[""]
+    return None if document is None else redactor.fields({"": document})[""]
 
 
-def _files(environ: Environ, redactor: Redactor) -> object:
+def _files(environ: Environ, redactor: BoundRedactor) -> object:
     request = environ.get("werkzeug.request")
     files: Any = None if request is None else vars(request).get("files")
     if not files:
         return None
     named = {name: f"{file.filename} ({file.mimetype})" for name, file in files.items(multi=True)}
-    return redactor.fields(named, environ)
+    return redactor.fields(named)
 
 
 def _collected(pairs: Any) -> dict[str, object]:

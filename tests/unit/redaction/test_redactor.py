@@ -13,14 +13,19 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from flask_mayday.context import request_id
-from flask_mayday.redaction.redactor import MASK, Redactor
+from flask_mayday.redaction.redactor import MASK, BoundRedactor, Redactor
 
 SECRET = 'correct "horse"/battery+stäple'
 
 
 @pytest.fixture
-def redactor() -> Redactor:
+def site() -> Redactor:
     return Redactor([SECRET, "short"])
+
+
+@pytest.fixture
+def redactor(site: Redactor) -> BoundRedactor:
+    return site.bind(None)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def redactor() -> Redactor:
         "otp",
     ],
 )
-def test_a_value_under_the_name_of_a_secret_is_masked(redactor: Redactor, name: str) -> None:
+def test_a_value_under_the_name_of_a_secret_is_masked(redactor: BoundRedactor, name: str) -> None:
     assert redactor.fields({name: "value"}) == {name: MASK}
 
 
@@ -76,7 +81,7 @@ def test_a_value_under_the_name_of_a_secret_is_masked(redactor: Redactor, name: 
         "author",
     ],
 )
-def test_a_value_under_another_name_is_kept(redactor: Redactor, name: str) -> None:
+def test_a_value_under_another_name_is_kept(redactor: BoundRedactor, name: str) -> None:
     assert redactor.fields({name: "value"}) == {name: "value"}
 
 
@@ -92,14 +97,14 @@ def test_a_value_under_another_name_is_kept(redactor: Redactor, name: str) -> No
         repr(SECRET.encode())[2:-1],
     ],
 )
-def test_a_known_secret_is_masked_in_every_encoding(redactor: Redactor, form: str) -> None:
+def test_a_known_secret_is_masked_in_every_encoding(redactor: BoundRedactor, form: str) -> None:
     assert redactor.text(f"before {form} after") == f"before {MASK} after"
 
 
 @pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_a_known_secret_is_masked_in_base64_wherever_it_begins(
-    redactor: Redactor, before: str, encode: type[base64.b64encode]
+    redactor: BoundRedactor, before: str, encode: type[base64.b64encode]
 ) -> None:
     encoded = encode(f"{before}{SECRET} and more".encode()).decode()
     redacted = redactor.text(encoded)
@@ -109,17 +114,17 @@ def test_a_known_secret_is_masked_in_base64_wherever_it_begins(
     assert len(rest) <= len(encoded) - 4 * (len(SECRET.encode()) // 3 - 1)
 
 
-def test_a_short_value_is_not_looked_for(redactor: Redactor) -> None:
+def test_a_short_value_is_not_looked_for(redactor: BoundRedactor) -> None:
     assert redactor.text("a short story") == "a short story"
 
 
 def test_the_longer_of_two_secrets_is_masked_whole() -> None:
-    redactor = Redactor(["password-1", "password-1-of-two"])
+    redactor = Redactor(["password-1", "password-1-of-two"]).bind(None)
     assert redactor.text("it is password-1-of-two.") == f"it is {MASK}."
 
 
 def test_a_redactor_without_secrets_changes_nothing() -> None:
-    assert Redactor([]).text("Hello") == "Hello"
+    assert Redactor([]).bind(None).text("Hello") == "Hello"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +188,7 @@ def test_a_redactor_without_secrets_changes_nothing() -> None:
     ],
 )
 def test_what_has_the_shape_of_a_secret_is_masked(
-    redactor: Redactor, text: str, redacted: str
+    redactor: BoundRedactor, text: str, redacted: str
 ) -> None:
     assert redactor.text(text) == redacted
 
@@ -203,7 +208,7 @@ def test_what_has_the_shape_of_a_secret_is_masked(
         "",
     ],
 )
-def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
+def test_harmless_texts_stay_as_they_are(redactor: BoundRedactor, text: str) -> None:
     assert redactor.text(text) == text
 
 
@@ -252,7 +257,7 @@ def test_harmless_texts_stay_as_they_are(redactor: Redactor, text: str) -> None:
         "a-",
     ],
 )
-def test_no_text_takes_long_to_redact(redactor: Redactor, piece: str) -> None:
+def test_no_text_takes_long_to_redact(redactor: BoundRedactor, piece: str) -> None:
     """What a visitor sends may turn up in an error; the search must not go wild over it."""
     text = piece * (100_000 // len(piece))
     started = time.process_time()
@@ -262,7 +267,7 @@ def test_no_text_takes_long_to_redact(redactor: Redactor, piece: str) -> None:
 
 @pytest.mark.parametrize("before", range(40, 110))
 def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
-    redactor = Redactor(["the-secret-of-this-site"])
+    redactor = Redactor(["the-secret-of-this-site"]).bind(None)
     for text in (
         "." * before + "the-secret-of-this-site" + "." * 500,
         "." * 500 + "the-secret-of-this-site" + "." * before,
@@ -273,7 +278,7 @@ def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
 
 @pytest.mark.parametrize("length", [2000, 20_000])
 def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int) -> None:
-    redactor = Redactor([])
+    redactor = Redactor([]).bind(None)
     said = "Authorization: Bearer " + "eyJhbGciOi" * 70
     room = length - len(said)
     for before in (*range(0, 1000, 7), *range(room - 1000, room, 7)):
@@ -283,7 +288,7 @@ def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int
 
 
 @pytest.mark.parametrize("length", [800, 1500, 3900])
-def test_a_cut_does_not_part_a_secret_from_its_name(redactor: Redactor, length: int) -> None:
+def test_a_cut_does_not_part_a_secret_from_its_name(redactor: BoundRedactor, length: int) -> None:
     """Masks make the text shorter, which is not to move what is beside the cut into sight."""
     said = json.dumps([{"page": number, "token": "x" * length} for number in range(60)])
     for before in range(0, length, length // 20):
@@ -293,18 +298,18 @@ def test_a_cut_does_not_part_a_secret_from_its_name(redactor: Redactor, length: 
         assert '"page": 59' in kept
 
 
-def test_what_cannot_be_redacted_says_so_in_a_longer_text_too(redactor: Redactor) -> None:
-    asked(method="POST", data={"password": "a-!-a-!-a"})
-    assert "left out: TooAlikeError" in redactor.bounded("a" * 100_000, 50_000)
+def test_what_cannot_be_redacted_says_so_in_a_longer_text_too(site: Redactor) -> None:
+    environ = asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert "left out: TooAlikeError" in site.bind(environ).bounded("a" * 100_000, 50_000)
 
 
-def test_what_was_left_out_is_counted(redactor: Redactor) -> None:
+def test_what_was_left_out_is_counted(redactor: BoundRedactor) -> None:
     for length in (600, 20_000):
         assert f"… {length - 500} characters left out …" in redactor.bounded("." * length, 500)
     assert "… 510 characters left out …" in redactor.bounded("." * 1000, 500, missing=10)
 
 
-def test_a_text_that_is_short_enough_is_not_cut(redactor: Redactor) -> None:
+def test_a_text_that_is_short_enough_is_not_cut(redactor: BoundRedactor) -> None:
     assert redactor.bounded("x" * 200, 200) == "x" * 200
 
 
@@ -312,22 +317,20 @@ def test_a_text_that_is_short_enough_is_not_cut(redactor: Redactor) -> None:
 
 
 def asked(**request: object) -> dict[str, object]:
-    """Make a request the current one, its form read."""
+    """Return the environ of a request whose form and JSON document the app has read."""
     environ = EnvironBuilder("/", **request).get_environ()  # type: ignore[arg-type]
-    request_id.begin(environ, trusted=False)
     served = Request(environ)
     served.form  # noqa: B018 - as a view reads it
     served.get_json(silent=True)
     return environ
 
 
-def test_a_secret_is_known_from_when_the_form_was_read(redactor: Redactor) -> None:
+def test_a_secret_is_known_from_when_the_form_was_read(site: Redactor) -> None:
     data = {"password": "correct horse"}
     environ = EnvironBuilder("/", method="POST", data=data).get_environ()
-    request_id.begin(environ, trusted=False)
-    redactor.text("a line before the view has read anything")
+    site.bind(environ).text("a line before the view has read anything")
     Request(environ).form  # noqa: B018
-    assert redactor.text("cannot log in with correct horse") == f"cannot log in with {MASK}"
+    assert site.bind(environ).text("no login with correct horse") == f"no login with {MASK}"
 
 
 @pytest.mark.parametrize(
@@ -338,40 +341,45 @@ def test_a_secret_is_known_from_when_the_form_was_read(redactor: Redactor) -> No
     ],
 )
 def test_many_fields_of_a_body_do_not_take_the_place_of_a_cookie(
-    redactor: Redactor, body: dict[str, object]
+    site: Redactor, body: dict[str, object]
 ) -> None:
-    asked(method="POST", headers={"Cookie": "session=correct horse"}, **body)
-    assert redactor.text("a correct horse") == f"a {MASK}"
+    environ = asked(method="POST", headers={"Cookie": "session=correct horse"}, **body)
+    assert site.bind(environ).text("a correct horse") == f"a {MASK}"
 
 
-def test_many_cookies_do_not_take_the_place_of_a_password(redactor: Redactor) -> None:
+def test_many_cookies_do_not_take_the_place_of_a_password(site: Redactor) -> None:
     cookies = "; ".join(f"visited{number}=some-article-{number}" for number in range(100))
-    asked(method="POST", headers={"Cookie": cookies}, data={"password": "correct horse"})
-    assert redactor.text("a correct horse") == f"a {MASK}"
+    environ = asked(method="POST", headers={"Cookie": cookies}, data={"password": "correct horse"})
+    assert site.bind(environ).text("a correct horse") == f"a {MASK}"
 
 
-def test_the_secrets_of_one_request_are_not_looked_for_in_the_next(redactor: Redactor) -> None:
-    asked(method="POST", data={"password": "correct horse"})
-    asked()
-    assert redactor.text("a correct horse") == "a correct horse"
+def test_the_secrets_of_one_request_are_not_masked_in_the_next(site: Redactor) -> None:
+    first = asked(method="POST", data={"password": "correct horse"})
+    assert site.bind(first).text("a correct horse") == f"a {MASK}"
+    assert site.bind(asked()).text("a correct horse") == "a correct horse"
 
 
-def test_another_threads_text_is_redacted_with_its_own_request(redactor: Redactor) -> None:
-    environ = asked(method="POST", data={"password": "correct horse"})
-    request_id.forget()
-    assert redactor.text("correct horse", environ) == MASK
+def test_a_redactor_bound_to_no_request_does_not_use_that_of_the_current_thread(
+    site: Redactor,
+) -> None:
+    request_id.begin(asked(method="POST", data={"password": "correct horse"}), trusted=False)
+    assert site.bind(None).text("a correct horse") == "a correct horse"
 
 
-def test_source_is_redacted_with_the_secrets_of_the_settings_only(redactor: Redactor) -> None:
-    asked(headers={"Cookie": "a=raise ValueError"})
-    assert redactor.source(f"raise ValueError({SECRET!r})") == f"raise ValueError('{MASK}')"
+def test_source_is_redacted_with_the_secrets_of_the_settings_only(
+    site: Redactor,
+) -> None:
+    environ = asked(headers={"Cookie": "a=raise ValueError"})
+    assert (
+        site.bind(environ).source(f"raise ValueError({SECRET!r})") == f"raise ValueError('{MASK}')"
+    )
 
 
-def test_the_credentials_of_a_request_are_masked_decoded_too(redactor: Redactor) -> None:
+def test_the_credentials_of_a_request_are_masked_decoded_too(site: Redactor) -> None:
     credentials = base64.b64encode(b"susan:correct horse").decode()
-    asked(headers={"Authorization": f"Basic {credentials}"})
-    assert redactor.text("susan, correct horse") == f"susan, {MASK}"
-    assert redactor.text(f"<{credentials}>") == f"<{MASK}>"
+    environ = asked(headers={"Authorization": f"Basic {credentials}"})
+    assert site.bind(environ).text("susan, correct horse") == f"susan, {MASK}"
+    assert site.bind(environ).text(f"<{credentials}>") == f"<{MASK}>"
 
 
 @pytest.mark.parametrize(
@@ -406,8 +414,8 @@ def test_the_credentials_of_a_request_are_masked_decoded_too(redactor: Redactor)
         "Zoë 漢字 🙂",
     ],
 )
-def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
-    asked(
+def test_a_harmless_text_stays_as_it_is(site: Redactor, text: str) -> None:
+    environ = asked(
         method="POST",
         data={"csrf_token": "ImQwZTY3.aSNL1w.x9fJ", "password": "hunter2", "password2": "password"},
         headers={
@@ -415,7 +423,7 @@ def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
             "X-Token": "12345",
         },
     )
-    assert redactor.text(text) == text
+    assert site.bind(environ).text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -475,12 +483,12 @@ def test_a_harmless_text_stays_as_it_is(redactor: Redactor, text: str) -> None:
     ],
 )
 def test_a_value_under_a_secrets_name_is_masked_within_a_text(
-    redactor: Redactor, text: str, redacted: str
+    redactor: BoundRedactor, text: str, redacted: str
 ) -> None:
     assert redactor.text(text) == redacted
 
 
-def test_nested_fields_are_masked_at_any_depth(redactor: Redactor) -> None:
+def test_nested_fields_are_masked_at_any_depth(redactor: BoundRedactor) -> None:
     fields = {"a": [{"b": {"new_password": ["x"], "c": 1}}], "page": True, "n": None}
     assert redactor.fields(fields) == {
         "a": [{"b": {"new_password": MASK, "c": "1"}}],
@@ -489,22 +497,26 @@ def test_nested_fields_are_masked_at_any_depth(redactor: Redactor) -> None:
     }
 
 
-def test_very_many_fields_are_cut_and_it_says_so(redactor: Redactor) -> None:
+def test_very_many_fields_are_cut_and_it_says_so(redactor: BoundRedactor) -> None:
     found = redactor.fields({f"field{number}": "value" for number in range(10_000)})
     assert len(found) < 300
     assert found["…"] == "9800 more left out"
 
 
-def test_no_bits_of_a_secret_are_left_beside_the_mask_in_base64(redactor: Redactor) -> None:
+def test_no_bits_of_a_secret_are_left_beside_the_mask_in_base64(redactor: BoundRedactor) -> None:
     encoded = base64.b64encode(f"u{SECRET}".encode()).decode()
     assert redactor.text(f"<{encoded}>") == f"<{MASK}>"
 
 
-def test_a_secret_of_several_lines_is_masked_where_it_was_indented(redactor: Redactor) -> None:
-    asked(method="POST", data={"private_key": "the first line\nthe second line"})
-    assert redactor.text("the first line\n  | the second line") == f"{MASK}\n  | {MASK}"
+def test_a_secret_of_several_lines_is_masked_where_it_was_indented(
+    site: Redactor,
+) -> None:
+    environ = asked(method="POST", data={"private_key": "the first line\nthe second line"})
+    assert site.bind(environ).text("the first line\n  | the second line") == f"{MASK}\n  | {MASK}"
 
 
-def test_a_text_that_is_too_much_like_a_secret_is_left_out(redactor: Redactor) -> None:
-    asked(method="POST", data={"password": "a-!-a-!-a"})
-    assert redactor.text("a" * 30_000) == "(left out: TooAlikeError while it was redacted)"
+def test_a_text_that_is_too_much_like_a_secret_is_left_out(site: Redactor) -> None:
+    environ = asked(method="POST", data={"password": "a-!-a-!-a"})
+    assert (
+        site.bind(environ).text("a" * 30_000) == "(left out: TooAlikeError while it was redacted)"
+    )

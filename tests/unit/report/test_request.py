@@ -95,7 +95,7 @@ def test_the_user_is_told_without_a_query(app: Flask, read_reports: ReadReports)
 
 def test_to_tell_the_user_does_not_make_the_answer_vary(app: Flask) -> None:
     with app.test_request_context("/") as context:
-        assert request_of(request.environ, Redactor([]))["user"] == "nobody"
+        assert request_of(request.environ, Redactor([]).bind(request.environ))["user"] == "nobody"
         opened: Any = vars(context)["_session"]
         assert not opened.accessed
 
@@ -134,12 +134,12 @@ def test_another_requests_lines_are_not_told(app: Flask, read_reports: ReadRepor
 
 def test_a_request_of_another_thread_has_no_session_to_read() -> None:
     environ = {request_id.ENVIRON_KEY: "f" * 32, "PATH_INFO": "/", "REQUEST_METHOD": "GET"}
-    assert request_of(environ, Redactor([]))["user"] == "unknown"
+    assert request_of(environ, Redactor([]).bind(environ))["user"] == "unknown"
 
 
 def query_told(query: str, secret: str) -> str:
     environ = {"QUERY_STRING": query, "HTTP_COOKIE": f"session={secret}"}
-    return str(request_of(environ, Redactor([]))["query"])
+    return str(request_of(environ, Redactor([]).bind(environ))["query"])
 
 
 @pytest.mark.parametrize("before", range(7950, 8010, 7))
@@ -163,6 +163,6 @@ def test_a_part_that_cannot_be_read_says_so() -> None:
             raise RuntimeError("broken")
 
     environ = {request_id.ENVIRON_KEY: "f" * 32, "werkzeug.request": Broken(), "PATH_INFO": "/a"}
-    found = request_of(environ, Redactor([]))
+    found = request_of(environ, Redactor([]).bind(environ))
     assert found["form"] == "could not be read (RuntimeError)"
     assert sys.exc_info() == (None, None, None)
