@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import click
-from flask import current_app
+from flask import Flask, current_app
 from flask.cli import AppGroup
 
 from .courier.smtp_session import Fate, Line
@@ -63,8 +63,21 @@ REPORTS: Final = "SELECT body, uuid, time, fingerprint, request_id FROM reports"
 group = AppGroup("reports", help="Read and steer the error reports in the spool.")
 
 
+mayday = AppGroup("mayday", help="Flask Mayday: error reports and mail.")
+mayday.add_command(group)
+
+
+def add_commands(app: Flask) -> None:
+    """Offer ``flask reports`` as the short form of ``flask mayday reports``.
+
+    An app's own command of that name is left alone.
+    """
+    app.cli.commands.setdefault("mayday", mayday)
+    app.cli.commands.setdefault("reports", group)
+
+
 def _settings() -> Settings:
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_app.extensions["mayday"].settings
     return settings
 
 

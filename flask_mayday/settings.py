@@ -197,11 +197,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
             mails_per_hour=reader.integer("REPORT_MAILS_PER_HOUR", 60, 1, 100_000),
             keep_days=reader.integer("REPORT_KEEP_DAYS", 30, 1, 3650),
         ),
-        server=ServerSettings(
-            request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
-            workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
-            threads=reader.integer("WEB_THREADS", 4, 1, 256),
-        ),
+        server=read_server(reader),
         drill=reader.boolean("DRILL", False),
         trusted_proxies=reader.integer("TRUSTED_PROXIES", 0, 0, 10),
         mail_ui=_mail_ui(reader, mail.server),
@@ -221,6 +217,15 @@ def _read_mail(reader: SettingsReader) -> MailSettings:
         sender=reader.line("MAIL_FROM") or reader.sender("MAIL_DEFAULT_SENDER") or default_sender,
         timeout=reader.integer("MAIL_TIMEOUT", 10, 1, 300),
         admins=reader.addresses("ADMINS"),
+    )
+
+
+def read_server(reader: SettingsReader) -> ServerSettings:
+    """Return the settings that gunicorn's configuration uses."""
+    return ServerSettings(
+        request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
+        workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
+        threads=reader.integer("WEB_THREADS", 4, 1, 256),
     )
 
 

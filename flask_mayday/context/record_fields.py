@@ -12,6 +12,8 @@ from . import request_id
 ENVIRON = "request_environ"  # the request's environment
 STACK = "stack"  # a text: where it hangs, what it served
 UNREPORTED = "unreported"  # true: for the log only, the report comes from elsewhere
+CONTEXT = "mayday_context"  # a mapping: what mayday.capture() was given besides the exception
+GROUP = "mayday_group"  # a text: errors with the same are one group, whatever else they are
 
 
 def environ_of(record: logging.LogRecord) -> Mapping[str, object] | None:

@@ -11,7 +11,7 @@ from typing import Final
 from ..context.record_fields import environ_of, message_of
 from ..redaction.redactor import AROUND, BoundRedactor
 
-KEY: Final = "microblog.earlier"  # in the WSGI environment
+KEY: Final = "flask_mayday.earlier"  # in the WSGI environment
 KEPT: Final = 30  # lines a request
 LENGTH: Final = 500  # characters of a line
 END: Final = LENGTH + AROUND  # characters kept of a line's beginning and of its end

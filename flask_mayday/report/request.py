@@ -11,7 +11,7 @@ from flask import globals as flask_globals
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
 
-ROUTE = "microblog.route"  # in the WSGI environment: the route, without what a visitor put in
+ROUTE = "flask_mayday.route"  # in the WSGI environment: the route, without what a visitor put in
 
 Environ = Mapping[str, object]
 

@@ -78,7 +78,7 @@ def post(settings: dict[str, object], mail_settings: dict[str, object]) -> Itera
             "REPORT_KEEP_DAYS": 30,
         }
     )
-    outbox = Outbox(read.spool_dir, read.spool_max_bytes)
+    outbox = Outbox(read.spool.folder, read.spool.max_bytes)
     made = Post(read, outbox)
     yield made
     made.queue.close()

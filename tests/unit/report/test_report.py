@@ -239,7 +239,7 @@ def test_a_report_tells_of_the_request_that_its_thread_serves() -> None:
         },
     )
     environ = builder.get_environ()
-    environ["microblog.route"] = "/user/{username}"
+    environ["flask_mayday.route"] = "/user/{username}"
     identifier = request_id.begin(environ, trusted=False)
     report = reported(logged(ValueError("boom")))
     assert report.request_id == identifier

@@ -49,7 +49,7 @@ def test_who_asked_for_what(app: Flask, read_reports: ReadReports) -> None:
     headers = {"X-Forwarded-For": "203.0.113.7", "User-Agent": "A browser", "X-Api-Key": "k"}
     found = told(app, read_reports, "/fail/zoë?page=2&page=3&token=t&user", headers=headers)
     assert (found["method"], found["path"]) == ("POST", "/fail/zoë")
-    assert found["route"] == "/fail/{name}"
+    assert found["route"] == "/fail/<name>"
     assert found["url"] == "http://localhost/fail/zoë"
     assert found["client"] == "203.0.113.7"
     assert found["user"] == "17"

@@ -200,7 +200,7 @@ EXCEPTIONS = st.one_of(st.sampled_from(MAKERS), TEXTS.map(lambda text: lambda: V
 KEYS = [
     *["HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_HOST", "HTTP_REFERER", "HTTP_X_API_KEY"],
     *["PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "REMOTE_ADDR", "CONTENT_LENGTH"],
-    *["microblog.route", "microblog.earlier", "werkzeug.request", "HTTP_X_ODD"],
+    *["flask_mayday.route", "flask_mayday.earlier", "werkzeug.request", "HTTP_X_ODD"],
 ]
 ENVIRONS = st.dictionaries(
     st.sampled_from(KEYS),
@@ -233,9 +233,8 @@ class Spool:
 
 def handler(spool: Spool) -> ReportHandler:
     site: Any = SimpleNamespace(mail=SimpleNamespace(server="mail.example"))
-    courier: Any = SimpleNamespace(wake=lambda: None)
-    outbox: Any = spool
-    return ReportHandler(site, Redactor([SECRET]), outbox, courier)
+    courier: Any = SimpleNamespace(wake=lambda: None, outbox=spool)
+    return ReportHandler(site, Redactor([SECRET]), courier)
 
 
 def mail_is_whole(report: Report) -> None:
