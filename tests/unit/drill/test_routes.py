@@ -116,7 +116,7 @@ def test_the_database_drill_is_reported_without_the_values_of_the_statement(
     (report,) = read_reports()
     assert report.type == "OperationalError"
     assert "mayday_drill_no_such_table" in report.message
-    assert "parameters" not in report.message
+    assert "hidden due to hide_parameters=True" in report.message
 
 
 def test_a_burst_writes_exactly_so_many_lines(app: Flask, read_log: Callable[[], str]) -> None:
