@@ -22,7 +22,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from .courier.smtp_session import Fate, Line
+from .courier.smtp_session import Fate, SmtpSession
 from .log.formats import escape_controls
 from .mail.body import moment
 from .mail.message import POLICY
@@ -289,8 +289,8 @@ def test() -> None:
     message["Message-ID"] = make_msgid(domain=settings.mail.sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("Sent by `flask reports test`. Nothing is wrong.\n")
-    with Line(settings.mail) as line:
-        verdict = line.send(settings.mail.admins, message.as_bytes())
+    with SmtpSession(settings.mail) as session:
+        verdict = session.send(settings.mail.admins, message.as_bytes())
     if verdict.fate is Fate.DELIVERED and not verdict.words:
         click.echo(f"Sent to {', '.join(settings.mail.admins)} through {settings.mail.server}.")
         return

@@ -238,12 +238,12 @@ class Round:
         if self.failures:
             self.queue.wait_in_line()
         in_vain = 0
-        with smtp.Line(self.settings.mail) as line:
+        with smtp.SmtpSession(self.settings.mail) as session:
             for item in self.queue.due(now, BACKOFF_MAXIMUM):
                 if self.stopping.is_set():
                     return
                 self.queue.claim(item)
-                verdict = line.send(item.recipients or self.settings.mail.admins, item.content)
+                verdict = session.send(item.recipients or self.settings.mail.admins, item.content)
                 fate = self._note(item, verdict)
                 in_vain = in_vain + 1 if fate is Fate.WAITS else 0
                 if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:

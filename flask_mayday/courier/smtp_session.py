@@ -67,8 +67,8 @@ class Verdict:
     later: tuple[str, ...] = ()
 
 
-class Line:
-    """The line to the mail server, there once a mail is to be sent; a context manager."""
+class SmtpSession:
+    """One SMTP session at a time, opened when the first mail is sent; a context manager."""
 
     def __init__(self, settings: MailSettings) -> None:
         self.settings = settings
@@ -86,7 +86,7 @@ class Line:
             self._server = None
         return verdict
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> SmtpSession:
         return self
 
     def __exit__(self, *error: object) -> None:
