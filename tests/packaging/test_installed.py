@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,21 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Sink, interpreters, run
+from .conftest import ROOT, Sink, interpreters, run
 
 OLDEST = ("flask==2.3.*", "werkzeug<3")
 NEWEST = ("flask",)
-TEN_LINES = """\
-from flask import Flask
-from flask_mayday import Mayday
-
-app = Flask(__name__)
-Mayday(app)
-
-@app.get("/")
-def index():
-    raise RuntimeError("the first failure")
-"""
 UNCHANGED = """\
 from flask import Flask
 
@@ -40,7 +30,21 @@ def create_app():
 
     return app
 """
+FAILING_VIEW = """
+@app.get("/")
+def index():
+    raise RuntimeError("the first failure")
+"""
 ABSENT = ("sqlalchemy", "flask_login", "flask_sqlalchemy", "prometheus_client")
+
+
+def example_of_the_readme() -> str:
+    """Return the app that the README shows under "In your own deployment", with a failing view."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (example,) = [block for block in blocks if "Mayday(app)" in block]
+    return str(example) + FAILING_VIEW
+
 
 pytestmark = pytest.mark.parametrize("version", interpreters())
 
@@ -52,9 +56,10 @@ def serving(
     """Run a server in ``folder``, whose error mails go to ``sink``; print its output at the end."""
     environ = {
         "PATH": os.environ["PATH"],
-        "MAIL_SERVER": "127.0.0.1",
-        "MAIL_PORT": str(sink.port),
-        "ADMINS": "admin@example.com",
+        # With the prefix: they go before what the README's example sets.
+        "MAYDAY_MAIL_SERVER": "127.0.0.1",
+        "MAYDAY_MAIL_PORT": str(sink.port),
+        "MAYDAY_ADMINS": "admin@example.com",
     }
     output = (folder / "server.out").open("w+")
     process = subprocess.Popen(command, cwd=folder, env=environ, stdout=output, stderr=output)
@@ -108,7 +113,7 @@ def check_one_failure(
 
 
 @pytest.mark.parametrize("flask", [OLDEST, NEWEST], ids=["oldest Flask", "newest Flask"])
-def test_ten_lines_under_flask_run(
+def test_the_example_of_the_readme_under_flask_run(
     version: str,
     flask: tuple[str, ...],
     make_environment: Callable[..., Path],
@@ -117,7 +122,7 @@ def test_ten_lines_under_flask_run(
     free_port: Callable[[], int],
     wait_until: Callable[..., object],
 ) -> None:
-    (tmp_path / "app.py").write_text(TEN_LINES)
+    (tmp_path / "app.py").write_text(example_of_the_readme())
     port = free_port()
     programs = make_environment(version, *flask)
     with serving((programs / "flask", "run", "--port", str(port)), tmp_path, sink) as server:
@@ -154,5 +159,5 @@ def test_the_command_mayday_is_an_entry_point(
     version: str, make_environment: Callable[..., Path], tmp_path: Path
 ) -> None:
     flask = make_environment(version, *NEWEST) / "flask"
-    (tmp_path / "app.py").write_text(TEN_LINES)
+    (tmp_path / "app.py").write_text(example_of_the_readme())
     assert "reports" in run(flask, "mayday", "--help", folder=tmp_path)
