@@ -46,7 +46,7 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 
 check: lint ## the quick tests, without containers: lint, unit, integration
 	@tests/prepare postgres
-	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration
+	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration tests/packaging tests/docs
 
 test: check ## everything that CI runs: check, stack and browser tests
 	@tests/prepare stack
