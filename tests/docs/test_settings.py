@@ -77,16 +77,21 @@ def read_by_the_extension(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | No
 
 @pytest.fixture(scope="module")
 def in_the_stack() -> dict[str, str | None]:
-    """Return the variables of the stack's files, each with the default that Compose gives it."""
+    """Return the variables of the stack's files, with the defaults of .env.example or Compose."""
     found: dict[str, str | None] = {}
     for file in (ROOT / "compose.yaml", ROOT / "docker/variants.yaml", ROOT / "compose.debug.yaml"):
         text = file.read_text(encoding="utf-8") if file.exists() else ""
-        for name, default in re.findall(r"(?<!\$)\$\{([A-Z_]+)(?::?[-+?]([^}]*))?\}", text):
+        for name, default in re.findall(r"(?<!\$)\$\{([A-Z_]+)(?::?-([^}]*)|[^}]*)\}", text):
             found[name] = found.get(name) or default or None
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    for name, default in re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE):
-        found[name] = found.get(name) or default or None
+    found.update(_in_the_example_file())
     return {name: default for name, default in found.items() if name not in NOT_SETTINGS}
+
+
+def _in_the_example_file() -> dict[str, str | None]:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    return {
+        name: value or None for name, value in re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE)
+    }
 
 
 def _in_the_demo() -> set[str]:
@@ -120,10 +125,9 @@ def test_the_defaults_of_the_stack_are_those_of_its_files(
     assert {name: documented[name].stack for name in given} == given
 
 
-def test_the_example_file_gives_the_defaults_of_the_stack() -> None:
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+def test_the_example_file_gives_the_defaults_of_compose() -> None:
     compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
-    for name, default in re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE):
-        in_compose = re.search(rf"\$\{{{name}:?-([^}}]*)\}}", compose)
-        if in_compose is not None:
-            assert in_compose[1] == default, name
+    for name, value in _in_the_example_file().items():
+        default = re.search(rf"\$\{{{name}:?-([^}}]*)\}}", compose)
+        if default is not None and value is not None:
+            assert default[1] == value, name

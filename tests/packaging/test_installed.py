@@ -51,7 +51,7 @@ pytestmark = pytest.mark.parametrize("version", interpreters())
 
 @contextmanager
 def serving(
-    command: tuple[str | Path, ...], folder: Path, port: int, sink: Sink
+    command: tuple[str | Path, ...], folder: Path, sink: Sink
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in ``folder``, whose error mails go to ``sink``; print its output at the end."""
     environ = {
