@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ from .settings import Settings, read_settings
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 BeforeReportT = TypeVar("BeforeReportT", bound=Callable[[Report], Report | None])
+
+UserFunction = Callable[[], Callable[[], object] | None]
 
 logger = logging.getLogger("flask_mayday")
 
@@ -60,8 +63,7 @@ class Mayday:
         self._before_report: list[Callable[[Report], Report | None]] = []
         self._unavailable: list[Unavailable] = []
         self._user: Callable[[], object] | None = None
-        self._pipelines: list[Pipeline] = []
-        self._pages: list[ErrorPages] = []
+        self._pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
 
@@ -81,9 +83,9 @@ class Mayday:
         pages.unavailable = self._unavailable
         pages.install()
         app.extensions["mayday"] = pipeline
-        self._pipelines.append(pipeline)
-        self._pages.append(pages)
-        _connect(app, pipeline, pages, self._note_user)
+        app.extensions["mayday_hooks"] = _Hooks(app, pages, lambda: self._user)
+        _wrap(app, pipeline)
+        self._pipelines.add(pipeline)
         registry.register(pipeline)
         registry.lower_root_level(settings.log.level)
         database.watch_slow_statements()
@@ -184,15 +186,6 @@ class Mayday:
         pipeline.reports.before_report = self._before_report
         return pipeline
 
-    def _note_user(self) -> None:
-        """Leave the user's id where the access line and the report find it."""
-        try:
-            user = self._user() if self._user is not None else _user_of_session()
-            if user is not None:
-                request.environ[request_id.USER_KEY] = str(user)
-        except Exception as error:
-            logger.debug("The user of a request could not be read: %s", type(error).__name__)
-
 
 def secrets_of(app: Flask) -> tuple[str, ...]:
     """Return the secret values in an app's configuration and in the environment."""
@@ -215,39 +208,52 @@ def _user_of_session() -> object:
     return vars(loaded).get("id") if hasattr(loaded, "__dict__") else None
 
 
-def _connect(
-    app: Flask, pipeline: Pipeline, pages: ErrorPages, note_user: Callable[[], None]
-) -> None:
-    """Connect the parts to the app's signals, functions and WSGI callable."""
-    settings = pipeline.settings
-    drill = DrillRoutes(pages) if settings.drill else None
+class _Hooks:
+    """What the extension does at each request of one app, beside the middleware.
 
-    is_first = True
+    Signals refer to it weakly, so that it goes when the app goes.
+    """
 
-    def begin(sender: Flask, **_: object) -> None:
-        nonlocal is_first
-        if is_first:  # not before: other extensions may come after this one
-            is_first = False
+    def __init__(self, app: Flask, pages: ErrorPages, user: UserFunction) -> None:
+        self.drill = DrillRoutes(pages) if pages.settings.drill else None
+        self.user = user
+        self._is_first = True
+        request_started.connect(self.begin, app)
+        got_request_exception.connect(self.note_exception, app)
+        # First, so that no login or CSRF check of the app's comes before it.
+        app.before_request_funcs.setdefault(None, []).insert(0, self.before_the_app)
+        app.teardown_request(self.note_user)
+
+    def begin(self, sender: Flask, **_: object) -> None:
+        """Leave the route, without what a visitor put into it, where the report finds it."""
+        if self._is_first:  # not earlier: other extensions may be initialised after this one
+            self._is_first = False
             database.roll_back_at_teardown(sender)
             database.watch_slow_statements()
         if request.url_rule is not None:
             request.environ[ROUTE] = str(request.url_rule)
 
-    def note_exception(sender: Flask, exception: Exception, **_: object) -> None:
+    def note_exception(self, sender: Flask, exception: Exception, **_: object) -> None:
+        """Keep the exception for the middleware, in case nothing logs it."""
         del sender
         request.environ[request_id.EXCEPTION_KEY] = exception
-        note_user()
+        self.note_user()
 
-    def before_the_app() -> Any:
+    def before_the_app(self) -> Any:
+        """Answer a drill, or refuse a host that cannot be read."""
         _refuse_unreadable_host()
-        return drill.answer() if drill is not None else None
+        return self.drill.answer() if self.drill is not None else None
 
-    request_started.connect(begin, app, weak=False)
-    got_request_exception.connect(note_exception, app, weak=False)
-    # First, so that no login or CSRF check of the app's comes before it.
-    app.before_request_funcs.setdefault(None, []).insert(0, before_the_app)
-    app.teardown_request(lambda error: note_user())
-    _wrap(app, pipeline)
+    def note_user(self, error: BaseException | None = None) -> None:
+        """Leave the user's id where the access line and the report find it."""
+        del error
+        try:
+            function = self.user()
+            user = function() if function is not None else _user_of_session()
+            if user is not None:
+                request.environ[request_id.USER_KEY] = str(user)
+        except Exception as failure:
+            logger.debug("The user of a request could not be read: %s", type(failure).__name__)
 
 
 def _refuse_unreadable_host() -> None:
