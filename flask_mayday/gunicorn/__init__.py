@@ -20,10 +20,12 @@ environment, since there is no app yet.
 """
 
 from .hooks import child_exit, on_exit, post_worker_init, pre_fork, when_ready, worker_exit
-from .server import server_settings
+from .server import ENTRY, server_settings
 
 _server = server_settings()
 
+# Where the command line names no app: the one that `flask run` would find.
+wsgi_app = ENTRY
 workers = _server.workers
 threads = _server.threads
 worker_class = "flask_mayday.gunicorn.thread_worker.Worker"
@@ -68,4 +70,5 @@ __all__ = [
     "worker_exit",
     "worker_tmp_dir",
     "workers",
+    "wsgi_app",
 ]

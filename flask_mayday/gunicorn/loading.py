@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import click
 from flask import Flask
 from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.http.errors import NoMoreData, ParseException
@@ -23,6 +24,9 @@ def load(application: Any) -> Any:
     """Load the app as gunicorn does, report what goes wrong, and connect the extension."""
     try:
         wsgi = _load(application)
+    except click.ClickException as error:  # of the settings, or of Flask's search for the app
+        logger.critical("The app cannot be loaded. %s", error.format_message())
+        sys.exit(1)
     except RuntimeError:
         # gunicorn prints the text of this one, takes it for reported, and ends.
         sys.excepthook(*sys.exc_info())

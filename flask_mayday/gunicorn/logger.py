@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from datetime import timedelta
 from typing import Any
 
@@ -22,13 +21,6 @@ REFUSED = "Invalid request from "
 QUERY = re.compile(r"\?[^\s']*")
 
 
-def _app_argument() -> str | None:
-    """Return the app that gunicorn's command line names: it is not in the configuration yet."""
-    return next(
-        (text for text in reversed(sys.argv[1:]) if re.fullmatch(r"[\w.]+(:.+)?", text)), None
-    )
-
-
 class Logger(GunicornLogger):  # type: ignore[misc]
     """Hands gunicorn's records to the root logger, so that one log has them all."""
 
@@ -38,7 +30,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         This is the first of our code that gunicorn runs, before it loads the app.
         """
         server.check(cfg)
-        settings = server.boot_settings(cfg.wsgi_app or _app_argument())
+        settings = server.boot_settings(server.app_named_in(cfg))
         super().setup(cfg)
         for log in (self.error_log, self.access_log):
             log.handlers.clear()

@@ -27,6 +27,8 @@ DEBUGGER: Final = (
     "FLASK_DEBUG is on, and Werkzeug's debugger must not run where others can reach it.\n"
     "Set FLASK_DEBUG=0 for gunicorn, or use `flask run --debug` instead."
 )
+ENTRY: Final = "flask_mayday.gunicorn.entry:application"
+DEFAULT_NAME: Final = "gunicorn"  # of the process, as gunicorn has it
 UNSUPPORTED: Final = ("gevent", "eventlet", "tornado", "asgi", "uvicorn")
 
 _boot: Pipeline | None = None
@@ -48,13 +50,25 @@ def check(cfg: Any) -> None:
         )
 
 
-def boot_settings(app_uri: str | None) -> Settings:
+def app_named_in(cfg: Any) -> str:
+    """Return the app that gunicorn is about to load, such as ``package.module:create_app()``.
+
+    gunicorn names the process after the app of its command line, before it makes the logger.
+    """
+    if cfg.default_proc_name != DEFAULT_NAME:
+        return str(cfg.default_proc_name)
+    if cfg.wsgi_app and cfg.wsgi_app != ENTRY:
+        return str(cfg.wsgi_app)
+    return os.environ.get("FLASK_APP") or "app"
+
+
+def boot_settings(app_uri: str) -> Settings:
     """Return the settings of the environment, for an app that is not loaded yet.
 
     ``app_uri`` is gunicorn's, such as ``package.module:create_app()``. Ends the process where a
     setting is invalid.
     """
-    module = (app_uri or "app").partition(":")[0]
+    module = app_uri.partition(":")[0].removesuffix(".py").replace("/", ".")
     try:
         return read_settings(
             {}, import_name=module.partition(".")[0], instance_path=instance_path_of(module)
