@@ -265,7 +265,7 @@ class Round:
                 return Fate.ALL_WAIT
             case Fate.FAILED if self.queue.has_delivered_since(item):
                 self.queue.finish(item, "failed", verdict.words)
-            case Fate.FAILED | Fate.WAITS | Fate.BROKEN_OFF:
+            case Fate.FAILED | Fate.WAITS | Fate.UNCONFIRMED:
                 until = self.clock() + backoff(item.tries + 1)
                 self.queue.postpone(item, until, verdict.words, recipients)
                 fate = Fate.WAITS
