@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..settings import MailSettings, is_loopback
 
-SMTPS: int = 465
-SUBMISSION: int = 587
+SMTPS: Final = 465
+SUBMISSION: Final = 587
 
 
 def mail_warnings(settings: MailSettings) -> list[str]:

@@ -177,13 +177,12 @@ def open_connection(settings: MailSettings) -> Connection:
     Raises :exc:`RefusedError`, :exc:`NotOfferedError`, :exc:`OSError`, and :exc:`ValueError` for
     a server's name that cannot be one.
     """
-    context = tls_context(settings)
     host, port, timeout = str(settings.server), settings.port, settings.timeout
     connection: Connection
     try:
         if settings.use_ssl:
             connection = TlsConnection(
-                host, port, settings.helo_name, timeout=timeout, context=context
+                host, port, settings.helo_name, timeout=timeout, context=tls_context(settings)
             )
         else:
             connection = Connection(host, port, settings.helo_name, timeout=timeout)
@@ -192,7 +191,7 @@ def open_connection(settings: MailSettings) -> Connection:
     try:
         connection.say_hello()
         if settings.use_tls:
-            connection.encrypt(context)
+            connection.encrypt(tls_context(settings))
         if settings.username:
             connection.log_in(settings.username, settings.password or "")
     except BaseException:
