@@ -408,8 +408,8 @@ def test_a_server_that_closes_after_each_mail_gets_all_mails_without_a_warning(
     ends: bytes,
 ) -> None:
     def close(connection: socket.socket, content: bytes) -> bytes:
-        connection.sendall(b"250 taken\r\n" + ends)
         scripted_server.mails.append(((), content))
+        connection.sendall(b"250 taken\r\n" + ends)
         connection.shutdown(socket.SHUT_RDWR)
         return b"250 taken\r\n"
 
