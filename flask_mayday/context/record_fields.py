@@ -1,58 +1,91 @@
-"""What a log record says: its message, its traceback, and the request that it is about."""
+"""What a log record holds: its message, traceback, extra fields, and the request it belongs to."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from . import request_id
 
-# What a record may carry, as ``extra``, that is written by another thread or process than the
-# one that serves the request:
-ENVIRON = "request_environ"  # the request's environment
-STACK = "stack"  # a text: where it hangs, what it served
-UNREPORTED = "unreported"  # true: for the log only, the report comes from elsewhere
-CONTEXT = "mayday_context"  # a mapping: what mayday.capture() was given besides the exception
-GROUP = "mayday_group"  # a text: errors with the same are one group, whatever else they are
+# Set through ``extra`` by a thread or process other than the one that serves the request. The
+# prefix keeps them apart from names that apps and libraries use.
+PREFIX: Final = "mayday_"
+ENVIRON: Final = f"{PREFIX}environ"  # the WSGI environment of the request
+STACK: Final = f"{PREFIX}stack"  # text: the stack of a hung request, or what a dead worker served
+UNREPORTED: Final = f"{PREFIX}unreported"  # true: log the record, another record is the report
+CONTEXT: Final = (
+    f"{PREFIX}context"  # mapping: what mayday.capture() was given besides the exception
+)
+GROUP: Final = f"{PREFIX}group"  # text: records with the same one belong to one error group
+
+STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def environ_of(record: logging.LogRecord) -> Mapping[str, object] | None:
-    """Return the environment of the request that a record is about, if it is about one."""
+    """Return the WSGI environment of the request that a record belongs to, or ``None``."""
     return getattr(record, ENVIRON, None) or request_id.current_environ()
 
 
 def request_id_of(record: logging.LogRecord) -> str | None:
-    """Return the id of that request."""
+    """Return the id of the request that a record belongs to, or ``None``."""
     environ = environ_of(record)
     return None if environ is None else str(environ[request_id.ENVIRON_KEY])
 
 
-def traceback_of(record: logging.LogRecord) -> str:
-    """Return the traceback of a record, whole, and its stacks, or an empty text.
+def extra_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return the fields that the caller passed as ``extra``, without those of this package."""
+    return {
+        str(name): value
+        for name, value in vars(record).items()
+        if name not in STANDARD and not str(name).startswith(PREFIX)
+    }
 
-    Not cached on the record as the standard formatter does: the cache would carry one
-    handler's text, redacted or not, to the next.
+
+def traceback_of(record: logging.LogRecord) -> str:
+    """Return the traceback and the stacks of a record, or an empty text.
+
+    It is not cached on the record as :class:`logging.Formatter` does: another handler would
+    write the cached text, redacted or not.
     """
     blocks = [record.exc_text, record.stack_info, getattr(record, STACK, None)]
-    if record.exc_info and record.exc_info[0] is not None:
-        blocks[0] = logging.Formatter().formatException(record.exc_info)
-    return "\n".join(block for block in blocks if block)
+    raised = record.exc_info
+    if isinstance(raised, tuple) and raised[0] is not None:
+        blocks[0] = logging.Formatter().formatException(raised)
+    return "\n".join(text_of(block) for block in blocks if block)
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return the record's message; where it cannot be put together, its parts and why.
+    """Return the message of a record; if its arguments do not fit, its parts and the error.
 
-    The standard handlers drop such a record. Here it may be the only trace of an error.
+    The standard handlers drop such a record. It may be the only trace of an error.
     """
     try:
         return record.getMessage()
     except Exception as error:
-        parts = f"{_text(record.msg)} % {_text(record.args)}"
-        return f"{parts} (cannot be put together: {type(error).__name__})"
+        parts = f"{text_of(record.msg)} % {text_of(record.args)}"
+        return f"{parts} (cannot be formatted: {type(error).__name__})"
 
 
-def _text(value: object) -> str:
+def bare_record(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
+    """Return a record that says which record ``error`` kept from being formatted.
+
+    It has the level, place and message of ``record``, and none of its other fields.
+    """
+    return logging.LogRecord(
+        text_of(record.name),
+        record.levelno,
+        text_of(record.pathname),
+        record.lineno,
+        "Log record could not be formatted (%s: %s): %s",
+        (type(error).__name__, text_of(error), message_of(record)),
+        None,
+    )
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)``; if that raises, the name of the value's type."""
     try:
         return str(value)
     except Exception:
-        return f"<{type(value).__name__} without a text>"
+        return f"<{type(value).__name__} that has no text>"

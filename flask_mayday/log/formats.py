@@ -1,4 +1,4 @@
-"""What a line of the log looks like: text or JSON, and never one that a request has forged."""
+"""The formats of a log record, text and JSON. No request can forge a line in either."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from ..context.record_fields import environ_of, message_of, request_id_of, traceback_of
+from ..context.record_fields import (
+    PREFIX,
+    bare_record,
+    environ_of,
+    extra_of,
+    message_of,
+    request_id_of,
+    traceback_of,
+)
 from ..redaction.redactor import Redactor
 
-TEXT: Final = (
-    "%(asctime)s %(levelname)s: %(message)s [in %(pathname)s:%(lineno)d] [request %(request_id)s]"
-)
+# Characters of one message and of one traceback. JSON writes up to 12 bytes for a character, so
+# a record stays below rotation.RECORD_BYTES.
+LENGTH: Final = 32_768
+LINE: Final = f"{PREFIX}line"  # on a record: the formatter that has formatted it, and the line
 
-# C0 and C1 controls, DEL, the line and paragraph separators, and the marks that turn the
-# direction of text: whatever could start a line or repaint one in a terminal. Tab is harmless.
+# Control characters, line and paragraph separators, and marks that change the direction of text:
+# all that could start a line or change what a terminal shows. A tab is harmless.
 CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 def escape_controls(text: str) -> str:
-    """Return ``text`` as one harmless line: control characters and lone surrogates as escapes."""
+    """Return ``text`` as one line: control characters and lone surrogates become escapes."""
     return LONE_SURROGATES.sub(_escape, CONTROLS.sub(_escape, text))
 
 
@@ -32,65 +41,80 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
-class Once(logging.Formatter):
-    """Makes a record's line once, although several handlers write it."""
+class LineFormatter(logging.Formatter):
+    """Formats each record once for all handlers that share the formatter, and never raises.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line, made now or for another handler."""
-        maker, line = getattr(record, "microblog_line", (None, ""))
-        if maker is not self:
-            line = self.line(record)
-            record.microblog_line = (self, line)
-        return line
-
-    def line(self, record: logging.LogRecord) -> str:
-        """Make the record's line."""
-        raise NotImplementedError
-
-
-class TextFormatter(Once):
-    """One line a record, UTC; a traceback follows as lines indented by two spaces."""
-
-    converter = staticmethod(time.gmtime)
-
-    def __init__(self, redactor: Redactor) -> None:
-        super().__init__(TEXT)
-        self.redactor = redactor
-
-    def line(self, record: logging.LogRecord) -> str:
-        """Return the record's line and, under it, its traceback and its stack."""
-        record.request_id = request_id_of(record) or "-"
-        redactor = self.redactor.bind(environ_of(record))
-        record.message = escape_controls(redactor.text(message_of(record)))
-        record.asctime = self.formatTime(record)
-        lines = [self.formatMessage(record)]
-        if trace := traceback_of(record):
-            redacted = redactor.text(trace)
-            lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
-        return "\n".join(lines)
-
-
-class JsonFormatter(Once):
-    """One JSON object a line, with the time as RFC 3339 writes it."""
+    ``redactor`` masks the secrets of messages, tracebacks and fields.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self.redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of ``record``, or a bare line that says why it cannot be formatted."""
+        formatter, line = getattr(record, LINE, (None, ""))
+        if formatter is not self:
+            try:
+                line = self.line(record)
+            except Exception as error:
+                line = self.line(bare_record(record, error))
+            setattr(record, LINE, (self, line))
+        return line
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Return the line of ``record``, formatted now."""
+        raise NotImplementedError
+
+
+class TextFormatter(LineFormatter):
+    """One line per record, in UTC; a traceback follows in lines indented by two spaces."""
+
+    converter = staticmethod(time.gmtime)
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Return the line of ``record``, and below it the lines of its traceback and stack."""
+        redactor = self.redactor.bind(environ_of(record))
+        message = redactor.bounded(message_of(record), LENGTH)
+        first = (
+            f"{self.formatTime(record)} {record.levelname}: {message}"
+            f" [in {record.pathname}:{record.lineno}] [request {request_id_of(record) or '-'}]"
+        )
+        lines = [escape_controls(first)]
+        if traceback := traceback_of(record):
+            redacted = redactor.bounded(traceback, LENGTH)
+            lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
+        return "\n".join(lines)
+
+
+class JsonFormatter(LineFormatter):
+    """One JSON object per line: nine fixed fields, the traceback, and every ``extra`` field.
+
+    An ``extra`` field with the name of a fixed one is written as ``extra_<name>``. A value that
+    JSON has no type for is written as text.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(redactor)
         self.host = socket.gethostname()
 
     def line(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON."""
-        trace, redactor = traceback_of(record), self.redactor.bind(environ_of(record))
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        """Return ``record`` as one line of JSON."""
+        traceback, redactor = traceback_of(record), self.redactor.bind(environ_of(record))
+        created = datetime.fromtimestamp(record.created, UTC)
+        entry: dict[str, object] = {
+            "time": created.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": redactor.text(message_of(record)),
+            "message": redactor.bounded(message_of(record), LENGTH),
             "path": record.pathname,
             "line": record.lineno,
             "request_id": request_id_of(record),
             "process": record.process,
             "host": self.host,
-            "exception": redactor.text(trace) if trace else None,
+            "exception": redactor.bounded(traceback, LENGTH) if traceback else None,
         }
-        return json.dumps(entry, ensure_ascii=True)
+        if extra := extra_of(record):
+            for name, value in redactor.fields(extra).items():
+                entry[f"extra_{name}" if name in entry else name] = value
+        return json.dumps(entry)

@@ -1,26 +1,32 @@
-"""Read the log on the volume: follow it across rotations, or print what one request wrote, or all.
+"""Reads the log: follows it across rotations, or prints what one request wrote, or all of it.
 
-Run as ``python -m app.logs.reader [--request ID | --all]``.
+Run as ``python -m flask_mayday.log.reader [--request ID | --all]``. ``LOG_DIR`` and ``LOG_FILE``
+say where the log is.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
+import pwd
 import re
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from .rotation import lock_path, newest_slot, slots
+from .backups import numbers
+from .formats import escape_controls
+from .rotation import RECORD_BYTES, open_regular
 
-# Seconds between two looks for new lines. Small files are overwritten soon: at 400 rotations a
-# second, the eleventh comes after 25 ms.
-POLL: Final = 0.005
-BEFORE: Final = 20  # lines shown before following
+POLL: Final = 0.005  # seconds between two looks for new lines
+LINES_BEFORE: Final = 20  # shown before the lines that are followed
+BYTES_BEFORE: Final = 1 << 16  # in which these lines are looked for
+CHUNK: Final = 2 * RECORD_BYTES  # bytes read at once: at least one record
 
 COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 LEVEL: Final = re.compile(
@@ -30,52 +36,154 @@ LEVEL: Final = re.compile(
 
 
 def main() -> int:
-    """Read the log as the arguments say; return 1 where there is nothing to print."""
-    parser = argparse.ArgumentParser(prog="python -m app.logs.reader", description=__doc__)
+    """Print the log as the arguments say.
+
+    Returns 0, or 1 if there is nothing to print, or 2 if the log cannot be read.
+    """
+    parser = argparse.ArgumentParser(prog="python -m flask_mayday.log.reader", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--request", metavar="ID", help="print what this request wrote")
     what.add_argument("--all", action="store_true", help="print every file, the oldest first")
     parser.add_argument(
-        "--colour", action="store_true", default=sys.stdout.isatty(), help="as on a terminal"
+        "--colour", action="store_true", default=sys.stdout.isatty(), help="colour the levels"
     )
     arguments = parser.parse_args()
-    path = Path(os.environ.get("LOG_DIR") or "logs") / "microblog.log"
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    path = log_path(os.environ)
+    found = False
     try:
-        if not arguments.request and not arguments.all:
-            for text in follow(path):
-                sys.stdout.write(coloured(text) if arguments.colour else text)
-                sys.stdout.flush()
-        found = False
-        for entry in everything(path) if arguments.all else entries_of(path, arguments.request):
-            sys.stdout.write(entry)
+        if arguments.request:
+            texts = entries_of(path, arguments.request)
+        else:
+            texts = everything(path) if arguments.all else follow(path)
+        for text in texts:
+            shown = printable(text)
+            sys.stdout.write(coloured(shown) if arguments.colour else shown)
+            sys.stdout.flush()
             found = True
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"{_explanation(error, path)}\n")
+        return 2
     return 0 if found else 1
 
 
-def files(path: Path) -> list[Path]:
-    """Return the log's files, the oldest first: the slots are filled in turn, as in a ring."""
-    text = os.fspath(path)
-    try:
-        lock_file = os.open(lock_path(text), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return [path] if path.exists() else []
-    try:
-        newest = newest_slot(text, lock_file)
-    finally:
-        os.close(lock_file)
-    there = slots(text)
-    ring = [slot for slot in there if slot > newest] + [slot for slot in there if slot <= newest]
-    backups = [path.with_name(f"{path.name}.{slot}") for slot in ring]
-    return [*backups, path] if path.exists() else backups
+def log_path(environ: Mapping[str, str]) -> Path:
+    """Return the path of the log that ``LOG_DIR`` and ``LOG_FILE`` of ``environ`` name.
+
+    ``MAYDAY_LOG_DIR`` and ``MAYDAY_LOG_FILE`` take precedence.
+    """
+
+    def setting(name: str, default: str) -> str:
+        return environ.get(f"MAYDAY_{name}") or environ.get(name) or default
+
+    return Path(setting("LOG_DIR", "logs"), setting("LOG_FILE", "microblog.log"))
 
 
-def entries(path: Path) -> Iterator[str]:
-    """Yield each record of a file: its line with the traceback's lines that follow it."""
+class LogFile:
+    """An open file of the log, read by whole lines.
+
+    A line without its end is left for later: its writer will finish it, or was killed. A file
+    that was cut, as by logrotate's copytruncate, is read from its beginning.
+
+    Raises :exc:`OSError` if ``path`` cannot be opened or is not a regular file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_regular(os.fspath(path), os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._position = 0
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The inode and the device of the file."""
+        status = self.status()
+        return status.st_ino, status.st_dev
+
+    def read(self) -> str:
+        """Return the next whole lines, at most about two megabytes, or an empty text."""
+        size = self.status().st_size
+        if size < self._position:
+            self._position = 0
+        if size == self._position:
+            return ""
+        data = os.pread(self._file, CHUNK, self._position)
+        data = data[: data.rfind(b"\n") + 1] or (data if len(data) == CHUNK else b"")
+        self._position += len(data)
+        return data.decode("utf-8", "replace")
+
+    def read_all(self) -> Iterator[str]:
+        """Yield the lines up to the end of the file."""
+        while text := self.read():
+            yield text
+
+    def skip_to_last_lines(self) -> str:
+        """Move to the end of the file and return the last lines before it."""
+        size = self.status().st_size
+        start = self._position = max(0, size - BYTES_BEFORE)
+        lines = io.StringIO("".join(self.read_all()), newline="\n").readlines()
+        return "".join(lines[1 if start else 0 :][-LINES_BEFORE:])
+
+    def status(self) -> os.stat_result:
+        """Return the status of the file, which may have been renamed or deleted."""
+        return os.fstat(self._file)
+
+
+def open_files(path: Path, newer_than: LogFile | None = None) -> list[LogFile]:
+    """Open the files of the log, the oldest first; with ``newer_than`` from that file on.
+
+    No lock is taken, so a reader can neither delay a writer nor needs the right to write. Files
+    are opened from the newest to the oldest. A rotation meanwhile moves a file in the same
+    direction: it may be met twice, and then counts where it was met last, but is never missed.
+    """
+    found: dict[tuple[int, int], LogFile] = {}
+    number = highest = 0
+    while number <= highest:
+        try:
+            file = LogFile(path.with_name(f"{path.name}.{number}") if number else path)
+        except FileNotFoundError:
+            pass
+        else:
+            found.pop(file.identity, None)
+            found[file.identity] = file
+            if newer_than and file.identity == newer_than.identity:
+                break
+        number += 1
+        if number > highest:
+            highest = max(numbers(os.fspath(path)), default=0) if path.parent.exists() else 0
+    # A file that was deleted meanwhile may have been met before newer ones.
+    there = [file for file in found.values() if file.status().st_nlink]
+    return there[::-1]
+
+
+def everything(path: Path) -> Iterator[str]:
+    """Yield the lines of each file, the oldest first."""
+    for file in open_files(path):
+        yield from file.read_all()
+
+
+def entries_of(path: Path, request_id: str) -> Iterator[str]:
+    """Yield the records that a request wrote, text or JSON, in the order of their times."""
+    found = [
+        entry
+        for file in open_files(path)
+        for entry in entries(file)
+        if _belongs_to(request_id, entry.partition("\n")[0])
+    ]
+    yield from sorted(found, key=_moment)  # records of one millisecond keep their order
+
+
+def entries(file: LogFile) -> Iterator[str]:
+    """Yield each record of a file: its line and the indented lines that follow it."""
     entry = ""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-        for line in file:
+    for text in file.read_all():
+        for line in io.StringIO(text, newline="\n"):
             if entry and not line.startswith("  "):
                 yield entry
                 entry = ""
@@ -84,73 +192,69 @@ def entries(path: Path) -> Iterator[str]:
         yield entry
 
 
-def entries_of(path: Path, request_id: str) -> Iterator[str]:
-    """Yield the records that a request wrote, in the order of their times."""
-    marks = (f"[request {request_id}]\n", f'"request_id": "{request_id}"')
-    found = [
-        entry
-        for file in files(path)
-        for entry in entries(file)
-        if any(mark in entry.partition("\n")[0] + "\n" for mark in marks)
-    ]
-    yield from sorted(found, key=_moment)  # which leaves those of one millisecond in their order
+def _belongs_to(request_id: str, line: str) -> bool:
+    if request_id not in line or not line.startswith("{"):
+        return line.endswith(f"[request {request_id}]")
+    try:
+        return bool(json.loads(line).get("request_id") == request_id)
+    except ValueError:
+        return False
 
 
 def _moment(entry: str) -> str:
-    """Return the digits of an entry's time, with which it begins in either format."""
-    return re.sub(r"\D", "", entry[:40])[:17]  # from the year to the millisecond
-
-
-class _Tail:
-    """A file of the log, from which whole lines are taken as they come."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("rb", buffering=0)
-        self.inode = os.fstat(self.file.fileno()).st_ino
-        self.position = 0
-
-    def lines(self) -> str:
-        """Return the whole lines that have come since the last call.
-
-        Half a line waits for its other half: whoever writes may take it back. What has been cut
-        from outside, as by logrotate's copytruncate, is begun anew.
-        """
-        size = os.fstat(self.file.fileno()).st_size
-        if size < self.position:
-            self.position = 0
-        if size == self.position:
-            return ""
-        data = os.pread(self.file.fileno(), size - self.position, self.position)
-        data = data[: data.rfind(b"\n") + 1]
-        self.position += len(data)
-        return data.decode("utf-8", "replace")
-
-
-def everything(path: Path) -> Iterator[str]:
-    """Yield each record of each file, the oldest first."""
-    for file in files(path):
-        yield from entries(file)
+    """Return the digits of the time with which a record begins, from year to millisecond."""
+    return re.sub(r"\D", "", entry[:40])[:17]
 
 
 def follow(path: Path) -> Iterator[str]:
-    """Yield the log's last lines, then what is written, across rotations, without end."""
-    current, lines = _open(path), BEFORE
-    while current is None:  # nothing has been logged yet: then every line is a new one
+    """Yield the last lines of the log, then new ones, across rotations, without end."""
+    current = _open(path)
+    if current:
+        yield current.skip_to_last_lines()
+    while current is None:  # nothing has been logged yet, so every line is new
         time.sleep(POLL)
-        current, lines = _open(path), sys.maxsize
-    yield "".join(deque(current.lines().splitlines(keepends=True), lines))
+        current = _open(path)
     while True:
-        if text := current.lines():
+        if text := current.read():
             yield text
-            continue
-        newer = _successor(path, current)
-        if newer is None:
+        elif newer := _newer(path, current):
+            yield from current.read_all()  # written between the last read and the rotation
+            for file in newer[:-1]:
+                yield from file.read_all()
+            current = newer[-1]
+        else:
             time.sleep(POLL)
-            continue
-        # What was written between our last read and the rename.
-        yield current.lines()
-        current.file.close()
-        current = newer
+
+
+def _open(path: Path) -> LogFile | None:
+    try:
+        return LogFile(path)
+    except FileNotFoundError:
+        return None
+
+
+def _newer(path: Path, current: LogFile) -> list[LogFile]:
+    """Return the files that were begun after ``current``, the oldest first."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return []
+    if (status.st_ino, status.st_dev) == current.identity:
+        return []
+    files = open_files(path, newer_than=current)
+    if files and files[0].identity == current.identity:
+        return files[1:]
+    # The current file was deleted, or moved by another program.
+    last = current.status().st_mtime_ns
+    files = [file for file in files if file.status().st_mtime_ns >= last]
+    if files and files[0].path != path:
+        sys.stderr.write("Lines were deleted before they could be shown here.\n")
+    return files
+
+
+def printable(text: str) -> str:
+    """Return lines of the log without characters that could control a terminal."""
+    return "\n".join(map(escape_controls, text.split("\n")))
 
 
 def coloured(text: str) -> str:
@@ -158,58 +262,15 @@ def coloured(text: str) -> str:
     return LEVEL.sub(lambda found: f"{found[1]}\x1b[{COLOURS[found[2]]}m{found[2]}\x1b[0m", text)
 
 
-def _open(path: Path) -> _Tail | None:
+def _explanation(error: OSError, path: Path) -> str:
+    text = f"Cannot read the log {error.filename or path}: {error.strerror}."
+    if not isinstance(error, PermissionError):
+        return text
     try:
-        return _Tail(path)
-    except FileNotFoundError:
-        return None
-
-
-def _successor(path: Path, current: _Tail) -> _Tail | None:
-    """Open the file that was begun after the current one, if there is one.
-
-    A writer may rotate between the look and the opening, and then the name means a later file:
-    so what was opened must still be the next one at a second look.
-    """
-    if _inode(path) == current.inode:
-        return None
-    name, _ = _next_file(path, current)
-    opened = _open(name) if name is not None else None
-    if opened is None:
-        return None
-    name, gone = _next_file(path, current)
-    if name is not None and _inode(name) == opened.inode:
-        if gone and name != path:
-            sys.stderr.write("Lines were overwritten before they could be shown here.\n")
-        return opened
-    opened.file.close()
-    return None  # the next look will find it
-
-
-def _next_file(path: Path, current: _Tail) -> tuple[Path | None, bool]:
-    """Return the file after the current one, and whether that one has gone meanwhile."""
-    there = files(path)
-    inodes = [_inode(file) for file in there]
-    if current.inode not in inodes:
-        # Overwritten, moved or deleted: the next is the first that was written to after it.
-        last = os.fstat(current.file.fileno()).st_mtime_ns
-        return next((file for file in there if _written(file) >= last), None), True
-    position = inodes.index(current.inode) + 1
-    return (there[position] if position < len(there) else None), False
-
-
-def _written(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
+        owner = pwd.getpwuid(path.parent.stat().st_uid).pw_name
+    except (OSError, KeyError):
+        return f"{text} Read it as its owner or as root."
+    return f"{text} Its folder belongs to {owner}: read it as that user or as root."
 
 
 if __name__ == "__main__":

@@ -1,87 +1,117 @@
-"""A log file that rotates by size under any number of processes, threads and containers."""
+"""A log file that rotates by size and that any number of processes and containers may write."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
+import stat
 import sys
 import time
 import weakref
-from errno import ENOSPC
 from pathlib import Path
 from typing import Final
 
+from ..context.record_fields import bare_record
+from . import backups
+
 MODE: Final = 0o640
-TRIES: Final = 5  # to get the lock, before waiting for it
-LONGEST_HALF: Final = 1 << 20  # bytes: more than a record has
-COMPLAINT_INTERVAL: Final = 60.0  # seconds between two lines on stderr about the same trouble
+RECORD_BYTES: Final = 1 << 20  # a longer record is cut
+BLOCK: Final = 1 << 16  # bytes read at once to find where a partial line begins
+LOCK_TRIES: Final = 5  # before the first pause
+LOCK_TIMEOUT: Final = 1.0  # seconds to wait for the lock while nobody writes
+LOCK_TIMEOUT_AGAIN: Final = 0.002  # seconds, while nobody has written since a wait that failed
+WARNING_INTERVAL: Final = 60.0  # seconds between two warnings on stderr
 
 
 class RotatingFile(logging.Handler):
-    """Writes each record with one ``write`` to a file that all writers share.
+    """Writes each record with one ``write`` to a file that all processes share.
 
-    Every record is written under ``flock`` on a lock file of its own, after a look whether
-    another process has renamed the file meanwhile. A killed process leaves no lock behind:
-    the kernel drops it. Nothing is opened before the first record, and a forked process
-    opens its own files, for ``flock`` does not part processes that share one.
+    A record that would make ``path`` larger than ``max_bytes`` goes into a new file: the full one
+    becomes ``.1``, the backup ``.1`` becomes ``.2``, and so on; of more than ``backup_count``
+    backups the oldest is deleted. A process that is killed during a rotation leaves at most one
+    number free, and the next rotation fills it.
 
-    Backups are slots, ``.1`` to ``.<backup_count>``, filled in turn and then from ``.1`` again:
-    a rotation is one rename however many backups are kept. The lock file remembers the slot.
+    All writers hold ``flock`` on a lock file beside the log, which the kernel releases when a
+    process is killed. Files are opened at the first record, and again in a forked process:
+    processes that share an open file do not exclude each other.
+
+    While the file cannot be written, its lines go to stderr. ``trouble`` then holds the reason,
+    and else ``None``.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, backup_count: int) -> None:
         super().__init__()
-        self.path = os.fspath(path)
+        self.path = os.path.abspath(path)
         self.max_bytes = max_bytes
         self.backup_count = backup_count
+        self.trouble: str | None = None
         self._file = -1
         self._lock_file = -1
         self._identity = (0, 0)  # inode and device of the file
         self._end = -1  # where our last line ended
-        self._complained = -COMPLAINT_INTERVAL
+        self._surplus: list[int] = []  # backups deleted because backup_count was lowered
+        self._stuck: tuple[int, int] | None = None  # the file's state when the lock was not got
+        self._warned = -WARNING_INTERVAL
         _open_handlers.add(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record, whole, or say on stderr why that is not possible."""
+        """Write ``record``, or print it on stderr, with the reason, if that is not possible."""
         try:
-            line = self.format(record) + "\n"
+            data = self._encode(record)
         except Exception:
             self.handleError(record)
             return
         try:
-            self.write(line.encode("utf-8", "backslashreplace"))
+            self.write(data)
         except OSError as error:
-            self._complain(line, error)
+            self._print(data, error)
+        else:
+            self.trouble = None
+        if self._surplus:
+            self._log_surplus()
 
     def write(self, data: bytes) -> None:
-        """Append ``data`` (bytes of whole lines) to the file, rotating first where it is full.
+        """Append ``data``, the bytes of whole lines, after a rotation if the file is full.
 
-        Raises :exc:`OSError` where the file cannot be written.
+        Raises :exc:`OSError` if the file cannot be written.
         """
-        if self._lock_file < 0:
-            self._open_lock()
         try:
+            if self._lock_file < 0:
+                self._open_lock()
             self._take_lock()
             size = self._current_size()
             if size and size != self._end and os.pread(self._file, 1, size - 1) != b"\n":
-                size = self._take_half_a_line_back(size)
+                size = self._remove_partial_line(size)
             if size and size + len(data) > self.max_bytes:
-                size = self._make_room(size, len(data))
+                size = self._rotate_if_full(len(data))
             self._append(data)
             self._end = size + len(data)
         except BaseException:
-            # And with them the lock, also where a signal ends the worker here. The next record
-            # begins afresh.
+            # Closing releases the lock, also when a signal ends this worker. The next record
+            # opens everything again.
             self._close_files()
             raise
         fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close what this process has opened; a later record opens it again."""
+        """Close the files of this process; a later record opens them again."""
         self._close_files()
         super().close()
+
+    def _encode(self, record: logging.LogRecord) -> bytes:
+        try:
+            line = self.format(record)
+        except Exception as error:
+            line = self.format(bare_record(record, error))
+        data = f"{line}\n".encode("utf-8", "backslashreplace")
+        if len(data) <= RECORD_BYTES:
+            return data
+        note = f" … cut, the record has {len(data)} bytes\n".encode()
+        kept = data[: RECORD_BYTES - len(note)].decode("utf-8", "ignore")  # no half character
+        return kept.encode() + note
 
     def _close_files(self) -> None:
         for descriptor in (self._file, self._lock_file):
@@ -89,113 +119,140 @@ class RotatingFile(logging.Handler):
                 os.close(descriptor)
         self._file = self._lock_file = -1
 
+    def _open_lock(self) -> None:
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        self._lock_file = open_regular(lock_path(self.path), os.O_RDWR | os.O_CREAT)
+
     def _take_lock(self) -> None:
-        """Take the lock, at first without sleeping.
-
-        It is held for microseconds. A sleeper is woken later than that, and meanwhile another has
-        taken it: so the slowest calls of eight busy processes are shorter by a fifth to a half.
-        """
-        for _ in range(TRIES):
-            try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.sched_yield()
-            else:
+        # The lock is held for microseconds. With a few tries before the first pause, the slowest
+        # calls of eight busy processes are shorter by a fifth to a half.
+        for _ in range(LOCK_TRIES):
+            if self._try_lock():
                 return
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            os.sched_yield()
+        self._wait_for_lock()
 
-    def _make_room(self, size: int, length: int) -> int:
-        """Rotate, unless another writer has done so; return the size of the file then.
+    def _try_lock(self) -> bool:
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
-        Only here does it matter whether the lock file has been deleted, and with it the lock:
-        appending needs none, for the kernel itself puts one ``write`` after the other.
+    def _wait_for_lock(self) -> None:
+        """Take the lock, or raise :exc:`TimeoutError` if nobody has written for a second.
+
+        As long as others write, this process has only lost a race on a busy machine. A lock that
+        is never released, such as that of a frozen container, delays one record and not each.
+        """
+        before, pause = self._file_state(), 0.00005
+        stuck = before == self._stuck
+        deadline = time.monotonic() + (LOCK_TIMEOUT_AGAIN if stuck else LOCK_TIMEOUT)
+        while not self._try_lock():
+            now = time.monotonic()
+            if now >= deadline:
+                after = self._file_state()
+                if after == before:
+                    self._stuck = after
+                    raise TimeoutError(errno.ETIMEDOUT, "another process holds its lock", self.path)
+                before, deadline = after, now + LOCK_TIMEOUT
+            time.sleep(pause)
+            pause = min(2 * pause, 0.001)
+        self._stuck = None
+
+    def _file_state(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return 0, 0
+        return status.st_ino, status.st_size
+
+    def _current_size(self) -> int:
+        """Return the size of the file in bytes; open it again if it was renamed or deleted."""
+        if self._file >= 0:
+            try:
+                status = os.stat(self.path)
+            except FileNotFoundError:
+                pass
+            else:
+                if (status.st_ino, status.st_dev) == self._identity:
+                    return status.st_size
+            os.close(self._file)
+            self._file = self._end = -1
+        if os.fstat(self._lock_file).st_size:
+            backups.renumber_ring(self.path)
+            os.ftruncate(self._lock_file, 0)
+        self._file = open_regular(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        status = os.fstat(self._file)
+        self._identity = status.st_ino, status.st_dev
+        return status.st_size
+
+    def _remove_partial_line(self, size: int) -> int:
+        """Cut off the line of a writer that was killed during a write; return the new size.
+
+        The kernel can end a process between two pages that it copies.
+        """
+        end = size
+        while end:
+            start = max(0, end - BLOCK)
+            newline = os.pread(self._file, end - start, start).rfind(b"\n")
+            end = start + newline + 1
+            if newline >= 0:
+                break
+        os.ftruncate(self._file, end)
+        return end
+
+    def _rotate_if_full(self, length: int) -> int:
+        """Rotate unless another process has done so; return the size of the file then.
+
+        Only a rotation needs the lock, as the kernel appends one ``write`` after the other. So
+        only here it matters that the lock file, and with it the lock, may have been deleted.
         """
         while not os.fstat(self._lock_file).st_nlink:
             os.close(self._lock_file)
             self._lock_file = -1
             self._open_lock()
             self._take_lock()
+        size = self._current_size()
+        if size and size + length > self.max_bytes:
+            self._surplus += backups.rotate(self.path, self.backup_count)
             size = self._current_size()
-        if size + length > self.max_bytes:
-            self._rotate()
-            return 0
-        return size
-
-    def _open_lock(self) -> None:
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._lock_file = os.open(lock_path(self.path), flags, MODE)
-
-    def _current_size(self) -> int:
-        """Return the file's size in bytes, opened anew where another process has renamed it."""
-        if self._file >= 0:
-            try:
-                there = os.stat(self.path)
-            except FileNotFoundError:
-                there = None
-            if there and (there.st_ino, there.st_dev) == self._identity:
-                return there.st_size
-            os.close(self._file)
-            self._file = self._end = -1
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self.path, flags, MODE)
-        status = os.fstat(self._file)
-        self._identity = status.st_ino, status.st_dev
-        return status.st_size
-
-    def _take_half_a_line_back(self, size: int) -> int:
-        """Cut what a writer left that was killed in the middle of a write; return the new size.
-
-        The kernel looks for a fatal signal between two pages that it copies.
-        """
-        start = max(0, size - LONGEST_HALF)
-        size = start + os.pread(self._file, LONGEST_HALF, start).rfind(b"\n") + 1
-        os.ftruncate(self._file, size)
         return size
 
     def _append(self, data: bytes) -> None:
         written = os.write(self._file, data)
         if written < len(data):
-            # A full disk takes a part of a line: take it back, for half a line is a torn one.
-            # From the size as it is now: a copytruncate meanwhile would otherwise leave a hole.
+            # A full disk took a part of the line. The size is read again because a copytruncate
+            # may have cut the file meanwhile, and a longer one would begin with a hole.
             size = os.fstat(self._file).st_size
             os.ftruncate(self._file, max(0, size - written))
-            raise OSError(ENOSPC, os.strerror(ENOSPC), self.path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
 
-    def _rotate(self) -> None:
-        """Rename the full file to the next slot and open a new one.
+    def _log_surplus(self) -> None:
+        numbers, self._surplus = self._surplus, []
+        logger = logging.Logger(__name__)  # one of its own, so that the line comes into this file
+        logger.addHandler(self)
+        shown = ", ".join(f".{number}" for number in numbers[:20])
+        logger.info(
+            "LOG_BACKUP_COUNT is %d: deleted %d older backups (%s%s)",
+            self.backup_count,
+            len(numbers),
+            shown,
+            ", …" if len(numbers) > 20 else "",
+        )
 
-        Slot and inode are written down before the rename: whoever comes next sees by the
-        inode whether the rename was still done when the writer was killed in between.
-        """
-        slot = self._next_slot()
-        inode = self._identity[0]
-        os.pwrite(self._lock_file, f"{slot:>20}{inode:>21}\n".encode(), 0)
-        # A rename over a file makes ext4 write the new one out first (auto_da_alloc): without,
-        # a rotation takes half the time.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self.path}.{slot}")
-        os.rename(self.path, f"{self.path}.{slot}")
-        os.close(self._file)
-        self._file = -1
-        self._current_size()
-
-    def _next_slot(self) -> int:
-        return newest_slot(self.path, self._lock_file) % self.backup_count + 1
-
-    def _complain(self, line: str, error: OSError) -> None:
-        """Put the line on stderr instead, and once a minute why it is not in the file."""
+    def _print(self, data: bytes, error: OSError) -> None:
+        """Print a line on stderr instead, and once a minute the reason."""
+        self.trouble = error.strerror
         now = time.monotonic()
-        try:
-            if now - self._complained >= COMPLAINT_INTERVAL:
-                self._complained = now
+        with contextlib.suppress(OSError, ValueError):
+            if now - self._warned >= WARNING_INTERVAL:
+                self._warned = now
                 sys.stderr.write(
                     f"The log {self.path} cannot be written ({error.strerror}): "
                     "its lines go to stderr until it can.\n"
                 )
-            sys.stderr.write(line)
-        except (OSError, ValueError):
-            pass
+            sys.stderr.write(data.decode())
 
 
 def lock_path(path: str) -> str:
@@ -204,43 +261,24 @@ def lock_path(path: str) -> str:
     return os.path.join(folder, f".{name}.lock")
 
 
-def slots(path: str) -> list[int]:
-    """Return the numbers of the backups that are there."""
-    folder, name = os.path.split(path)
-    suffixes = (
-        entry.removeprefix(f"{name}.")
-        for entry in os.listdir(folder)
-        if entry.startswith(f"{name}.")
-    )
-    return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file and return its descriptor.
 
-
-def newest_slot(path: str, lock_file: int) -> int:
-    """Return the slot that was filled last, 0 where none was.
-
-    The lock file names slot and inode of the last rotation, written before its rename: if the
-    slot holds another file, the rename was not done, and the slot before it is the newest.
+    Raises :exc:`OSError` for anything else. A pipe or device never blocks the caller.
     """
-    noted = os.pread(lock_file, 64, 0).split()
-    if len(noted) == 2 and noted[0].isdigit() and noted[1].isdigit():
-        slot, inode = int(noted[0]), int(noted[1])
-        try:
-            done = os.stat(f"{path}.{slot}").st_ino == inode
-        except FileNotFoundError:
-            done = False
-        if done:
-            return slot
-        return slot - 1 if slot > 1 else max(slots(path), default=0)
-    # Files that another writer has left: by their times.
-    return max(slots(path), key=lambda slot: os.stat(f"{path}.{slot}").st_mtime_ns, default=0)
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, MODE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
 
 
 _open_handlers: weakref.WeakSet[RotatingFile] = weakref.WeakSet()
 
 
 def _close_inherited_files() -> None:
-    # At once, not at the child's first record: as long as a child holds the parent's lock file
-    # open, the lock of a parent that is killed while it writes would stay.
+    # At once, not at the child's first record: while a child holds the parent's lock file open,
+    # a parent that is killed during a write leaves the lock taken.
     for handler in list(_open_handlers):
         handler._close_files()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import takewhile
+from math import isfinite
 from typing import Final
 
+from ..context.record_fields import text_of
 from .patterns import MASK, is_secret_name, mask_shapes
 from .request import secrets_of
 from .values import Secret, secrets
@@ -138,7 +140,7 @@ class _Fields:
                 found["…"] = f"{len(fields) - len(found)} more left out"
                 break
             self.count += 1
-            name = str(name)
+            name = text_of(name)
             shown = self.text(name, NAME_LENGTH)
             found[shown] = MASK if is_secret_name(name) else self.value(value, depth + 1)
         return found
@@ -148,7 +150,7 @@ class _Fields:
             return "…"
         if isinstance(value, Mapping):
             return self.mapping(value, depth)
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple, set, frozenset)):
             found: list[object] = []
             for inner in value:
                 if self.full():
@@ -157,9 +159,13 @@ class _Fields:
                 self.count += 1
                 found.append(self.value(inner, depth + 1))
             return found
-        if value is None or isinstance(value, (bool, float)):
+        if value is None or isinstance(value, bool):
             return value
-        return self.text(str(value), VALUE_LENGTH)
+        if isinstance(value, float) and isfinite(value):  # JSON has no infinity
+            return value
+        text = text_of(value)
+        redacted = self.text(text, VALUE_LENGTH)
+        return value if isinstance(value, int) and redacted == text else redacted
 
     def full(self) -> bool:
         return self.count >= FIELDS_MAXIMUM or self.room <= 0

@@ -30,7 +30,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-from flask_mayday.log import reader
+from tests.support.writers import files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATE = "microblog_template"
@@ -559,7 +559,7 @@ def all_log_lines(tmp_path: Path) -> Callable[[], list[str]]:
     def read() -> list[str]:
         return [
             line
-            for path in reader.files(tmp_path / "logs" / "microblog.log")
+            for path in files(tmp_path / "logs" / "microblog.log")
             for line in path.read_text(encoding="utf-8").splitlines()
         ]
 

@@ -15,10 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from flask_mayday.log.reader import files
 from flask_mayday.log.setup import configure
 from flask_mayday.redaction.redactor import Redactor
 from flask_mayday.settings import read_settings
+from tests.support.writers import files
 
 LIMIT = 10_240
 WRITERS = 8
@@ -37,11 +37,13 @@ def configure_log(folder: Path) -> None:
             {
                 "SECRET_KEY": "k" * 40,
                 "LOG_DIR": folder,
+                "LOG_FILE": "microblog.log",
                 "LOG_MAX_BYTES": LIMIT,
                 "LOG_BACKUP_COUNT": 100_000,
             }
         ),
         Redactor([]),
+        debug=False,
     )
 
 

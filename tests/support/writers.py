@@ -1,7 +1,7 @@
-"""Writers that number their lines, in any number of processes, and what the log must hold then.
+"""Processes that log numbered lines, and a check that the log holds each line once, in order.
 
-``python tests/support/writers.py LOG --processes 8 --lines 10000`` writes, in containers too
-(it needs nothing but the app); ``python tests/support/writers.py LOG --check --lines 10000`` looks.
+``python tests/support/writers.py LOG --processes 8 --lines 10000`` writes, in containers too (it
+needs nothing but the package); with ``--check`` instead of ``--processes`` it checks the log.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from flask_mayday.log.reader import files
+from flask_mayday.log.backups import numbers
 from flask_mayday.log.rotation import RotatingFile
 
 PADDING = "x" * 60
@@ -31,13 +31,13 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=10_000, help="of each process")
     parser.add_argument("--max-bytes", type=int, default=10_240)
     parser.add_argument("--backups", type=int, default=1_000_000)
-    parser.add_argument("--name", default=socket.gethostname(), help="of these writers")
-    parser.add_argument("--check", action="store_true", help="look, do not write")
+    parser.add_argument("--name", default=socket.gethostname(), help="prefix of the writers' names")
+    parser.add_argument("--check", action="store_true", help="check the log instead of writing")
     arguments = parser.parse_args()
     if arguments.check:
-        found = numbers(arguments.path)
-        wrong = {name: flaw for name in found if (flaw := flaw_of(found[name], arguments.lines))}
-        print(f"{len(found)} writers, {sum(map(len, found.values()))} lines, flaws: {wrong}")
+        found = lines_by_writer(arguments.path)
+        wrong = {name: fault for name in found if (fault := fault_in(found[name], arguments.lines))}
+        print(f"{len(found)} writers, {sum(map(len, found.values()))} lines, faults: {wrong}")
         return 1 if wrong or not found else 0
     path, limits = arguments.path, (arguments.max_bytes, arguments.backups)
     children = [
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def fork(work: Callable[[], object]) -> int:
-    """Do ``work`` in a child; return its pid."""
+    """Call ``work`` in a child process; return its pid."""
     child = os.fork()
     if child:
         return child
@@ -68,7 +68,7 @@ def write(
     backup_count: int,
     done: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Log numbered lines as an app does; call ``done`` after each."""
+    """Log numbered lines as an app does; call ``done`` with the number of each after it."""
     handler = RotatingFile(path, max_bytes=max_bytes, backup_count=backup_count)
     handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
     logger = logging.Logger(name)
@@ -79,8 +79,15 @@ def write(
     handler.close()
 
 
-def numbers(path: Path) -> dict[str, list[int]]:
-    """Return each writer's numbers in the order of the log; raise where a line is torn."""
+def files(path: Path) -> list[Path]:
+    """Return the files of the log, the oldest first."""
+    there = numbers(str(path)) if path.parent.exists() else []
+    backups = [path.with_name(f"{path.name}.{number}") for number in reversed(there)]
+    return [*backups, path] if path.exists() else backups
+
+
+def lines_by_writer(path: Path) -> dict[str, list[int]]:
+    """Return each writer's numbers in the order of the log; raise if a line is torn."""
     found = defaultdict(list)
     for file in files(path):
         text = file.read_text()
@@ -94,14 +101,14 @@ def numbers(path: Path) -> dict[str, list[int]]:
     return dict(found)
 
 
-def flaw_of(found: list[int], last: int, first: int = 1) -> str:
-    """Say what is lost, doubled or out of order in numbers that should run to ``last``."""
+def fault_in(found: list[int], last: int, first: int = 1) -> str:
+    """Describe what is lost, doubled or out of order in numbers from ``first`` to ``last``."""
     expected = range(first, last + 1)
     if found == list(expected):
         return ""
     lost = sorted(set(expected) - set(found))
     doubled = len(found) - len(set(found))
-    return f"{len(lost)} lost {lost[:5]}, {doubled} doubled, ordered: {found == sorted(found)}"
+    return f"{len(lost)} lost {lost[:5]}, {doubled} doubled, in order: {found == sorted(found)}"
 
 
 if __name__ == "__main__":

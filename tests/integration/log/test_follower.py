@@ -1,4 +1,4 @@
-"""Following the log: every line once, however fast the files rotate."""
+"""A follower shows every line once, however fast the files rotate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_mayday.log.reader import files
 from tests.integration.conftest import ROOT
-from tests.support.writers import flaw_of
+from tests.support.writers import fault_in, files
 
 LINES = 60_000  # over 500 files of 10 KiB for each of two writers
 IN_A_FILE = 110  # lines in a file of 10 KiB
@@ -28,7 +27,7 @@ def follower(path: Path, tmp_path: Path) -> Iterator[Path]:
         process = subprocess.Popen(
             [sys.executable, "-m", "flask_mayday.log.reader"],
             cwd=ROOT,
-            env={"LOG_DIR": str(path.parent)},
+            env={"LOG_DIR": "nowhere", "MAYDAY_LOG_DIR": str(path.parent)},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -38,9 +37,9 @@ def follower(path: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def keep_in_reach(shown: Path, name: str, lead: int) -> Callable[[int], None]:
-    """Return what keeps a writer, as its ``done``, at most ``lead`` lines ahead of the follower.
+    """Return a ``done`` for a writer that keeps it at most ``lead`` lines ahead of the follower.
 
-    A follower that gets no processor for a second could not find what was overwritten since.
+    A follower that gets no processor for a second could not show what was deleted meanwhile.
     """
     mine, seen, rest = f"{name} ".encode(), 0, b""
     output = shown.open("rb")
@@ -57,14 +56,14 @@ def keep_in_reach(shown: Path, name: str, lead: int) -> Callable[[int], None]:
     return wait
 
 
-def test_a_thousand_rotations_flat_out_are_followed_line_by_line(
+def test_every_line_is_shown_once_across_a_thousand_rotations_at_full_speed(
     path: Path,
     follower: Path,
     start_writer: Callable[..., int],
     finish: Callable[..., None],
     wait_until: Callable[..., object],
 ) -> None:
-    """With ten backups: what the follower misses is overwritten a moment later."""
+    """Ten backups are kept, so a file that the follower misses is soon deleted."""
     finish(start_writer("before", 1))
     wait_until(lambda: follower.read_text().count("\n") == 1, "the first line")
     reach = 8 * IN_A_FILE // 2
@@ -79,7 +78,7 @@ def test_a_thousand_rotations_flat_out_are_followed_line_by_line(
     shown = follower.read_text()
     for writer in range(2):
         mine = [int(number) for number in re.findall(rf"^writer-{writer} (\d+) ", shown, re.M)]
-        assert flaw_of(mine, LINES) == ""
+        assert fault_in(mine, LINES) == ""
 
 
 def test_tail_shows_every_line_at_fifty_rotations_a_second(
@@ -89,7 +88,7 @@ def test_tail_shows_every_line_at_fifty_rotations_a_second(
     finish: Callable[..., None],
     wait_until: Callable[..., object],
 ) -> None:
-    """``tail -F``, which ops have anyway; it must look once while a file is the newest."""
+    """``tail -F`` has to look at least once while a file is the newest."""
     path.parent.mkdir()
     path.touch()
     shown = tmp_path / "shown"
@@ -114,6 +113,6 @@ def test_tail_shows_every_line_at_fifty_rotations_a_second(
         tail.kill()
         tail.wait()
     assert (
-        flaw_of([int(n) for n in re.findall(r"^paced (\d+) ", shown.read_text(), re.M)], 25_000)
+        fault_in([int(n) for n in re.findall(r"^paced (\d+) ", shown.read_text(), re.M)], 25_000)
         == ""
     )

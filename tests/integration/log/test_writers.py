@@ -1,4 +1,7 @@
-"""Many processes write one log: no line is lost, torn, doubled or out of its writer's order."""
+"""Many processes write one log: no line is lost, torn, doubled or out of its writer's order.
+
+``LOG_RUNS`` and ``LOG_KILLS`` in the environment make the tests run longer.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from flask_mayday.log.reader import files
-from tests.support.writers import flaw_of, numbers
+from tests.support.writers import fault_in, files, lines_by_writer
 
 PROCESSES, LINES = 8, 10_000
-# LOG_RUNS=20 for the long figure.
 RUNS = int(os.environ.get("LOG_RUNS", "2"))
+KILLS = int(os.environ.get("LOG_KILLS", "150"))
 
 
-def flaws(path: Path, last: int) -> dict[str, str]:
-    found = numbers(path)
-    return {name: flaw for name in found if (flaw := flaw_of(found[name], last))}
+def faults(path: Path, last: int) -> dict[str, str]:
+    found = lines_by_writer(path)
+    return {name: fault for name in found if (fault := fault_in(found[name], last))}
 
 
 @pytest.mark.parametrize("run", range(RUNS))
@@ -31,30 +33,30 @@ def test_eight_processes_lose_nothing_in_files_of_ten_kibibytes(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None], run: int
 ) -> None:
     finish(*[start_writer(f"writer-{n}", LINES) for n in range(PROCESSES)])
-    assert len(numbers(path)) == PROCESSES
-    assert flaws(path, LINES) == {}
+    assert len(lines_by_writer(path)) == PROCESSES
+    assert faults(path, LINES) == {}
     *full, _ = files(path)
     line = len(f"writer-0 {LINES}  end\n") + 60
     assert {file.stat().st_size for file in full} <= set(range(10_241 - line, 10_241))
 
 
-def test_ten_backups_hold_a_gapless_end_of_what_was_written(
+def test_ten_backups_hold_the_last_lines_without_a_gap(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None]
 ) -> None:
     finish(*[start_writer(f"writer-{n}", LINES, backup_count=10) for n in range(PROCESSES)])
     there = files(path)
     assert len(there) == 11
     assert sum(file.stat().st_size for file in there) <= 11 * 10_240
-    found = numbers(path)
+    found = lines_by_writer(path)
     assert sum(map(len, found.values())) > 10 * 10_240 // 90
     for name, mine in found.items():
-        assert flaw_of(mine, LINES, first=mine[0]) == "", name
+        assert fault_in(mine, LINES, first=mine[0]) == "", name
 
 
-def test_a_killed_writer_costs_nobody_a_line(
+def test_killed_writers_cost_no_line(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None]
 ) -> None:
-    """A random writer gets SIGKILL every 50 ms, and another takes its place."""
+    """Every 50 ms a random writer gets SIGKILL, and another one takes its place."""
     kills, choice = 60, random.Random(1)
     progress = mmap.mmap(-1, 8 * (kills + PROCESSES))
     slot_of: dict[int, int] = {}
@@ -82,21 +84,56 @@ def test_a_killed_writer_costs_nobody_a_line(
         os.waitpid(pid, 0)
     finish(start_writer("last", 1))
 
-    found = numbers(path)
+    found = lines_by_writer(path)
     assert found.pop("last") == [1]
     assert sum(map(len, found.values())) > 10_000
     for slot in slot_of.values():
-        told = int.from_bytes(progress[8 * slot : 8 * slot + 8], "little")
+        done = int.from_bytes(progress[8 * slot : 8 * slot + 8], "little")
         mine = found.get(f"writer-{slot}", [])
-        # The last line may have been written and not told of.
-        assert len(mine) in (told, told + 1)
-        assert flaw_of(mine, len(mine)) == ""
+        assert len(mine) in (done, done + 1)  # the last line may have been written, not counted
+        assert fault_in(mine, len(mine)) == ""
+
+
+@pytest.mark.parametrize("max_bytes", [1, 300])
+def test_kills_at_random_moments_of_rotation_lose_no_line_and_no_order(
+    path: Path, start_writer: Callable[..., int], finish: Callable[..., None], max_bytes: int
+) -> None:
+    """Every file holds one record or three, so that a writer mostly rotates."""
+    choice, backup_count = random.Random(max_bytes), 10
+    progress = mmap.mmap(-1, 8 * KILLS)
+    for kill in range(KILLS):
+        name, field = f"writer-{kill}", slice(8 * kill, 8 * kill + 8)
+
+        def done(number: int, field: slice = field) -> None:
+            progress[field] = number.to_bytes(8, "little")
+
+        pids = [
+            start_writer(writer, 1_000_000, max_bytes, backup_count, **how)
+            for writer, how in ((name, {"done": done}), (f"other-{kill}", {}))
+        ]
+        while not progress[field].strip(b"\0"):
+            time.sleep(0.0005)
+        time.sleep(choice.uniform(0, 0.01))  # the random moment; nothing is waited for
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        written = int.from_bytes(progress[field], "little")
+        finish(start_writer("after", 1, max_bytes, backup_count))  # repairs a partial line
+        found = lines_by_writer(path)
+        for writer in (name, f"other-{kill}"):
+            mine = found.get(writer, [])
+            assert mine == list(range(mine[0], mine[-1] + 1)) if mine else True, writer
+        if name in found:
+            assert found[name][-1] in (written, written + 1)
+        times = [file.stat().st_mtime_ns for file in files(path)]
+        assert times == sorted(times)
+        assert len(times) >= backup_count if kill else True
 
 
 def test_a_rename_from_outside_loses_no_line(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None]
 ) -> None:
-    """What logrotate does by default; names of its own (dateext) leave our slots alone."""
+    """logrotate renames by default; with ``dateext`` its names differ from ours."""
     pids = [start_writer(f"writer-{n}", LINES, max_bytes=1 << 30) for n in range(4)]
     moved = []
     for number in range(20):
@@ -108,13 +145,13 @@ def test_a_rename_from_outside_loses_no_line(
     lines = "".join(file.read_text() for file in [*moved, path] if file.exists()).splitlines()
     for writer in range(4):
         mine = [int(line.split()[1]) for line in lines if line.startswith(f"writer-{writer} ")]
-        assert flaw_of(mine, LINES) == ""
+        assert fault_in(mine, LINES) == ""
 
 
-def test_a_copytruncate_leaves_no_hole_and_no_half_line(
+def test_a_copytruncate_leaves_no_hole_and_no_partial_line(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None]
 ) -> None:
-    """Lines between the copy and the cut are lost by its nature; nothing else may happen."""
+    """It loses the lines between its copy and its cut, and must not cause anything else."""
     pids = [start_writer(f"writer-{n}", LINES, max_bytes=1 << 30) for n in range(4)]
     cuts = 0
     for _ in range(20):
@@ -125,6 +162,6 @@ def test_a_copytruncate_leaves_no_hole_and_no_half_line(
     finish(*pids)
     assert cuts > 2
     assert b"\0" not in path.read_bytes()
-    for mine in numbers(path).values():
+    for mine in lines_by_writer(path).values():
         assert mine == sorted(set(mine))
         assert mine[-1] == LINES

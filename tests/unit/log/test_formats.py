@@ -1,4 +1,4 @@
-"""What a line of the log looks like, and that nobody outside can forge one."""
+"""The text and JSON formats of the log: nobody outside can forge a line, no record is lost."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import logging
 import re
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from flask_mayday.context import request_id
 from flask_mayday.log.formats import JsonFormatter, TextFormatter
+from flask_mayday.log.rotation import RECORD_BYTES
 from flask_mayday.redaction.redactor import Redactor
 
 SECRET = "the-secret-of-this-site"
@@ -45,7 +47,7 @@ def json_of(entry: logging.LogRecord) -> dict[str, object]:
     return found
 
 
-def test_a_line_has_the_form_of_the_contract() -> None:
+def test_a_text_line_has_the_documented_form() -> None:
     identifier = request_id.begin({}, trusted=False)
     line = text_of(record("Hello %s", "world"))
     assert re.fullmatch(
@@ -55,7 +57,7 @@ def test_a_line_has_the_form_of_the_contract() -> None:
     )
 
 
-def test_a_line_outside_a_request_says_so() -> None:
+def test_a_line_outside_a_request_has_a_dash_for_its_id() -> None:
     assert text_of(record("Hello")).endswith("[request -]")
 
 
@@ -88,7 +90,7 @@ def test_times_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
         "\u2066",
     ],
 )
-def test_no_character_of_a_visitor_starts_a_line_or_moves_the_cursor(attack: str) -> None:
+def test_no_character_from_outside_starts_a_line_or_moves_the_cursor(attack: str) -> None:
     line = text_of(record("User %s logged in", f"susan{attack}2099-01-01 INFO: forged"))
     assert len(line.splitlines()) == 1
     assert line.isprintable()
@@ -127,7 +129,7 @@ def test_a_stack_is_indented_too() -> None:
     ]
 
 
-def test_json_has_the_fields_of_the_contract() -> None:
+def test_json_has_the_documented_fields() -> None:
     identifier = request_id.begin({}, trusted=False)
     entry = json_of(raised("boom"))
     assert list(entry) == [
@@ -165,7 +167,7 @@ def test_no_secret_is_written(formatter: type[logging.Formatter]) -> None:
 
 
 @FORMATTERS
-def test_a_record_is_made_into_a_line_once_for_all_handlers(
+def test_a_record_is_formatted_once_for_all_handlers(
     formatter: type[logging.Formatter],
 ) -> None:
     class Counting:
@@ -179,13 +181,13 @@ def test_a_record_is_made_into_a_line_once_for_all_handlers(
     entry = record("%s", counting)
     assert shared.format(entry) == shared.format(entry)
     assert counting.times == 1
-    # Another formatter, which may redact or not, makes its own.
+    # Another formatter may redact other values.
     formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
     assert counting.times == 2
 
 
 class Unprintable:
-    """Something that cannot be turned into a text."""
+    """A value whose text cannot be made."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -198,7 +200,7 @@ class Unprintable:
     ("message", "arguments"),
     [("%d users", ("many",)), ("%s and %s", ("one",)), ("none", ("one",)), ("%(a)s", (1,))],
 )
-def test_a_record_whose_arguments_do_not_fit_is_written_all_the_same(
+def test_a_record_whose_arguments_do_not_fit_is_still_written(
     formatter: type[logging.Formatter], message: str, arguments: tuple[object, ...]
 ) -> None:
     line = formatter(Redactor([])).format(record(message, *arguments))  # type: ignore[call-arg]
@@ -207,10 +209,124 @@ def test_a_record_whose_arguments_do_not_fit_is_written_all_the_same(
 
 
 @FORMATTERS
-def test_a_record_that_cannot_be_turned_into_a_text_is_written_all_the_same(
+def test_a_record_that_has_no_text_is_still_written(
     formatter: type[logging.Formatter],
 ) -> None:
     line = formatter(Redactor([])).format(record("Got %s", Unprintable()))  # type: ignore[call-arg]
     assert "Got %s" in line
     line = formatter(Redactor([])).format(record(Unprintable()))  # type: ignore[call-arg]
     assert "RuntimeError" in line
+
+
+def test_json_keeps_every_extra_field() -> None:
+    entry = record("Order paid")
+    entry.__dict__ |= {
+        "order": {"id": 17, "lines": ("a", 2.5, None, True)},
+        "status": 200,
+        "when": datetime(2026, 1, 31, tzinfo=UTC),
+        "rate": float("inf"),
+        "odd": Unprintable(),
+        "tags": {"one"},
+    }
+    found = json_of(entry)
+    assert {name: found[name] for name in ("order", "status", "when", "rate", "odd", "tags")} == {
+        "order": {"id": 17, "lines": ["a", 2.5, None, True]},
+        "status": 200,
+        "when": "2026-01-31 00:00:00+00:00",
+        "rate": "inf",
+        "odd": "<Unprintable that has no text>",
+        "tags": ["one"],
+    }
+
+
+def test_extra_fields_are_redacted_by_name_and_by_value() -> None:
+    entry = record("Paid")
+    entry.__dict__ |= {"password": "short", "note": f"with {SECRET}", "deep": {"api_key": 1234}}
+    found = json_of(entry)
+    assert (found["password"], found["note"], found["deep"]) == (
+        "********",
+        "with ********",
+        {"api_key": "********"},
+    )
+
+
+def test_an_extra_field_cannot_replace_a_documented_one() -> None:
+    entry = record("Paid")
+    entry.__dict__ |= {"time": "now", "level": "LOW", "request_id": "mine", "exception": "none"}
+    found = json_of(entry)
+    assert (found["level"], found["request_id"], found["exception"]) == ("ERROR", None, None)
+    assert (found["extra_time"], found["extra_level"]) == ("now", "LOW")
+    assert (found["extra_request_id"], found["extra_exception"]) == ("mine", "none")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"stack": ["frame"]},
+        {"stack": 1},
+        {"request_environ": "prod"},
+        {"request_id": ["not", "ours"]},
+        {"unreported": object()},
+        {"environ": None, "line": "Bakerloo", "asctime_": 1},
+        {"text": "\n2099-01-01 INFO: forged"},
+        {1: 2},
+    ],
+)
+@FORMATTERS
+def test_names_that_libraries_use_for_extra_fields_break_no_formatter(
+    formatter: type[logging.Formatter], extra: dict[str, object]
+) -> None:
+    entry = record("It failed")
+    entry.__dict__ |= extra
+    line = formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
+    assert "It failed" in line
+    assert "could not be formatted" not in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"created": "yesterday"},
+        {"created": float("nan")},
+        {"mayday_environ": {"no": "id"}},
+        {"mayday_environ": "no mapping"},
+    ],
+)
+@FORMATTERS
+def test_a_record_that_cannot_be_formatted_becomes_a_bare_line(
+    formatter: type[logging.Formatter], broken: dict[str, object]
+) -> None:
+    entry = record("Paid %d with %s", 17, SECRET)
+    entry.__dict__ |= broken
+    line = formatter(Redactor([SECRET])).format(entry)  # type: ignore[call-arg]
+    assert "Log record could not be formatted (" in line
+    assert "Error: " in line
+    assert "Paid 17 with ********" in line
+    assert "/srv/app/views.py" in line
+    assert "ERROR" in line
+
+
+@pytest.mark.parametrize("exc_info", [True, (None, None, None), (ValueError, None, None), 1])
+@FORMATTERS
+def test_a_record_made_by_hand_with_odd_exception_information_is_written(
+    formatter: type[logging.Formatter], exc_info: object
+) -> None:
+    entry = record("By hand")
+    entry.exc_info = exc_info  # type: ignore[assignment]
+    assert "By hand" in formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("character", ["x", "\x00", "🙂"])
+@FORMATTERS
+def test_a_record_is_bounded_and_keeps_beginning_and_end(
+    formatter: type[logging.Formatter], character: str
+) -> None:
+    entry = raised(f"begin {character * (1 << 20)} end of error")
+    entry.msg = f"begin {character * (1 << 20)} end of message"
+    entry.__dict__ |= {f"field{number}": character * 100_000 for number in range(100)}
+    line = formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
+    assert len(line.encode()) < RECORD_BYTES
+    assert "characters left out" in line
+    for end in ("end of message", "end of error"):
+        assert end in line

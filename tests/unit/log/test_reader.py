@@ -1,4 +1,4 @@
-"""Reading the log: the files in their order, one request's records, and following it."""
+"""The reader prints the files in order, finds one request's records, and follows the log."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -36,28 +36,66 @@ def writer(path: Path, max_bytes: int = 1, backup_count: int = 100) -> Callable[
     return write
 
 
-def test_there_may_be_no_log_yet(path: Path) -> None:
-    assert reader.files(path) == []
-    assert list(reader.entries_of(path, WANTED)) == []
+def test_a_log_that_does_not_exist_is_empty(path: Path) -> None:
+    for missing in (path, path.parent / "folder" / "test.log"):
+        assert reader.open_files(missing) == []
+        assert list(reader.entries_of(missing, WANTED)) == []
 
 
 def test_a_log_without_a_lock_file_is_read_too(path: Path) -> None:
     path.write_text("first\n")
-    assert reader.files(path) == [path]
+    assert list(reader.everything(path)) == ["first\n"]
 
 
-def test_the_files_come_oldest_first(path: Path) -> None:
+def test_the_files_are_read_oldest_first(path: Path) -> None:
     write = writer(path, backup_count=3)
     for number in range(1, 8):
         write(str(number))
-    assert [file.read_text() for file in reader.files(path)] == ["4\n", "5\n", "6\n", "7\n"]
+    assert list(reader.everything(path)) == ["4\n", "5\n", "6\n", "7\n"]
+
+
+@pytest.mark.parametrize("moment", range(7))
+@pytest.mark.parametrize("rotations", [1, 2, 3, 4])
+def test_rotations_while_the_files_are_opened_lose_no_file_and_no_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, rotations: int
+) -> None:
+    write = writer(path, backup_count=5)
+    for number in range(1, 7):
+        write(str(number))
+    opened: list[Path] = []
+
+    class Opening(reader.LogFile):
+        def __init__(self, file: Path) -> None:
+            if len(opened) == moment:
+                for number in range(7, 7 + rotations):
+                    write(str(number))
+            opened.append(file)
+            super().__init__(file)
+
+    monkeypatch.setattr(reader, "LogFile", Opening)
+    found = [int(text) for file in reader.open_files(path) for text in file.read_all()]
+    assert found == sorted(set(found))
+    assert set(range(rotations + 1, 7)) <= set(found)
+
+
+@pytest.mark.parametrize("free", [0, 1, 3])
+def test_a_free_number_hides_no_older_file(path: Path, free: int) -> None:
+    write = writer(path)
+    for number in range(1, 6):
+        write(str(number))
+    missing = path.with_name(f"{path.name}.{free}") if free else path
+    gone = missing.read_text()
+    missing.unlink()
+    assert list(reader.everything(path)) == [
+        text for text in ("1\n", "2\n", "3\n", "4\n", "5\n") if text != gone
+    ]
 
 
 def line(second: int, text: str, request: str) -> str:
     return f"2026-01-01 00:00:{second:02},000 INFO: {text} [in x.py:1] [request {request}]"
 
 
-def test_all_that_one_request_wrote_is_found_in_rotated_files_too(path: Path) -> None:
+def test_the_records_of_a_request_are_found_in_every_file_and_sorted_by_time(path: Path) -> None:
     write = writer(path)
     write(line(1, "first", WANTED))
     write(line(2, "not mine", OTHER))
@@ -77,7 +115,7 @@ def test_all_that_one_request_wrote_is_found_in_rotated_files_too(path: Path) ->
     )
 
 
-def test_lines_of_one_millisecond_keep_their_order(path: Path) -> None:
+def test_records_of_one_millisecond_keep_their_order(path: Path) -> None:
     write = writer(path)
     for level in ("WARNING", "INFO", "ERROR"):
         write(f"2026-01-01 00:00:00,123 {level}: a line [request {WANTED}]")
@@ -85,7 +123,7 @@ def test_lines_of_one_millisecond_keep_their_order(path: Path) -> None:
     assert [word for word in found.split() if word.endswith(":")] == ["WARNING:", "INFO:", "ERROR:"]
 
 
-def test_a_line_that_only_speaks_of_a_request_is_not_its_own(path: Path) -> None:
+def test_a_line_that_mentions_a_request_does_not_belong_to_it(path: Path) -> None:
     writer(path)(line(1, f"asked about [request {WANTED}]", OTHER))
     assert list(reader.entries_of(path, WANTED)) == []
 
@@ -98,10 +136,24 @@ def test_json_is_found_too(path: Path) -> None:
     assert json.loads(found)["request_id"] == WANTED
 
 
-def test_a_json_message_that_speaks_of_a_request_is_not_its_own(path: Path) -> None:
-    entry = {"message": f'"request_id": "{WANTED}"', "request_id": OTHER}
-    writer(path)(json.dumps(entry))
+def test_a_json_record_that_mentions_a_request_does_not_belong_to_it(path: Path) -> None:
+    mention = {"request_id": WANTED}
+    write = writer(path)
+    write(json.dumps({"message": json.dumps(mention), "request_id": OTHER}))
+    write(json.dumps({"order": mention, "request_id": OTHER}))
+    write(json.dumps({"order": mention})[:-1])
     assert list(reader.entries_of(path, WANTED)) == []
+
+
+def test_text_and_json_records_of_one_request_are_sorted_by_time(path: Path) -> None:
+    write = writer(path)
+    for second in (3, 1):
+        write(line(second, f"text {second}", WANTED))
+    for second in (2, 4):
+        time = f"2026-01-01T00:00:{second:02}.000+00:00"
+        write(json.dumps({"time": time, "message": f"json {second}", "request_id": WANTED}))
+    found = [re.findall(r"(?:text|json) \d", entry) for entry in reader.entries_of(path, WANTED)]
+    assert found == [["text 1"], ["json 2"], ["text 3"], ["json 4"]]
 
 
 @pytest.fixture
@@ -125,7 +177,7 @@ def followed(path: Path) -> Callable[[int], list[str]]:
     return read
 
 
-def test_following_shows_what_comes(path: Path, followed: Callable[[int], list[str]]) -> None:
+def test_following_shows_new_lines(path: Path, followed: Callable[[int], list[str]]) -> None:
     write = writer(path, max_bytes=10_000)
     write("first")
     assert followed(1) == ["first"]
@@ -133,15 +185,23 @@ def test_following_shows_what_comes(path: Path, followed: Callable[[int], list[s
     assert followed(2) == ["first", "second"]
 
 
-def test_following_begins_at_the_end_of_a_long_log(path: Path) -> None:
+def test_following_begins_with_the_last_lines(path: Path) -> None:
     write = writer(path, max_bytes=10_000)
     for number in range(100):
         write(str(number))
     first = next(reader.follow(path)).splitlines()
-    assert first == [str(number) for number in range(100 - reader.BEFORE, 100)]
+    assert first == [str(number) for number in range(100 - reader.LINES_BEFORE, 100)]
 
 
-def test_following_a_log_that_is_not_there_yet_shows_its_first_line(
+def test_of_a_large_file_only_the_end_is_read_for_the_last_lines(path: Path) -> None:
+    lines = [f"{number:09} Zoë 漢字" for number in range(10_000)]
+    path.write_text("\n".join(lines) + "\n")
+    file = reader.LogFile(path)
+    assert file.skip_to_last_lines().splitlines() == lines[-reader.LINES_BEFORE :]
+    assert file.read() == ""
+
+
+def test_following_a_log_that_does_not_exist_yet_shows_its_first_line(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = writer(path, max_bytes=10_000)
@@ -171,74 +231,53 @@ def test_following_loses_no_line_across_rotations(
     assert {line.partition(" ")[2] for line in lines[1:]} == {"Zoë 漢字"}
 
 
-def test_a_rotation_between_two_looks_does_not_skip_a_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reader lists the files, a writer rotates, and only then the reader opens one."""
-    write = writer(path, backup_count=100)
-    write("old")
-    current = reader._Tail(path)
-    write("skipped?")
-    honest, rotated = reader.files, []
-
-    def then_rotate(of: Path) -> list[Path]:
-        found = honest(of)
-        if not rotated:
-            rotated.append(True)
-            write("newest")
-        return found
-
-    monkeypatch.setattr(reader, "files", then_rotate)
-    found: Any = None
-    while found is None:
-        found = reader._successor(path, current)
-    assert found.lines() == "skipped?\n"
-    found.file.close()
-
-
-def test_half_a_line_waits_for_its_other_half_or_is_taken_back(path: Path) -> None:
+def test_a_partial_line_is_read_when_it_is_complete(path: Path) -> None:
     path.write_text("first\nhal")
-    tail = reader._Tail(path)
-    assert tail.lines() == "first\n"
+    file = reader.LogFile(path)
+    assert file.read() == "first\n"
     path.write_text("first\nanother\n")
-    assert tail.lines() == "another\n"
+    assert file.read() == "another\n"
 
 
-def test_a_log_that_was_cut_from_outside_is_followed_from_its_beginning(path: Path) -> None:
+def test_a_file_that_was_truncated_is_read_from_its_beginning(path: Path) -> None:
     path.write_text("first\nsecond\n")
-    tail = reader._Tail(path)
-    assert tail.lines() == "first\nsecond\n"
+    file = reader.LogFile(path)
+    assert file.read() == "first\nsecond\n"
     path.write_text("third\n")
-    assert tail.lines() == "third\n"
+    assert file.read() == "third\n"
 
 
-def test_lines_that_nobody_can_show_any_more_are_not_passed_over_in_silence(
+def test_a_line_longer_than_a_chunk_does_not_stop_the_reader(path: Path) -> None:
+    text = "x" * (reader.CHUNK + 10) + "\nafter\n"
+    path.write_text(text)
+    assert "".join(reader.LogFile(path).read_all()) == text
+
+
+def test_lines_that_were_deleted_unread_are_reported_on_stderr(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write = writer(path, backup_count=2)
     write("0")
-    tail = reader._Tail(path)
+    current = reader.LogFile(path)
     for number in range(1, 9):
         write(str(number))
-    newer = reader._successor(path, tail)
-    assert newer is not None
-    assert newer.lines() == "6\n"
-    assert "overwritten" in capsys.readouterr().err
+    newer = reader._newer(path, current)
+    assert [file.read() for file in newer] == ["6\n", "7\n", "8\n"]
+    assert "deleted" in capsys.readouterr().err
 
 
-def test_a_log_that_was_moved_or_deleted_is_followed_where_it_begins_anew(
+def test_after_another_program_moved_the_log_the_new_file_is_followed(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write = writer(path, backup_count=5)
     for number in range(4):
         write(str(number))
         os.utime(path, ns=(number, number))
-    tail = reader._Tail(path)
+    current = reader.LogFile(path)
     path.rename(path.with_name("moved"))
+    assert reader._newer(path, current) == []
     write("new")
-    newer = reader._successor(path, tail)
-    assert newer is not None
-    assert newer.lines() == "new\n"
+    assert [file.read() for file in reader._newer(path, current)] == ["new\n"]
     assert capsys.readouterr().err == ""
 
 
@@ -255,8 +294,19 @@ def test_levels_have_a_colour_on_terminals(line: str) -> None:
         assert shown == line.format(f"\x1b[{colour}m{level}\x1b[0m") * 2
 
 
-def test_all_of_it_is_printed_with_the_oldest_file_first(path: Path) -> None:
-    write = writer(path, backup_count=3)
-    for number in range(1, 8):
-        write(str(number))
-    assert list(reader.everything(path)) == ["4\n", "5\n", "6\n", "7\n"]
+def test_text_from_outside_cannot_control_the_terminal() -> None:
+    text = "one\x1b[2J\r\x9b31m\n  two\u202e\tend\n"
+    assert reader.printable(text) == "one\\x1b[2J\\r\\x9b31m\n  two\\u202e\tend\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, "logs/microblog.log"),
+        ({"LOG_DIR": "/a", "LOG_FILE": "b.log"}, "/a/b.log"),
+        ({"LOG_DIR": "/a", "MAYDAY_LOG_DIR": "/c", "MAYDAY_LOG_FILE": "d.log"}, "/c/d.log"),
+        ({"LOG_DIR": "", "MAYDAY_LOG_FILE": ""}, "logs/microblog.log"),
+    ],
+)
+def test_the_environment_names_the_log(environ: dict[str, str], expected: str) -> None:
+    assert reader.log_path(environ) == Path(expected)

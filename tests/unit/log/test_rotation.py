@@ -1,4 +1,4 @@
-"""The rotating file: nothing lost, nothing torn, and no trouble for whoever logs."""
+"""The rotating file loses and tears no line, and never fails or delays the caller."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ import shutil
 import signal
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from flask_mayday.log.reader import files
-from flask_mayday.log.rotation import RotatingFile, lock_path
+from flask_mayday.log.rotation import (
+    BLOCK,
+    LOCK_TIMEOUT,
+    RECORD_BYTES,
+    RotatingFile,
+    lock_path,
+)
+from tests.support.writers import files
 
 
 def handler(path: Path, max_bytes: int = 100, backup_count: int = 3) -> RotatingFile:
@@ -68,52 +75,102 @@ def test_a_record_larger_than_the_limit_is_kept_whole_in_a_file_of_its_own(path:
     assert [file.read_text() for file in files(path)] == ["before\n", "x" * 500 + "\n", "after\n"]
 
 
-def test_the_slots_are_filled_in_turn_as_in_a_ring(path: Path) -> None:
+def test_the_lowest_number_is_the_newest_backup(path: Path) -> None:
     to = handler(path, max_bytes=1, backup_count=3)
     for number in range(1, 9):
         log(to, str(number))
     assert backups(path) == {"test.log.1", "test.log.2", "test.log.3"}
-    assert content(path) == ["5", "6", "7", "8"]
-    assert path.with_name("test.log.1").read_text() == "7\n"
+    texts = [path.with_name(f"test.log.{number}").read_text() for number in (1, 2, 3)]
+    assert texts == ["7\n", "6\n", "5\n"]
+    assert path.read_text() == "8\n"
 
 
-def test_another_process_goes_on_with_the_next_slot(path: Path) -> None:
+def test_another_process_continues_the_rotation(path: Path) -> None:
     for number in range(1, 6):
         log(handler(path, max_bytes=1, backup_count=3), str(number))
     assert content(path) == ["2", "3", "4", "5"]
 
 
-def test_more_backups_can_be_kept_later_on(path: Path) -> None:
+@pytest.mark.parametrize("free", [1, 2, 3])
+def test_a_rotation_fills_the_number_that_a_killed_process_left_free(path: Path, free: int) -> None:
+    for number in range(1, 6):
+        log(handler(path, max_bytes=1, backup_count=4), str(number))
+    path.with_name("test.log.4").unlink()
+    for number in range(3, free - 1, -1):
+        path.with_name(f"test.log.{number}").rename(path.with_name(f"test.log.{number + 1}"))
+    log(handler(path, max_bytes=1, backup_count=4), "6")
+    assert content(path) == ["2", "3", "4", "5", "6"]
+    assert backups(path) == {f"test.log.{number}" for number in range(1, 5)}
+
+
+def test_a_process_killed_before_it_opened_the_new_file_costs_nothing(path: Path) -> None:
+    for number in range(1, 4):
+        log(handler(path, max_bytes=1, backup_count=4), str(number))
+    for number in (2, 1):
+        path.with_name(f"test.log.{number}").rename(path.with_name(f"test.log.{number + 1}"))
+    path.rename(path.with_name("test.log.1"))
+    for number in (4, 5):
+        log(handler(path, max_bytes=1, backup_count=4), str(number))
+    assert content(path) == ["1", "2", "3", "4", "5"]
+
+
+def test_more_backups_can_be_kept_later(path: Path) -> None:
     for number in range(1, 8):
         log(handler(path, max_bytes=1, backup_count=2), str(number))
     for number in range(8, 12):
         log(handler(path, max_bytes=1, backup_count=5), str(number))
-    assert content(path)[-4:] == ["8", "9", "10", "11"]
-    assert len(backups(path)) == 5
+    assert content(path) == ["6", "7", "8", "9", "10", "11"]
 
 
-def test_fewer_backups_can_be_kept_later_on(path: Path) -> None:
+def test_a_lower_backup_count_deletes_the_surplus_and_logs_it(path: Path) -> None:
     for number in range(1, 8):
         log(handler(path, max_bytes=1, backup_count=5), str(number))
-    for number in range(8, 12):
-        log(handler(path, max_bytes=1, backup_count=2), str(number))
-    # Two are used from now on; what lay in the others is not touched.
-    assert {"9", "10", "11"} <= set(content(path))
-    assert backups(path) == {f"test.log.{slot}" for slot in range(1, 6)}
+    log(handler(path, max_bytes=200, backup_count=2), "8" * 199)
+    assert backups(path) == {"test.log.1", "test.log.2"}
+    *lines, deleted = content(path)
+    assert lines == ["7", "8" * 199]
+    assert deleted == "LOG_BACKUP_COUNT is 2: deleted 3 older backups (.3, .4, .5)"
 
 
-def test_a_lost_lock_file_loses_no_line(path: Path) -> None:
+def test_files_with_other_suffixes_are_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    names = {"test.log.20260131", "test.log.01", "test.log.1.gz", "test.log-1", "other.log.1"}
+    for name in names:
+        path.with_name(name).write_text(name)
+    for number in range(5):
+        log(handler(path, max_bytes=1, backup_count=1), str(number))
+    assert backups(path) == names | {"test.log.1"}
+    assert {path.with_name(name).read_text() for name in names} == names
+
+
+def test_backups_that_an_earlier_version_numbered_as_a_ring_are_renumbered(path: Path) -> None:
+    """It filled the numbers in turn; the lock file holds the last one and its inode."""
+    path.parent.mkdir()
+    for number, second in ((1, 4), (2, 5), (3, 2), (4, 3)):
+        backup = path.with_name(f"test.log.{number}")
+        backup.write_text(f"{second}\n")
+        os.utime(backup, (second, second))
+    path.write_text("6\n")
+    lock = Path(lock_path(str(path)))
+    lock.write_text(f"{2:>20}{path.with_name('test.log.2').stat().st_ino:>21}\n")
+    log(handler(path, max_bytes=100, backup_count=4), "7")
+    assert content(path) == ["2", "3", "4", "5", "6", "7"]
+    assert lock.read_bytes() == b""
+    log(handler(path, max_bytes=1, backup_count=4), "8")
+    assert content(path) == ["3", "4", "5", "6", "7", "8"]
+
+
+def test_a_deleted_lock_file_costs_no_line(path: Path) -> None:
     to = handler(path, max_bytes=1, backup_count=5)
     for number in range(1, 4):
         log(to, str(number))
-        os.utime(path, ns=(number * 10**9, number * 10**9))  # as if seconds lay between them
     Path(lock_path(str(path))).unlink()
     log(handler(path, max_bytes=1, backup_count=5), "4")
     assert content(path) == ["1", "2", "3", "4"]
 
 
 def test_a_writer_that_rotates_notices_that_its_lock_file_was_deleted(path: Path) -> None:
-    """Otherwise it and those who come later hold locks that do not exclude each other."""
+    """Otherwise its lock and that of a later writer would not exclude each other."""
     old = handler(path, max_bytes=1)
     log(old, "first")
     lock = Path(lock_path(str(path)))
@@ -132,20 +189,10 @@ def test_a_writer_that_rotates_notices_that_its_lock_file_was_deleted(path: Path
     assert lock.exists()
 
 
-def test_a_writer_killed_between_the_note_and_the_rename_costs_no_slot(path: Path) -> None:
-    to = handler(path, max_bytes=1, backup_count=3)
-    for number in range(1, 4):
-        log(to, str(number))
-    note = f"{3:>20}{path.stat().st_ino:>21}\n".encode()
-    Path(lock_path(str(path))).write_bytes(note)  # and then it was killed
-    log(handler(path, max_bytes=1, backup_count=3), "4")
-    assert content(path) == ["1", "2", "3", "4"]
-
-
-def test_a_writer_that_is_ended_in_the_middle_leaves_no_lock(
+def test_a_worker_that_exits_during_a_write_releases_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As gunicorn ends a worker that has timed out: SystemExit, wherever it is."""
+    """gunicorn ends a worker that has timed out by SystemExit, wherever the worker is."""
     ended = handler(path)
     monkeypatch.setattr(ended, "_append", lambda data: exec("raise SystemExit"))
     with pytest.raises(SystemExit):
@@ -154,23 +201,38 @@ def test_a_writer_that_is_ended_in_the_middle_leaves_no_lock(
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_half_a_line_of_a_killed_writer_is_taken_back(path: Path) -> None:
-    log(handler(path), "first")
-    with path.open("a") as file:
-        file.write("half a li")
-    log(handler(path), "second")
-    assert path.read_text() == "first\nsecond\n"
-
-
-def test_a_lock_file_with_something_else_in_it_harms_nothing(path: Path) -> None:
-    to = handler(path, max_bytes=1)
+@pytest.mark.parametrize("length", [1, 9, BLOCK - 7, BLOCK - 6, BLOCK, 3 * BLOCK + 1, 3 << 20])
+def test_a_partial_line_of_a_killed_writer_is_removed(path: Path, length: int) -> None:
+    to = handler(path, max_bytes=10 << 20)
     log(to, "first")
-    Path(lock_path(str(path))).write_text("not numbers")
-    log(to, "second")
-    assert content(path) == ["first", "second"]
+    with path.open("a") as file:
+        file.write("x" * length)
+    log(handler(path, max_bytes=10 << 20), "second")
+    log(to, "third")
+    assert path.read_text() == "first\nsecond\nthird\n"
 
 
-def test_a_deleted_log_is_begun_anew(path: Path) -> None:
+def test_a_file_that_holds_nothing_but_a_partial_line_is_emptied(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("x" * (2 * BLOCK))
+    log(handler(path, max_bytes=1 << 20), "first")
+    assert path.read_text() == "first\n"
+
+
+@pytest.mark.parametrize("character", ["x", "ä", "漢", "🙂"])
+def test_a_record_is_cut_at_one_mebibyte(path: Path, character: str) -> None:
+    to = handler(path, max_bytes=10 << 20)
+    for text in (character * (3 << 20), "after"):
+        log(to, text)
+    cut, after = path.read_text().splitlines()
+    assert len(cut.encode()) + 1 <= RECORD_BYTES
+    assert len(cut.encode()) > RECORD_BYTES - 8
+    assert cut.startswith(character * 1000)
+    assert cut.endswith(f" … cut, the record has {3 * len(character.encode()) << 20 | 1} bytes")
+    assert after == "after"
+
+
+def test_a_deleted_log_is_created_again(path: Path) -> None:
     to = handler(path)
     log(to, "first")
     path.unlink()
@@ -178,9 +240,7 @@ def test_a_deleted_log_is_begun_anew(path: Path) -> None:
     assert path.read_text() == "second\n"
 
 
-def test_a_deleted_folder_is_complained_of_or_made_anew(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_deleted_folder_is_created_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = handler(path)
     log(to, "first")
     shutil.rmtree(path.parent)
@@ -190,7 +250,7 @@ def test_a_deleted_folder_is_complained_of_or_made_anew(
     assert "third" in path.read_text()
 
 
-def test_the_group_may_read_the_log_and_nobody_else(path: Path) -> None:
+def test_only_the_owner_and_the_group_can_read_the_log(path: Path) -> None:
     previous = os.umask(0o022)
     try:
         log(handler(path), "first")
@@ -213,7 +273,7 @@ def largest_file(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, previous)
 
 
-def test_a_full_disk_leaves_no_torn_line_and_the_log_goes_on_later(
+def test_a_full_disk_tears_no_line_and_the_log_continues_afterwards(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = handler(path, max_bytes=10_000)
@@ -223,44 +283,96 @@ def test_a_full_disk_leaves_no_torn_line_and_the_log_goes_on_later(
         log(to, "x")
     log(to, "after")
     assert path.read_text().splitlines() == ["before", "x", "after"]
-    complaint, line = capsys.readouterr().err.splitlines()
-    assert os.strerror(errno.ENOSPC) in complaint
+    warning, line = capsys.readouterr().err.splitlines()
+    assert os.strerror(errno.ENOSPC) in warning
     assert line == "does not fit"
 
 
-def test_a_folder_that_cannot_be_made_costs_a_line_on_stderr_and_nothing_else(
+def test_without_a_folder_the_lines_go_to_stderr_after_one_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     to = handler(tmp_path / "file" / "test.log")
     log(to, "first")
     log(to, "second")
-    complaint, first, second = capsys.readouterr().err.splitlines()
-    assert str(tmp_path / "file" / "test.log") in complaint
+    warning, first, second = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "file" / "test.log") in warning
     assert (first, second) == ("first", "second")
+    assert f"({to.trouble})" in warning
+    (tmp_path / "file").unlink()
+    log(to, "third")
+    assert to.trouble is None
+
+
+@pytest.mark.parametrize("name", ["test.log", ".test.log.lock"])
+@pytest.mark.parametrize("kind", [os.mkfifo, lambda path: os.symlink("/dev/full", path)])
+def test_a_log_that_is_no_regular_file_sends_the_lines_to_stderr_and_blocks_nobody(
+    path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: Callable[[Path], None]
+) -> None:
+    to = handler(path)
+    log(to, "before")
+    to.close()
+    other = path.with_name(name)
+    other.unlink()
+    kind(other)
+    for number in range(3):
+        log(to, f"{number}" * 70_000)  # more than a pipe takes
+    warning, *lines = capsys.readouterr().err.splitlines()
+    assert "not a regular file" in warning
+    assert lines == [f"{number}" * 70_000 for number in range(3)]
+    other.unlink()
+    log(to, "after")
+    assert content(path)[-1] == "after"
+
+
+def test_a_lock_that_another_process_keeps_delays_one_record_only(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = handler(path)
+    log(to, "before")
+    with Path(lock_path(str(path))).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        begun = time.monotonic()
+        for number in range(20):
+            log(to, str(number))
+        taken = time.monotonic() - begun
+    assert LOCK_TIMEOUT <= taken < 2 * LOCK_TIMEOUT
+    warning, *lines = capsys.readouterr().err.splitlines()
+    assert "another process holds its lock" in warning
+    assert lines == [str(number) for number in range(20)]
+    log(to, "after")
+    assert content(path) == ["before", "after"]
 
 
 def test_a_rotation_that_is_not_possible_keeps_the_line(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    to = handler(path, max_bytes=1)
+    to = handler(path, max_bytes=1, backup_count=1)
     log(to, "first")
     path.with_name("test.log.1").mkdir()
     log(to, "second")
-    assert "second" in path.read_text() + capsys.readouterr().err
+    assert "second" in capsys.readouterr().err
     path.with_name("test.log.1").rmdir()
     log(to, "third")
-    assert "third" in path.read_text()
+    assert content(path) == ["first", "third"]
 
 
-def test_a_record_that_cannot_be_formatted_does_not_raise(
+def test_a_record_that_breaks_any_formatter_is_written_as_a_bare_line(path: Path) -> None:
+    to = handler(path)
+    to.handle(logging.LogRecord("blog", logging.INFO, "a.py", 1, "%d users", ("many",), None))
+    (line,) = content(path)
+    assert line == (
+        "Log record could not be formatted (TypeError: %d format: a real number is required, "
+        "not str): %d users % ('many',) (cannot be formatted: TypeError)"
+    )
+
+
+def test_a_formatter_that_always_fails_does_not_raise(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = handler(path)
-    log(to, "%d")
-    to.handle(logging.LogRecord("test", logging.INFO, __file__, 1, "%d", ("x",), None))
-    log(to, "after")
-    assert content(path) == ["%d", "after"]
+    to.setFormatter(logging.Formatter("%(user)s"))
+    log(to, "text")
     assert "Logging error" in capsys.readouterr().err
 
 
@@ -283,7 +395,7 @@ def test_a_child_does_not_keep_the_lock_of_its_parent(
     assert in_child(look) == 0
 
 
-def test_parent_and_child_write_into_one_file(
+def test_parent_and_child_write_to_one_file(
     path: Path, in_child: Callable[[Callable[[], object]], int]
 ) -> None:
     to = handler(path, max_bytes=30, backup_count=100)

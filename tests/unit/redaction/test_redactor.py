@@ -491,7 +491,7 @@ def test_a_value_under_a_secrets_name_is_masked_within_a_text(
 def test_nested_fields_are_masked_at_any_depth(redactor: BoundRedactor) -> None:
     fields = {"a": [{"b": {"new_password": ["x"], "c": 1}}], "page": True, "n": None}
     assert redactor.fields(fields) == {
-        "a": [{"b": {"new_password": MASK, "c": "1"}}],
+        "a": [{"b": {"new_password": MASK, "c": 1}}],
         "page": True,
         "n": None,
     }

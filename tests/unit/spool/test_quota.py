@@ -159,7 +159,7 @@ def test_while_no_mail_gets_through_they_are_reported_in_the_log_only(
         round_.tell_dropped(moment)
     in_log, reported = [record for record in caplog.records if "make room" in record.msg]
     assert [in_log.args[0], reported.args[0]] == [7, 7]  # type: ignore[index]
-    assert [in_log.unreported, reported.unreported] == [True, False]  # type: ignore[attr-defined]
+    assert [in_log.mayday_unreported, reported.mayday_unreported] == [True, False]  # type: ignore[attr-defined]
     assert room.dropped(queue) == 0
 
 
@@ -212,7 +212,7 @@ def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
     critical = [record for record in caplog.records if record.levelname == "CRITICAL"]
     assert [record.args[0] for record in critical] == [60, 120]  # type: ignore[index]
     # In the log only: a mail about stuck mail would be stuck too.
-    assert all(record.unreported for record in critical)  # type: ignore[attr-defined]
+    assert all(record.mayday_unreported for record in critical)  # type: ignore[attr-defined]
 
 
 def test_a_log_that_has_outgrown_its_share_is_shortened(queue: Queue) -> None:
