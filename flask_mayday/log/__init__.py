@@ -1,1 +1,1 @@
-"""What ops tail: the rotating file, its formats, its reader, slow queries."""
+"""The log: the rotating file, its formats and its reader, and the warnings of slow queries."""

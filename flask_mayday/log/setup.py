@@ -1,4 +1,4 @@
-"""The log: one rotating file for all workers, the same lines on stdout."""
+"""Sends all records to one rotating file of all workers, and to stdout."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 
+from ..context.record_fields import PREFIX
 from ..redaction.redactor import Redactor
 from ..settings import Settings
 from .formats import JsonFormatter, TextFormatter
@@ -15,9 +16,9 @@ ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
 def configure(settings: Settings, redactor: Redactor, *, debug: bool) -> None:
-    """Send every logger's records to the log file and to stdout; in debug mode to stdout only.
+    """Send the records of every logger to the log file and to stdout; with ``debug``, to stdout.
 
-    Nothing is opened here: the file is opened by the first record of each process.
+    Opens nothing: the first record of each process opens the file.
     """
     root = logging.getLogger()
     remove()
@@ -35,12 +36,12 @@ def configure(settings: Settings, redactor: Redactor, *, debug: bool) -> None:
         )
     for handler in handlers:
         handler.setFormatter(formatter)
-        handler.set_name(f"microblog {type(handler).__name__}")
+        handler.set_name(f"{PREFIX}{type(handler).__name__}")
         root.addHandler(handler)
 
 
 def _without_colour(record: logging.LogRecord) -> bool:
-    """Take the colours out of a line of Flask's own server: in a log they would be escapes."""
+    """Remove the colours from a line of Werkzeug's server, which a log would show as escapes."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             ANSI.sub("", part) if isinstance(part, str) else part for part in record.args
@@ -49,8 +50,8 @@ def _without_colour(record: logging.LogRecord) -> bool:
 
 
 def remove() -> None:
-    """Take our handlers off again, for an app that is made a second time in one process."""
+    """Remove the handlers again, for a process that creates several apps."""
     root = logging.getLogger()
-    for handler in [h for h in root.handlers if (h.get_name() or "").startswith("microblog ")]:
+    for handler in [h for h in root.handlers if (h.get_name() or "").startswith(PREFIX)]:
         root.removeHandler(handler)
         handler.close()

@@ -1,4 +1,4 @@
-"""Warns of statements that take long, without their parameters."""
+"""Logs slow SQL statements as warnings, without their parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def watch(engine: Engine | type[Engine], slow_ms: Callable[[], int]) -> None:
-    """Log at WARNING each statement of ``engine`` that takes ``slow_ms()`` milliseconds or more.
+    """Log a WARNING for each statement of ``engine`` of ``slow_ms()`` milliseconds or more.
 
     The class ``Engine`` stands for every engine of the process.
     """

@@ -1,7 +1,8 @@
-"""Lines a second of one log that several processes write: our handler and others, in turns.
+"""Lines per second of one log that several processes write, for our handler and others in turn.
 
-All write the same lines through the same formatter, as fast as they can. Neither FileHandler nor
-the bare write rotates: they are what would be possible.
+All write the same lines through the same formatter, as fast as they can. FileHandler and the bare
+write do not rotate: they show the limit of the machine. CPU time per line is robust where the
+throughput of a busy machine is noise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from array import array
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
@@ -32,8 +33,16 @@ Row = dict[str, Any]
 Make = Callable[[Path, int], logging.Handler]
 
 
+class Run(NamedTuple):
+    """Lines per second, the 99th percentile of a call, and CPU time per line."""
+
+    rate: float
+    p99_ms: float
+    cpu_us: float
+
+
 class BareWrite(logging.Handler):
-    """A ``write`` under ``flock``, and nothing else: the machine's limit."""
+    """A ``write`` under ``flock`` and nothing else: the limit of the machine."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -56,22 +65,23 @@ HANDLERS: dict[str, Make] = {
 
 
 def measure(rounds: int, say: Callable[[str], None]) -> list[Row]:
-    """Return, for each case and handler, lines a second, p99 and the ratio to ours."""
+    """Return rate, p99, CPU time and the ratios to ours, for each case and handler."""
     rows: list[Row] = []
     for processes, size in CASES:
-        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in HANDLERS}
+        runs: dict[str, list[Run]] = {name: [] for name in HANDLERS}
         for number in range(rounds):
             say(f"log: {processes} processes, {size >> 10} KiB, round {number + 1} of {rounds}")
-            # Forth and back, so that none always comes after the same other.
+            # In alternating order, so that none always runs after the same other one.
             for name, make in list(HANDLERS.items())[:: 1 if number % 2 else -1]:
                 runs[name].append(run(make, processes, size))
         rows += [row(name, processes, size, runs) for name in HANDLERS]
     return rows
 
 
-def row(name: str, processes: int, size: int, runs: dict[str, list[tuple[float, float]]]) -> Row:
-    rates = [rate for rate, _ in runs[name]]
-    ratios = [mine / rate for (mine, _), rate in zip(runs["ours"], rates, strict=True)]
+def row(name: str, processes: int, size: int, runs: dict[str, list[Run]]) -> Row:
+    rates = [run.rate for run in runs[name]]
+    pairs = list(zip(runs["ours"], runs[name], strict=True))
+    ratios = [ours.rate / other.rate for ours, other in pairs]
     return {
         "handler": name,
         "processes": processes,
@@ -79,26 +89,30 @@ def row(name: str, processes: int, size: int, runs: dict[str, list[tuple[float, 
         "lines_per_second": statistics.median(rates),
         "lowest": min(rates),
         "highest": max(rates),
-        "p99_ms": statistics.median(p99 for _, p99 in runs[name]),
+        "p99_ms": statistics.median(run.p99_ms for run in runs[name]),
+        "cpu_us": statistics.median(run.cpu_us for run in runs[name]),
+        "its_cpu_to_ours": statistics.median(other.cpu_us / ours.cpu_us for ours, other in pairs),
         "ours_to_it": statistics.median(ratios),
         "ours_to_it_lowest": min(ratios),
         "ours_to_it_highest": max(ratios),
     }
 
 
-def run(make: Make, processes: int, size: int) -> tuple[float, float]:
-    """Let so many processes write; return lines a second and the p99 of a call in ms."""
+def run(make: Make, processes: int, size: int) -> Run:
+    """Let this number of processes write for ``SECONDS``."""
     with tempfile.TemporaryDirectory(prefix="microblog-bench-") as name:
         folder = Path(name)
         begin = time.monotonic() + 0.02 * processes
         children = [fork(partial(_start, make, folder, size, begin, n)) for n in range(processes)]
-        statuses = [os.waitpid(child, 0)[1] for child in children]
-        if any(statuses):
-            raise RuntimeError(f"A writer failed: {statuses}")
+        ends = [os.wait4(child, 0) for child in children]
+        if any(status for _, status, _ in ends):
+            raise RuntimeError(f"A writer failed: {ends}")
         calls = array("d")
         for n in range(processes):
             calls.frombytes((folder / f"calls-{n}").read_bytes())
-    return len(calls) / SECONDS, statistics.quantiles(calls, n=100)[98] * 1000
+    used = sum(usage.ru_utime + usage.ru_stime for _, _, usage in ends)
+    p99 = statistics.quantiles(calls, n=100)[98]
+    return Run(len(calls) / SECONDS, p99 * 1e3, used / len(calls) * 1e6)
 
 
 def _start(make: Make, folder: Path, size: int, begin: float, number: int) -> None:
@@ -125,16 +139,16 @@ def _write(handler: logging.Handler, begin: float, result: Path) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows for people."""
+    """Return the rows as a Markdown table."""
     lines = [
-        "| processes, files | handler | lines/s (lowest to highest) | p99 of a call "
-        "| ours to it (lowest to highest) |",
-        "|---|---|---|---|---|",
+        "| processes, files | handler | lines/s (lowest to highest) | p99 of a call | CPU per line "
+        "| lines/s, ours to it (lowest to highest) | CPU per line, it to ours |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         "| {processes}, {kib} KiB | {handler} | {lines_per_second:,.0f} "
-        "({lowest:,.0f} to {highest:,.0f}) | {p99_ms:.2f} ms | {ours_to_it:.2f} "
-        "({ours_to_it_lowest:.2f} to {ours_to_it_highest:.2f}) |".format(
+        "({lowest:,.0f} to {highest:,.0f}) | {p99_ms:.2f} ms | {cpu_us:.1f} µs | {ours_to_it:.2f} "
+        "({ours_to_it_lowest:.2f} to {ours_to_it_highest:.2f}) | {its_cpu_to_ours:.2f} |".format(
             **row, kib=row["max_bytes"] >> 10
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""Where these tests' log lies, and writers that end with the test."""
+"""The path of the log, and writer processes that end with the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_writer(path: Path) -> Iterator[Callable[..., int]]:
-    """Return a function that starts a writer in a process of its own and returns its pid."""
+    """Return a function that starts a writer process and returns its pid."""
     started: list[int] = []
 
     def start(
@@ -41,7 +41,7 @@ def start_writer(path: Path) -> Iterator[Callable[..., int]]:
 
 @pytest.fixture
 def finish() -> Callable[..., None]:
-    """Return a function that waits for writers, which must not fail."""
+    """Return a function that waits for writers and checks that none failed."""
 
     def wait(*pids: int) -> None:
         statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]

@@ -1,4 +1,4 @@
-"""What the server writes: one line a request, slow ones louder, and how it was started."""
+"""The log has one line per request, a warning for slow ones, and a line about the start."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_each_request_has_one_line_with_its_id(gunicorn: Callable[..., Any]) -> 
     assert "not-for-the-log" not in server.log.read_text()
 
 
-def test_the_line_names_who_was_logged_in(gunicorn: Callable[..., Any], database_url: str) -> None:
+def test_the_line_names_the_logged_in_user(gunicorn: Callable[..., Any], database_url: str) -> None:
     server = gunicorn(DATABASE_URL=database_url)
     visitor = Visitor(f"http://127.0.0.1:{server.port}")
     assert visitor.register("susan").status == 200
@@ -44,7 +44,7 @@ def test_the_line_names_who_was_logged_in(gunicorn: Callable[..., Any], database
     assert lines_of(server, "User 1 has logged in")
 
 
-def test_slow_requests_and_slow_statements_are_warned_of(
+def test_slow_requests_and_slow_statements_are_warnings(
     gunicorn: Callable[..., Any], database_url: str
 ) -> None:
     server = gunicorn(DATABASE_URL=database_url, LOG_SLOW_MS=1)
@@ -58,7 +58,7 @@ def test_slow_requests_and_slow_statements_are_warned_of(
     assert not [line for line in slow if "susan" in line]
 
 
-def test_the_start_tells_version_workers_and_settings_once_and_no_secret(
+def test_the_start_logs_version_workers_and_settings_once_and_no_secret(
     gunicorn: Callable[..., Any], tmp_path: Path
 ) -> None:
     server = gunicorn(
@@ -74,7 +74,7 @@ def test_the_start_tells_version_workers_and_settings_once_and_no_secret(
     assert len(lines_of(server, " INFO: Microblog startup ")) == 1
 
 
-def test_json_lines_carry_the_same(gunicorn: Callable[..., Any]) -> None:
+def test_json_lines_hold_the_same(gunicorn: Callable[..., Any]) -> None:
     server = gunicorn(LOG_FORMAT="json")
     answer = server.request("/login")
     failed = server.fail("boom")

@@ -1,58 +1,75 @@
-"""A log that cannot be written costs a line on stderr, and no visitor anything."""
+"""A log that cannot be written costs a warning on stderr, and no request fails or waits."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COMPLAINT = "cannot be written"
+import pytest
+
+from flask_mayday.log.rotation import LOCK_TIMEOUT, lock_path
+
+WARNING = "cannot be written"
 
 
-def test_a_full_disk_costs_one_line_on_stderr_and_the_log_goes_on_later(
-    gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
+@pytest.mark.parametrize("kind", [os.mkfifo, lambda path: os.symlink("/dev/full", path)])
+def test_a_log_that_is_no_regular_file_costs_a_warning_and_the_log_continues_later(
+    gunicorn: Callable[..., Any], wait_until: Callable[..., Any], kind: Callable[[Path], None]
 ) -> None:
     server = gunicorn(WEB_CONCURRENCY=1)
     server.log.unlink()
-    server.log.symlink_to("/dev/full")
+    kind(server.log)
     answers = [server.request("/login") for _ in range(20)]
     assert {answer.status for answer in answers} == {200}
-    complaints = [line for line in server.output.splitlines() if COMPLAINT in line]
-    assert len(complaints) == 1
-    assert "No space left on device" in complaints[0]
+    (warning,) = [line for line in server.output.splitlines() if WARNING in line]
+    assert "not a regular file" in warning
 
     server.log.unlink()
     answer = server.request("/login")
     wait_until(
         lambda: server.log.exists() and answer.request_id in server.log.read_text(),
-        "the line of a request after the disk has space again",
+        "the line of a request after the log is a file again",
     )
 
 
-def test_a_folder_that_cannot_be_made_is_told_and_the_app_runs(
+def test_a_lock_that_another_process_keeps_delays_one_request_only(
+    gunicorn: Callable[..., Any],
+) -> None:
+    server = gunicorn(WEB_CONCURRENCY=1)
+    with open(lock_path(str(server.log))) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answers = [server.request("/login") for _ in range(20)]
+    assert {answer.status for answer in answers} == {200}
+    assert sum(answer.seconds for answer in answers) < 3 * LOCK_TIMEOUT
+    assert "another process holds its lock" in server.output
+
+
+def test_a_folder_that_cannot_be_created_costs_a_warning_and_the_app_runs(
     gunicorn: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     server = gunicorn(LOG_DIR=tmp_path / "file" / "logs")
     assert server.request("/login").status == 200
-    assert f"The log {tmp_path}/file/logs/microblog.log {COMPLAINT} (Not a directory)" in (
+    assert f"The log {tmp_path}/file/logs/microblog.log {WARNING} (Not a directory)" in (
         server.output
     )
     assert " INFO: Microblog startup " in server.output
 
 
-def test_a_folder_that_is_missing_is_made(gunicorn: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_missing_folder_is_created(gunicorn: Callable[..., Any], tmp_path: Path) -> None:
     server = gunicorn(LOG_DIR=tmp_path / "a" / "b")
     assert " INFO: Microblog startup " in (tmp_path / "a" / "b" / "microblog.log").read_text()
-    assert COMPLAINT not in server.output
+    assert WARNING not in server.output
 
 
-def test_sigusr1_harms_nothing(
+def test_sigusr1_changes_nothing(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
-    """gunicorn then opens its log files anew, as for logrotate: ours looks at each line anyway."""
+    """gunicorn then reopens its log files, for logrotate. Ours checks the file at each line."""
     server = gunicorn(WEB_CONCURRENCY=2)
     workers = wait_until(lambda: len(server.workers()) == 2 and server.workers(), "both workers")
     server.log.rename(server.log.with_suffix(".moved"))

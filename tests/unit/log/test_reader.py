@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import queue
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -310,3 +312,32 @@ def test_text_from_outside_cannot_control_the_terminal() -> None:
 )
 def test_the_environment_names_the_log(environ: dict[str, str], expected: str) -> None:
     assert reader.log_path(environ) == Path(expected)
+
+
+def test_a_log_of_another_user_is_explained_without_a_traceback(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    in_child: Callable[[Callable[[], object]], int],
+) -> None:
+    path.write_text("first\n")
+    path.chmod(0)
+    monkeypatch.setenv("LOG_DIR", str(path.parent))
+    monkeypatch.setenv("LOG_FILE", path.name)
+
+    def read() -> None:
+        if os.geteuid() == 0:
+            os.seteuid(65534)  # root may read everything
+        for arguments in ([], ["--all"], ["--request", WANTED]):
+            monkeypatch.setattr("sys.argv", ["reader", *arguments])
+            monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
+            monkeypatch.setattr("sys.stderr", os.fdopen(os.dup(2), "w"))
+            assert reader.main() == 2
+            sys.stderr.flush()
+
+    assert in_child(read) == 0
+    explanations = capfd.readouterr().err.splitlines()
+    assert len(explanations) == 3
+    for explanation in explanations:
+        assert f"Cannot read the log {path}: Permission denied." in explanation
+        assert explanation.endswith("or as root.")

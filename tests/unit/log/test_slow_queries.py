@@ -1,4 +1,4 @@
-"""Slow statements are warned of, without what a visitor typed."""
+"""A slow SQL statement is logged as a warning, without its parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 from app.database import db
 
 
-def ask(app: Flask, seconds: float) -> None:
+def run_slow_statement(app: Flask, seconds: float) -> None:
     with app.app_context():
 
         @event.listens_for(db.engine, "connect")
@@ -22,18 +22,18 @@ def ask(app: Flask, seconds: float) -> None:
         db.session.execute(statement, {"seconds": seconds, "word": "typed"}).all()
 
 
-def test_a_slow_statement_is_warned_of_without_its_parameters(
+def test_a_slow_statement_is_a_warning_without_its_parameters(
     make_app: Callable[..., Flask], read_log: Callable[[], str]
 ) -> None:
-    ask(make_app(LOG_SLOW_MS=20), 0.03)
+    run_slow_statement(make_app(LOG_SLOW_MS=20), 0.03)
     (line,) = read_log().splitlines()
     assert " WARNING: Slow SQL, " in line
     assert "SELECT sleep(?), ? [in " in line
     assert "typed" not in line
 
 
-def test_a_quick_statement_is_not(
+def test_a_quick_statement_is_not_logged(
     make_app: Callable[..., Flask], read_log: Callable[[], str]
 ) -> None:
-    ask(make_app(LOG_SLOW_MS=2000), 0.0)
+    run_slow_statement(make_app(LOG_SLOW_MS=2000), 0.0)
     assert read_log() == ""
