@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -71,13 +72,13 @@ def test_text_from_outside_is_escaped(
     ]
 
 
-@pytest.mark.parametrize("arguments", [["--all"], ["--request", REQUEST]])
-def test_a_log_that_is_no_regular_file_is_named_and_blocks_nobody(
-    path: Path, read: Callable[..., subprocess.Popen[bytes]], arguments: list[str]
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir])
+def test_a_file_that_is_not_regular_is_named_and_blocks_nobody(
+    path: Path, read: Callable[..., subprocess.Popen[bytes]], kind: Callable[[Path], None]
 ) -> None:
     path.write_text("newest\n")
-    path.with_name("microblog.log.1").mkdir()
-    process = read(*arguments)
+    kind(path.with_name("microblog.log.1"))
+    process = read("--all")
     assert process.communicate(timeout=20) == (
         b"",
         f"Cannot read the log {path}.1: not a regular file.\n".encode(),

@@ -20,7 +20,7 @@ from tests.support.writers import fault_in, files, lines_by_writer
 
 PROCESSES, LINES = 8, 10_000
 RUNS = int(os.environ.get("LOG_RUNS", "2"))
-KILLS = int(os.environ.get("LOG_KILLS", "150"))
+KILLS = int(os.environ.get("LOG_KILLS", "40"))
 
 
 def faults(path: Path, last: int) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from flask_mayday.log import rotation
 from flask_mayday.log.rotation import (
     BLOCK,
     LOCK_TIMEOUT,
@@ -342,6 +343,26 @@ def test_a_lock_that_another_process_keeps_delays_one_record_only(
     assert lines == [str(number) for number in range(20)]
     log(to, "after")
     assert content(path) == ["before", "after"]
+
+
+def test_the_lock_is_waited_for_as_long_as_others_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a process can lose the race for the lock for longer than the timeout."""
+    monkeypatch.setattr(rotation, "LOCK_TIMEOUT", 0.2)
+    to = handler(path, max_bytes=10_000)
+    log(to, "before")
+    with Path(lock_path(str(path))).open() as lock, path.open("a") as file:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=log, args=(to, "after"))
+        waiting.start()
+        end = time.monotonic() + 5 * rotation.LOCK_TIMEOUT
+        while time.monotonic() < end:
+            file.write("other\n")
+            file.flush()
+            time.sleep(0.01)  # the pace of the other writer; nothing is waited for
+    waiting.join(10)
+    assert content(path)[-1] == "after"
 
 
 def test_a_rotation_that_is_not_possible_keeps_the_line(
