@@ -14,9 +14,7 @@ PREFIX: Final = "mayday_"
 ENVIRON: Final = f"{PREFIX}environ"  # the WSGI environment of the request
 STACK: Final = f"{PREFIX}stack"  # text: the stack of a hung request, or what a dead worker served
 UNREPORTED: Final = f"{PREFIX}unreported"  # true: log the record, another record is the report
-CONTEXT: Final = (
-    f"{PREFIX}context"  # mapping: what mayday.capture() was given besides the exception
-)
+CONTEXT: Final = f"{PREFIX}context"  # mapping: the keyword arguments of mayday.capture()
 GROUP: Final = f"{PREFIX}group"  # text: records with the same one belong to one error group
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -34,12 +32,14 @@ def request_id_of(record: logging.LogRecord) -> str | None:
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, object]:
-    """Return the fields that the caller passed as ``extra``, without those of this package."""
-    return {
+    """Return what the caller passed as ``extra`` or to ``mayday.capture()``."""
+    fields = {
         str(name): value
         for name, value in vars(record).items()
         if name not in STANDARD and not str(name).startswith(PREFIX)
     }
+    context = getattr(record, CONTEXT, None)
+    return fields | context if isinstance(context, dict) else fields
 
 
 def traceback_of(record: logging.LogRecord) -> str:

@@ -239,6 +239,14 @@ def test_json_keeps_every_extra_field() -> None:
     }
 
 
+def test_json_keeps_what_was_passed_to_capture() -> None:
+    entry = record("Captured")
+    entry.__dict__ |= {"mayday_context": {"order": 17}, "mayday_unreported": True}
+    found = json_of(entry)
+    assert found["order"] == 17
+    assert not [name for name in found if name.startswith("mayday_")]
+
+
 def test_extra_fields_are_redacted_by_name_and_by_value() -> None:
     entry = record("Paid")
     entry.__dict__ |= {"password": "short", "note": f"with {SECRET}", "deep": {"api_key": 1234}}
