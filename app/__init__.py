@@ -17,6 +17,7 @@ from flask_mayday.log import slow_queries as slow
 from flask_mayday.pages import error_pages as pages
 from flask_mayday.pages.middleware import ErrorBoundary
 from flask_mayday.redaction.redactor import Redactor
+from flask_mayday.report.request import ROUTE
 from flask_mayday.reporting import setup as reports
 from flask_mayday.settings import ConfigurationError, Settings, read_settings
 
@@ -51,7 +52,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     in_query = (str(url.query.get(name, "")) for name in ("password", "sslpassword"))
     redactor = Redactor([value for value in (*secrets, *in_query) if value])
     logs.configure(settings, redactor, debug=app.debug)
-    courier = reports.configure(settings, redactor, debug=app.debug)
+    courier = reports.configure(settings, redactor, root_path=app.root_path, debug=app.debug)
     app.extensions["courier"] = courier
     # Flask would add a handler of its own to a logger that seems to have none.
     app.logger.handlers.clear()
@@ -95,8 +96,7 @@ def _add_blueprints(app: Flask) -> None:
 def _note_route() -> None:
     """Leave the route, without what a visitor put into it, where the report finds it."""
     if request.url_rule is not None:
-        route = str(request.url_rule).replace("<", "{").replace(">", "}")
-        request.environ["microblog.route"] = route
+        request.environ[ROUTE] = str(request.url_rule)
 
 
 def _refuse_unreadable_host() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from . import request_id
 
@@ -12,6 +12,13 @@ from . import request_id
 ENVIRON = "request_environ"  # the request's environment
 STACK = "stack"  # a text: where it hangs, what it served
 UNREPORTED = "unreported"  # true: for the log only, the report comes from elsewhere
+# The requests that the record's worker was serving when it died: a sequence of mappings with
+# ``request_id``, ``method``, ``path`` and ``state``, which is one of the three below.
+REQUESTS = "mayday_requests"
+INTERRUPTED = "interrupted"  # the visitor has got no answer
+RESPONDING = "responding"  # the answer was being sent
+REPORTED = "reported"  # a report of its own has been made before
+CONTEXT = "mayday_context"  # a mapping: the values that the app passed to ``mayday.capture``
 
 
 def environ_of(record: logging.LogRecord) -> Mapping[str, object] | None:
@@ -31,10 +38,24 @@ def traceback_of(record: logging.LogRecord) -> str:
     Not cached on the record as the standard formatter does: the cache would carry one
     handler's text, redacted or not, to the next.
     """
-    blocks = [record.exc_text, record.stack_info, getattr(record, STACK, None)]
+    requests = requests_as_text(getattr(record, REQUESTS, None) or ())
+    blocks = [record.exc_text, record.stack_info, requests, getattr(record, STACK, None)]
     if record.exc_info and record.exc_info[0] is not None:
         blocks[0] = logging.Formatter().formatException(record.exc_info)
     return "\n".join(block for block in blocks if block)
+
+
+def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:
+    """Return the requests that a worker was serving as text, one line each."""
+    lines = ["Requests in progress:"]
+    for request in requests:
+        line = f"  {request.get('method', '')} {request.get('path', '')}"
+        identifier = request.get("request_id", "-")
+        if request.get("state") == REPORTED:
+            lines.append(f"{line} (reported before, as request {identifier})")
+        else:
+            lines.append(f"{line} [request {identifier}]")
+    return "\n".join(lines) if len(lines) > 1 else ""
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -20,7 +21,7 @@ def install(settings: Settings) -> None:
     def load(application: Any) -> Any:
         redactor = Redactor(settings.secret_values)
         logs.configure(settings, redactor, debug=False)
-        reports.configure(settings, redactor, debug=False)
+        reports.configure(settings, redactor, root_path=os.getcwd(), debug=False)
         try:
             return load_app(application)
         except RuntimeError:

@@ -11,8 +11,7 @@ from typing import Final
 
 from ..context.record_fields import UNREPORTED
 from ..courier.courier import Courier
-from ..redaction.redactor import Redactor
-from ..report.report import from_record, repeat
+from ..report.builder import ReportBuilder
 from ..settings import Settings
 from ..spool.outbox import NotDurableError, Outbox
 from .duplicates import Repeats, occurrence_of
@@ -24,11 +23,11 @@ class ReportHandler(logging.Handler):
     """Puts a report into the outbox for each record. Never raises, never waits for mail."""
 
     def __init__(
-        self, settings: Settings, redactor: Redactor, outbox: Outbox, courier: Courier
+        self, settings: Settings, builder: ReportBuilder, outbox: Outbox, courier: Courier
     ) -> None:
         super().__init__(logging.ERROR)
         self.mailable = settings.mail.server is not None
-        self.redactor = redactor
+        self.builder = builder
         self.outbox = outbox
         self.courier = courier
         self.repeats = Repeats()
@@ -81,8 +80,8 @@ class ReportHandler(logging.Handler):
         occurrence = occurrence_of(record)
         whole = self.repeats.whole(occurrence)
         if whole is not None:
-            return self.outbox.put(repeat(record, whole, self.redactor), mailable=self.mailable)
-        report = from_record(record, self.redactor)
+            return self.outbox.put(self.builder.repeat(record, whole), mailable=self.mailable)
+        report = self.builder.build(record)
         trouble = self.outbox.put(report, mailable=self.mailable)
         self.repeats.told(occurrence, report)
         self.courier.wake()
