@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 DEPTH_MAXIMUM: Final = 20  # of groups in groups, when read from JSON
@@ -30,7 +30,7 @@ class Frame:
     source: tuple[str, ...] = ()
     times: int = 1
     skipped: int = 0
-    stable: str = ""
+    stable: str = field(default="", compare=False)
 
     def place(self) -> str:
         """Return ``file:line in function``."""

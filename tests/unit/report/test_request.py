@@ -15,7 +15,7 @@ from app.database import db
 from flask_mayday.context import request_id
 from flask_mayday.redaction.redactor import MASK, Redactor
 from flask_mayday.report.report import Report
-from flask_mayday.report.request import request_of
+from flask_mayday.report.request import whole_request
 
 ReadReports = Callable[[], list[Report]]
 MakeApp = Callable[..., Flask]
@@ -25,7 +25,7 @@ MakeApp = Callable[..., Flask]
 def app(make_app: MakeApp) -> Flask:
     made = make_app(TRUSTED_PROXIES=1)
 
-    @made.post("/fail/<name>")
+    @made.post("/fail/{name}")
     def fail(name: str) -> str:
         if "read" in request.args:
             _ = request.form, request.files, request.get_json(silent=True)
@@ -49,7 +49,7 @@ def test_who_asked_for_what(app: Flask, read_reports: ReadReports) -> None:
     headers = {"X-Forwarded-For": "203.0.113.7", "User-Agent": "A browser", "X-Api-Key": "k"}
     found = told(app, read_reports, "/fail/zoë?page=2&page=3&token=t&user", headers=headers)
     assert (found["method"], found["path"]) == ("POST", "/fail/zoë")
-    assert found["route"] == "/fail/{name}"
+    assert found["route"] == "/fail/<name>"
     assert found["url"] == "http://localhost/fail/zoë"
     assert found["client"] == "203.0.113.7"
     assert found["user"] == "17"
@@ -95,7 +95,8 @@ def test_the_user_is_told_without_a_query(app: Flask, read_reports: ReadReports)
 
 def test_to_tell_the_user_does_not_make_the_answer_vary(app: Flask) -> None:
     with app.test_request_context("/") as context:
-        assert request_of(request.environ, Redactor([]).bind(request.environ))["user"] == "nobody"
+        redactor = Redactor([]).bind(request.environ)
+        assert whole_request(request.environ, redactor)["user"] == "nobody"
         opened: Any = vars(context)["_session"]
         assert not opened.accessed
 
@@ -134,12 +135,12 @@ def test_another_requests_lines_are_not_told(app: Flask, read_reports: ReadRepor
 
 def test_a_request_of_another_thread_has_no_session_to_read() -> None:
     environ = {request_id.ENVIRON_KEY: "f" * 32, "PATH_INFO": "/", "REQUEST_METHOD": "GET"}
-    assert request_of(environ, Redactor([]).bind(environ))["user"] == "unknown"
+    assert whole_request(environ, Redactor([]).bind(environ))["user"] == "unknown"
 
 
 def query_told(query: str, secret: str) -> str:
     environ = {"QUERY_STRING": query, "HTTP_COOKIE": f"session={secret}"}
-    return str(request_of(environ, Redactor([]).bind(environ))["query"])
+    return str(whole_request(environ, Redactor([]).bind(environ))["query"])
 
 
 @pytest.mark.parametrize("before", range(7950, 8010, 7))
@@ -163,6 +164,6 @@ def test_a_part_that_cannot_be_read_says_so() -> None:
             raise RuntimeError("broken")
 
     environ = {request_id.ENVIRON_KEY: "f" * 32, "werkzeug.request": Broken(), "PATH_INFO": "/a"}
-    found = request_of(environ, Redactor([]).bind(environ))
+    found = whole_request(environ, Redactor([]).bind(environ))
     assert found["form"] == "could not be read (RuntimeError)"
     assert sys.exc_info() == (None, None, None)
