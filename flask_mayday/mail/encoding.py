@@ -10,6 +10,7 @@ from email.policy import SMTP, Policy
 from typing import Final
 
 LINE_LENGTH: Final = 900  # bytes; RFC 5322 section 2.1.1 allows 998
+ENCODED_LINE_LENGTH: Final = 75  # RFC 2047 section 2 allows 76; Header takes one more
 
 # Headers are not folded at 78 bytes: Python would encode a long Message-ID in References.
 POLICY: Final = SMTP.clone(cte_type="7bit", max_line_length=LINE_LENGTH)
@@ -66,4 +67,4 @@ def _encoded(name: str, text: str) -> str:
     # "=?" would be taken for the beginning of an encoded word.
     if text.isascii() and "=?" not in text:
         return text
-    return Header(text, "utf-8", header_name=name).encode()
+    return Header(text, "utf-8", ENCODED_LINE_LENGTH, header_name=name).encode()

@@ -25,7 +25,7 @@ MakeApp = Callable[..., Flask]
 def app(make_app: MakeApp) -> Flask:
     made = make_app(TRUSTED_PROXIES=1)
 
-    @made.post("/fail/{name}")
+    @made.post("/fail/<name>")
     def fail(name: str) -> str:
         if "read" in request.args:
             _ = request.form, request.files, request.get_json(silent=True)
