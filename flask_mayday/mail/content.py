@@ -186,7 +186,7 @@ def _summary(report: Report, app: AppSettings) -> list[tuple[str, str]]:
 def _traceback(report: Report) -> list[Section]:
     sections: list[Section] = []
     if report.exceptions:
-        sections.append(Traceback("Traceback", report.exceptions))
+        sections.append(Traceback("Exception", report.exceptions))
     if report.requests:
         sections.append(
             Rows("Requests in progress", [_interrupted(one) for one in report.requests])
@@ -235,7 +235,8 @@ def _origin(report: Report) -> list[tuple[str, str]]:
         ("Environment", report.environment),
         ("Release", report.release),
         ("Host", report.host),
-        ("Process", f"{report.process}, Python {report.python}".removesuffix(", Python ")),
+        ("Process", str(report.process)),
+        ("Python", report.python),
         ("Logged as", f"{report.level} of {report.logger}" if report.logger else ""),
         ("Fingerprint", report.fingerprint),
     ]

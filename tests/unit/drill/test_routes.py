@@ -86,7 +86,7 @@ def test_an_exception_bears_its_message(app: Flask, read_reports: ReadReports) -
     assert (first.type, first.message, first.where) == (
         "DrillError",
         "one",
-        "at POST /drill/{kind}",
+        "at POST /drill/<kind>",
     )
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
