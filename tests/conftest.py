@@ -66,6 +66,7 @@ VARIABLES = (
     "ENVIRONMENT",
     "RELEASE",
     "OWN_CODE",
+    "LOG_HINT",
 )
 
 

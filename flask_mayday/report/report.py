@@ -81,8 +81,8 @@ class Report:
     context: dict[str, object] | None = None
 
     def to_json(self) -> str:
-        """Return the report as the spool keeps it."""
-        return TO_JSON({name: getattr(self, name) for name in self.__slots__})
+        """Return the report as the spool keeps it; empty fields are left out."""
+        return TO_JSON({name: value for name in self.__slots__ if (value := getattr(self, name))})
 
     @classmethod
     def from_json(cls, text: str) -> Report:

@@ -51,7 +51,7 @@ def short_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
         "path": lambda: redactor.bounded(path_of(environ), ADDRESS_LENGTH),
         "route": lambda: _text(environ, ROUTE, redactor),
         "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
-        "user": lambda: redactor.bounded(_user(environ), USER_LENGTH),
+        "user": lambda: _user(environ, redactor),
     }
     return {name: _or_reason(part) for name, part in parts.items()}
 
@@ -84,14 +84,14 @@ def _address(environ: Environ, redactor: BoundRedactor) -> str:
     return redactor.bounded(address, ADDRESS_LENGTH)
 
 
-def _user(environ: Environ) -> str:
+def _user(environ: Environ, redactor: BoundRedactor) -> str:
     """Return the user: as the extension has noted it, else by the open session.
 
     The user is never loaded: that is a query to the database, whose failure may be the error.
     """
     noted = environ.get(USER)
     if noted is not None:
-        return str(noted)
+        return redactor.bounded(str(noted), USER_LENGTH)
     context: Any = flask_globals.request_ctx
     if not context or context.request.environ is not environ:
         return UNKNOWN
@@ -100,7 +100,7 @@ def _user(environ: Environ) -> str:
     if session is None:
         return UNKNOWN
     identifier = dict.get(session, "_user_id")
-    return NOBODY if identifier is None else str(identifier)
+    return NOBODY if identifier is None else redactor.bounded(str(identifier), USER_LENGTH)
 
 
 def _query(environ: Environ) -> dict[str, object]:

@@ -107,7 +107,7 @@ def _source(code: CodeType, line: int, context: int) -> tuple[int, tuple[str, ..
 class ExceptionReader:
     """Reads one exception into a list of :class:`RaisedException`.
 
-    ``clean`` redacts and bounds what an exception says, ``clean_source`` a line of source code.
+    ``clean`` redacts and bounds what an exception says, ``clean_source`` lines of source code.
     No variable and no object's ``repr`` is looked at: they may hold secrets that nothing knows.
     """
 
@@ -175,7 +175,7 @@ class ExceptionReader:
         if place in self._shown:
             return replace(frame, first=0, source=())
         self._shown.add(place)
-        return replace(frame, source=tuple(map(self.clean_source, frame.source)))
+        return replace(frame, source=tuple(self.clean_source("\n".join(frame.source)).split("\n")))
 
 
 def described(error: BaseException) -> str:

@@ -1,11 +1,13 @@
-"""The mails: safe to read in any client, whole on any way, and never a header from outside."""
+"""The mails: safe in any client, complete through any server, no header from outside."""
 
 from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,7 @@ from flask_mayday.mail.message import (
 )
 from flask_mayday.report.report import Report
 from flask_mayday.report.traceback_data import Frame, RaisedException
-from flask_mayday.settings import AppSettings
+from flask_mayday.settings import AppSettings, read_settings
 
 APP = AppSettings("Shop", "production", "1.4.2", (), "grep {request_id} /logs/shop.log*")
 ENVELOPE = Envelope(
@@ -147,7 +149,7 @@ def test_many_recipients_do_not_make_a_line_too_long() -> None:
 # Bodies
 
 
-def test_both_parts_tell_the_whole_story() -> None:
+def test_both_parts_have_everything_that_is_known() -> None:
     message = mail()
     for kind in ("plain", "html"):
         text = html.unescape(part(message, kind))
@@ -250,6 +252,14 @@ def test_a_hint_of_how_to_find_the_log_lines_comes_from_the_settings() -> None:
         assert f"grep {'f' * 32} /logs/shop.log*" in part(mail(), kind)
 
 
+def test_without_a_setting_the_hint_searches_the_log(tmp_path: Path) -> None:
+    read = read_settings({"LOG_DIR": str(tmp_path)}, import_name="shop")
+    assert read.app.log_hint == f"grep {{request_id}} {tmp_path}/shop.log*"
+    read = read_settings({"MAYDAY_LOG_HINT": "make logs REQUEST={request_id}"})
+    text = part(parsed(render_report(report(app=""), replace(ENVELOPE, app=read.app))), "plain")
+    assert f"Log lines:  make logs REQUEST={'f' * 32}\n" in text
+
+
 def test_the_mail_is_in_the_name_of_the_reports_app_and_environment() -> None:
     message = mail(app="Other", environment="staging", release="")
     assert message["From"].addresses[0].display_name == "Other staging"
@@ -279,7 +289,7 @@ def test_what_a_visitor_sent_cannot_look_like_another_line_of_the_mail() -> None
     assert "\nRequest id: 0" not in text
 
 
-def test_fields_that_were_read_are_told() -> None:
+def test_fields_that_were_read_are_shown() -> None:
     request = {
         "method": "POST",
         "path": "/",
@@ -357,7 +367,7 @@ def test_a_line_of_a_single_dot_survives() -> None:
     assert "\n.\n" in part(mail(exceptions=(), traceback="before\n.\nafter"), "plain")
 
 
-def test_a_report_that_a_later_version_wrote_strangely_is_mailed_all_the_same() -> None:
+def test_a_report_that_a_later_version_wrote_strangely_is_mailed_nevertheless() -> None:
     strange = Report.from_json(
         '{"uuid": "u", "time": 1e30, "request": {"headers": [1], "query": "?"}, "message": "boom"}'
     )

@@ -82,7 +82,7 @@ def test_the_frame_of_a_library_that_raises_is_shown_and_those_between_are_folde
     assert 'raise JSONDecodeError("Expecting' in text or "scan_once" in text
 
 
-def test_a_recursion_is_told_once(tmp_path: Path) -> None:
+def test_a_recursion_is_shown_once(tmp_path: Path) -> None:
     view = own("def fail():\n    fail()\n", tmp_path)["fail"]
     text = written(caught(view), tmp_path / "app")
     assert text.count("> File") == 2  # the first calls and the last
@@ -90,7 +90,7 @@ def test_a_recursion_is_told_once(tmp_path: Path) -> None:
     assert "frames are left out …" in text
 
 
-def test_causes_contexts_notes_and_groups_are_told_in_their_order() -> None:
+def test_causes_contexts_notes_and_groups_are_shown_in_order() -> None:
     def fail() -> None:
         try:
             raise KeyError("the context")
@@ -106,7 +106,7 @@ def test_causes_contexts_notes_and_groups_are_told_in_their_order() -> None:
     assert "the context" not in text  # an explicit cause hides it, as Python does
 
 
-def test_a_context_is_told_unless_it_was_suppressed() -> None:
+def test_a_context_is_shown_unless_it_was_suppressed() -> None:
     def fail() -> None:
         try:
             raise KeyError("the context")
@@ -119,7 +119,7 @@ def test_a_context_is_told_unless_it_was_suppressed() -> None:
     assert "the context" not in written(error)
 
 
-def test_a_chain_that_goes_round_in_circles_ends() -> None:
+def test_a_chain_with_a_cycle_ends() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert written(one).count("ValueError: one") == 1
