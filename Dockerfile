@@ -20,7 +20,7 @@ FROM ${PYTHON_IMAGE} AS source
 COPY app /srv/microblog/app
 COPY flask_mayday /srv/microblog/flask_mayday
 COPY migrations /srv/microblog/migrations
-COPY docker/gunicorn.conf.py docker/healthcheck.py docker/entrypoint /srv/microblog/docker/
+COPY docker/healthcheck.py docker/entrypoint /srv/microblog/docker/
 RUN chmod -R u=rwX,go=rX /srv \
     && chmod 0755 /srv/microblog/docker/entrypoint \
     && python3 -m compileall -q /srv/microblog
@@ -53,7 +53,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 EXPOSE 8000
 ENTRYPOINT ["/srv/microblog/docker/entrypoint"]
-CMD ["gunicorn", "--config", "docker/gunicorn.conf.py", "--bind", "0.0.0.0:8000"]
+CMD ["gunicorn", "--config", "python:flask_mayday.gunicorn", "--bind", "0.0.0.0:8000", "app:create_app()"]
 
 
 FROM ${PYTHON_IMAGE} AS init

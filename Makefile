@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean ps scale engine engine-stop bases drill logs mail dev debug check test lint bench screenshots
+.PHONY: help up down clean ps scale engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -46,7 +46,7 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 
 check: lint ## the quick tests, without containers: lint, unit, integration
 	@tests/prepare postgres
-	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration
+	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration tests/packaging tests/docs
 
 test: check ## everything that CI runs: check, stack and browser tests
 	@tests/prepare stack
@@ -67,6 +67,9 @@ engine: ## only find, or install and start, a Docker engine (ENGINE=no: never in
 
 engine-stop: ## stop an engine that we started
 	@docker/engine/stop
+
+doctor: ## check this machine before the first start, and say what to do
+	@docker/verbs/doctor
 
 bases: engine ## only pull, or build from packages, the base images
 	@docker/bases/ensure

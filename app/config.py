@@ -13,6 +13,8 @@ from sqlalchemy.exc import ArgumentError
 
 from flask_mayday.settings import SettingsReader
 
+from .database import engine_options
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 SECRET_MINIMUM: Final = 32  # characters
 MAKE_A_SECRET: Final = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
@@ -25,16 +27,21 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
     Returns what is wrong with them: name, value and fix of each.
     """
     reader = SettingsReader(overrides, os.environ)
+    url = _database_url(reader, Path(app.instance_path))
+    request_timeout = reader.integer("REQUEST_TIMEOUT", 30, 1, 3600)
+    threads = reader.integer("WEB_THREADS", 4, 1, 256)
     app.debug = reader.boolean("FLASK_DEBUG", app.debug)
     app.config.from_mapping(
         SECRET_KEY=_secret_key(reader),
-        SQLALCHEMY_DATABASE_URI=_database_url(reader, Path(app.instance_path)),
+        SQLALCHEMY_DATABASE_URI=url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(url, request_timeout, threads),
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         # As the tutorial has it: the log lies beside the code.
         LOG_DIR=ROOT / (reader.line("LOG_DIR") or "logs"),
         LOG_FILE="microblog.log",
+        DRILL=reader.boolean("DRILL", False),
         APP_NAME=reader.line("APP_NAME") or "Microblog",
     )
     app.config.from_mapping({k: v for k, v in overrides.items() if k not in app.config})

@@ -13,8 +13,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 
-from flask_mayday.settings import Settings
-
 from . import database_wait
 from .database_wait import Connection
 
@@ -47,7 +45,7 @@ db = SQLAlchemy(model_class=Base)
 migrate = Migrate(render_as_batch=True)
 
 
-def engine_options(url: URL, settings: Settings) -> dict[str, Any]:
+def engine_options(url: URL, request_timeout: int, threads: int) -> dict[str, Any]:
     """Return the engine's options for Flask-SQLAlchemy: bounded waits and no parameter in errors.
 
     ``hide_parameters`` keeps what visitors typed, password hashes included, out of every
@@ -56,10 +54,10 @@ def engine_options(url: URL, settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {"hide_parameters": True}
     if url.drivername == "sqlite":
         return options
-    statement_timeout = int(settings.server.request_timeout * 1000)
+    statement_timeout = request_timeout * 1000
     return options | {
         "pool_pre_ping": True,
-        "pool_size": settings.server.threads,
+        "pool_size": threads,
         "max_overflow": 2,
         "pool_timeout": POOL_TIMEOUT,
         "pool_recycle": 1800,
@@ -98,20 +96,6 @@ def is_unavailable(error: SQLAlchemyError) -> bool:
     )
 
 
-def roll_back() -> None:
-    """Leave a failed transaction, so that nothing of it reaches what comes next. Never raises.
-
-    A connection whose server is gone cannot be rolled back: it is thrown away.
-    """
-    if not db.session.registry.has():
-        return
-    try:
-        db.session.rollback()
-    except SQLAlchemyError as error:
-        logger.warning("A connection that cannot be rolled back is thrown away: %s", error)
-        db.session().invalidate()
-
-
 def init_app(app: Flask) -> None:
     """Give ``app`` its database: no connection is opened."""
     db.init_app(app)
@@ -119,9 +103,3 @@ def init_app(app: Flask) -> None:
     if app.config["SQLALCHEMY_DATABASE_URI"].drivername != "sqlite":
         with app.app_context():
             database_wait.install(db.engine)
-
-    @app.teardown_appcontext
-    def leave(error: BaseException | None) -> None:
-        # Before Flask-SQLAlchemy closes the session, which would raise after the page is made.
-        del error
-        roll_back()

@@ -9,8 +9,6 @@ from flask_wtf import FlaskForm
 from wtforms import Field
 from wtforms.validators import StopValidation
 
-from flask_mayday.pages.plain import prefers_json
-
 EXPIRED: Final = "This form had expired. Please look it over and send it again."
 
 
@@ -30,7 +28,7 @@ class Form(FlaskForm):  # type: ignore[misc]
         """Check every field; say in plain words what a refused token means."""
         valid = bool(super().validate(extra_validators))
         if self.errors.get("csrf_token"):
-            if prefers_json(request.headers.get("Accept", "")):
+            if _wants_json():
                 abort(400, EXPIRED)
             self.refuse("csrf_token", EXPIRED)
         return valid
@@ -38,6 +36,12 @@ class Form(FlaskForm):  # type: ignore[misc]
     def refuse(self, field: str, message: str) -> None:
         """Give ``field`` this one error, after all."""
         self[field].errors = [message]
+
+
+def _wants_json() -> bool:
+    """Return whether a program has sent the form: it weighs JSON above HTML."""
+    accepted = request.accept_mimetypes
+    return accepted["application/json"] > accepted["text/html"]
 
 
 def trimmed(text: str | None) -> str:

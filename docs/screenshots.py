@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
-import re
 import shutil
 import subprocess
 import sys
+from email import message_from_string
+from email.message import EmailMessage
+from email.policy import default
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -43,12 +45,12 @@ def address(service: str, port: int) -> str:
     command = ["docker", "compose", "port", service, str(port)]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if not found:
-        sys.exit("The stack does not run: make up")
+        sys.exit("The stack is not running: make up")
     return f"http://{found}"
 
 
 def error_page(browser: Browser, site: str) -> str:
-    """Break the site like a visitor, keep the drill's page and the error's; return its id."""
+    """Raise an error as a visitor would, and picture both pages; return the request id."""
     page = browser.new_page(viewport={"width": 1100, "height": 640})
     page.goto(f"{site}/drill")
     page.screenshot(path=PICTURES / "drill-page.png")
@@ -92,12 +94,13 @@ def phone(browser: Browser, mailhog: str, request_id: str) -> None:
         "async () => (await (await fetch('/api/v2/messages?limit=1')).json()).items[0].Raw.Data"
     )
     page.close()
-    body = re.search(r"<!doctype html>.*?</html>", source, re.DOTALL)
+    message = message_from_string(source, policy=default)
+    body = message.get_body(("html",)) if isinstance(message, EmailMessage) else None
     if body is None:
         sys.exit("The newest mail has no HTML part.")
     for scheme in ("light", "dark"):
         page = browser.new_page(viewport={"width": 390, "height": 760}, color_scheme=scheme)
-        page.set_content(body[0])
+        page.set_content(body.get_content())
         page.screenshot(path=PICTURES / f"mail-phone-{scheme}.png")
         page.close()
 
@@ -105,8 +108,7 @@ def phone(browser: Browser, mailhog: str, request_id: str) -> None:
 def terminal(browser: Browser, name: str, *command: str) -> None:
     """Run a command and draw what it prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    shown = "\n".join(line[:180] for line in done.stdout.splitlines())
-    text = f"<b>$ {html.escape(' '.join(command))}</b>\n{html.escape(shown)}"
+    text = f"<b>$ {html.escape(' '.join(command))}</b>\n{html.escape(done.stdout)}"
     page = browser.new_page(viewport={"width": 1100, "height": 100})
     page.set_content(TERMINAL.format(text=text))
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)

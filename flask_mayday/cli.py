@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 import click
-from flask import current_app
+from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from .courier.smtp_session import Fate, Line
+from .courier.smtp_session import Fate, SmtpSession
 from .log.formats import escape_controls
 from .mail.content import moment
 from .mail.message import Envelope, render_test
@@ -60,8 +60,21 @@ REPORTS: Final = "SELECT body, uuid, time, fingerprint, request_id FROM reports"
 group = AppGroup("reports", help="Read and steer the error reports in the spool.")
 
 
+mayday = AppGroup("mayday", help="Flask Mayday: error reports and mail.")
+mayday.add_command(group)
+
+
+def add_commands(app: Flask) -> None:
+    """Offer ``flask reports`` as the short form of ``flask mayday reports``.
+
+    An app's own command of that name is left alone.
+    """
+    app.cli.commands.setdefault("mayday", mayday)
+    app.cli.commands.setdefault("reports", group)
+
+
 def _settings() -> Settings:
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_app.extensions["mayday"].settings
     return settings
 
 
@@ -269,8 +282,8 @@ def test() -> None:
     sender, admins = settings.mail.sender, settings.mail.admins
     message_id = make_msgid(domain=sender.rpartition("@")[2])
     envelope = Envelope(sender, admins, message_id, None, time.time(), settings.app)
-    with Line(settings.mail) as line:
-        verdict = line.send(admins, render_test(envelope))
+    with SmtpSession(settings.mail) as session:
+        verdict = session.send(admins, render_test(envelope))
     if verdict.fate is Fate.DELIVERED and not verdict.words:
         click.echo(f"Sent to {', '.join(settings.mail.admins)} through {settings.mail.server}.")
         return

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.errors import HeaderParseError
@@ -19,6 +20,7 @@ TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 PREFIX: Final = "MAYDAY_"
+HELO_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Za-z.:]+\]")
 # Printable ASCII: few mail servers accept more (RFC 6531), and MailHog does not.
 ADDRESS: Final = re.compile(r"[!#-+.-;=?A-~-]+@[!#-+.-;=?A-~-]+")
 
@@ -73,6 +75,8 @@ class MailSettings:
     sender: str
     timeout: float
     admins: tuple[str, ...]
+    ca_file: Path | None = None  # of CAs to trust besides the system's
+    helo_name: str | None = None  # by default the host's own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def read_settings(
 
 def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
     name = import_name.rpartition(".")[2] if import_name != "__main__" else "app"
-    mail = _read_mail(reader)
+    mail = _read_mail(reader, instance)
     log = LogSettings(
         folder=reader.path("LOG_DIR", instance, "logs"),
         file_name=reader.file_name("LOG_FILE", f"{name}.log"),
@@ -200,18 +204,14 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
             mails_per_hour=reader.integer("REPORT_MAILS_PER_HOUR", 60, 1, 100_000),
             keep_days=reader.integer("REPORT_KEEP_DAYS", 30, 1, 3650),
         ),
-        server=ServerSettings(
-            request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
-            workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
-            threads=reader.integer("WEB_THREADS", 4, 1, 256),
-        ),
+        server=read_server(reader),
         drill=reader.boolean("DRILL", False),
         trusted_proxies=reader.integer("TRUSTED_PROXIES", 0, 0, 10),
         mail_ui=_mail_ui(reader, mail.server),
     )
 
 
-def _read_mail(reader: SettingsReader) -> MailSettings:
+def _read_mail(reader: SettingsReader, instance: Path) -> MailSettings:
     server = reader.line("MAIL_SERVER") or None
     default_sender = f"no-reply@{server or 'localhost'}"
     return MailSettings(
@@ -224,7 +224,34 @@ def _read_mail(reader: SettingsReader) -> MailSettings:
         sender=reader.line("MAIL_FROM") or reader.sender("MAIL_DEFAULT_SENDER") or default_sender,
         timeout=reader.integer("MAIL_TIMEOUT", 10, 1, 300),
         admins=reader.addresses("ADMINS"),
+        ca_file=_ca_file(reader, instance),
+        helo_name=reader.line("MAIL_HELO_NAME") or None,
     )
+
+
+def read_server(reader: SettingsReader) -> ServerSettings:
+    """Return the settings that gunicorn's configuration uses."""
+    return ServerSettings(
+        request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
+        workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
+        threads=reader.integer("WEB_THREADS", 4, 1, 256),
+    )
+
+
+def _ca_file(reader: SettingsReader, instance: Path) -> Path | None:
+    """Return ``MAIL_CA_FILE``; an empty file counts as none, so that it can always be mounted."""
+    text = reader.line("MAIL_CA_FILE")
+    path = instance / text
+    try:
+        if not text or not path.read_text("ascii").strip():
+            return None
+        ssl.create_default_context(cafile=path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f" ({error.strerror})" if isinstance(error, FileNotFoundError) else ""
+        fix = f"name a readable file with CA certificates in PEM format{reason}."
+        reader.problem("MAIL_CA_FILE", text, fix)
+        return None
+    return path
 
 
 def _mail_ui(reader: SettingsReader, server: str | None) -> str | None:
@@ -243,7 +270,24 @@ def _check_mail(reader: SettingsReader, mail: MailSettings) -> None:
             "(port 587) or MAIL_USE_SSL for TLS from the first byte (port 465)."
         )
     if mail.username and not mail.password:
-        reader.problem("MAIL_PASSWORD", None, "MAIL_USERNAME is set, and logging in needs it.")
+        reader.problem(
+            "MAIL_PASSWORD",
+            None,
+            "MAIL_USERNAME is set, and logging in needs it: set it, or write it to the file that "
+            "MAIL_PASSWORD_FILE names (secrets/mail_password in the stack).",
+        )
+    if "\0" in (mail.password or ""):
+        reader.problems.append("MAIL_PASSWORD contains a NUL, which no login can send: remove it.")
+    if mail.server and not is_host(mail.server):
+        reader.problem(
+            "MAIL_SERVER",
+            mail.server,
+            "use a host name or an IP address alone; the port goes in MAIL_PORT.",
+        )
+    if mail.helo_name and not HELO_NAME.fullmatch(mail.helo_name):
+        reader.problem(
+            "MAIL_HELO_NAME", mail.helo_name, "use a full host name such as www.example.com."
+        )
     if not is_address(mail.sender):
         reader.problem("MAIL_FROM", mail.sender, "use one address such as no-reply@example.com.")
 
@@ -447,6 +491,18 @@ def is_address(text: str) -> bool:
         Address(addr_spec=text)
     except (HeaderParseError, ValueError, IndexError):
         return False
+    return True
+
+
+def is_host(text: str) -> bool:
+    """Return whether ``text`` can be a host name or an IP address, without scheme and port."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        try:
+            return not set(":/@[] ") & set(text.encode("idna").decode("ascii"))
+        except UnicodeError:
+            return False
     return True
 
 

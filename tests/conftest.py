@@ -19,9 +19,8 @@ from flask import Flask
 from app import create_app
 from app.database import db
 from flask_mayday.context import request_id
-from flask_mayday.log import setup as logs
 from flask_mayday.report.report import Report
-from flask_mayday.reporting import setup as reports
+from flask_mayday.reporting import registry
 from flask_mayday.spool.overflow import LINES, TAKEN
 from tests.support.compose import PROJECT, Stack, end
 
@@ -83,8 +82,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def clean_logging() -> Iterator[None]:
     """Take the app's handlers off after each test, and forget its last request."""
     yield
-    reports.remove()
-    logs.remove()
+    for pipeline in registry.pipelines():
+        registry.unregister(pipeline)
+        pipeline.reports.close()
+        pipeline.log_file.close()
     logging.getLogger().setLevel(logging.WARNING)
     request_id.forget()
 
@@ -122,8 +123,7 @@ def make_app(settings: dict[str, object]) -> Iterator[Callable[..., Flask]]:
 
     yield make
     for app in made:
-        if app.extensions["courier"] is not None:
-            app.extensions["courier"].stop(5)
+        app.extensions["mayday"].courier.stop(5)
         with app.app_context():
             db.session.remove()
             db.engine.dispose()

@@ -7,9 +7,7 @@ from datetime import timedelta
 from typing import Final, TypeVar, cast
 
 import flask_login
-from flask import Flask, request, session
-
-from flask_mayday.context import request_id
+from flask import Flask
 
 from .. import accounts
 from ..models import User
@@ -42,20 +40,7 @@ def init_app(app: Flask) -> None:
     manager.login_view = "auth.login"
     manager.user_loader(accounts.by_id)
     manager.init_app(app, add_context_processor=False)
-    app.teardown_request(_note_user)
     app.jinja_env.globals.update(current_user=flask_login.current_user, LogoutForm=LogoutForm)
-
-
-def _note_user(error: BaseException | None) -> None:
-    """Leave the user's id for the request's line in the log.
-
-    From the session, which asks no database, and only now: an earlier look at it would add
-    ``Vary: Cookie`` to responses that are the same for all.
-    """
-    del error
-    user_id = session.get("_user_id")
-    if user_id is not None:
-        request.environ[request_id.USER_KEY] = user_id
 
 
 def login_required(view: View) -> View:

@@ -18,7 +18,8 @@ REQUESTS = "mayday_requests"
 INTERRUPTED = "interrupted"  # the visitor has got no answer
 RESPONDING = "responding"  # the answer was being sent
 REPORTED = "reported"  # a report of its own has been made before
-CONTEXT = "mayday_context"  # a mapping: the values that the app passed to ``mayday.capture``
+CONTEXT = "mayday_context"  # a mapping: what mayday.capture() was given besides the exception
+GROUP = "mayday_group"  # a text: errors with the same are one group, whatever else they are
 
 
 def environ_of(record: logging.LogRecord) -> Mapping[str, object] | None:

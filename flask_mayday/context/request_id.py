@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 HEADER: Final = "X-Request-ID"
-ENVIRON_KEY: Final = "microblog.request_id"
-USER_KEY: Final = "microblog.user_id"  # who was logged in, for the line of the request
+# In the WSGI environment of a request:
+ENVIRON_KEY: Final = "flask_mayday.request_id"
+USER_KEY: Final = "flask_mayday.user_id"  # who was logged in, for the access line and the report
+EXCEPTION_KEY: Final = "flask_mayday.exception"  # that the app has raised
+REPORTED_KEY: Final = "flask_mayday.reported"  # the exception that was reported, or True
 FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 _environ: ContextVar[Mapping[str, object] | None] = ContextVar("request_environ", default=None)

@@ -99,8 +99,10 @@ class Courier:
         with self._lock() as held:
             if not held:
                 return
-            with closing(Queue(self.outbox)) as queue:
-                round_ = Round(self.settings, queue, self._stopping)
+            with (
+                closing(Queue(self.outbox)) as queue,
+                closing(Round(self.settings, queue, self._stopping)) as round_,
+            ):
                 while (remaining := deadline - time.monotonic()) > 0:
                     patience = min(self.settings.mail.timeout, remaining)
                     round_.settings = replace(
@@ -166,7 +168,9 @@ class Courier:
     def _deliver_until_stopped(self) -> None:
         try:
             with closing(Queue(self.outbox)) as queue:
-                self._make_rounds(queue)
+                round_ = Round(self.settings, queue, self._stopping, rarely=self._rarely)
+                with closing(round_):
+                    self._make_rounds(round_, queue)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:
                 raise
@@ -175,8 +179,7 @@ class Courier:
             with closing(Queue(self.outbox)) as queue:
                 salvage(queue)
 
-    def _make_rounds(self, queue: Queue) -> None:
-        round_ = Round(self.settings, queue, self._stopping, rarely=self._rarely)
+    def _make_rounds(self, round_: Round, queue: Queue) -> None:
         seen, looked = -1, 0.0
         while not self._stopping.is_set() and queue.is_current() and self._holds_lock():
             now = time.time()

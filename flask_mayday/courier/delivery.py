@@ -20,11 +20,13 @@ from ..spool import quota as room
 from ..spool import recovery as salvage
 from ..spool.database import STUCK, waiting_since
 from ..spool.mailbox import Group, Mail, Queue
-from . import smtp_session as smtp
-from .smtp_session import Fate, Verdict
+from .pending_replies import PendingReplies
+from .smtp_session import Fate, SmtpSession, Verdict
 
 BACKOFF_MAXIMUM: Final = 300.0  # seconds
 REQUEST_IDS: Final = 20  # in a digest
+UNCONFIRMED_ATTEMPTS: Final = 3  # after which a mail counts as delivered
+PROBABLY: Final = f"Probably delivered, {UNCONFIRMED_ATTEMPTS} attempts were not confirmed."
 IN_VAIN: Final = 2  # mails in a row that a server does not take for now: then it counts as down
 PURGE_INTERVAL: Final = 3600.0  # seconds
 SALVAGE_INTERVAL: Final = 60.0  # seconds between two tries to take over from a broken database
@@ -73,6 +75,7 @@ class Round:
         self.stopping = stopping
         self.clock = clock
         self.failures = 0  # of the server, in a row
+        self.pending: PendingReplies[Mail, Verdict] = PendingReplies()
         self.rarely = rarely or Rarely()
         self.unmailable: set[str] = set()  # fingerprints
 
@@ -241,15 +244,23 @@ class Round:
         Those that were tried least often come first, so that the ones which never get through do
         not hold up the others.
         """
+        for item, verdict in self.pending.settled():
+            self.queue.count_unconfirmed(item, -1)
+            self._note(item, verdict)
         if self.failures:
             self.queue.wait_in_line()
         in_vain = 0
-        with smtp.Line(self.settings.mail) as line:
+        with SmtpSession(self.settings.mail, pending=True) as session:
             for item in self.queue.due(now, BACKOFF_MAXIMUM):
-                if self.stopping.is_set():
+                if self.stopping.is_set() or self.pending.is_full:
                     return
+                if item.id in self.pending:
+                    continue
                 self.queue.claim(item)
-                verdict = line.send(item.recipients or self.settings.mail.admins, item.content)
+                if self.queue.count_unconfirmed(item, 0) >= UNCONFIRMED_ATTEMPTS:
+                    self.queue.finish(item, "delivered", PROBABLY)
+                    continue
+                verdict = session.send(item.recipients or self.settings.mail.admins, item.content)
                 fate = self._note(item, verdict)
                 in_vain = in_vain + 1 if fate is Fate.WAITS else 0
                 if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:
@@ -271,14 +282,43 @@ class Round:
                 return Fate.ALL_WAIT
             case Fate.FAILED if self.queue.has_delivered_since(item):
                 self.queue.finish(item, "failed", verdict.words)
-            case Fate.FAILED | Fate.WAITS | Fate.BROKEN_OFF:
+            case Fate.UNCONFIRMED:
+                fate = self._note_unconfirmed(item, verdict)
+            case Fate.FAILED | Fate.WAITS:
                 until = self.clock() + backoff(item.tries + 1)
                 self.queue.postpone(item, until, verdict.words, recipients)
                 fate = Fate.WAITS
-        if verdict.words and verdict.fate is not Fate.ALL_WAIT:
+        if verdict.words and verdict.fate is not Fate.ALL_WAIT and verdict.pending is None:
             logger.warning("A report was not mailed, or not to all: %s", verdict.words)
         asked = item.recipients or self.settings.mail.admins
         return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
+
+    def _note_unconfirmed(self, item: Mail, verdict: Verdict) -> Fate:
+        """Note that a mail may have been delivered, or, after three attempts, that it probably is.
+
+        It is noted as soon as the wait for the server's reply begins, because the process may
+        end before the reply comes.
+        """
+        attempts = self.queue.count_unconfirmed(item, 1)
+        if verdict.pending is not None:
+            until = self.clock() + BACKOFF_MAXIMUM
+            self.queue.await_reply(item, until, verdict.words, verdict.again)
+            self.pending.add(item.id, item, verdict.pending)
+            return Fate.DELIVERED
+        again = verdict.again
+        if attempts >= UNCONFIRMED_ATTEMPTS:
+            self.queue.count_unconfirmed(item, -attempts)
+            again = verdict.later
+        if again:
+            until = self.clock() + backoff(item.tries + 1)
+            self.queue.postpone(item, until, verdict.words, again)
+        else:
+            self.queue.finish(item, "delivered", f"{PROBABLY} {verdict.words}")
+        return Fate.WAITS
+
+    def close(self) -> None:
+        """Close the connections on which replies are awaited; those mails are sent again."""
+        self.pending.close()
 
     def _put_all_off(self, words: str) -> None:
         self.failures += 1

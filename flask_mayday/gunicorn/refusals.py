@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from gunicorn import util
 
-from ..pages.error_pages import WORDS
 from ..pages.plain import plain_page
+from ..pages.words import WORDS
 
 # nginx, which alone knows the id of a request that cannot be read, answers with its own page.
 NGINX_PAGES: Final = "/refused"
@@ -31,8 +31,3 @@ def write_error(sock: Any, status: int, reason: str, message: str) -> None:
         "\r\n"
     )
     util.write_nonblock(sock, head.encode("latin-1") + body)
-
-
-def install() -> None:
-    """Have gunicorn refuse with :func:`write_error`; it has no setting for that."""
-    util.write_error = write_error

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from . import worker_deaths as deaths
+from . import worker_deaths
 
 REAPED_WITHIN: Final = 2.0  # seconds after SIGKILL
 LOOK: Final = 0.01  # seconds between two looks
@@ -17,17 +17,12 @@ LOOK: Final = 0.01  # seconds between two looks
 _stop = Arbiter.stop
 
 
-def install() -> None:
-    """Stop as below; gunicorn has no hook between its last signal and its end."""
-    Arbiter.stop = stop
-
-
 def stop(arbiter: Any, graceful: bool = True) -> None:
     """Stop the workers, and reap those that had to be killed for it.
 
     gunicorn looks once, right after SIGKILL, when they are not dead yet.
     """
-    deaths.expect_killed()
+    worker_deaths.expect_killed()
     while True:
         with suppress(HaltServer):  # another worker could not boot; each is raised for once
             _stop(arbiter, graceful)

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..context.in_flight import Serving
 from ..context.record_fields import ENVIRON, STACK
-from ..pages.error_pages import REPORTED
+from ..context.request_id import REPORTED_KEY
 from .thread_worker import Worker
 
 LOOK: Final = 0.25  # seconds between two looks
@@ -69,7 +69,7 @@ def _age(serving: Serving) -> float:
 
 def report(serving: Serving, timeout: float) -> None:
     """Log where the request hangs, as the request's own error."""
-    serving.environ[REPORTED] = True
+    serving.environ[REPORTED_KEY] = True
     frame = sys._current_frames().get(serving.thread)
     stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
     logger.error(

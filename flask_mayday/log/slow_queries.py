@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -11,17 +12,20 @@ from sqlalchemy import Engine, event
 logger = logging.getLogger(__name__)
 
 
-def watch(engine: Engine, slow_ms: int) -> None:
-    """Log at WARNING each statement of ``engine`` that takes ``slow_ms`` milliseconds or more."""
+def watch(engine: Engine | type[Engine], slow_ms: Callable[[], int]) -> None:
+    """Log at WARNING each statement of ``engine`` that takes ``slow_ms()`` milliseconds or more.
+
+    The class ``Engine`` stands for every engine of the process.
+    """
 
     @event.listens_for(engine, "before_cursor_execute")
     def begin(*arguments: Any) -> None:
         context = arguments[4]
-        context.microblog_started = time.monotonic()
+        context.mayday_started = time.monotonic()
 
     @event.listens_for(engine, "after_cursor_execute")
     def end(*arguments: Any) -> None:
         statement, context = arguments[2], arguments[4]
-        taken = (time.monotonic() - context.microblog_started) * 1000
-        if taken >= slow_ms:
+        taken = (time.monotonic() - context.mayday_started) * 1000
+        if taken >= slow_ms():
             logger.warning("Slow SQL, %.0f ms: %s", taken, " ".join(statement.split()))

@@ -1,15 +1,14 @@
-"""Error pages: one template for every status, HTML or JSON, without a query to the database."""
+"""Answers an app's errors, where the app has no handler of its own for them."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from flask import Flask, Response, current_app, render_template, request
-from gunicorn.http.errors import NoMoreData, ParseException
-from sqlalchemy.exc import SQLAlchemyError
+from flask import Flask, Response, render_template, request
+from jinja2 import Environment, PackageLoader, TemplateNotFound
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import (
     BadRequest,
@@ -18,163 +17,155 @@ from werkzeug.exceptions import (
     ServiceUnavailable,
 )
 
-from app.database import is_unavailable, roll_back
-
+from .. import database
 from ..context import request_id
+from ..context.record_fields import GROUP
 from ..settings import Settings
-from .plain import PROBLEM_JSON, plain_page, prefers_json, problem
+from .negotiation import PROBLEM_JSON, prefers_json
+from .plain import plain_page, problem
+from .words import Words, words_of
 
+APP_TEMPLATE: Final = "mayday/page.html"  # in the app's own template folder
 RETRY_AFTER: Final = 10  # seconds until a visitor should try again
-REPORTED: Final = "microblog.reported"  # in the WSGI environment: the log has told of this error
+
+# An environment of our own: an app's context processors can fail, or query a dead database.
+environment: Final = Environment(
+    loader=PackageLoader("flask_mayday.pages"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+# Exceptions that mean a request cannot be read; the gunicorn package adds its own.
+unreadable_requests: list[type[Exception]] = []
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What a page says: what happened, and what to do now."""
+class Unavailable:
+    """Exceptions that are answered with 503, where ``when`` returns true for them."""
 
-    title: str
-    detail: str
+    kind: type[Exception]
+    when: Callable[[Any], bool]
+    message: str
 
-
-# One voice: what happened, and what to do now. nginx's template says the same of what it answers
-# itself.
-WORDS: Final = {
-    400: Words(
-        "That was not understood",
-        "What your browser sent cannot be used. Go back, reload the page, and try again.",
-    ),
-    401: Words("Please log in", "This page is for people who are logged in."),
-    403: Words("Forbidden", "This address is not for you. Go back."),
-    404: Words(
-        "File Not Found",
-        "There is no page at this address. Check it for typing errors, or go back.",
-    ),
-    405: Words(
-        "Method Not Allowed", "This address exists, but it cannot be used like that. Go back."
-    ),
-    410: Words("Gone", "What was here has been taken away for good."),
-    412: Words(
-        "That has changed", "What your browser expected is no longer what is here. Reload the page."
-    ),
-    413: Words("That is too much", "What you sent is larger than this site takes. Send less."),
-    414: Words(
-        "That address is too long",
-        "The address is longer than this site reads. Shorten it, or go back.",
-    ),
-    415: Words("Unsupported Media Type", "This site cannot read what you sent in that form."),
-    429: Words("Too many requests", "That was a lot at once. Wait a moment, then try again."),
-    431: Words(
-        "That is too much",
-        "Your browser sent more headers than this site reads. "
-        "Delete this site's cookies, and try again.",
-    ),
-    500: Words(
-        "An unexpected error has occurred",
-        "Sorry for the inconvenience! What you entered may not have been saved: try again later.",
-    ),
-    501: Words("Not Implemented", "This site does not know how to do that."),
-    502: Words(
-        "We are back in a moment",
-        "The service cannot answer right now. Try again in a few seconds.",
-    ),
-    503: Words(
-        "We are back in a moment",
-        "The service cannot answer right now. Try again in a few seconds.",
-    ),
-    504: Words("That took too long", "The service did not answer in time. Try again in a moment."),
-    505: Words(
-        "HTTP Version Not Supported",
-        "This site does not speak that version of HTTP. Try another browser.",
-    ),
-}
+    def matches(self, error: Exception) -> bool:
+        """Return whether ``error`` is one of these exceptions."""
+        return isinstance(error, self.kind) and self.when(error)
 
 
-def init_app(app: Flask) -> None:
-    """Answer every error of ``app`` with a page of ours."""
-    app.register_error_handler(HTTPException, answer)
-    app.register_error_handler(SQLAlchemyError, answer_database_error)
-    # gunicorn's, from reading a body: nginx lets no such body through.
-    app.register_error_handler(ParseException, answer_broken_body)
-    app.register_error_handler(NoMoreData, answer_broken_body)
+class ErrorPages:
+    """The error pages of one app, as HTML or as a problem document (RFC 9457)."""
 
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.unavailable: list[Unavailable] = []
+        self._own_template: bool | None = None  # whether the app has one; asked at the first error
 
-def answer(error: HTTPException) -> Response | HTTPException:
-    """Return the page of an HTTP error. A redirect, or a response made elsewhere, stays itself."""
-    if error.response is not None or error.code is None or error.code < 400:
-        return error
-    if error.code >= 500:
-        roll_back()
-    if isinstance(error, InternalServerError) and error.original_exception is not None:
-        request.environ[REPORTED] = True  # Flask has logged it, with its traceback
-    headers = Headers(error.get_headers(request.environ))
-    headers.remove("Content-Type")
-    return page(error.code, headers, detail=_own_words(error))
+    def install(self) -> None:
+        """Answer the errors for which Flask finds no handler of the app's."""
+        # Flask offers no hook after its search, and a registered handler would take part in it:
+        # ours for 404 would be preferred to the app's for HTTPException.
+        find = self.app._find_error_handler
 
+        def find_error_handler(error: Exception, blueprints: list[str]) -> Any:
+            if not isinstance(error, HTTPException):
+                request.environ[request_id.EXCEPTION_KEY] = error
+            return find(error, blueprints) or self.handler_for(error)
 
-def answer_database_error(error: SQLAlchemyError) -> Response | HTTPException:
-    """Ask the visitor to come back where the database is away; anything else is a 500."""
-    if not is_unavailable(error):
-        raise error
-    logger.error("The database cannot be reached", exc_info=error)
-    request.environ[REPORTED] = True
-    return answer(ServiceUnavailable())
+        self.app._find_error_handler = find_error_handler  # type: ignore[method-assign,assignment]
 
+    def handler_for(self, error: Exception) -> Callable[[Any], Any] | None:
+        """Return our handler for an error; ``None`` lets Flask make a 500 of it."""
+        if isinstance(error, tuple(unreadable_requests)):
+            return self.answer_unreadable_request
+        if isinstance(error, HTTPException):
+            # To the debugger where the app wants that (TRAP_HTTP_EXCEPTIONS).
+            return None if self.app.trap_http_exception(error) else self.answer
+        for unavailable in self.unavailable:
+            if unavailable.matches(error):
+                return lambda error: self.answer_unavailable(error, unavailable.message)
+        return None
 
-def answer_broken_body(error: ParseException | NoMoreData) -> Response | HTTPException:
-    """Refuse a body whose chunks are broken or which ends too early: no error of ours."""
-    del error
-    return answer(BadRequest())
+    def answer(self, error: HTTPException) -> Response | HTTPException:
+        """Return the page of an HTTP error; a redirect, or a response made elsewhere, as it is."""
+        if error.response is not None or error.code is None or error.code < 400:
+            return error
+        if error.code >= 500:
+            database.roll_back(self.app)
+        headers = Headers(error.get_headers(request.environ))
+        headers.remove("Content-Type")
+        return self.page(error.code, headers, detail=_own_words(error))
 
+    def answer_unavailable(self, error: Exception, message: str) -> Response | HTTPException:
+        """Report that something the app needs is away, and ask the visitor to come back."""
+        logger.error(message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
+        request.environ[request_id.REPORTED_KEY] = True
+        return self.answer(ServiceUnavailable())
 
-def page(status: int, headers: Headers, detail: str | None = None) -> Response:
-    """Return the page for ``status``, in the form that the client asked for.
+    def answer_unreadable_request(self, error: Exception) -> Response | HTTPException:
+        """Refuse a body whose chunks are broken or which ends too early: the client's error."""
+        del error
+        return self.answer(BadRequest())
 
-    ``detail`` says what happened more exactly than the page's own words.
-    """
-    words = WORDS.get(status) or Words(_phrase(status), "")
-    if detail is not None:
-        words = Words(words.title, detail)
-    identifier = request_id.current() or "-"
-    if prefers_json(request.headers.get("Accept", "")):
-        body, mimetype = problem(status, words.title, words.detail, identifier), PROBLEM_JSON
-    else:
-        body, mimetype = _html(status, words, identifier), "text/html"
-    headers["Vary"] = "Accept"
-    headers["Cache-Control"] = "no-store"
-    if status in (502, 503):
-        headers.setdefault("Retry-After", str(RETRY_AFTER))
-    return Response(body, status, headers, mimetype=mimetype)
+    def page(self, status: int, headers: Headers, detail: str | None = None) -> Response:
+        """Return the page for ``status``, in the form that the client asked for.
 
+        ``detail`` says what happened more exactly than the page's own words.
+        """
+        words = words_of(status)
+        if detail is not None:
+            words = Words(words.title, detail)
+        identifier = request_id.current() or "-"
+        if prefers_json(request.headers.get("Accept", "")):
+            body, mimetype = problem(status, words.title, words.detail, identifier), PROBLEM_JSON
+        else:
+            body, mimetype = self._html(status, words, identifier), "text/html"
+        headers["Vary"] = "Accept"
+        headers["Cache-Control"] = "no-store"
+        if status in (502, 503):
+            headers.setdefault("Retry-After", str(RETRY_AFTER))
+        return Response(body, status, headers, mimetype=mimetype)
 
-def _html(status: int, words: Words, identifier: str) -> str:
-    settings: Settings = current_app.extensions["settings"]
-    try:
-        return render_template(
-            "mayday/page.html",
-            status=status,
-            title=words.title,
-            detail=words.detail,
-            request_id=identifier,
-            reported=status >= 500,
-            mailed=settings.mail.server is not None,
-            drill=settings.drill,
-        )
-    except Exception:
-        logger.exception("The template of the error page failed")
-        return plain_page(status, words.title, words.detail, identifier)
+    def _html(self, status: int, words: Words, identifier: str) -> str:
+        values: dict[str, object] = {
+            "app_name": self.settings.app.name,
+            "status": status,
+            "title": words.title,
+            "detail": words.detail,
+            "request_id": identifier,
+            "reported": status >= 500,
+            "mailed": self.settings.mail.server is not None,
+            "drill": self.settings.drill,
+            "log_hint": f"grep {identifier} {self.settings.log.path}",
+        }
+        try:
+            if self._has_own_template():
+                return render_template(APP_TEMPLATE, **values)
+        except Exception:
+            logger.exception("The app's template %s failed", APP_TEMPLATE)
+        try:
+            return environment.get_template("page.html").render(values)
+        except Exception:
+            logger.exception("The template of the error page failed")
+            return plain_page(status, words.title, words.detail, identifier)
 
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
+    def _has_own_template(self) -> bool:
+        if self._own_template is None:
+            try:
+                self.app.jinja_env.get_template(APP_TEMPLATE)
+            except TemplateNotFound as error:
+                self._own_template = error.name != APP_TEMPLATE
+            except Exception:
+                self._own_template = True  # it is there, and broken: say so at each error
+            else:
+                self._own_template = True
+        return self._own_template
 
 
 def _own_words(error: HTTPException) -> str | None:
-    """Return what a view said beyond the status; of a 5xx nothing, it may tell of the inside."""
-    if error.code is None or error.code >= 500 or error.description == type(error).description:
+    """Return what a view said beyond the status; of a 5xx nothing, which could tell internals."""
+    if isinstance(error, InternalServerError) or error.code is None or error.code >= 500:
         return None
-    return error.description
+    return None if error.description == type(error).description else error.description

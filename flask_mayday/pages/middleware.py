@@ -1,16 +1,19 @@
-"""The outermost layer of the app: every request gets an id, and every failure a page."""
+"""The outermost layer of an app: every request gets an id, and every failure a page."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..context import in_flight, request_id
-from .error_pages import REPORTED, WORDS
-from .plain import PROBLEM_JSON, plain_page, prefers_json, problem
+from ..reporting import registry
+from ..reporting.pipeline import Pipeline
+from .negotiation import PROBLEM_JSON, prefers_json
+from .plain import plain_page, problem
+from .words import WORDS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -18,55 +21,77 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class ErrorBoundary:
-    """WSGI middleware that gives ids and catches what escapes the app.
+def never() -> bool:
+    """Return ``False``."""
+    return False
 
-    What escapes Flask is what its handlers raise themselves and what is no ``Exception``:
-    gunicorn ends a worker that has timed out with ``SystemExit``, and without this layer the
-    visitor gets the server's bare page and nobody a report.
+
+class ErrorMiddleware:
+    """WSGI middleware that gives request ids and catches what escapes the app.
+
+    Flask lets through what its error handlers raise themselves and what is no ``Exception``, such
+    as the ``SystemExit`` with which gunicorn ends a worker that has timed out. Without this layer
+    the visitor gets the server's bare page, and nobody a report.
+
+    ``trust_header`` says whether a proxy sets ``X-Request-ID``; ``propagate``, asked per request,
+    whether exceptions go on to a debugger or a test.
     """
 
     def __init__(
-        self, app: WSGIApplication, *, trust_header: bool, propagate: bool = False
+        self,
+        app: WSGIApplication,
+        pipeline: Pipeline,
+        *,
+        trust_header: bool,
+        propagate: Callable[[], bool] = never,
     ) -> None:
         self.app = app
+        self.pipeline = pipeline
         self.trust_header = trust_header
-        self.propagate = propagate  # to the debugger, which shows more than any page
+        self.propagate = propagate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
+        environ[registry.PIPELINE] = self.pipeline
+        if request_id.ENVIRON_KEY in environ:  # an app inside another: the outer one does it
+            return self.app(environ, start_response)
         request_id.begin(environ, trusted=self.trust_header)
         in_flight.begin(environ)
-        response = _Response(environ, start_response)
+        registry.enable_own_loggers()
+        self.pipeline.ensure_delivery()
+        response = _Response(environ, start_response, self.pipeline)
+        propagate = self.propagate()
         try:
             body = self.app(environ, response.start)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException:
-            if self.propagate:
+            if propagate:
                 raise
             body = response.failed()
-        return _Body(body, response)
+        return _Body(body, response, propagate)
 
 
 class BodyError(Exception):
-    """A body failed that was begun; of an ``OSError`` gunicorn would think that the client left."""
+    """A body failed after streaming began. Not an OSError: gunicorn takes that for a disconnect."""
 
 
 class _Response:
     """One response: adds the request id, and reports a 5xx that nothing has reported yet."""
 
-    def __init__(self, environ: WSGIEnvironment, start_response: StartResponse) -> None:
+    def __init__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, pipeline: Pipeline
+    ) -> None:
         self.environ = environ
         self.start_response = start_response
+        self.pipeline = pipeline
         self.started = False
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        if int(status[:3]) >= 500 and not self.environ.get(REPORTED):
-            self.environ[REPORTED] = True
-            logger.error(
-                "Answered %s to %s %s", status, self.environ["REQUEST_METHOD"], self._path()
-            )
+        if int(status[:3]) >= 500 and not self._is_reported():
+            error = self.environ.get(request_id.EXCEPTION_KEY)
+            method = self.environ["REQUEST_METHOD"]
+            self._log(logging.ERROR, error, "Answered %s to %s %s", status, method, self._path())
         self.started = True
         name = request_id.HEADER
         kept = [(key, value) for key, value in headers if key.lower() != name.lower()]
@@ -79,13 +104,14 @@ class _Response:
         identifier = self.environ[request_id.ENVIRON_KEY]
         words = WORDS[500]
         if prefers_json(self.environ.get("HTTP_ACCEPT", "")):
-            kind, text = PROBLEM_JSON, problem(500, words.title, words.detail, identifier)
+            content_type = PROBLEM_JSON
+            text = problem(500, words.title, words.detail, identifier)
         else:
-            kind = "text/html; charset=utf-8"
+            content_type = "text/html; charset=utf-8"
             text = plain_page(500, words.title, words.detail, identifier)
         body = text.encode()
         headers = [
-            ("Content-Type", kind),
+            ("Content-Type", content_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("Vary", "Accept"),
@@ -97,37 +123,75 @@ class _Response:
 
     def report(self) -> None:
         """Report the exception being handled."""
-        self.environ[REPORTED] = True
+        error = sys.exc_info()[1]
+        method = self.environ.get("REQUEST_METHOD")
+        self._log(
+            logging.CRITICAL, error, "Exception outside the app on %s [%s]", self._path(), method
+        )
+
+    def _is_reported(self) -> bool:
+        """Return whether the log has recorded what this request fails with."""
+        reported = self.environ.get(request_id.REPORTED_KEY)
+        error = self.environ.get(request_id.EXCEPTION_KEY)
+        if reported is True or reported is None or error is None:
+            return reported is not None
+        return any(one is error for one in _chain(reported))
+
+    def _log(self, level: int, error: object, message: str, *arguments: object) -> None:
+        """Log and report; directly to the pipeline where logging has been shut off."""
+        self.environ[request_id.REPORTED_KEY] = True
         try:
-            logger.critical(
-                "Exception outside the app on %s [%s]",
-                self._path(),
-                self.environ["REQUEST_METHOD"],
-                exc_info=True,
+            information = None
+            if isinstance(error, BaseException):
+                information = (type(error), error, error.__traceback__)
+            record = logger.makeRecord(
+                logger.name, level, __file__, 0, message, arguments, information, "_log"
             )
+            if logger.isEnabledFor(level) and not logger.disabled:
+                logger.handle(record)
+            else:
+                self.pipeline.report(record)
         except Exception:  # even a broken log must not cost the visitor the page
             traceback.print_exc()
 
     def _path(self) -> str:
         return str(self.environ.get("PATH_INFO", ""))
 
+    def forget(self) -> None:
+        """Let go of the exception: its frames refer to the environment, and so to itself."""
+        self.environ.pop(request_id.EXCEPTION_KEY, None)
+        if self.environ.get(request_id.REPORTED_KEY):
+            self.environ[request_id.REPORTED_KEY] = True
+
+
+def _chain(error: object) -> Iterator[object]:
+    """Yield an exception and what it came of."""
+    for _ in range(10):
+        if not isinstance(error, BaseException):
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
 
 class _Body:
-    """A response's body, whose failure while it is sent is reported too."""
+    """A response's body. What fails while it is sent is reported too."""
 
-    def __init__(self, body: Iterable[bytes], response: _Response) -> None:
+    def __init__(self, body: Iterable[bytes], response: _Response, propagate: bool) -> None:
         self.body = body
         self.response = response
+        self.propagate = propagate
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             for part in self.body:
                 in_flight.answer()
                 yield part
-            in_flight.answer()  # a head alone is sent after it
+            in_flight.answer()  # a head without a body is sent after it
         except GeneratorExit:
             raise  # the client has gone
         except BaseException:
+            if self.propagate:
+                raise
             yield from self._page()
 
     def _page(self) -> Iterable[bytes]:
@@ -146,4 +210,5 @@ class _Body:
             self.response.report()
             raise BodyError("The body could not be closed") from error
         finally:
+            self.response.forget()
             in_flight.end()

@@ -33,6 +33,11 @@ class Redactor:
         found = [piece for value in settings_secrets for piece in secrets(value)]
         self.secrets = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
 
+    def add_secret(self, value: str) -> None:
+        """Mask ``value`` from now on."""
+        found = {*self.secrets, *secrets(value)}
+        self.secrets = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
+
     def bind(self, environ: Mapping[str, object] | None) -> BoundRedactor:
         """Return a redactor for one report or log record.
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 from .patterns import is_secret_name
 from .values import VALUE_MINIMUM, Secret, secrets
 
-CACHE: Final = "microblog.secrets"  # in the WSGI environment: what was read, the secrets in it
+CACHE: Final = "flask_mayday.secrets"  # in the WSGI environment: what was read, the secrets in it
 COUNT_MAXIMUM: Final = 64  # different secrets of a request's head, and of its body
 PARTED: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
 NODES_MAXIMUM: Final = 2000  # values of a JSON document that are looked at

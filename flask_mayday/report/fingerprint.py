@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..context.record_fields import GROUP
 from .traceback_data import Frame, RaisedException
 from .traceback_reader import EXCEPTIONS_MAXIMUM, exact
 
@@ -50,8 +51,10 @@ def fingerprint(
     release) and the source line of the last; without own frames, the frame that raised; the
     message with its varying parts masked; and the error's attribute ``report_fingerprint``, a text
     with which an app can tell errors apart. A record without an exception is known by its logger,
-    level, function and message.
+    level, function and message. A record with the attribute ``GROUP`` is known by that alone.
     """
+    if isinstance(group := getattr(record, GROUP, None), str):
+        return hash_of(f"group\0{group}")
     parts = [mask_varying(message[:MESSAGE_LENGTH])]
     if error is None:
         parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]

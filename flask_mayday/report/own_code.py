@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
-from os.path import abspath, basename, dirname
+from os.path import abspath, basename, dirname, join
 from typing import Final
 
 # Folders below the app's root that hold other people's code.
@@ -37,7 +37,7 @@ class Location:
 class OwnCode:
     """Tells the app's own code from libraries.
 
-    ``root_path`` is the app's root folder (``app.root_path``); every Python file in it is own
+    ``root_path`` is the app's root folder (``app.root_path``, empty without an app); every Python file in it is own
     code, except virtual environments, installed packages and ``node_modules`` below it.
     ``others`` are more folders (absolute, or relative to ``root_path``) and names of importable
     packages that count as own code. A package is an item without a slash.
@@ -70,12 +70,9 @@ def _locate(own_code: OwnCode, path: str, module: str) -> Location:
 
 def _folders(own_code: OwnCode) -> list[str]:
     root = abspath(own_code.root_path)
-    others = (
-        abspath(f"{root}/{other}") if other[0] != "/" else abspath(other)
-        for other in own_code.others
-        if "/" in other
-    )
-    return [folder.rstrip("/") + "/" for folder in (root, *others)]
+    folders = [root] if own_code.root_path else []
+    folders += [abspath(join(root, other)) for other in own_code.others if "/" in other]
+    return [folder.rstrip("/") + "/" for folder in folders]
 
 
 def _is_own(folder: str, path: str) -> bool:

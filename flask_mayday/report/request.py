@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl
 
 from flask import globals as flask_globals
 
+from ..context.request_id import USER_KEY
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
 
-# Keys in the WSGI environment.
-ROUTE: Final = "flask_mayday.route"  # the URL rule as Flask writes it: /user/<username>
-USER: Final = "mayday.user"  # the id or name of the user who is logged in
+# In the WSGI environment: the URL rule as Flask writes it, such as /user/<username>.
+ROUTE: Final = "flask_mayday.route"
 
 NOBODY: Final = "nobody"  # no user is logged in
 UNKNOWN: Final = "unknown"  # the request is another thread's, whose session cannot be seen
@@ -89,7 +89,7 @@ def _user(environ: Environ, redactor: BoundRedactor) -> str:
 
     The user is never loaded: that is a query to the database, whose failure may be the error.
     """
-    noted = environ.get(USER)
+    noted = environ.get(USER_KEY)
     if noted is not None:
         return redactor.bounded(str(noted), USER_LENGTH)
     context: Any = flask_globals.request_ctx

@@ -1,4 +1,4 @@
-"""Reports what no handler sees: what ends a thread or the process, what is kept or ignored."""
+"""Reports what no logger sees: exceptions that end a thread or the process, or go nowhere."""
 
 from __future__ import annotations
 
@@ -6,31 +6,46 @@ import atexit
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
-from ..courier.courier import Courier
-
 logger = logging.getLogger(__name__)
-_call_handlers = logging.Logger.callHandlers
+_previous_excepthook = sys.excepthook
 
 
-def install(courier: Courier) -> None:
-    """Log, and so report, what ends a thread or this process; deliver it before the end."""
+def install(before_exit: Callable[[], None]) -> None:
+    """Log, and so report, what ends a thread or this process; call ``before_exit`` at its end."""
+    global _previous_excepthook
+    if sys.excepthook is not end_of_process:
+        _previous_excepthook = sys.excepthook
     sys.excepthook = end_of_process
     threading.excepthook = end_of_thread
     sys.unraisablehook = ignored
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]
-    atexit.register(courier.deliver_before_exit)
+    atexit.register(before_exit)
+
+
+def remove(before_exit: Callable[[], None]) -> None:
+    """Restore the hooks that were there before."""
+    sys.unraisablehook = sys.__unraisablehook__
+    sys.excepthook = _previous_excepthook
+    threading.excepthook = threading.__excepthook__
+    atexit.unregister(before_exit)
 
 
 def end_of_process(
     kind: type[BaseException], exception: BaseException, trace: TracebackType | None
 ) -> None:
-    """Log the exception that ends the process: a command, a migration, a failed start."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, exception, trace)
-        return
-    logger.critical("Unhandled exception ends the process", exc_info=(kind, exception, trace))
+    """Log the exception that ends the process, then let the previous hook print it.
+
+    A mistake typed at an interactive prompt ends nothing: it is only printed.
+    """
+    interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive)
+    try:
+        if not interactive and not issubclass(kind, KeyboardInterrupt):
+            information = (kind, exception, trace)
+            logger.critical("Unhandled exception ends the process", exc_info=information)
+    finally:
+        _previous_excepthook(kind, exception, trace)
 
 
 def end_of_thread(ending: threading.ExceptHookArgs) -> None:
@@ -43,7 +58,7 @@ def end_of_thread(ending: threading.ExceptHookArgs) -> None:
 
 
 def ignored(failure: sys.UnraisableHookArgs) -> None:
-    """Log an exception that cannot go anywhere, as one in a destructor."""
+    """Log an exception that cannot propagate, such as one in a destructor."""
     if issubclass(failure.exc_type, SystemExit):  # gunicorn ends a worker that waits for a thread
         return
     value = failure.exc_value or failure.exc_type()
@@ -51,27 +66,3 @@ def ignored(failure: sys.UnraisableHookArgs) -> None:
     place = getattr(failure.object, "__qualname__", type(failure.object).__qualname__)
     information = (failure.exc_type, value, failure.exc_traceback)
     logger.error("Exception ignored in %s", place, exc_info=information)
-
-
-def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:
-    """Hand an error to the root logger's handlers too where its own logger keeps it to itself."""
-    _call_handlers(log, record)
-    if record.levelno >= logging.ERROR and _keeps_to_itself(log):
-        _call_handlers(logging.getLogger(), record)
-
-
-def _keeps_to_itself(log: logging.Logger) -> bool:
-    while log.parent is not None:
-        if not log.propagate:
-            return True
-        log = log.parent
-    return False
-
-
-def remove(courier: Courier) -> None:
-    """Give the interpreter its own hooks back."""
-    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
-    sys.unraisablehook = sys.__unraisablehook__
-    sys.excepthook = sys.__excepthook__
-    threading.excepthook = threading.__excepthook__
-    atexit.unregister(courier.deliver_before_exit)

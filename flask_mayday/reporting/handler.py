@@ -1,4 +1,4 @@
-"""The logging handler that turns every ERROR and CRITICAL record into a report in the outbox."""
+"""Turns ERROR and CRITICAL records into reports, and puts them into the spool."""
 
 from __future__ import annotations
 
@@ -7,36 +7,50 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
-from ..context.record_fields import UNREPORTED
+from ..context.record_fields import UNREPORTED, environ_of
+from ..context.request_id import REPORTED_KEY
 from ..courier.courier import Courier
 from ..report.builder import ReportBuilder
+from ..report.report import Report
 from ..settings import Settings
-from ..spool.outbox import NotDurableError, Outbox
+from ..spool.outbox import NotDurableError
 from .duplicates import Repeats, occurrence_of
 
 COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
+BeforeReport = Callable[[Report], Report | None]
+
+logger = logging.getLogger(__name__)
+
 
 class ReportHandler(logging.Handler):
-    """Puts a report into the outbox for each record. Never raises, never waits for mail."""
+    """Puts a report into the spool for each record. Never raises, never waits for mail.
 
-    def __init__(
-        self, settings: Settings, builder: ReportBuilder, outbox: Outbox, courier: Courier
-    ) -> None:
+    ``before_report`` holds functions that may change a report, or drop it by returning ``None``;
+    ``user`` is a function that returns who is logged in, or ``None``.
+    """
+
+    def __init__(self, settings: Settings, builder: ReportBuilder, courier: Courier) -> None:
         super().__init__(logging.ERROR)
         self.mailable = settings.mail.server is not None
         self.builder = builder
-        self.outbox = outbox
         self.courier = courier
+        self.outbox = courier.outbox
+        self.before_report: list[BeforeReport] = []
         self.repeats = Repeats()
         self._inside = threading.local()
         self._complained = -COMPLAINT_INTERVAL
 
+    def is_reported(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is one to report."""
+        return record.levelno >= self.level and not getattr(record, UNREPORTED, False)
+
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit without the handler's lock: the outbox has its own, which waits only so long."""
-        if getattr(record, UNREPORTED, False) or not self.filter(record):
+        """Emit without the handler's lock: the spool has its own, with a bounded wait."""
+        if not self.is_reported(record) or not self.filter(record):
             return False
         self.emit(record)
         return True
@@ -50,7 +64,9 @@ class ReportHandler(logging.Handler):
         try:
             if (trouble := self._report(record)) is not None:
                 self._complain(f"{what} waits in a file of the spool {spool}: {trouble}")
+            _mark_reported(record)
         except NotDurableError as error:
+            _mark_reported(record)
             self._complain(
                 f"{what} could not be put into the spool {spool}, memory holds it: {error}"
             )
@@ -60,12 +76,17 @@ class ReportHandler(logging.Handler):
         finally:
             self._inside.emitting = False
 
+    def report_of(self, record: logging.LogRecord) -> Report:
+        """Return the report of a record, as an app's own tests see it."""
+        _mark_reported(record)
+        return self.builder.build(record)
+
     def flush(self) -> None:
         """Write what only memory holds, as far as the spool takes it."""
         self.outbox.flush()
 
     def close(self) -> None:
-        """Write it for the last time, at the end of the process, and say what is lost with it."""
+        """Write what only memory holds for the last time; say on stderr what is lost with it."""
         self.flush()
         if lost := len(self.outbox.backlog):
             self._complained = -COMPLAINT_INTERVAL
@@ -80,12 +101,30 @@ class ReportHandler(logging.Handler):
         occurrence = occurrence_of(record)
         whole = self.repeats.whole(occurrence)
         if whole is not None:
-            return self.outbox.put(self.builder.repeat(record, whole), mailable=self.mailable)
-        report = self.builder.build(record)
+            report = self._changed(self.builder.repeat(record, whole))
+            return None if report is None else self.outbox.put(report, mailable=self.mailable)
+        report = self._changed(self.builder.build(record))
+        if report is None:
+            return None
         trouble = self.outbox.put(report, mailable=self.mailable)
         self.repeats.told(occurrence, report)
         self.courier.wake()
         return trouble
+
+    def _changed(self, report: Report) -> Report | None:
+        """Return the report as the app's functions want it; ``None`` if one has dropped it."""
+        for change in self.before_report:
+            try:
+                changed = change(report)
+            except Exception:
+                logger.warning("A before_report function failed: report unchanged", exc_info=True)
+                continue
+            if changed is None:
+                name = getattr(change, "__qualname__", repr(change))
+                logger.warning("Report %s was dropped by %s", report.uuid, name)
+                return None
+            report = changed
+        return report
 
     def _complain(self, text: str) -> None:
         now = time.monotonic()
@@ -94,3 +133,11 @@ class ReportHandler(logging.Handler):
         self._complained = now
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{text}\n")
+
+
+def _mark_reported(record: logging.LogRecord) -> None:
+    """Note with its request which exception was reported."""
+    environ = environ_of(record)
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and isinstance(environ, dict):
+        environ[REPORTED_KEY] = error

@@ -262,6 +262,28 @@ class Queue:
             " recipients = CASE ? WHEN 'delivered' THEN '[]' ELSE recipients END WHERE id = ?",
             (state, time.time(), error, state, mail.id),
         )
+        self.connection.execute("DELETE FROM counters WHERE name = ?", (_unconfirmed(mail),))
+
+    def count_unconfirmed(self, mail: Mail, change: int) -> int:
+        """Change, and return, the number of attempts after which a mail may have been delivered."""
+        name = _unconfirmed(mail)
+        if change:
+            self.connection.execute(
+                "INSERT INTO counters VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = max(value + excluded.value, 0)",
+                (name, change),
+            )
+        row = self.connection.execute("SELECT value FROM counters WHERE name = ?", (name,))
+        return int((row.fetchone() or (0,))[0])
+
+    def await_reply(
+        self, mail: Mail, until: float, error: str, recipients: tuple[str, ...]
+    ) -> None:
+        """Note when to send a mail again, and to whom, if the process ends before the reply."""
+        self.connection.execute(
+            "UPDATE mails SET next_try = ?, error = ?, recipients = ? WHERE id = ?",
+            (until, error, json.dumps(recipients), mail.id),
+        )
 
     def postpone(self, mail: Mail, until: float, error: str, recipients: tuple[str, ...]) -> None:
         """Note that ``recipients`` have not got a mail yet, why, and when to try again."""
@@ -290,6 +312,10 @@ class Queue:
         """Delete what was delivered, or recorded while mail was off, before ``before``."""
         with self.transaction():
             purge(self.connection, before, before)  # days ago, while a window is one at most
+
+
+def _unconfirmed(mail: Mail) -> str:
+    return f"unconfirmed {mail.id}"
 
 
 def _recipients(text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUNICORN = [sys.executable, "-m", "gunicorn"]
-OURS = [*GUNICORN, "-c", "docker/gunicorn.conf.py"]
+OURS = [*GUNICORN, "-c", "python:flask_mayday.gunicorn"]
 # Chapter 17's command, and its four processes.
 TUTORIAL = [*GUNICORN, "-w", "4", "--access-logfile", "-", "tests.bench.tutorial_app:app"]
 APPS = {

@@ -7,13 +7,12 @@ import logging
 from flask import Flask
 
 import app
-from flask_mayday.reporting import setup as reports
 
 
 def without_reports() -> Flask:
     """Errors are only logged."""
     made = app.create_app()
-    reports.remove()
+    made.extensions["mayday"].reports.setLevel(logging.CRITICAL + 1)
     return made
 
 

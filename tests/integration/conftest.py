@@ -451,7 +451,8 @@ def _spawn(
     folder: Path, port: int, environment: dict[str, str], options: tuple[str, ...] = ()
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "gunicorn", "-c", "docker/gunicorn.conf.py"]
+    environment = {"FLASK_APP": "app:create_app", **environment}
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:flask_mayday.gunicorn"]
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(
             [*command, "-b", f"127.0.0.1:{port}", *options],

@@ -23,7 +23,7 @@ def test_one_request_id_ties_page_mail_log_and_nginx_together(stack: Stack) -> N
 
     log = stack.make("logs", f"REQUEST={answer.request_id}").stdout
     assert "ERROR: Exception on /drill/exception [POST]" in log
-    assert "flask_mayday.drill.routes.DrillError: This error was ordered at /drill" in log
+    assert "flask_mayday.drill.drills.DrillError: This error was ordered at /drill" in log
     nginx_line = log.strip().splitlines()[-1]
     assert re.match(r"\d{4}-.* \"POST /drill/exception\" 500 .*\[request", nginx_line)
 

@@ -38,7 +38,7 @@ def cli(app: Flask) -> FlaskCliRunner:
 
 @pytest.fixture
 def folder(app: Flask) -> Path:
-    found: Path = app.extensions["settings"].spool.folder
+    found: Path = app.extensions["mayday"].settings.spool.folder
     return found
 
 
@@ -170,7 +170,7 @@ def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
             raise ValueError("boom")
         except ValueError:
             logging.getLogger("blog").exception("It failed")
-    with closing(Queue(app.extensions["courier"].outbox)) as queue:
+    with closing(Queue(app.extensions["mayday"].courier.outbox)) as queue:
         queue.take_incoming()
     shown = cli.invoke(args=["reports", "show", str(request_id.current())])
     report = json.loads(shown.output)

@@ -27,7 +27,7 @@ def test_mail_that_is_stuck_is_told_where_no_mail_is_needed(
 ) -> None:
     app = make_app(**mail_settings)
     assert app.test_client().get("/health/live").json["mail"] == "ok"
-    queue = Queue(app.extensions["courier"].outbox)
+    queue = Queue(app.extensions["mayday"].courier.outbox)
     two_hours_ago = time.time() - 7200
     queue.add_mail(
         message_id="<1@example.com>",

@@ -26,6 +26,8 @@ from flask_mayday.spool.outbox import Outbox
 
 START = 1_767_225_600.0  # 2026-01-01
 ADMINS = "first@microblog.example,second@microblog.example"
+COMMANDS = ("greeting", "EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "content")
+COMMANDS += ("RSET", "QUIT")
 LOGIN = {"MAIL_USERNAME": "blog", "MAIL_PASSWORD": "correct-horse-battery"}
 
 
@@ -98,6 +100,7 @@ class ScriptedServer:
 
     script: dict[str, bytes | Callable[..., bytes]] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None  # after STARTTLS
+    otherwise: Callable[..., bytes] | None = None  # for a line that is no command
     connections: int = 0
     heard: list[bytes] = field(default_factory=list)  # every line of every command
     mails: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
@@ -169,6 +172,8 @@ class ScriptedServer:
 
     def _answer(self, connection: socket.socket, step: str, usual: bytes, *about: Any) -> bytes:
         said = self.script.get(step, usual)
+        if step not in COMMANDS and self.otherwise is not None:
+            said = self.otherwise
         if callable(said):
             said = said(connection, *about) or usual
         connection.sendall(said)

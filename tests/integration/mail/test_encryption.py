@@ -1,14 +1,18 @@
-"""Encryption and log-in, with real servers and certificates, also those not to be trusted."""
+"""Encryption and login, with real servers, and certificates that are not to be trusted too."""
 
 from __future__ import annotations
 
+import base64
+import hmac
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flask_mayday.settings import ConfigurationError, read_settings
 from tests.integration.mail.conftest import LOGIN, Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
@@ -78,8 +82,8 @@ def test_a_wrong_password_is_about_the_settings_and_fails_no_mail(
     rounds.after(0)
     assert rounds.column("state") == ["waiting"] * 2
     assert len(set(rounds.waits())) == 1
-    assert "refuses the log-in: check MAIL_USERNAME and MAIL_PASSWORD" in caplog.text
-    assert "It says: 535" in caplog.text
+    assert "refused the login: check MAIL_USERNAME and MAIL_PASSWORD" in caplog.text
+    assert "The server said: 535" in caplog.text
     mended = make_rounds(**server.settings, **LOGIN)
     mended.after(300)
     assert mended.column("state") == ["delivered"] * 2
@@ -92,7 +96,7 @@ def test_without_starttls_nothing_is_sent_in_the_clear(
     rounds.fail("one")
     rounds.after(0)
     assert rounds.column("state") == ["waiting"]
-    assert "does not offer STARTTLS, and nothing is sent in the clear" in caplog.text
+    assert "does not offer STARTTLS, and nothing is sent unencrypted" in caplog.text
     assert [line.upper()[:4] for line in scripted_server.heard] == [b"EHLO"]
 
 
@@ -135,6 +139,7 @@ def test_a_server_that_drips_its_handshake_does_not_hold_the_courier(
     def drip(connection: socket.socket, *about: Any) -> bytes:
         if setting == "MAIL_USE_TLS" and about:
             connection.sendall(b"220 go on\r\n")
+            connection.recv(1)  # the client's part of the handshake comes first
         connection.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB follows
         for _ in range(100):
             connection.sendall(b"\x02")
@@ -149,4 +154,88 @@ def test_a_server_that_drips_its_handshake_does_not_hold_the_courier(
     rounds.after(0)
     assert time.monotonic() - started < 3
     assert rounds.column("state") == ["waiting"]
-    assert "has not answered within 1 s" in rounds.column("error")[0]
+    assert "did not answer within 1 s" in rounds.column("error")[0]
+
+
+@pytest.mark.parametrize("kind", ["starttls", "tls"])
+def test_a_certificate_of_the_ca_in_mail_ca_file_is_trusted(
+    make_server: Callable[..., Server], make_rounds: Callable[..., Any], authority: Any, kind: str
+) -> None:
+    server = make_server(kind)
+    rounds = make_rounds(**server.settings, MAIL_CA_FILE=authority.folder / "ca.pem")
+    rounds.fail("one")
+    rounds.after(0)
+    assert rounds.column("error") == [None]
+    assert server.mails == [(None, True)]
+
+
+def test_mail_ca_file_starts_at_the_instance_folder_and_may_be_empty(
+    settings: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "ca.crt").touch()
+    read = read_settings({**settings, "MAIL_CA_FILE": "ca.crt"}, instance_path=tmp_path)
+    assert read.mail.ca_file is None
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate", b"\xff"])
+def test_a_mail_ca_file_that_cannot_be_used_stops_the_start(
+    settings: dict[str, object], tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as error:
+        read_settings({**settings, "MAYDAY_MAIL_CA_FILE": path})
+    assert f"MAIL_CA_FILE is '{path}': name a readable file with CA certificates" in str(
+        error.value
+    )
+
+
+NO_LOGIN = (b"ehlo", b"mail", b"rcpt", b"data", b"quit")
+PASSWORD = "p\u00e4ss-\u20ac-word"
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
+def test_a_password_that_is_not_ascii_is_sent_as_utf_8(
+    make_rounds: Callable[..., Any], scripted_server: Any, mechanism: str
+) -> None:
+    challenges = iter([b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n", b"235 fine\r\n"])
+    if mechanism == "CRAM-MD5":
+        challenges = iter([b"334 PDEyM0BtYWlsPg==\r\n", b"235 fine\r\n"])
+
+    def reply(*about: Any) -> bytes:
+        return b"235 fine\r\n" if mechanism == "PLAIN" else next(challenges)
+
+    scripted_server.script = {"EHLO": f"250-a\r\n250 AUTH {mechanism}\r\n".encode(), "AUTH": reply}
+    scripted_server.otherwise = reply
+    rounds = make_rounds(
+        **scripted_server.settings, MAIL_USERNAME="bl\u00f6g", MAIL_PASSWORD=PASSWORD
+    )
+    rounds.fail("one")
+    rounds.after(0)
+    assert rounds.column("error") == [None]
+    login = [line for line in scripted_server.heard if line.split()[0].lower() not in NO_LOGIN]
+    lines = [line.split()[-1] for line in login]
+    digest = hmac.new(PASSWORD.encode(), b"<123@mail>", "md5").hexdigest()
+    expected = {
+        "PLAIN": [f"\0bl\u00f6g\0{PASSWORD}"],
+        "LOGIN": ["bl\u00f6g", PASSWORD],
+        "CRAM-MD5": [f"bl\u00f6g {digest}"],
+    }[mechanism]
+    sent = [base64.b64decode(line).decode() for line in lines if line.decode() != mechanism]
+    assert sent == expected
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_real_server_takes_a_password_that_is_not_ascii(
+    make_server: Callable[..., Server],
+    make_rounds: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(LOGIN, "MAIL_PASSWORD", PASSWORD)
+    server = make_server("starttls", login=True)
+    rounds = make_rounds(**server.settings, **LOGIN)
+    rounds.fail("one")
+    rounds.after(0)
+    assert rounds.column("state") == ["delivered"]
+    assert server.passwords == [PASSWORD.encode()]

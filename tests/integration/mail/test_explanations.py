@@ -62,33 +62,53 @@ def say_nothing(connection: socket.socket, *about: Any) -> None:
 @pytest.mark.parametrize(
     ("script", "also", "words"),
     [
-        ({}, {"MAIL_USE_TLS": True}, "does not offer STARTTLS, and nothing is sent in the clear"),
+        ({}, {"MAIL_USE_TLS": True}, "does not offer STARTTLS, and nothing is sent unencrypted"),
         ({}, {"MAIL_USE_SSL": True}, "does not speak TLS from the first byte"),
         (
             {"EHLO": b"250 mail.example\r\n"},
             LOGIN,
-            "offers no log-in, or only once it is encrypted: check MAIL_USERNAME",
+            "offers no login, or only after encryption: set MAIL_USE_TLS=1",
         ),
-        ({"EHLO": b"250-a\r\n250 AUTH EXOTIC\r\n"}, LOGIN, "No suitable authentication method"),
+        (
+            {"EHLO": b"250-a\r\n250 AUTH EXOTIC\r\n"},
+            LOGIN,
+            "offers only logins that are not supported (EXOTIC)",
+        ),
         (
             {"AUTH": b"535 no\r\n"},
             LOGIN,
-            "refuses the log-in: check MAIL_USERNAME and MAIL_PASSWORD. It says: 535 no",
+            "refused the login: check MAIL_USERNAME and MAIL_PASSWORD. The server said: 535 no",
         ),
-        ({"MAIL": b"530 log in\r\n"}, {}, "wants a log-in or encryption first: check MAIL_USERN"),
+        ({"MAIL": b"530 log in\r\n"}, {}, "wants a login, or encryption, first: set MAIL_USERN"),
         (
             {"MAIL": b"550 not you\r\n"},
             {},
-            "refuses the sender no-reply@microblog.example: check MAIL_FROM. It says: 550 not you",
+            "refused the sender no-reply@microblog.example: check MAIL_FROM. The server said: 550",
         ),
-        ({"RCPT": b"550 unknown\r\n"}, {}, "refuses recipients: check ADMINS. It says of first@"),
-        ({"RCPT": refuse_second}, {}, "check ADMINS. It says of second@microblog.example: 550"),
+        (
+            {"RCPT": b"550 unknown\r\n"},
+            {},
+            "refused recipients: check ADMINS. The server said of first@",
+        ),
+        (
+            {"RCPT": refuse_second},
+            {},
+            "check ADMINS. The server said of second@microblog.example: 550",
+        ),
         ({"RCPT": b"450 later\r\n"}, {}, "second@microblog.example: 450 later"),
-        ({"content": b"554 spam\r\n"}, {}, "refuses the mail for what is in it. It says: 554"),
-        ({"greeting": b"554 go away\r\n"}, {}, "turns us away. It says: 554 go away"),
-        ({"greeting": hang_up}, {}, "has closed the connection: check MAIL_PORT"),
-        ({"greeting": say_nothing}, {}, "has not answered within 1 s: check MAIL_PORT"),
-        ({"greeting": b"HTTP/1.1 400 Bad Request\r\n"}, {}, "turns us away. It says: no SMTP, but"),
+        (
+            {"content": b"554 spam\r\n"},
+            {},
+            "refused the mail for its content. The server said: 554",
+        ),
+        ({"greeting": b"554 go away\r\n"}, {}, "accepts no connection from this machine"),
+        ({"greeting": hang_up}, {}, "closed the connection: check MAIL_PORT"),
+        ({"greeting": say_nothing}, {}, "did not answer within 1 s: check MAIL_SERVER"),
+        (
+            {"greeting": b"HTTP/1.1 400 Bad Request\r\n"},
+            {},
+            "does not speak SMTP: check MAIL_SERVER and MAIL_PORT",
+        ),
     ],
 )
 def test_what_a_server_refuses_is_explained(
@@ -109,12 +129,7 @@ def test_what_a_server_refuses_is_explained(
     ("also", "words"),
     [
         ({"MAIL_PORT": 1}, "Nothing listens at 127.0.0.1:1: check MAIL_PORT"),
-        ({"MAIL_SERVER": "no-such-machine.invalid"}, "There is no machine called no-such-machine"),
-        ({"MAIL_SERVER": "a..b"}, "a..b is no name of a machine"),
-        (
-            {"MAIL_USERNAME": "blog", "MAIL_PASSWORD": "pass\u00e9word"},
-            "the log-in has other than ASCII characters",
-        ),
+        ({"MAIL_SERVER": "no-such-machine.invalid"}, "Host no-such-machine.invalid not found"),
     ],
 )
 def test_what_is_wrong_with_the_settings_is_explained(
@@ -155,4 +170,4 @@ def test_a_server_that_waits_for_encryption_from_the_first_byte_is_explained(
     server = make_server("tls")
     result = send_test(**{**server.settings, "MAIL_USE_SSL": False})
     assert result.exit_code == 1
-    assert "whether it wants TLS from the first byte (MAIL_USE_SSL=1)" in result.output
+    assert "set MAIL_USE_SSL=1 if it waits for TLS (port 465)" in result.output

@@ -127,7 +127,7 @@ def test_a_server_stops_within_its_grace_while_the_mail_server_holds_the_courier
     started = time.monotonic()
     assert server.stop() == 0
     seconds = time.monotonic() - started
-    # docker/gunicorn.conf.py gives the courier 5 s, compose.yaml all of it 40 s.
+    # flask_mayday.gunicorn gives the courier 5 s, compose.yaml all of it 40 s.
     assert seconds < 20
     record_property("stopped after (s)", round(seconds, 1))
     assert query_spool("SELECT state FROM mails") == [("waiting",)]

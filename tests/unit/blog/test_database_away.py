@@ -21,7 +21,7 @@ def visitor(make_app):
 def test_pages_that_need_it_ask_to_come_back(visitor, path):
     page = visitor.open(path)
     assert page.status == 503
-    assert "We are back in a moment" in page.text
+    assert "We&#39;ll be back in a moment" in page.text
 
 
 def test_pages_that_need_it_not_are_there(visitor):

@@ -144,7 +144,7 @@ def test_the_heaviest_page_has_less_than_30_kb_in_all(app, susan, body):
 def test_pages_have_nothing_from_elsewhere_and_nothing_inline(app, susan):
     susan.send("/", post="Hello")
     with app.test_request_context():
-        paths = [url_for("main.index"), url_for("main.explore"), url_for("drill.page")]
+        paths = [url_for("main.index"), url_for("main.explore")]
     for path in [*paths, "/user/susan", "/edit_profile", "/nowhere", "/explore?before=1"]:
         text = susan.open(path).text
         assert not re.search(r"<(script|style|iframe|object|embed)\b|\s(style|on\w+)=", text)

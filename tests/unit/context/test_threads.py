@@ -80,7 +80,7 @@ def test_the_courier_works_for_no_request(make_app: Callable[..., object]) -> No
     """It starts in the first request of ``flask run`` and lives on."""
     app = make_app()
     ids: list[str | None] = []
-    courier = app.extensions["courier"]  # type: ignore[attr-defined]
+    courier = app.extensions["mayday"].courier  # type: ignore[attr-defined]
     courier._run = lambda: ids.append(request_id.current())
     app.test_client().get("/health/live")  # type: ignore[attr-defined]
     courier._thread.join(10)

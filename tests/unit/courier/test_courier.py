@@ -24,7 +24,7 @@ from tests.support.reports import a_report, in_database
 @pytest.fixture
 def courier(settings: dict[str, object], mail_settings: dict[str, object]) -> Iterator[Courier]:
     read = read_settings({**settings, **mail_settings})
-    outbox = Outbox(read.spool_dir, read.spool_max_bytes)
+    outbox = Outbox(read.spool.folder, read.spool.max_bytes)
     made = Courier(read, outbox)
     yield made
     made.stop(10)

@@ -78,7 +78,7 @@ def post(settings: dict[str, object], mail_settings: dict[str, object]) -> Itera
             "REPORT_KEEP_DAYS": 30,
         }
     )
-    outbox = Outbox(read.spool_dir, read.spool_max_bytes)
+    outbox = Outbox(read.spool.folder, read.spool.max_bytes)
     made = Post(read, outbox)
     yield made
     made.queue.close()
@@ -371,11 +371,11 @@ def test_a_mail_whose_recipients_cannot_be_read_goes_to_all(
 ) -> None:
     offered: list[tuple[str, ...]] = []
 
-    def send(_: smtp.Line, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
+    def send(_: smtp.SmtpSession, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
         offered.append(to)
         return smtp.Verdict(smtp.Fate.DELIVERED)
 
-    monkeypatch.setattr(smtp.Line, "send", send)
+    monkeypatch.setattr(smtp.SmtpSession, "send", send)
     for kind in ("broken", "good"):
         post.fail(kind)
     post.at(0)

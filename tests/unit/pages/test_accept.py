@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_mayday.pages.plain import prefers_json
+from flask_mayday.pages.negotiation import prefers_json
 from tests.support.accept import WANTS_JSON
 
 

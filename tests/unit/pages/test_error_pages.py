@@ -225,7 +225,7 @@ def test_the_report_names_the_route_and_not_what_the_visitor_put_into_it(
     app.add_url_rule("/user/<username>", view_func=show)
     app.test_client().get("/user/susan")
     (report,) = read_reports()
-    assert report.where == "at GET /user/{username}"
+    assert report.where == "at GET /user/<username>"
 
 
 # Trouble in the page itself
@@ -354,7 +354,7 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
     raising(app, "/query", UNAVAILABLE[kind])
     answer = app.test_client().get("/query", headers=JSON)
     assert answer.status_code == 503
-    assert trouble(answer)["title"] == "We are back in a moment"
+    assert trouble(answer)["title"] == "We'll be back in a moment"
     assert int(answer.headers["Retry-After"]) > 0
     (report,) = read_reports()
     assert report.request_id == answer.headers["X-Request-ID"]

@@ -11,8 +11,8 @@ import pytest
 from flask import Flask, Response
 from werkzeug.test import Client, EnvironBuilder
 
-from flask_mayday.drill.routes import DrillError
-from flask_mayday.pages.middleware import ErrorBoundary
+from flask_mayday.drill.drills import DrillError
+from flask_mayday.pages.middleware import ErrorMiddleware
 from flask_mayday.report.report import Report
 
 ReadReports = Callable[[], list[Report]]
@@ -21,6 +21,11 @@ ReadReports = Callable[[], list[Report]]
 @pytest.fixture
 def app(make_app: Callable[..., Flask]) -> Flask:
     return make_app()
+
+
+def around(app: Flask, wsgi: Any) -> ErrorMiddleware:
+    """Return the middleware of ``app`` around another WSGI callable."""
+    return ErrorMiddleware(wsgi, app.extensions["mayday"], trust_header=False)
 
 
 class Server:
@@ -67,7 +72,7 @@ def test_what_escapes_the_app_gets_a_page_and_a_report(
         raise error
 
     server = Server()
-    server.serve(ErrorBoundary(escaping, trust_header=False), path="/late", method="POST")
+    server.serve(around(app, escaping), path="/late", method="POST")
     assert server.status.startswith("500 ")
     assert server.request_id in server.sent.decode()
     (report,) = read_reports()
@@ -99,7 +104,7 @@ def test_an_interrupt_is_not_held_up(
         raise error
 
     with pytest.raises(type(error)):
-        Server().serve(ErrorBoundary(interrupted, trust_header=False))
+        Server().serve(around(app, interrupted))
     assert read_reports() == []
 
 
@@ -167,7 +172,7 @@ def test_a_5xx_from_outside_flask_is_reported(app: Flask, read_reports: ReadRepo
         return [b"later"]
 
     server = Server()
-    server.serve(ErrorBoundary(unavailable, trust_header=False), path="/later")
+    server.serve(around(app, unavailable), path="/later")
     (report,) = read_reports()
     assert report.message == "Answered 503 SERVICE UNAVAILABLE to GET /later"
     assert report.request_id == server.request_id

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from flask_mayday.drill.routes import NGINX_PAGES
-from flask_mayday.pages.error_pages import WORDS
 from flask_mayday.pages.plain import plain_page
+from flask_mayday.pages.words import WORDS
 
 NGINX = Path(__file__).resolve().parents[3] / "nginx"
 PAGE = (NGINX / "pages/error.html").read_text()

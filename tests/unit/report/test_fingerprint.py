@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flask_mayday.context.record_fields import GROUP
 from flask_mayday.redaction.redactor import Redactor
 from flask_mayday.report.builder import ReportBuilder
 from flask_mayday.report.fingerprint import VERSION
@@ -189,6 +190,17 @@ def test_an_exception_may_add_a_text_of_its_own() -> None:
     assert fingerprint(with_text("a")) == fingerprint(with_text("a"))
     assert fingerprint(with_text("a")) != fingerprint(with_text("b"))
     assert fingerprint(with_text("a")) != fingerprint(ValueError("boom 'x'"))
+
+
+def test_records_that_name_their_group_are_one_error_whatever_they_say() -> None:
+    found = set()
+    for error in (ValueError("a"), KeyError("b")):
+        record = logged(error)
+        setattr(record, GROUP, "database")
+        found.add(reported(record).fingerprint)
+    assert len(found) == 1
+    setattr(record, GROUP, "another")
+    assert reported(record).fingerprint not in found
 
 
 def test_an_endless_recursion_is_one_error_however_deep_it_began() -> None:

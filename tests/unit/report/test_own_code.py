@@ -90,6 +90,10 @@ def test_libraries_are_shown_without_the_folder_in_which_they_are_installed() ->
     assert not own_code.locate("<string>", "shop").own
 
 
+def test_without_an_app_nothing_is_own() -> None:
+    assert not is_own("", f"{os.getcwd()}/views.py", "views")
+
+
 def test_a_relative_path_starts_at_the_working_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

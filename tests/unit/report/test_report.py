@@ -17,7 +17,7 @@ from flask_mayday.redaction.redactor import MASK, Redactor
 from flask_mayday.report.builder import MESSAGE_LENGTH, TRACEBACK_LENGTH, ReportBuilder
 from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
-from flask_mayday.report.request import ROUTE, USER
+from flask_mayday.report.request import ROUTE
 from flask_mayday.report.size_limit import SIZE_MAXIMUM
 from flask_mayday.report.traceback_text import render_traceback
 
@@ -130,11 +130,11 @@ def test_a_report_names_the_app_the_environment_and_the_release() -> None:
 
 def test_the_user_that_the_extension_has_noted_is_in_the_report() -> None:
     environ = EnvironBuilder("/").get_environ()
-    environ[USER] = 17
+    environ[request_id.USER_KEY] = 17
     request_id.begin(environ, trusted=False)
     report = reported(logged(ValueError("boom")))
     assert report.user == "17"
-    environ[USER] = SECRET
+    environ[request_id.USER_KEY] = SECRET
     assert BUILDER.repeat(logged(ValueError("boom")), report).user == MASK
 
 

@@ -203,7 +203,7 @@ EXCEPTIONS = st.one_of(st.sampled_from(MAKERS), TEXTS.map(lambda text: lambda: V
 KEYS = [
     *["HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_HOST", "HTTP_REFERER", "HTTP_X_API_KEY"],
     *["PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "REMOTE_ADDR", "CONTENT_LENGTH"],
-    *["flask_mayday.route", "flask_mayday.breadcrumbs", "mayday.user", "werkzeug.request"],
+    *["flask_mayday.route", "flask_mayday.breadcrumbs", "flask_mayday.user_id", "werkzeug.request"],
     "HTTP_X_ODD",
 ]
 ENVIRONS = st.dictionaries(
@@ -237,10 +237,9 @@ class Spool:
 
 def handler(spool: Spool) -> ReportHandler:
     site: Any = SimpleNamespace(mail=SimpleNamespace(server="mail.example"))
-    courier: Any = SimpleNamespace(wake=lambda: None)
-    outbox: Any = spool
+    courier: Any = SimpleNamespace(wake=lambda: None, outbox=spool)
     builder = ReportBuilder(Redactor([SECRET]), OwnCode("/nowhere"))
-    return ReportHandler(site, builder, outbox, courier)
+    return ReportHandler(site, builder, courier)
 
 
 def mail_is_whole(report: Report) -> None:

@@ -185,7 +185,7 @@ def test_what_was_not_written_is_no_report_to_refer_to(
     settings: dict[str, object],
 ) -> None:
     app = make_app()
-    outbox = app.extensions["courier"].outbox
+    outbox = app.extensions["mayday"].courier.outbox
 
     def refuse(row: object) -> None:
         raise OSError("no room")

@@ -44,7 +44,7 @@ def test_a_visitors_secrets_stay_in(
         headers={"Cookie": f"session={COOKIE}", "Authorization": f"Bearer {TOKEN}"},
     )
     assert answer.status_code == 500
-    app.extensions["courier"].stop(5)
+    app.extensions["mayday"].courier.stop(5)
     spool = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     written = read_log()
     assert "Resetting for" in written

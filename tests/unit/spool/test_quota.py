@@ -173,7 +173,7 @@ def test_a_full_spool_goes_on_taking_reports_and_all_are_told_or_counted(
     """Nobody answers at the mail server; more comes in than the spool may hold."""
     settings = {"SPOOL_MAX_BYTES": 4 << 20, "REPORT_WINDOW": 1, "LOG_MAX_BYTES": 1 << 30}
     app = make_app(**mail_settings, **settings)
-    courier = app.extensions["courier"]
+    courier = app.extensions["mayday"].courier
     courier.ensure_running()
     for number in range(3000):
         logging.getLogger("blog").error("%s %s", "x" * 1000, "abcdefgh"[number % 8])

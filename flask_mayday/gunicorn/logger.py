@@ -12,9 +12,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 from ..context import request_id
 from ..context.in_flight import HEALTH
 from ..context.record_fields import UNREPORTED
-from ..pages.error_pages import REPORTED
-from ..settings import read_settings
-from . import worker_deaths as deaths
+from . import patches, server, stdout, worker_deaths
 
 # gunicorn of an exception that comes out of the app when a part of the answer is sent.
 CUT_OFF = "Error handling request"
@@ -27,12 +25,20 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     """Hands gunicorn's records to the root logger, so that one log has them all."""
 
     def setup(self, cfg: Any) -> None:
-        """Set gunicorn's loggers up without handlers of their own."""
+        """Set gunicorn's loggers up without handlers of their own; start to log and report.
+
+        This is the first of our code that gunicorn runs, before it loads the app.
+        """
+        server.check(cfg)
+        settings = server.boot_settings(server.app_named_in(cfg))
         super().setup(cfg)
         for log in (self.error_log, self.access_log):
             log.handlers.clear()
             log.propagate = True
-        self.slow = timedelta(milliseconds=read_settings().log.slow_ms)
+        self.slow = timedelta(milliseconds=settings.log.slow_ms)
+        patches.apply()
+        stdout.install()
+        server.start_boot_pipeline(settings)
 
     def critical(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at CRITICAL; what is said of a worker's death is reported once it is reaped."""
@@ -45,10 +51,10 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at ERROR with the traceback, and report it unless that was done already."""
         environ = request_id.current_environ() or {}
-        told = msg == CUT_OFF and environ.get(REPORTED)
+        told = msg == CUT_OFF and environ.get(request_id.REPORTED_KEY)
         kwargs = {"exc_info": True, **({"extra": {UNREPORTED: True}} if told else {}), **kwargs}
         self._log(logging.ERROR, msg, args, kwargs)
-        deaths.tell_oneself(msg)
+        worker_deaths.tell_oneself(msg)
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at WARNING, likewise; what was refused without its query."""
@@ -57,7 +63,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         self._log(logging.WARNING, msg, args, kwargs)
 
     def _log(self, level: int, msg: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if deaths.is_told_later(msg, args):
+        if worker_deaths.is_told_later(msg, args):
             kwargs = {**kwargs, "extra": {UNREPORTED: True}}
         self.error_log.log(level, msg, *args, **kwargs)
 

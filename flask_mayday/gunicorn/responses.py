@@ -67,8 +67,3 @@ class WholeResponse(wsgi.Response):  # type: ignore[misc]
         """End the response, and send a head that has waited in vain: there was no body."""
         super().close()
         self.sock.flush()
-
-
-def install() -> None:
-    """Have gunicorn answer with :class:`WholeResponse`; it has no setting for that."""
-    wsgi.Response = WholeResponse

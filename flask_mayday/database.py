@@ -1,0 +1,100 @@
+"""What the extension does with an app's database: roll back, ask whether it answers, time it.
+
+Works with Flask-SQLAlchemy where the app uses it, and does nothing elsewhere: SQLAlchemy is never
+imported here unless the app has.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app, has_app_context
+
+from .log import slow_queries
+from .reporting import registry
+from .reporting.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+_is_watched = False
+
+
+def extension_of(app: Flask) -> Any:
+    """Return the app's Flask-SQLAlchemy object, or ``None``."""
+    found = app.extensions.get("sqlalchemy")
+    return found if hasattr(found, "session") and hasattr(type(found), "engines") else None
+
+
+def roll_back(app: Flask) -> None:
+    """Leave a failed transaction, so that nothing of it reaches what comes next. Never raises.
+
+    A connection whose server is gone cannot be rolled back: it is discarded.
+    """
+    db = extension_of(app)
+    try:
+        if db is None or not db.session.registry.has():
+            return
+        try:
+            db.session.rollback()
+        except Exception as error:
+            logger.warning("Discarding a connection that cannot be rolled back: %s", error)
+            db.session().invalidate()
+    except Exception as error:
+        logger.warning("The session cannot be rolled back: %s", error)
+
+
+def roll_back_at_teardown(app: Flask) -> None:
+    """Roll back before Flask-SQLAlchemy closes the session, which would raise, page or not.
+
+    Flask calls the function that was registered last first.
+    """
+    app.teardown_appcontext_funcs.append(lambda error: roll_back(app))
+
+
+def forget_connections(app: Flask) -> None:
+    """In a process that was forked: leave the parent's connections alone, and make new ones."""
+    db = extension_of(app)
+    if db is None:
+        return
+    with app.app_context():
+        for engine in db.engines.values():
+            engine.dispose(close=False)
+
+
+def trouble_of(app: Flask) -> str | None:
+    """Ask the app's database for an answer; return the name of the exception if it gives none."""
+    db = extension_of(app)
+    if db is None:
+        return None
+    import sqlalchemy
+
+    try:
+        with app.app_context():
+            db.session.execute(sqlalchemy.text("SELECT 1"))
+            db.session.rollback()
+    except Exception as error:
+        with app.app_context():
+            roll_back(app)
+        return type(error).__name__
+    return None
+
+
+def watch_slow_statements() -> None:
+    """Log SQL statements that take ``LOG_SLOW_MS`` or more; installed once in a process."""
+    global _is_watched
+    if not _is_watched and "sqlalchemy" in sys.modules:
+        _is_watched = True
+        slow_queries.watch(sys.modules["sqlalchemy"].Engine, _slow_ms)
+
+
+def _slow_ms() -> int:
+    """Return the limit of the current app, else that of the first app in this process."""
+    if has_app_context() and "mayday" in current_app.extensions:
+        current: Pipeline = current_app.extensions["mayday"]
+        return current.settings.log.slow_ms
+    known = registry.pipelines()
+    return known[0].settings.log.slow_ms if known else sys.maxsize

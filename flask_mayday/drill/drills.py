@@ -1,0 +1,163 @@
+"""The drills: each breaks something in its own way."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+from urllib.parse import urlencode
+
+from flask import Response, abort, current_app, request
+
+from .. import database as app_database
+from ..context import request_id
+from ..pages.error_pages import environment
+
+FLOOD_DEFAULT: Final = 500
+FLOOD_MAXIMUM: Final = 10_000
+FLOOD_CLIENTS: Final = 4  # at once: fewer than a worker has threads, one of which serves the drill
+FLOOD_TIMEOUT: Final = 25.0  # seconds
+BURST_DEFAULT: Final = 5000
+BURST_MAXIMUM: Final = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+class DrillError(Exception):
+    """A test error. Those with the same ``fingerprint`` are identical errors."""
+
+    def __init__(self, message: str, fingerprint: str) -> None:
+        super().__init__(message)
+        self.report_fingerprint = fingerprint
+
+
+class DrillUnavailableError(Exception):
+    """What the ``unavailable`` drill cannot reach."""
+
+
+def exception() -> Response:
+    """Raise an exception. The same message twice makes identical errors; without one, none are."""
+    message = request.form.get("message", "")
+    raise DrillError(
+        message or "Test error raised from /drill", message or str(request_id.current())
+    )
+
+
+def database() -> Response:
+    """Send the database a statement that it refuses."""
+    db = app_database.extension_of(current_app)
+    if db is None:
+        abort(501, "This app has no database that Flask Mayday knows: it needs Flask-SQLAlchemy.")
+    import sqlalchemy
+
+    statement = sqlalchemy.text("SELECT 1 FROM mayday_drill_no_such_table WHERE name = :name")
+    db.session.execute(statement, {"name": "drill"})
+    return Response("The database has a table mayday_drill_no_such_table.")
+
+
+def template() -> Response:
+    """Render a template that fails."""
+    return Response(environment.from_string("{{ nothing.here }}").render())
+
+
+def unavailable() -> Response:
+    """Fail as when a service that the app needs is away."""
+    raise DrillUnavailableError("Test error raised from /drill: a service is unavailable")
+
+
+def timeout() -> Response:
+    """Take longer than a request may: nginx gives up, and the watchdog reports where it hangs."""
+    time.sleep(current_app.extensions["mayday"].settings.server.request_timeout * 2)
+    return Response("Nobody waited for this.")
+
+
+def crash() -> Response:
+    """Kill the worker in the middle of the request."""
+    if "gunicorn.socket" not in request.environ:
+        abort(501, "This server has no workers to kill: run the app under gunicorn.")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Response("The worker has survived SIGKILL.")
+
+
+def flood() -> Response:
+    """Raise many identical errors, in all workers: each is a request of its own to this server."""
+    count = _number("count", FLOOD_DEFAULT, FLOOD_MAXIMUM)
+    message = f"Flood of {count} errors from request {request_id.current()}"
+    address = _own_address()
+    deadline = time.monotonic() + FLOOD_TIMEOUT
+    shares = [count // FLOOD_CLIENTS + (n < count % FLOOD_CLIENTS) for n in range(FLOOD_CLIENTS)]
+    with ThreadPoolExecutor(FLOOD_CLIENTS) as clients:
+        results = clients.map(lambda n: _raise_errors(address, message, n, deadline), shares)
+    statuses: Counter[str] = sum(results, Counter())
+    return _json(ordered=count, raised=statuses["500"], statuses=statuses, message=message)
+
+
+def _raise_errors(
+    address: tuple[str, int], message: str, count: int, deadline: float
+) -> Counter[str]:
+    statuses: Counter[str] = Counter()
+    body = urlencode({"message": message})
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    for _ in range(count):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            statuses["not tried"] += 1
+            continue
+        connection = http.client.HTTPConnection(*address, timeout=left)
+        try:
+            connection.request("POST", "/drill/exception", body, headers)
+            response = connection.getresponse()
+            response.read()
+            statuses[str(response.status)] += 1
+        except (OSError, http.client.HTTPException) as error:
+            statuses[type(error).__name__] += 1
+        finally:
+            connection.close()
+    return statuses
+
+
+def _own_address() -> tuple[str, int]:
+    """Return where this server listens, whatever proxy the request has come through."""
+    listener = request.environ.get("gunicorn.socket")
+    if listener is not None:
+        return ("127.0.0.1", int(listener.getsockname()[1]))
+    return ("127.0.0.1", int(request.environ["SERVER_PORT"]))
+
+
+def log_burst() -> Response:
+    """Write many lines to the log, so that it rotates."""
+    lines = _number("lines", BURST_DEFAULT, BURST_MAXIMUM)
+    for number in range(1, lines + 1):
+        logger.info("Line %d of %d of a burst from /drill", number, lines)
+    return _json(ordered=lines, written=lines)
+
+
+def _number(field: str, default: int, maximum: int) -> int:
+    value = request.form.get(field) or str(default)
+    if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= maximum:
+        abort(400, f"The field {field} takes a whole number from 1 to {maximum}.")
+    return int(value)
+
+
+def _json(**content: object) -> Response:
+    return Response(json.dumps(content) + "\n", mimetype="application/json")
+
+
+DRILLS: Final[dict[str, Callable[[], Response]]] = {
+    "exception": exception,
+    "database": database,
+    "template": template,
+    "unavailable": unavailable,
+    "timeout": timeout,
+    "crash": crash,
+    "flood": flood,
+    "log-burst": log_burst,
+}

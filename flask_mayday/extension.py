@@ -1,0 +1,278 @@
+"""The extension: connects the parts of this package to Flask apps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Flask, abort, got_request_exception, request, request_started
+from flask import globals as flask_globals
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from . import database
+from .cli import add_commands
+from .context import request_id
+from .context.record_fields import CONTEXT
+from .drill.routes import DrillRoutes
+from .health import HealthMiddleware
+from .pages.error_pages import ErrorPages, Unavailable
+from .pages.middleware import ErrorMiddleware
+from .redaction.config import secrets_of_config
+from .redaction.redactor import Redactor
+from .report.report import Report
+from .report.request import ROUTE
+from .reporting import registry
+from .reporting.pipeline import Pipeline
+from .settings import Settings, read_settings
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
+BeforeReportT = TypeVar("BeforeReportT", bound=Callable[[Report], Report | None])
+
+UserFunction = Callable[[], Callable[[], object] | None]
+
+logger = logging.getLogger("flask_mayday")
+
+
+def _always(error: Exception) -> bool:
+    del error
+    return True
+
+
+class Mayday:
+    """Error pages, error mails, a rotating log and request ids for a Flask app.
+
+    Opens no file and starts no thread until there is something to write or to mail::
+
+        mayday = Mayday()
+
+        def create_app():
+            app = Flask(__name__)
+            mayday.init_app(app)
+            return app
+
+    One object may serve several apps. Settings are read in :meth:`init_app`, from ``app.config``
+    and the environment, so set the configuration first.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._secrets: list[str] = []
+        self._before_report: list[Callable[[Report], Report | None]] = []
+        self._unavailable: list[Unavailable] = []
+        self._user: Callable[[], object] | None = None
+        self._pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Report the errors of ``app``, and answer those for which it has no handler.
+
+        Calling it twice for the same app does nothing the second time. Raises
+        :exc:`ConfigurationError`, which names every invalid setting, its value and the fix.
+        """
+        if "mayday" in app.extensions:
+            return
+        settings = read_settings(
+            app.config, import_name=app.import_name, instance_path=Path(app.instance_path)
+        )
+        pipeline = self._pipeline_of(app, settings)
+        pages = ErrorPages(app, settings)
+        pages.unavailable = self._unavailable
+        pages.install()
+        app.extensions["mayday"] = pipeline
+        app.extensions["mayday_hooks"] = _Hooks(app, pages, lambda: self._user)
+        _wrap(app, pipeline)
+        self._pipelines.add(pipeline)
+        registry.register(pipeline)
+        registry.lower_root_level(settings.log.level)
+        database.watch_slow_statements()
+        add_commands(app)
+
+    def request_id(self) -> str | None:
+        """Return the id of the current request, 32 hex digits; ``None`` outside of a request.
+
+        It is also in the ``X-Request-ID`` header, on the error page, in the mail and in the log::
+
+            requests.get(url, headers={"X-Request-ID": mayday.request_id()})
+        """
+        return request_id.current()
+
+    def capture(self, error: BaseException, /, **context: object) -> None:
+        """Report an exception that the app has handled.
+
+        ``context`` is shown in the mail, with secrets masked::
+
+            try:
+                pay(order)
+            except PaymentError as error:
+                mayday.capture(error, order=order.id)
+        """
+        logger.error(
+            "Captured %s",
+            type(error).__name__,
+            exc_info=(type(error), error, error.__traceback__),
+            extra={CONTEXT: context},
+            stacklevel=2,
+        )
+
+    def unavailable(
+        self,
+        kind: type[ErrorT],
+        when: Callable[[ErrorT], bool] = _always,
+        message: str = "A service that this app needs is unavailable",
+    ) -> None:
+        """Answer 503 with ``Retry-After``, instead of 500, where a view raises ``kind``.
+
+        ``when`` decides which exceptions of that kind mean that a service is away; ``message`` is
+        what the report says. All of them are one error group, whichever view has met them::
+
+            mayday.unavailable(redis.ConnectionError)
+            mayday.unavailable(SQLAlchemyError, when=is_unavailable)
+        """
+        self._unavailable.append(Unavailable(kind, when, message))
+
+    def add_secret(self, value: str) -> None:
+        """Mask ``value`` in every mail, log line, page and report from now on.
+
+        Passwords and tokens in ``app.config`` and in the environment are known already. Values of
+        fewer than 8 characters are ignored, since they occur in ordinary text::
+
+            mayday.add_secret(vault.read("stripe"))
+        """
+        self._secrets.append(value)
+        for pipeline in self._pipelines:
+            pipeline.redactor.add_secret(value)
+
+    def before_report(self, function: BeforeReportT) -> BeforeReportT:
+        """Register a function that may change each report, or drop it by returning ``None``.
+
+        The function gets a frozen :class:`Report` and returns it or a changed copy. What it drops
+        is counted in the log::
+
+            @mayday.before_report
+            def without_bots(report):
+                return None if report.type == "BotError" else report
+        """
+        self._before_report.append(function)
+        return function
+
+    def user(self, function: Callable[[], object]) -> Callable[[], object]:
+        """Register a function that returns who is logged in, or ``None``, for mail and log.
+
+        Needed only without Flask-Login. It is called while an error is handled, so it must not
+        query the database::
+
+            @mayday.user
+            def user():
+                return session.get("account")
+        """
+        self._user = function
+        return function
+
+    def _pipeline_of(self, app: Flask, settings: Settings) -> Pipeline:
+        redactor = Redactor([*settings.secret_values, *secrets_of(app)])
+        for value in self._secrets:
+            redactor.add_secret(value)
+        pipeline = Pipeline(
+            settings,
+            redactor,
+            root_path=app.root_path,
+            is_debug=lambda: app.debug,
+            is_testing=lambda: app.testing,
+        )
+        pipeline.reports.before_report = self._before_report
+        return pipeline
+
+
+def secrets_of(app: Flask) -> tuple[str, ...]:
+    """Return the secret values in an app's configuration and in the environment."""
+    return secrets_of_config(app.config, os.environ)
+
+
+def _user_of_session() -> object:
+    """Return the user's id from the session that Flask has open, or from the loaded user.
+
+    No user is loaded for it, which could query a dead database; and ``flask.session`` is not
+    touched, which would make the response vary with the cookie.
+    """
+    context: Any = flask_globals.request_ctx
+    session = getattr(context, "_session", None)
+    if session is None:  # before Flask 3.2
+        session = getattr(context, "session", None)
+    if isinstance(session, dict) and (user := dict.get(session, "_user_id")) is not None:
+        return user
+    loaded = vars(flask_globals.g._get_current_object()).get("_login_user")
+    return vars(loaded).get("id") if hasattr(loaded, "__dict__") else None
+
+
+class _Hooks:
+    """What the extension does at each request of one app, beside the middleware.
+
+    Signals refer to it weakly, so that it goes when the app goes.
+    """
+
+    def __init__(self, app: Flask, pages: ErrorPages, user: UserFunction) -> None:
+        self.drill = DrillRoutes(pages) if pages.settings.drill else None
+        self.user = user
+        self._is_first = True
+        request_started.connect(self.begin, app)
+        got_request_exception.connect(self.note_exception, app)
+        # First, so that no login or CSRF check of the app's comes before it.
+        app.before_request_funcs.setdefault(None, []).insert(0, self.before_the_app)
+        app.teardown_request(self.note_user)
+
+    def begin(self, sender: Flask, **_: object) -> None:
+        """Leave the route, without what a visitor put into it, where the report finds it."""
+        if self._is_first:  # not earlier: other extensions may be initialised after this one
+            self._is_first = False
+            database.roll_back_at_teardown(sender)
+            database.watch_slow_statements()
+        if request.url_rule is not None:
+            request.environ[ROUTE] = str(request.url_rule)
+
+    def note_exception(self, sender: Flask, exception: Exception, **_: object) -> None:
+        """Keep the exception for the middleware, in case nothing logs it."""
+        del sender
+        request.environ[request_id.EXCEPTION_KEY] = exception
+        self.note_user()
+
+    def before_the_app(self) -> Any:
+        """Answer a drill, or refuse a host that cannot be read."""
+        _refuse_unreadable_host()
+        return self.drill.answer() if self.drill is not None else None
+
+    def note_user(self, error: BaseException | None = None) -> None:
+        """Leave the user's id where the access line and the report find it."""
+        del error
+        try:
+            function = self.user()
+            user = function() if function is not None else _user_of_session()
+            if user is not None:
+                request.environ[request_id.USER_KEY] = str(user)
+        except Exception as failure:
+            logger.debug("The user of a request could not be read: %s", type(failure).__name__)
+
+
+def _refuse_unreadable_host() -> None:
+    """Answer 400 where the host's name cannot be decoded: no address can be made of it."""
+    if "xn--" in request.host.lower():
+        try:
+            _ = request.host_url
+        except UnicodeError:
+            abort(400, "The name of this site cannot be read: check the address.")
+
+
+def _wrap(app: Flask, pipeline: Pipeline) -> None:
+    def propagates() -> bool:
+        propagate = app.config["PROPAGATE_EXCEPTIONS"]
+        return bool(app.testing or app.debug if propagate is None else propagate)
+
+    proxies = pipeline.settings.trusted_proxies
+    wsgi: Any = HealthMiddleware(app.wsgi_app, app, pipeline)
+    if proxies:
+        wsgi = ProxyFix(wsgi, x_for=proxies, x_proto=proxies)
+    wsgi = ErrorMiddleware(wsgi, pipeline, trust_header=proxies > 0, propagate=propagates)
+    app.wsgi_app = wsgi  # type: ignore[method-assign]

@@ -1,0 +1,112 @@
+"""gunicorn's hooks: from the fork of a worker to the report of its death."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Any, Final
+
+from .. import database
+from . import watchdog, worker_deaths
+from .loading import flask_apps_in
+from .server import pipeline
+from .thread_worker import Worker
+
+EARLY: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
+COURIER_GRACE: Final = 5.0  # seconds that a stopping worker waits for the mail it is sending
+NAMES: Final = (
+    "when_ready",
+    "pre_fork",
+    "post_worker_init",
+    "child_exit",
+    "worker_exit",
+    "on_exit",
+)
+
+logger = logging.getLogger("flask_mayday")
+
+
+def when_ready(server: Any) -> None:
+    """Log the start, once, in the master."""
+    current = pipeline()
+    if current is None:
+        return
+    app = current.settings.app
+    logger.info("%s startup", app.name)
+    logger.info(
+        "Release %s, environment %s, workers: %d, threads in each: %d, settings: %s",
+        app.release or "unknown",
+        app.environment,
+        server.cfg.workers,
+        server.cfg.threads,
+        current.settings,
+    )
+    for name in _unconnected(server.cfg):
+        logger.error(
+            "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours, "
+            "or worker deaths and waiting reports are missed",
+            name,
+            name,
+        )
+
+
+def _unconnected(cfg: Any) -> list[str]:
+    """Return the hooks that neither are ours nor mention ours."""
+    found = []
+    for name in NAMES:
+        hook = getattr(cfg, name)
+        names = getattr(getattr(hook, "__code__", None), "co_names", ())
+        if hook is not globals()[name] and name not in names:
+            found.append(name)
+    return found
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Prepare what the worker leaves behind should it die."""
+    del server
+    worker_deaths.before_fork(worker, worker.cfg.threads)
+    # A worker that gets a signal before it has handlers of its own would use the master's, and
+    # run on until it is killed: it gets the signal when it is ready for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
+
+
+def unblock_signals() -> None:
+    """Let a process get the signals that :func:`pre_fork` has blocked."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Watch the requests, and deliver what an earlier process has left, before the first one."""
+    unblock_signals()
+    worker_deaths.after_fork(worker)
+    for app in flask_apps_in(worker.wsgi):
+        database.forget_connections(app)
+    current = pipeline()
+    if current is None:
+        return
+    if isinstance(worker, Worker):
+        timeout = current.settings.server.request_timeout
+        watchdog.start(worker, timeout, current.reports.flush)
+    current.ensure_delivery()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Report the worker's death, in the master, unless it was asked to end."""
+    del server
+    worker_deaths.after_death(worker)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the courier finish the mail that it is sending."""
+    del server, worker
+    current = pipeline()
+    if current is not None:
+        current.courier.stop(COURIER_GRACE)
+
+
+def on_exit(server: Any) -> None:
+    """Log the end, once, in the master."""
+    del server
+    current = pipeline()
+    if current is not None:
+        logger.info("%s shutdown", current.settings.app.name)

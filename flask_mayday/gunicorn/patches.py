@@ -1,0 +1,39 @@
+"""Every change to gunicorn for which it has no setting or hook, with the reason.
+
+They rely on names that gunicorn does not document; each has a contract test in
+``tests/unit/gunicorn/test_patches.py``, and ``flask-mayday[gunicorn]`` pins the version.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gunicorn import util
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.http import wsgi
+
+from . import hooks, loading, refusals, shutdown
+from .responses import WholeResponse
+
+_applied = False
+
+
+def apply() -> None:
+    """Apply the patches, once in a process."""
+    global _applied
+    if _applied:
+        return
+    _applied = True
+    # An app that does not load is reported, and one that does gets the extension: gunicorn has
+    # no hook before and after loading.
+    WSGIApplication.load = loading.load
+    # Head and body go out in one write: a worker killed between two leaves half a response.
+    wsgi.Response = WholeResponse
+    # What gunicorn refuses before the app sees it gets a page of ours instead of a bare one.
+    util.write_error = refusals.write_error
+    # Workers that had to be killed at a stop are reaped, and so reported.
+    Arbiter.stop = shutdown.stop
+    # Not gunicorn's: the parent gets back the signals that pre_fork has blocked for the child.
+    os.register_at_fork(after_in_parent=hooks.unblock_signals)
+    loading.add_unreadable_requests()

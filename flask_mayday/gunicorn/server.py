@@ -1,0 +1,111 @@
+"""The server's settings, and the pipeline that reports until the app is loaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from flask.sansio.scaffold import find_package
+
+from ..redaction.config import secrets_of_config
+from ..redaction.redactor import Redactor
+from ..reporting import registry
+from ..reporting.pipeline import Pipeline
+from ..settings import (
+    TRUE,
+    ConfigurationError,
+    ServerSettings,
+    Settings,
+    SettingsReader,
+    read_server,
+    read_settings,
+)
+
+DEBUGGER: Final = (
+    "FLASK_DEBUG is on, and Werkzeug's debugger must not run where others can reach it.\n"
+    "Set FLASK_DEBUG=0 for gunicorn, or use `flask run --debug` instead."
+)
+ENTRY: Final = "flask_mayday.gunicorn.entry:application"
+DEFAULT_NAME: Final = "gunicorn"  # of the process, as gunicorn has it
+UNSUPPORTED: Final = ("gevent", "eventlet", "tornado", "asgi", "uvicorn")
+
+_boot: Pipeline | None = None
+
+
+def server_settings() -> ServerSettings:
+    """Return what gunicorn's configuration needs; an invalid value is refused later, by name."""
+    return read_server(SettingsReader({}, os.environ))
+
+
+def check(cfg: Any) -> None:
+    """End the process where gunicorn is configured in a way that cannot work; say the fix."""
+    if os.environ.get("FLASK_DEBUG", "").strip().lower() in TRUE:
+        sys.exit(DEBUGGER)
+    if any(name in str(cfg.worker_class_str).lower() for name in UNSUPPORTED):
+        sys.exit(
+            f"worker_class is {cfg.worker_class_str!r}: Flask Mayday needs threads. Remove the "
+            "setting, or use worker_class = 'gthread'."
+        )
+
+
+def app_named_in(cfg: Any) -> str:
+    """Return the app that gunicorn is about to load, such as ``package.module:create_app()``.
+
+    gunicorn names the process after the app of its command line, before it makes the logger.
+    """
+    if cfg.default_proc_name != DEFAULT_NAME:
+        return str(cfg.default_proc_name)
+    if cfg.wsgi_app and cfg.wsgi_app != ENTRY:
+        return str(cfg.wsgi_app)
+    return os.environ.get("FLASK_APP") or "app"
+
+
+def boot_settings(app_uri: str) -> Settings:
+    """Return the settings of the environment, for an app that is not loaded yet.
+
+    ``app_uri`` is gunicorn's, such as ``package.module:create_app()``. Ends the process where a
+    setting is invalid.
+    """
+    module = app_uri.partition(":")[0].removesuffix(".py").replace("/", ".")
+    try:
+        return read_settings(
+            {}, import_name=module.partition(".")[0], instance_path=instance_path_of(module)
+        )
+    except ConfigurationError as error:
+        sys.exit(error.message)
+
+
+def instance_path_of(module: str) -> Path:
+    """Return the folder in which Flask will look for the instance of the app in ``module``."""
+    try:
+        prefix, package_path = find_package(module.partition(".")[0])
+    except Exception:  # the module cannot be found: gunicorn is about to say so
+        return Path.cwd() / "instance"
+    if prefix is None:
+        return Path(package_path) / "instance"
+    return Path(prefix) / "var" / f"{module}-instance"
+
+
+def start_boot_pipeline(settings: Settings) -> None:
+    """Log and report from now on, until the app has a pipeline of its own."""
+    global _boot
+    redactor = Redactor([*settings.secret_values, *secrets_of_config({}, os.environ)])
+    _boot = Pipeline(settings, redactor)
+    registry.register(_boot)
+    registry.lower_root_level(settings.log.level)
+
+
+def end_boot_pipeline() -> None:
+    """Leave logging and reporting to the app's pipeline."""
+    global _boot
+    if _boot is not None:
+        registry.unregister(_boot)
+        _boot = None
+
+
+def pipeline() -> Pipeline | None:
+    """Return the pipeline that this process logs to: the app's, or the one of the boot."""
+    known = registry.pipelines()
+    return known[0] if known else None

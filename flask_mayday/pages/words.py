@@ -1,0 +1,71 @@
+"""The words of every error page: the app's, and nginx's, which are generated from this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a page says: what happened, and what to do now."""
+
+    title: str
+    detail: str
+
+
+WORDS: Final = {
+    400: Words(
+        "Bad request",
+        "Your browser sent something that this site cannot read. "
+        "Go back, reload the page, and try again.",
+    ),
+    401: Words("Please log in", "This page is for people who are logged in."),
+    403: Words("Forbidden", "You don't have permission to see this page."),
+    404: Words("File Not Found", "There is no page at this address. Check the address for typos."),
+    405: Words("Method Not Allowed", "This address exists, but not for this kind of request."),
+    406: Words("Not Acceptable", "This page is not available in a format that you accept."),
+    408: Words("Request timed out", "Your request took too long to arrive. Try again."),
+    409: Words("Conflict", "Somebody else has changed this meanwhile. Reload the page."),
+    410: Words("Gone", "This page has been removed for good."),
+    412: Words("This page has changed", "It changed since you opened it. Reload the page."),
+    413: Words("Too large", "What you sent is larger than this site accepts."),
+    414: Words("Address too long", "The address is longer than this site accepts. Shorten it."),
+    415: Words("Unsupported Media Type", "This site cannot read this type of content."),
+    422: Words("Unprocessable content", "Some of what you sent is not valid. Check it, try again."),
+    429: Words("Too many requests", "Wait a moment, then try again."),
+    431: Words(
+        "Request too large",
+        "Your browser sent more headers than this site accepts. "
+        "Delete this site's cookies, and try again.",
+    ),
+    500: Words(
+        "An unexpected error has occurred",
+        "Sorry for the inconvenience! What you entered may not have been saved. Try again later.",
+    ),
+    501: Words("Not Implemented", "This site cannot do that."),
+    502: Words(
+        "We'll be back in a moment",
+        "The site cannot answer right now. Try again in a few seconds.",
+    ),
+    503: Words(
+        "We'll be back in a moment",
+        "The site cannot answer right now. Try again in a few seconds.",
+    ),
+    504: Words("That took too long", "The site did not answer in time. Try again in a moment."),
+    505: Words(
+        "HTTP Version Not Supported",
+        "This site does not support that version of HTTP. Try another browser.",
+    ),
+}
+
+
+def words_of(status: int) -> Words:
+    """Return the words for a status; for one without words of its own, its standard phrase."""
+    if status in WORDS:
+        return WORDS[status]
+    try:
+        return Words(HTTPStatus(status).phrase, "")
+    except ValueError:
+        return Words("Error", "")

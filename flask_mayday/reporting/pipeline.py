@@ -1,0 +1,139 @@
+"""Everything that records the errors of one app: its log file, its spool, its courier."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from pathlib import Path
+
+from ..context import record_fields
+from ..courier.courier import Courier
+from ..log.formats import JsonFormatter, TextFormatter
+from ..log.rotation import RotatingFile
+from ..redaction.redactor import Redactor
+from ..report.breadcrumbs import Breadcrumbs
+from ..report.builder import ReportBuilder
+from ..report.own_code import OwnCode
+from ..report.report import Report
+from ..settings import Settings
+from ..spool.outbox import Outbox
+from .handler import ReportHandler
+
+# Couriers by spool: apps that share a spool share the thread that delivers from it.
+_couriers: weakref.WeakValueDictionary[Path, Courier] = weakref.WeakValueDictionary()
+_breadcrumbs = Breadcrumbs()
+
+
+def never() -> bool:
+    """Return ``False``: the answer for a pipeline that has no app to ask."""
+    return False
+
+
+class Pipeline:
+    """Writes the log, the reports and the mails of one app.
+
+    Opens no file and starts no thread before the first record. ``root_path`` is the folder of the
+    app's own code. ``is_debug`` and ``is_testing`` are asked per record: in debug mode, and in
+    tests that do not collect reports, nothing is written or mailed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        redactor: Redactor,
+        *,
+        root_path: str = "",
+        is_debug: Callable[[], bool] = never,
+        is_testing: Callable[[], bool] = never,
+    ) -> None:
+        self.settings = settings
+        self.redactor = redactor
+        self.root_path = os.path.join(root_path, "") if root_path else ""
+        self.is_debug = is_debug
+        self.is_testing = is_testing
+        self.collected: list[Report] | None = None  # by flask_mayday.testing
+        self.formatter = (JsonFormatter if settings.log.format == "json" else TextFormatter)(
+            redactor
+        )
+        self.log_file = RotatingFile(
+            settings.log.path,
+            max_bytes=settings.log.max_bytes,
+            backup_count=settings.log.backup_count,
+        )
+        self.log_file.setLevel(settings.log.level)
+        self.log_file.setFormatter(self.formatter)
+        self.courier = _courier_of(settings)
+        app = settings.app
+        builder = ReportBuilder(
+            redactor, OwnCode(root_path, app.own_code), app.name, app.environment, app.release
+        )
+        self.reports = ReportHandler(settings, builder, self.courier)
+        weakref.finalize(self, _close, self.log_file, self.reports, self.courier).atexit = False
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write a record to the log and, if it is an error, report it."""
+        if self.collected is not None:
+            self.collect(record)
+        elif not self.is_debug() and not self.is_testing():
+            if record.levelno >= self.log_file.level:
+                self.log_file.handle(record)
+            if record.levelno >= self.reports.level:
+                self.reports.handle(record)
+        if record.levelno >= _breadcrumbs.level:
+            _breadcrumbs.handle(record)
+
+    def collect(self, record: logging.LogRecord) -> None:
+        """Keep the report of an error in memory, for an app's own tests."""
+        if self.collected is not None and self.reports.is_reported(record):
+            self.collected.append(self.reports.report_of(record))
+
+    def report(self, record: logging.LogRecord) -> None:
+        """Report a record that logging did not hand over: a handler or a level was in the way."""
+        if self.collected is not None:
+            self.collect(record)
+        elif not self.is_debug() and not self.is_testing():
+            self.log_file.handle(record)
+            self.reports.handle(record)
+
+    def ensure_delivery(self) -> None:
+        """Start the courier's thread in this process, unless it runs; cheap once it does."""
+        if not self.is_debug() and not self.is_testing():
+            # In an empty context: the thread works for every request, not only for this one.
+            Context().run(self.courier.ensure_running)
+
+    def is_own(self, record: logging.LogRecord) -> bool:
+        """Return whether a record, or the traceback in it, comes from this app's own code."""
+        if not self.root_path:
+            return False
+        if record.pathname.startswith(self.root_path):
+            return True
+        trace = record.exc_info[2] if record.exc_info else None
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename.startswith(self.root_path):
+                return True
+            trace = trace.tb_next
+        return False
+
+
+def _courier_of(settings: Settings) -> Courier:
+    folder = settings.spool.folder
+    courier = _couriers.get(folder)
+    if courier is None or courier.settings != settings:
+        courier = Courier(settings, Outbox(folder, settings.spool.max_bytes))
+        _couriers[folder] = courier
+    return courier
+
+
+def _close(log_file: RotatingFile, reports: ReportHandler, courier: Courier) -> None:
+    log_file.close()
+    reports.close()
+    if _couriers.get(courier.outbox.folder) in (None, courier):
+        courier.stop(0)
+
+
+def environ_of(record: logging.LogRecord) -> Mapping[str, object]:
+    """Return the WSGI environment of the request that a record is about, empty without one."""
+    return record_fields.environ_of(record) or {}

@@ -1,0 +1,143 @@
+"""The pipelines of this process, and which of them a log record belongs to.
+
+The standard library's own place for this, a handler on the root logger, does not work for an
+extension: a handler there silences the console output of Flask and Werkzeug, makes a later
+``logging.basicConfig()`` do nothing, and is gone after ``dictConfig``, ``fileConfig`` or
+``basicConfig(force=True)``. So records are taken where every enabled logger hands them over,
+``Logger.callHandlers``; handlers, levels and propagation stay as the app has set them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import Final
+
+from flask import current_app, has_app_context
+
+from ..context import record_fields, threads
+from . import excepthooks
+from .pipeline import Pipeline
+
+# In the WSGI environment: the pipeline of the app that serves the request.
+PIPELINE: Final = "flask_mayday.pipeline"
+OWN_LOGGERS: Final = ("flask_mayday", "gunicorn")
+
+_own_loggers: list[logging.Logger] = []
+_pipelines: list[weakref.ref[Pipeline]] = []
+_lock = threading.Lock()
+_call_handlers = logging.Logger.callHandlers
+
+
+def register(pipeline: Pipeline) -> None:
+    """Send records to ``pipeline`` too, for as long as something refers to it."""
+    with _lock:
+        _pipelines.append(weakref.ref(pipeline, _forget))
+        if len(_pipelines) == 1:
+            _install()
+
+
+def unregister(pipeline: Pipeline) -> None:
+    """Send no more records to ``pipeline``."""
+    with _lock:
+        _pipelines[:] = [one for one in _pipelines if one() not in (None, pipeline)]
+        if not _pipelines:
+            _uninstall()
+
+
+def pipelines() -> list[Pipeline]:
+    """Return the pipelines of this process, the oldest first."""
+    return [pipeline for one in _pipelines if (pipeline := one()) is not None]
+
+
+def pipeline_of(record: logging.LogRecord) -> Pipeline | None:
+    """Return the pipeline that a record belongs to.
+
+    That of its request, or of the current app context; without one, that of the app whose code
+    the record comes from, else the first.
+    """
+    environ = record_fields.environ_of(record)
+    if environ is not None and isinstance(found := environ.get(PIPELINE), Pipeline):
+        return found
+    known = pipelines()
+    if len(known) > 1:
+        if has_app_context() and "mayday" in current_app.extensions:
+            current: Pipeline = current_app.extensions["mayday"]
+            return current
+        return next((one for one in known if one.is_own(record)), known[0])
+    return known[0] if known else None
+
+
+def lower_root_level(level: str) -> None:
+    """Let records of ``level`` through at the root logger, unless the app has set its level.
+
+    ``WARNING`` is what Python sets.
+    """
+    root, wanted = logging.getLogger(), logging.getLevelNamesMapping()[level]
+    if root.level == logging.WARNING and wanted < root.level:
+        root.setLevel(wanted)
+
+
+def _forget(reference: weakref.ref[Pipeline]) -> None:
+    # Called by the garbage collector, in any thread: without the lock, and without uninstalling.
+    if reference in _pipelines:
+        _pipelines.remove(reference)
+
+
+def _install() -> None:
+    threads.install()
+    _own_loggers[:] = [
+        log
+        for name, log in logging.root.manager.loggerDict.items()
+        if isinstance(log, logging.Logger) and name.partition(".")[0] in OWN_LOGGERS
+    ]
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]
+    excepthooks.install(deliver_before_exit)
+
+
+def _uninstall() -> None:
+    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
+    excepthooks.remove(deliver_before_exit)
+
+
+def deliver_before_exit() -> None:
+    """Deliver what this process has reported and has no running courier for."""
+    for pipeline in pipelines():
+        pipeline.courier.deliver_before_exit()
+
+
+def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:
+    """Call the logger's handlers, as without us, then hand the record to its pipeline."""
+    hide_parameters(record)
+    try:
+        _call_handlers(log, record)
+    finally:
+        pipeline = pipeline_of(record)
+        if pipeline is not None:
+            pipeline.handle(record)
+
+
+def hide_parameters(record: logging.LogRecord) -> None:
+    """Keep SQL parameters out of what SQLAlchemy's exceptions say, whatever the engine's options.
+
+    They are what visitors typed, password hashes included.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    for _ in range(20):
+        if error is None:
+            break
+        if getattr(error, "hide_parameters", None) is False:
+            error.hide_parameters = True  # type: ignore[attr-defined]
+        error = error.__cause__ or error.__context__
+
+
+def enable_own_loggers() -> None:
+    """Enable our loggers and gunicorn's where ``dictConfig`` or ``fileConfig`` disabled them.
+
+    Both disable every logger that their configuration does not name, unless told otherwise. An
+    app's own loggers stay as they are.
+    """
+    for log in _own_loggers:
+        if log.disabled:
+            log.disabled = False
