@@ -226,9 +226,18 @@ def _context(record: logging.LogRecord, redactor: BoundRedactor) -> dict[str, ob
     if not context:
         return None
     try:
-        return redactor.fields(context)
+        found = redactor.fields(context)
+        # Numbers stay numbers where nothing in them was masked.
+        return {
+            name: context[name] if _is_plain_number(context.get(name), value) else value
+            for name, value in found.items()
+        }
     except Exception as failure:
         return {"context": f"could not be read ({type(failure).__name__})"}
+
+
+def _is_plain_number(value: object, redacted: object) -> bool:
+    return type(value) is int and redacted == str(value)
 
 
 def _as_text(

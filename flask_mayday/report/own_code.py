@@ -37,8 +37,8 @@ class Location:
 class OwnCode:
     """Tells the app's own code from libraries.
 
-    ``root_path`` is the app's root folder (``app.root_path``, empty without an app); every Python file in it is own
-    code, except virtual environments, installed packages and ``node_modules`` below it.
+    ``root_path`` is the app's root folder (``app.root_path``; empty without an app). Every Python
+    file in it is own code, except virtual environments, installed packages and ``node_modules``.
     ``others`` are more folders (absolute, or relative to ``root_path``) and names of importable
     packages that count as own code. A package is an item without a slash.
     """

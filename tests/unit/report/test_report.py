@@ -141,7 +141,7 @@ def test_the_user_that_the_extension_has_noted_is_in_the_report() -> None:
 def test_the_values_passed_to_capture_are_in_the_report_redacted() -> None:
     record = logged(ValueError("boom"))
     setattr(record, CONTEXT, {"order": 7, "api_key": "abc", "note": f"with {SECRET}"})
-    assert reported(record).context == {"order": "7", "api_key": MASK, "note": f"with {MASK}"}
+    assert reported(record).context == {"order": 7, "api_key": MASK, "note": f"with {MASK}"}
 
 
 @pytest.mark.parametrize("context", [7, [1], {"a": object()}])
