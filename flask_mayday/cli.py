@@ -10,11 +10,8 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
-from email.message import EmailMessage
 from email.policy import default
-from email.utils import format_datetime, make_msgid
+from email.utils import make_msgid
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +21,8 @@ from flask.cli import AppGroup
 
 from .courier.smtp_session import Fate, SmtpSession
 from .log.formats import escape_controls
-from .mail.body import moment
-from .mail.message import POLICY
+from .mail.content import moment
+from .mail.message import Envelope, render_test
 from .settings import Settings
 from .spool.database import STUCK, close, opened, purge, report_of, told_whole, waiting_since
 from .spool.mailbox import COURIER_TIMEOUT
@@ -221,8 +218,8 @@ def show(identifier: str) -> None:
         mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
         found = spool.execute(f"{REPORTS} WHERE request_id = ?", (identifier,)).fetchall()
         if not found:  # one of several whom a worker's death has cut off, which it lists
-            request = f"[request {identifier}]"
-            found = spool.execute(f"{REPORTS} WHERE instr(body, ?)", (request,)).fetchall()
+            named = spool.execute(f"{REPORTS} WHERE instr(body, ?)", (identifier,)).fetchall()
+            found = [row for row in named if report_of(*row).interrupted(identifier)]
         reports = [told_whole(spool, report_of(*row)) for row in found]
     if mail is not None:
         if not mail[0]:
@@ -240,7 +237,7 @@ def show(identifier: str) -> None:
             f"There is no mail and no request {identifier} in the spool: see `flask reports list`."
         )
     for report in reports:
-        _show(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+        _show(json.dumps(json.loads(report.to_json()), indent=2, ensure_ascii=False))
 
 
 @group.command()
@@ -282,15 +279,11 @@ def test() -> None:
     settings = _settings()
     if settings.mail.server is None:
         raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
-    message = EmailMessage(policy=POLICY)
-    message["Subject"] = "[Microblog] Test: error mails arrive"
-    message["From"], message["To"] = settings.mail.sender, ", ".join(settings.mail.admins)
-    message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = make_msgid(domain=settings.mail.sender.rpartition("@")[2])
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content("Sent by `flask reports test`. Nothing is wrong.\n")
+    sender, admins = settings.mail.sender, settings.mail.admins
+    message_id = make_msgid(domain=sender.rpartition("@")[2])
+    envelope = Envelope(sender, admins, message_id, None, time.time(), settings.app)
     with SmtpSession(settings.mail) as session:
-        verdict = session.send(settings.mail.admins, message.as_bytes())
+        verdict = session.send(admins, render_test(envelope))
     if verdict.fate is Fate.DELIVERED and not verdict.words:
         click.echo(f"Sent to {', '.join(settings.mail.admins)} through {settings.mail.server}.")
         return

@@ -52,6 +52,7 @@ class AppSettings:
     environment: str
     release: str
     own_code: tuple[str, ...]  # folders and packages, besides the app's root path
+    log_hint: str = ""  # how to see a request's log lines; {request_id} stands for its id
 
     @property
     def label(self) -> str:
@@ -175,23 +176,25 @@ def read_settings(
 def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
     name = import_name.rpartition(".")[2] if import_name != "__main__" else "app"
     mail = _read_mail(reader, instance)
+    log = LogSettings(
+        folder=reader.path("LOG_DIR", instance, "logs"),
+        file_name=reader.file_name("LOG_FILE", f"{name}.log"),
+        max_bytes=reader.integer("LOG_MAX_BYTES", 10240, 1024, 1 << 40),
+        backup_count=reader.integer("LOG_BACKUP_COUNT", 10, 1, 1_000_000),
+        level=reader.choice("LOG_LEVEL", "INFO", LEVELS, str.upper),
+        format=reader.choice("LOG_FORMAT", "text", ("text", "json"), str.lower),
+        slow_ms=reader.integer("LOG_SLOW_MS", 1000, 1, 3_600_000),
+    )
     return Settings(
         app=AppSettings(
             name=reader.line("APP_NAME") or name,
             environment=reader.line("ENVIRONMENT") or "production",
             release=reader.line("RELEASE"),
             own_code=reader.items("OWN_CODE"),
+            log_hint=reader.line("LOG_HINT") or f"grep {{request_id}} {log.path}*",
         ),
         mail=mail,
-        log=LogSettings(
-            folder=reader.path("LOG_DIR", instance, "logs"),
-            file_name=reader.file_name("LOG_FILE", f"{name}.log"),
-            max_bytes=reader.integer("LOG_MAX_BYTES", 10240, 1024, 1 << 40),
-            backup_count=reader.integer("LOG_BACKUP_COUNT", 10, 1, 1_000_000),
-            level=reader.choice("LOG_LEVEL", "INFO", LEVELS, str.upper),
-            format=reader.choice("LOG_FORMAT", "text", ("text", "json"), str.lower),
-            slow_ms=reader.integer("LOG_SLOW_MS", 1000, 1, 3_600_000),
-        ),
+        log=log,
         spool=SpoolSettings(
             folder=reader.path("SPOOL_DIR", instance, "spool"),
             max_bytes=reader.integer("SPOOL_MAX_BYTES", 256 << 20, 1 << 20, 1 << 40),

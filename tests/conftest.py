@@ -65,6 +65,7 @@ VARIABLES = (
     "ENVIRONMENT",
     "RELEASE",
     "OWN_CODE",
+    "LOG_HINT",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from . import request_id
@@ -16,6 +16,13 @@ STACK: Final = f"{PREFIX}stack"  # text: the stack of a hung request, or what a 
 UNREPORTED: Final = f"{PREFIX}unreported"  # true: log the record, another record is the report
 CONTEXT: Final = f"{PREFIX}context"  # mapping: the keyword arguments of mayday.capture()
 GROUP: Final = f"{PREFIX}group"  # text: records with the same one belong to one error group
+
+# The requests that a worker was serving when it died: a sequence of mappings with ``request_id``,
+# ``method``, ``path`` and ``state``, which is one of the three below.
+REQUESTS: Final = f"{PREFIX}requests"
+INTERRUPTED: Final = "interrupted"  # the visitor has got no answer
+RESPONDING: Final = "responding"  # the answer was being sent
+REPORTED: Final = "reported"  # a report of its own has been made before
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -48,11 +55,25 @@ def traceback_of(record: logging.LogRecord) -> str:
     It is not cached on the record as :class:`logging.Formatter` does: another handler would
     write the cached text, redacted or not.
     """
-    blocks = [record.exc_text, record.stack_info, getattr(record, STACK, None)]
+    requests = requests_as_text(getattr(record, REQUESTS, None) or ())
+    blocks = [record.exc_text, record.stack_info, requests, getattr(record, STACK, None)]
     raised = record.exc_info
     if isinstance(raised, tuple) and raised[0] is not None:
         blocks[0] = logging.Formatter().formatException(raised)
     return "\n".join(text_of(block) for block in blocks if block)
+
+
+def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:
+    """Return the requests that a worker was serving as text, one line each."""
+    lines = ["Requests in progress:"]
+    for request in requests:
+        line = f"  {request.get('method', '')} {request.get('path', '')}"
+        identifier = request.get("request_id", "-")
+        if request.get("state") == REPORTED:
+            lines.append(f"{line} (reported before, as request {identifier})")
+        else:
+            lines.append(f"{line} [request {identifier}]")
+    return "\n".join(lines) if len(lines) > 1 else ""
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -188,7 +188,7 @@ class Round:
             if group.last_mail is not None and group.first < group.last_mail + window:
                 last, count, first, latest = self.queue.span(group.fingerprint)
                 ids = self.queue.request_ids(group.fingerprint, last, REQUEST_IDS)
-                repeats = mail.Repeats(count, first, latest, ids)
+                repeats = mail.Digest(count, first, latest, ids)
             envelope = self._envelope(now, self.queue.first_report(group.fingerprint))
             mail_id = self.queue.add_mail(
                 message_id=envelope.message_id,
@@ -196,7 +196,11 @@ class Round:
                 fingerprint=group.fingerprint,
                 created=now,
                 count=repeats.count if repeats else 1,
-                subject=mail.report_subject(report, repeats),
+                subject=mail.report_subject(
+                    report,
+                    mail.app_of(report, self.settings.app).label,
+                    repeats.count if repeats else None,
+                ),
                 content=mail.render_report(report, envelope, repeats),
                 recipients=self.settings.mail.admins,
             )
@@ -204,12 +208,12 @@ class Round:
 
     def _queue_summary(self, held: list[Group], now: float) -> None:
         with self.queue.transaction():
-            entries: list[mail.Held] = []
+            entries: list[mail.HeldErrors] = []
             up_to: dict[str, int] = {}
             for group in held:
                 last, count, first, _ = self.queue.span(group.fingerprint)
                 report = self.queue.unmailed(group.fingerprint, 1)[0][1]
-                entries.append(mail.Held(count, first, report))
+                entries.append(mail.HeldErrors(count, first, report))
                 up_to[group.fingerprint] = last
             envelope = self._envelope(now, None)
             cap = self.settings.reports.mails_per_hour
@@ -220,7 +224,7 @@ class Round:
                 fingerprint=None,
                 created=now,
                 count=total,
-                subject=f"{mail.PREFIX} {total} more errors",
+                subject=mail.summary_subject(entries, self.settings.app.label),
                 content=mail.render_summary(entries, envelope, cap),
                 recipients=self.settings.mail.admins,
             )
@@ -230,7 +234,9 @@ class Round:
     def _envelope(self, now: float, thread: str | None) -> mail.Envelope:
         sender = self.settings.mail.sender
         message_id = make_msgid(domain=sender.rpartition("@")[2])
-        return mail.Envelope(sender, self.settings.mail.admins, message_id, thread, now)
+        return mail.Envelope(
+            sender, self.settings.mail.admins, message_id, thread, now, self.settings.app
+        )
 
     def send(self, now: float) -> None:
         """Send the mails that are due, until it turns out that the server takes none.

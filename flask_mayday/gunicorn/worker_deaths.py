@@ -10,7 +10,14 @@ from typing import Any, Final, TextIO
 
 from ..context import request_id
 from ..context.in_flight import HEALTH, Left, Table, use
-from ..context.record_fields import ENVIRON, STACK
+from ..context.record_fields import (
+    ENVIRON,
+    INTERRUPTED,
+    REPORTED,
+    REQUESTS,
+    RESPONDING,
+    STACK,
+)
 
 # What gunicorn's master logs of a death, in two or three records. They stay in the log; the one
 # report is made when the worker has been reaped.
@@ -110,16 +117,14 @@ def _report(worker: Any, ending: str) -> None:
     # Whose answer was on its way may be the same visitor, who has asked anew.
     lost = [one for one in visitors if not one.answered] or visitors
     whose = _crashed(requests, stack) or (lost[0] if len(lost) == 1 else None)
-    served = "\n".join(
-        ["It served:", *map(_line, requests)] if requests else ["It served no request."]
-    )
     logger.critical(
         "Worker %s %s",
         worker.pid,
         ending,
         extra={
             ENVIRON: None if whose is None else _environ(whose),
-            STACK: f"{served}\n{stack}".rstrip(),
+            REQUESTS: [_as_data(one) for one in requests],
+            STACK: stack.rstrip(),
         },
     )
     for one in visitors:
@@ -135,11 +140,14 @@ def _report(worker: Any, ending: str) -> None:
             )
 
 
-def _line(request: Left) -> str:
-    asked = f"  {request.method} {request.path}"
-    if request.told:
-        return f"{asked} (reported before, as request {request.request_id})"
-    return f"{asked} [request {request.request_id}]"
+def _as_data(request: Left) -> dict[str, str]:
+    """Return a request as a report keeps it."""
+    return {
+        "request_id": request.request_id,
+        "method": request.method,
+        "path": request.path,
+        "state": REPORTED if request.told else RESPONDING if request.answered else INTERRUPTED,
+    }
 
 
 def _visitors(requests: list[Left]) -> list[Left]:

@@ -1,135 +1,171 @@
-"""What the administrators read: a report, a digest of equal ones, or a summary, as a message."""
+"""The mails to administrators: a report, a digest of identical ones, a summary, a notice, a test.
+
+Each function returns a whole message (RFC 5322) in bytes that any SMTP server takes: ASCII only,
+with lines of at most 998 bytes.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Final
 
 from ..report.report import Report
-from . import html_part as mail_html
-from . import text_part as mail_text
-from .body import LINE_MAXIMUM, Body, Lines, Repeats, body_of, moment
+from ..settings import AppSettings
+from .content import (
+    Content,
+    Digest,
+    HeldErrors,
+    Lines,
+    Rows,
+    moment,
+    report_content,
+    summary_content,
+)
+from .encoding import POLICY, encode_body, from_header, subject_header
+from .rendering import render_html, render_text
+from .subject import one_line, report_subject
 
-__all__ = ["Envelope", "Repeats", "render_report", "render_summary", "report_subject"]
+__all__ = [
+    "Digest",
+    "Envelope",
+    "HeldErrors",
+    "app_of",
+    "render_notice",
+    "render_report",
+    "render_summary",
+    "render_test",
+    "report_subject",
+    "summary_subject",
+]
 
-PREFIX: Final = "[Microblog]"
-SUBJECT_MAXIMUM: Final = 150  # characters
-KINDS_MAXIMUM: Final = 100  # in a summary
-
-# A mail client that runs what a subject holds is a client that people use (MailHog's is one),
-# and part of the subject comes from a request.
-NOT_IN_A_SUBJECT: Final = re.compile(r"[^A-Za-z0-9 _.,:;/(){}\[\]'=-]")
-
-# Only a list of very many recipients is folded: the subject is to be found in one piece.
-POLICY: Final = SMTP.clone(cte_type="8bit", max_line_length=LINE_MAXIMUM)
+NO_APP: Final = AppSettings("app", "production", "", ())
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who writes to whom, under which Message-ID, in answer to which."""
+    """Who writes to whom, and about which app.
+
+    ``message_id`` is the mail's own, ``thread`` that of the mail which it continues. ``created``
+    is in seconds since the epoch.
+    """
 
     sender: str
     recipients: tuple[str, ...]
     message_id: str
     thread: str | None
     created: float
+    app: AppSettings = NO_APP
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Errors of one kind that the hourly cap kept from a mail; ``report`` tells of the first."""
+def render_report(report: Report, envelope: Envelope, digest: Digest | None = None) -> bytes:
+    """Return the mail about one error, or, with ``digest``, about many identical ones.
 
-    count: int
-    first: float
-    report: Report
-
-
-def report_subject(report: Report, repeats: Repeats | None = None) -> str:
-    """Return ``[Microblog] <Type>: <message> <where>``, safe and at most 150 characters long."""
-    first_line = report.message.strip().split("\n", 1)[0]
-    text = _plain(f"{PREFIX} {report.type}: {first_line}".rstrip(": "))
-    times = f" ({repeats.count} times)" if repeats is not None else ""
-    tail = _plain(f"{times} {report.where}")[: SUBJECT_MAXIMUM // 2]
-    return _one_space(text[: SUBJECT_MAXIMUM - len(tail)].rstrip() + tail)
-
-
-def render_report(report: Report, envelope: Envelope, repeats: Repeats | None = None) -> bytes:
-    """Return the message for one error, or for all its repeats in a window."""
+    The app, environment and release are those of the report, if it has them: several apps may
+    share a spool.
+    """
+    app = app_of(report, envelope.app)
     return _render(
-        envelope,
-        subject=report_subject(report, repeats),
-        body=body_of(report, repeats),
-        headers={
+        replace(envelope, app=app),
+        report_subject(report, app.label, digest.count if digest else None),
+        report_content(report, app, digest),
+        {
             "X-Request-ID": report.request_id,
             "X-Error-Fingerprint": report.fingerprint,
-            "X-Error-Count": str(repeats.count if repeats else 1),
+            "X-Error-Count": str(digest.count if digest else 1),
         },
     )
 
 
-def render_summary(held: Iterable[Held], envelope: Envelope, cap: int) -> bytes:
-    """Return the message that counts the errors which the hourly cap kept from a mail."""
-    entries = sorted(held, key=lambda entry: entry.count, reverse=True)
-    total = sum(entry.count for entry in entries)
-    lines = [
-        f"{entry.count:>7} x {entry.report.type}: {_first(entry.report.message)}"
-        f" {entry.report.where}\n"
-        f"          since {moment(entry.first)}, fingerprint {entry.report.fingerprint}"
-        for entry in entries[:KINDS_MAXIMUM]
-    ]
-    if others := entries[KINDS_MAXIMUM:]:
-        count = sum(entry.count for entry in others)
-        lines.append(f"and {len(others)} more kinds with {count} errors")
-    what = f"{total} errors of {len(entries)} kinds have no mail of their own"
-    why = f"The limit of REPORT_MAILS_PER_HOUR={cap} is reached. All of them are in the log."
+def render_summary(groups: Iterable[HeldErrors], envelope: Envelope, limit: int) -> bytes:
+    """Return the mail that counts the errors which the hourly ``limit`` of mails held back."""
+    ordered = sorted(groups, key=lambda group: group.count, reverse=True)
+    total = sum(group.count for group in ordered)
+    subject = summary_subject(ordered, envelope.app.label)
     return _render(
-        envelope,
-        subject=f"{PREFIX} {total} more errors of {len(entries)} kinds",
-        body=Body(what, why, [Lines("Errors, the most frequent first", lines)]),
-        headers={"X-Error-Count": str(total)},
+        envelope, subject, summary_content(ordered, limit), {"X-Error-Count": str(total)}
     )
 
 
-def _render(
+def render_notice(
     envelope: Envelope,
-    *,
-    subject: str,
-    body: Body,
-    headers: Mapping[str, str | None],
+    what: str,
+    where: str,
+    rows: Sequence[tuple[str, str]] = (),
+    lines: Sequence[str] = (),
+) -> bytes:
+    """Return a mail about something that is not an error of the app.
+
+    ``what`` is the subject and headline, ``where`` the line below it; ``rows`` are named values
+    and ``lines`` is text to be shown as it is.
+    """
+    sections = [Rows("", rows)] if rows else []
+    content = Content(what, where, [*sections, *([Lines("", lines)] if lines else [])])
+    return _render(envelope, one_line(f"[{envelope.app.label}] {what}"), content, {})
+
+
+def render_test(envelope: Envelope) -> bytes:
+    """Return the mail of ``flask reports test``: made like a report, in the same encodings."""
+    app = envelope.app
+    rows = [
+        ("App", app.name),
+        ("Environment", app.environment),
+        ("Release", app.release),
+        ("Recipients", ", ".join(envelope.recipients)),
+        ("Time", moment(envelope.created or time.time())),
+    ]
+    return render_notice(
+        envelope,
+        "Test: error mails arrive",
+        "Sent by “flask reports test”. Nothing is wrong.",
+        [(name, value) for name, value in rows if value],
+    )
+
+
+def summary_subject(groups: Sequence[HeldErrors], label: str) -> str:
+    """Return the subject of a summary."""
+    total = sum(group.count for group in groups)
+    return one_line(f"[{label}] {total} more errors in {len(groups)} groups")
+
+
+def app_of(report: Report, app: AppSettings) -> AppSettings:
+    """Return the settings of the app that a report is about; ``app`` where it names none."""
+    if not report.app:
+        return app
+    return replace(app, name=report.app, environment=report.environment, release=report.release)
+
+
+def _render(
+    envelope: Envelope, subject: str, content: Content, headers: Mapping[str, str | None]
 ) -> bytes:
     message = EmailMessage(policy=POLICY)
-    message["Subject"] = subject
-    message["From"] = Address("Microblog", addr_spec=envelope.sender)
+    message["Subject"] = subject_header(subject)
+    message["From"] = from_header(envelope.app.label, envelope.sender)
     message["To"] = ", ".join(envelope.recipients)
     message["Date"] = format_datetime(datetime.fromtimestamp(envelope.created, UTC))
     message["Message-ID"] = envelope.message_id
     if envelope.thread is not None:
         message["References"] = envelope.thread
         message["In-Reply-To"] = envelope.thread
-    # RFC 3834: no holiday answers to a machine.
-    message["Auto-Submitted"] = "auto-generated"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies
     for name, value in headers.items():
         if value is not None:
-            message[name] = value
-    message.set_content(mail_text.render(body), charset="utf-8", cte="8bit")
-    message.add_alternative(mail_html.render(subject, body), "html", charset="utf-8", cte="8bit")
+            message[name] = one_line(value)
+    message["MIME-Version"] = "1.0"
+    message.make_alternative()
+    message.attach(_part("plain", render_text(content)))
+    message.attach(_part("html", render_html(content, subject)))
     return message.as_bytes()
 
 
-def _plain(text: str) -> str:
-    return NOT_IN_A_SUBJECT.sub("_", text.replace('"', "'").replace("`", "'"))
-
-
-def _one_space(text: str) -> str:
-    return re.sub(" {2,}", " ", text)
-
-
-def _first(message: str) -> str:
-    return message.strip().split("\n", 1)[0][:200]
+def _part(kind: str, text: str) -> EmailMessage:
+    encoding, payload = encode_body(text)
+    part = EmailMessage(policy=POLICY)
+    part["Content-Type"] = f'text/{kind}; charset="utf-8"'
+    part["Content-Transfer-Encoding"] = encoding
+    part.set_payload(payload)
+    return part

@@ -11,53 +11,53 @@ from typing import Final
 from ..context.record_fields import environ_of, message_of
 from ..redaction.redactor import AROUND, BoundRedactor
 
-KEY: Final = "flask_mayday.earlier"  # in the WSGI environment
-KEPT: Final = 30  # lines a request
-LENGTH: Final = 500  # characters of a line
-END: Final = LENGTH + AROUND  # characters kept of a line's beginning and of its end
+BREADCRUMBS: Final = "flask_mayday.breadcrumbs"  # key in the WSGI environment
+LINES_MAXIMUM: Final = 30  # of a request
+LINE_LENGTH: Final = 500  # characters
+END_LENGTH: Final = LINE_LENGTH + AROUND  # characters kept of a line's beginning and of its end
 
-Crumb = tuple[float, str, str, str, int]
+Breadcrumb = tuple[float, str, str, str, int]
 
 
 class Breadcrumbs(logging.Handler):
-    """Leaves each record of level INFO and above with the request that wrote it.
+    """Keeps each record of level INFO and above with the request that wrote it.
 
-    As it was said, not redacted yet: that is done for the few that end up in a report. Comes
-    after the handler that reports, so that an error is not among the lines before it.
+    The text is kept as it is: only the few lines that end up in a report are redacted. This
+    handler belongs after the one that reports, so that an error is not among the lines before it.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit without the handler's lock: a request's lines are its own thread's."""
+        """Keep the record, without the handler's lock: a request belongs to one thread."""
         environ = environ_of(record)
         if isinstance(environ, dict):
-            kept = environ.get(KEY)
+            kept = environ.get(BREADCRUMBS)
             if not isinstance(kept, deque):
-                kept = environ[KEY] = deque(maxlen=KEPT)
-            raised = f" ({record.exc_info[0].__name__})" if _raised(record) else ""  # type: ignore[index,union-attr]
-            message = message_of(record) + raised
-            missing = max(0, len(message) - 2 * END)
+                kept = environ[BREADCRUMBS] = deque(maxlen=LINES_MAXIMUM)
+            message = message_of(record)
+            if record.exc_info and (raised := record.exc_info[0]) is not None:
+                message += f" ({raised.__name__})"
+            missing = max(0, len(message) - 2 * END_LENGTH)
             if missing:
-                message = message[:END] + message[-END:]
+                message = message[:END_LENGTH] + message[-END_LENGTH:]
             kept.append((record.created, record.levelname, record.name, message, missing))
         return True
 
 
 def earlier_lines(environ: Mapping[str, object], redactor: BoundRedactor) -> list[str]:
-    """Return the lines that a request has left, oldest first: time, level, message, logger."""
-    found = environ.get(KEY)
-    crumbs: list[Crumb] = list(found) if isinstance(found, deque) else []
+    """Return the lines that a request has logged, oldest first, redacted.
+
+    Each line has the time in UTC, the level, the message and the logger's name.
+    """
+    kept = environ.get(BREADCRUMBS)
+    crumbs: list[Breadcrumb] = list(kept) if isinstance(kept, deque) else []
     return [_line(crumb, redactor) for crumb in crumbs]
 
 
-def _line(crumb: Crumb, redactor: BoundRedactor) -> str:
+def _line(crumb: Breadcrumb, redactor: BoundRedactor) -> str:
     created, level, logger, message, missing = crumb
     time = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")[11:23]
-    said = redactor.bounded(message, LENGTH, missing).replace("\n", "\n  ")
-    return f"{time} {level}: {said} [{logger}]"
-
-
-def _raised(record: logging.LogRecord) -> bool:
-    return bool(record.exc_info and record.exc_info[0])
+    text = redactor.bounded(message, LINE_LENGTH, missing).replace("\n", "\n  ")
+    return f"{time} {level}: {text} [{logger}]"

@@ -1,50 +1,78 @@
-"""What equal errors have in common, so that they are one mail and different ones are not."""
+"""The fingerprint of an error: identical errors share it, different ones do not.
+
+A fingerprint is 16 hex digits. The first is the version of the algorithm, :data:`VERSION`, the
+others are a hash. The same error has the same fingerprint on every host and in every release
+until a later version of this module groups better. Such a version writes its own first digit and
+can still compute version 1 for an error, so it can find the group that the error was mailed under
+and need not mail it as new. Whoever changes what goes into the hash must therefore raise
+:data:`VERSION` and keep the old computation.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from . import traceback_text as trace
+from ..context.record_fields import GROUP
+from .traceback_data import Frame, RaisedException
+from .traceback_reader import EXCEPTIONS_MAXIMUM, exact
 
-TELLING: Final = 1000  # characters at a message's beginning by which equal errors are known
+VERSION: Final = "1"  # one hex digit
+LENGTH: Final = 16  # hex digits, the version included
+MESSAGE_LENGTH: Final = 1000  # characters at a message's beginning that count
 
-# Parts of a message that differ from one occurrence of the same error to the next.
+# Parts of a message that differ from one occurrence of an error to the next.
 VARYING: Final = (
     (re.compile(r"'[^'\n]*'|\"[^\"\n]*\""), "<quoted>"),
     (re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s<>]+", re.IGNORECASE), "<url>"),
     (re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.\w+"), "<address>"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.I), "<hex>"),
     (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{6,}\b", re.I), "<hex>"),
-    # IPv6: what is left of it has colons between groups of hex digits.
+    # IPv6: what the patterns before have left of it is groups of hex digits with colons.
     (re.compile(r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", re.I), "<n>"),
     (re.compile(r"\d+"), "<n>"),
 )
 
 
-def fingerprint(record: logging.LogRecord, error: BaseException | None, message: str) -> str:
-    """Return what equal errors have in common, as 16 hex digits, on every host and release.
+def fingerprint(
+    record: logging.LogRecord,
+    error: BaseException | None,
+    message: str,
+    exceptions: Sequence[RaisedException],
+) -> str:
+    """Return the fingerprint of an error.
 
-    The types, the app's own frames (file and function: line numbers move with every release)
-    and the message with its varying parts masked. An exception may add a text of its own, its
-    ``report_fingerprint``.
+    ``exceptions`` is ``error`` as :class:`.traceback_reader.ExceptionReader` has read it, and
+    ``message`` what the error says, redacted. These count: the type of the error, of its cause and
+    of a group's members; the app's own frames (file and function, for line numbers move with every
+    release) and the source line of the last; without own frames, the frame that raised; the
+    message with its varying parts masked; and the error's attribute ``report_fingerprint``, a text
+    with which an app can tell errors apart. A record without an exception is known by its logger,
+    level, function and message. A record with the attribute ``GROUP`` is known by that alone.
     """
-    parts = [masked(message[:TELLING])]
+    if isinstance(group := getattr(record, GROUP, None), str):
+        return hash_of(f"group\0{group}")
+    parts = [mask_varying(message[:MESSAGE_LENGTH])]
     if error is None:
         parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]
     else:
         parts += _types(error)
-        parts += _app_frames(error)
-        parts.append(_own_text(error))
-    joined = "\0".join(parts).encode("utf-8", "backslashreplace")
-    return hashlib.sha256(joined).hexdigest()[:16]
+        parts += _frames(exceptions)
+        parts.append(_text_of_its_own(error))
+    return hash_of("\0".join(parts))
 
 
-def masked(message: str) -> str:
-    """Return a message without what varies from one occurrence to the next."""
+def hash_of(text: str) -> str:
+    """Return a fingerprint made of one text."""
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    return VERSION + digest[: LENGTH - len(VERSION)]
+
+
+def mask_varying(message: str) -> str:
+    """Return a message without the parts that vary from one occurrence to the next."""
     for pattern, replacement in VARYING:
         message = pattern.sub(replacement, message)
     return message
@@ -53,22 +81,34 @@ def masked(message: str) -> str:
 def _types(error: BaseException) -> Iterator[str]:
     yield from (type(error).__module__, type(error).__qualname__)
     if isinstance(error, BaseExceptionGroup):
-        members = {type(member).__qualname__ for member in error.exceptions[: trace.EXCEPTIONS]}
+        members = {type(member).__qualname__ for member in error.exceptions[:EXCEPTIONS_MAXIMUM]}
         yield from sorted(members)
     if error.__cause__ is not None:
         yield f"from {type(error.__cause__).__qualname__}"
 
 
-def _app_frames(error: BaseException) -> Iterator[str]:
-    # Each once: how often a recursion went round depends on where it began.
-    frames, _ = trace.frames_of(error.__traceback__)
-    yield from dict.fromkeys(
-        f"{frame.path[len(trace.APP_FOLDER) :]}:{frame.function}" for frame in frames if frame.own
-    )
+def _frames(exceptions: Sequence[RaisedException]) -> Iterator[str]:
+    frames = next((one.frames for one in reversed(exceptions) if one.depth == 0), ())
+    own = [frame for frame in frames if frame.own]
+    # Each once: how often a recursion repeats a call depends on where it began.
+    yield from dict.fromkeys(f"{frame.stable}:{frame.function}" for frame in own)
+    if own:
+        yield _source_line(own[-1], exceptions)
+    elif frames:
+        yield f"{frames[-1].file}:{frames[-1].function}"
 
 
-def _own_text(error: BaseException) -> str:
+def _source_line(frame: Frame, exceptions: Sequence[RaisedException]) -> str:
+    """Return the line at which a frame is; the report shows its source once, at any exception."""
+    for raised in exceptions:
+        for one in raised.frames:
+            if one.source and (one.stable, one.line) == (frame.stable, frame.line):
+                return dict(one.numbered_source()).get(frame.line, "").strip()
+    return ""
+
+
+def _text_of_its_own(error: BaseException) -> str:
     try:
-        return trace.exact(getattr(error, "report_fingerprint", ""))[:TELLING]
+        return exact(getattr(error, "report_fingerprint", ""))[:MESSAGE_LENGTH]
     except Exception:
         return ""

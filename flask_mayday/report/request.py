@@ -1,25 +1,34 @@
-"""What a report tells of a request: from what has been read of it, and nothing is read for it."""
+"""The request of a report: what was asked and by whom, without reading anything from the client."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from flask import globals as flask_globals
 
+from ..context.request_id import USER_KEY
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
 
-ROUTE = "flask_mayday.route"  # in the WSGI environment: the route, without what a visitor put in
+# In the WSGI environment: the URL rule as Flask writes it, such as /user/<username>.
+ROUTE: Final = "flask_mayday.route"
+
+NOBODY: Final = "nobody"  # no user is logged in
+UNKNOWN: Final = "unknown"  # the request is another thread's, whose session cannot be seen
+TEXT_LENGTH: Final = 500  # characters
+USER_LENGTH: Final = 200
+ADDRESS_LENGTH: Final = 2000
 
 Environ = Mapping[str, object]
 
 
-def request_of(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
-    """Return what was asked, by whom, with every secret masked.
+def whole_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
+    """Return everything that is known of a request, redacted.
 
-    A part that cannot be told says why in its place; the others are told all the same.
+    That is what :func:`short_request` returns, and the address, query, headers and what the app
+    has read of the body. A part that cannot be read says so in its place.
     """
     parts: dict[str, Callable[[], object]] = {
         "url": lambda: _address(environ, redactor),
@@ -31,23 +40,24 @@ def request_of(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
         "files": lambda: _files(environ, redactor),
         "headers": lambda: redactor.fields(_headers(environ)),
     }
-    return request_in_short(environ, redactor) | {name: _told(part) for name, part in parts.items()}
+    found = {name: _or_reason(part) for name, part in parts.items()}
+    return short_request(environ, redactor) | found
 
 
-def request_in_short(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
-    """Return what was asked and by whom, without what was sent along; likewise masked."""
+def short_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
+    """Return method, path, route, client and user of a request, redacted."""
     parts: dict[str, Callable[[], object]] = {
         "method": lambda: _text(environ, "REQUEST_METHOD", redactor),
-        "path": lambda: redactor.bounded(path_of(environ), 2000),
+        "path": lambda: redactor.bounded(path_of(environ), ADDRESS_LENGTH),
         "route": lambda: _text(environ, ROUTE, redactor),
         "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
         "user": lambda: _user(environ, redactor),
     }
-    return {name: _told(part) for name, part in parts.items()}
+    return {name: _or_reason(part) for name, part in parts.items()}
 
 
 def path_of(environ: Environ) -> str:
-    """Return the path as its characters: WSGI hands over its bytes as Latin-1 (PEP 3333)."""
+    """Return the path as text: WSGI passes its bytes as Latin-1 (PEP 3333)."""
     path = str(environ.get("PATH_INFO") or "")
     try:
         return path.encode("latin-1").decode("utf-8", "backslashreplace")
@@ -55,7 +65,7 @@ def path_of(environ: Environ) -> str:
         return path
 
 
-def _told(part: Callable[[], object]) -> object:
+def _or_reason(part: Callable[[], object]) -> object:
     try:
         return part()
     except Exception as error:
@@ -63,7 +73,7 @@ def _told(part: Callable[[], object]) -> object:
 
 
 def _text(environ: Environ, name: str, redactor: BoundRedactor) -> str:
-    return redactor.bounded(str(environ.get(name) or ""), 500)
+    return redactor.bounded(str(environ.get(name) or ""), TEXT_LENGTH)
 
 
 def _address(environ: Environ, redactor: BoundRedactor) -> str:
@@ -71,23 +81,26 @@ def _address(environ: Environ, redactor: BoundRedactor) -> str:
     if not host:
         return ""
     address = f"{environ.get('wsgi.url_scheme', 'http')}://{host}{path_of(environ)}"
-    return redactor.bounded(address, 2000)
+    return redactor.bounded(address, ADDRESS_LENGTH)
 
 
 def _user(environ: Environ, redactor: BoundRedactor) -> str:
-    """Return the user's id from the session that Flask has open for this request.
+    """Return the user: as the extension has noted it, else by the open session.
 
-    Not the user: that is a query to the database, whose failure may be the error to report.
+    The user is never loaded: that is a query to the database, whose failure may be the error.
     """
+    noted = environ.get(USER_KEY)
+    if noted is not None:
+        return redactor.bounded(str(noted), USER_LENGTH)
     context: Any = flask_globals.request_ctx
     if not context or context.request.environ is not environ:
-        return "unknown"
-    # Not through flask.session, which would make the answer vary with the cookie.
+        return UNKNOWN
+    # Not through flask.session, which would make the response vary with the cookie.
     session = getattr(context, "_session", None)
     if session is None:
-        return "unknown"
+        return UNKNOWN
     identifier = dict.get(session, "_user_id")
-    return "nobody" if identifier is None else redactor.bounded(str(identifier), 200)
+    return NOBODY if identifier is None else redactor.bounded(str(identifier), USER_LENGTH)
 
 
 def _query(environ: Environ) -> dict[str, object]:
@@ -122,7 +135,7 @@ def _files(environ: Environ, redactor: BoundRedactor) -> object:
 
 
 def _collected(pairs: Any) -> dict[str, object]:
-    """Return fields by name; one that comes more than once is a list."""
+    """Return fields by name; the values of a repeated name are a list."""
     found: dict[str, list[object]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)

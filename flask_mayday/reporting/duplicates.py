@@ -14,7 +14,7 @@ from typing import Final
 
 from ..context.record_fields import STACK, message_of
 from ..report.report import Report
-from ..report.traceback_text import exact
+from ..report.traceback_reader import exact
 
 INTERVAL: Final = 1.0  # seconds for which a whole report stands for its repeats
 KINDS_MAXIMUM: Final = 256  # remembered, in each process

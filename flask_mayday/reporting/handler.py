@@ -13,8 +13,8 @@ from typing import Final
 from ..context.record_fields import UNREPORTED, environ_of
 from ..context.request_id import REPORTED_KEY
 from ..courier.courier import Courier
-from ..redaction.redactor import Redactor
-from ..report.report import Report, from_record, repeat
+from ..report.builder import ReportBuilder
+from ..report.report import Report
 from ..settings import Settings
 from ..spool.outbox import NotDurableError
 from .duplicates import Repeats, occurrence_of
@@ -33,10 +33,10 @@ class ReportHandler(logging.Handler):
     ``user`` is a function that returns who is logged in, or ``None``.
     """
 
-    def __init__(self, settings: Settings, redactor: Redactor, courier: Courier) -> None:
+    def __init__(self, settings: Settings, builder: ReportBuilder, courier: Courier) -> None:
         super().__init__(logging.ERROR)
         self.mailable = settings.mail.server is not None
-        self.redactor = redactor
+        self.builder = builder
         self.courier = courier
         self.outbox = courier.outbox
         self.before_report: list[BeforeReport] = []
@@ -79,7 +79,7 @@ class ReportHandler(logging.Handler):
     def report_of(self, record: logging.LogRecord) -> Report:
         """Return the report of a record, as an app's own tests see it."""
         _mark_reported(record)
-        return from_record(record, self.redactor)
+        return self.builder.build(record)
 
     def flush(self) -> None:
         """Write what only memory holds, as far as the spool takes it."""
@@ -101,9 +101,9 @@ class ReportHandler(logging.Handler):
         occurrence = occurrence_of(record)
         whole = self.repeats.whole(occurrence)
         if whole is not None:
-            report = self._changed(repeat(record, whole, self.redactor))
+            report = self._changed(self.builder.repeat(record, whole))
             return None if report is None else self.outbox.put(report, mailable=self.mailable)
-        report = self._changed(from_record(record, self.redactor))
+        report = self._changed(self.builder.build(record))
         if report is None:
             return None
         trouble = self.outbox.put(report, mailable=self.mailable)

@@ -15,6 +15,8 @@ from ..log.formats import JsonFormatter, TextFormatter
 from ..log.rotation import RotatingFile
 from ..redaction.redactor import Redactor
 from ..report.breadcrumbs import Breadcrumbs
+from ..report.builder import ReportBuilder
+from ..report.own_code import OwnCode
 from ..report.report import Report
 from ..settings import Settings
 from ..spool.outbox import Outbox
@@ -64,7 +66,11 @@ class Pipeline:
         self.log_file.setLevel(settings.log.level)
         self.log_file.setFormatter(self.formatter)
         self.courier = _courier_of(settings)
-        self.reports = ReportHandler(settings, redactor, self.courier)
+        app = settings.app
+        builder = ReportBuilder(
+            redactor, OwnCode(root_path, app.own_code), app.name, app.environment, app.release
+        )
+        self.reports = ReportHandler(settings, builder, self.courier)
         weakref.finalize(self, _close, self.log_file, self.reports, self.courier).atexit = False
 
     def handle(self, record: logging.LogRecord) -> None:

@@ -26,7 +26,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -190,7 +190,7 @@ def told_whole(connection: sqlite3.Connection, report: Report) -> Report:
         other = report if row is None else Report.from_json(row[0])
     except ValueError:
         return report
-    return replace(report, traceback=other.traceback)
+    return report.with_traceback_of(other)
 
 
 def readable(text: bytes) -> str:

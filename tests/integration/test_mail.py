@@ -30,7 +30,7 @@ def test_page_mail_and_log_bear_one_request_id(
     assert answer.request_id.encode() in answer.body
     (mail,) = wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
     assert mail["Subject"] == (
-        "[Microblog] DrillError: the error of this test at POST /drill/{kind}"
+        "[Microblog] DrillError: the error of this test at POST /drill/<kind>"
     )
     text = mail.get_body(("plain",)).get_content()
     assert "Traceback (most recent call last):" in text
@@ -226,7 +226,7 @@ def test_a_thousand_equal_errors_of_four_workers_are_one_mail_and_one_digest(
     assert statuses == {500: 1000}
     wait_until(lambda: smtp_server.total() == 1000, "all of them counted", 40)
     first, *digests = smtp_server.mails
-    assert first["Subject"] == "[Microblog] DrillError: the same again at POST /drill/{kind}"
+    assert first["Subject"] == "[Microblog] DrillError: the same again at POST /drill/<kind>"
     assert first["X-Error-Count"] == "1"
     assert 1 <= len(digests) <= 1 + windows
     assert sum(int(digest["X-Error-Count"]) for digest in digests) == 999

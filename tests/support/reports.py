@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import sqlite3
 import time
 import uuid
+from dataclasses import MISSING
 from typing import Any
 
+from flask_mayday.redaction.redactor import Redactor
+from flask_mayday.report.builder import ReportBuilder
+from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
 from flask_mayday.spool.mailbox import Queue
 from flask_mayday.spool.outbox import Outbox
 
 
 def a_report(message: str = "boom", **fields: object) -> Report:
-    """Return a report that says this, empty but for what every report has."""
-    empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
+    """Return a report with this message, empty but for what every report has."""
+    required = (field.name for field in dataclasses.fields(Report) if field.default is MISSING)
+    empty: dict[str, Any] = dict.fromkeys(required, "")
     known = {"uuid": uuid.uuid4().hex, "time": time.time(), "fingerprint": "f", "process": 1}
     without = {"request_id": None, "request": None, "earlier": []}
     return Report(**{**empty, **known, **without, "message": message, **fields})
+
+
+def build_report(record: logging.LogRecord, redactor: Redactor | None = None) -> Report:
+    """Return the report of a log record, of an app that has no code of its own."""
+    return ReportBuilder(redactor or Redactor([]), OwnCode("/nowhere")).build(record)
 
 
 def a_mail(

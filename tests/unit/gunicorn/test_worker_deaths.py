@@ -87,6 +87,16 @@ def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
     told = records.traceback_of(record)
     for number, path in enumerate(paths):
         assert (f"GET {path} [request {number}]" in told) == (path != "/told")
+    states = {"/told": records.REPORTED, "/answered": records.RESPONDING}
+    assert getattr(record, records.REQUESTS) == [
+        {
+            "request_id": str(number),
+            "method": "GET",
+            "path": path,
+            "state": states.get(path, records.INTERRUPTED),
+        }
+        for number, path in enumerate(paths)
+    ]
 
 
 def test_the_death_of_several_visitors_is_one_report_and_a_line_under_the_id_of_each(

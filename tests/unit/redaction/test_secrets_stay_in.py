@@ -29,7 +29,7 @@ from flask_mayday.mail.message import Envelope, render_report
 from flask_mayday.redaction.redactor import MASK, Redactor
 from flask_mayday.redaction.values import COMMON
 from flask_mayday.report.breadcrumbs import Breadcrumbs
-from flask_mayday.report.report import from_record
+from tests.support.reports import build_report
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "300"))
 SETTING = "the-secret-of-this-site"
@@ -233,7 +233,7 @@ def all_that_goes_out(request: dict[str, Any], fail: Callable[[], None], text: s
 
 
 def going_out(record: logging.LogRecord, redactor: Redactor) -> list[str]:
-    report = from_record(record, redactor)
+    report = build_report(record, redactor)
     content = render_report(report, ENVELOPE)
     mail: Any = message_from_bytes(content, policy=policy.default)
     bodies = [mail.get_body((kind,)).get_content() for kind in ("plain", "html")]

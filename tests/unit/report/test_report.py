@@ -1,4 +1,4 @@
-"""A report: what equal errors have in common, and what it keeps of one."""
+"""A report: what it keeps of an error, and how it comes through the spool."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
-from types import CodeType
 from typing import Any
 
 import pytest
 from werkzeug.test import EnvironBuilder
 
 from flask_mayday.context import request_id
+from flask_mayday.context.record_fields import CONTEXT, INTERRUPTED, REQUESTS, STACK
 from flask_mayday.redaction.redactor import MASK, Redactor
-from flask_mayday.report import report as report_module
-from flask_mayday.report import traceback_text as trace
-from flask_mayday.report.report import Report, from_record
+from flask_mayday.report.builder import MESSAGE_LENGTH, TRACEBACK_LENGTH, ReportBuilder
+from flask_mayday.report.own_code import OwnCode
+from flask_mayday.report.report import Report
+from flask_mayday.report.request import ROUTE
+from flask_mayday.report.size_limit import SIZE_MAXIMUM
+from flask_mayday.report.traceback_text import render_traceback
 
 SECRET = "the-secret-of-this-site"
+BUILDER = ReportBuilder(Redactor([SECRET]), OwnCode("/nowhere"), "shop", "staging", "1.4.2")
 
 
 def logged(
@@ -35,152 +38,7 @@ def logged(
 
 
 def reported(record: logging.LogRecord) -> Report:
-    return from_record(record, Redactor([SECRET]))
-
-
-def fingerprint(
-    error: BaseException | None = None, message: object = "It failed", *arguments: object
-) -> str:
-    return reported(logged(error, message, *arguments)).fingerprint
-
-
-def caused(cause: BaseException) -> ValueError:
-    error = ValueError("boom")
-    error.__cause__ = cause
-    return error
-
-
-def in_app(source: str, first_line: int = 1, folder: str = trace.APP_FOLDER) -> Any:
-    """Compile a function ``fail`` that seems to stand in the app."""
-    code: CodeType = compile("\n" * first_line + source, f"{folder}/blog/views.py", "exec")
-    names: dict[str, Any] = {}
-    exec(code, names)
-    return names["fail"]
-
-
-def failed(fail: Callable[[], object]) -> str:
-    try:
-        fail()
-    except Exception as error:
-        record = logging.LogRecord(
-            "blog",
-            logging.ERROR,
-            __file__,
-            1,
-            "It failed",
-            (),
-            (type(error), error, error.__traceback__),
-        )
-        return reported(record).fingerprint
-    raise AssertionError("nothing was raised")
-
-
-# Fingerprints
-
-
-def test_a_fingerprint_is_16_hex_digits() -> None:
-    assert len(fingerprint(ValueError("boom"))) == 16
-    int(fingerprint(ValueError("boom")), 16)
-
-
-def test_a_fingerprint_does_not_move_with_the_lines_of_a_release() -> None:
-    source = "def fail():\n    raise ValueError('boom')\n"
-    assert failed(in_app(source, 1)) == failed(in_app("# new\n" + source, 70))
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("user 17 is gone", "user 4711 is gone"),
-        (
-            "request 56f21be313754a10b656f1315c9c57d0 failed",
-            "request 68fd1c5a2fe9415a83160d7de9def2cf failed",
-        ),
-        (
-            "object bd8173a6-32bc-4f00-97d4-d5f6611e8e9d failed",
-            "object 34f21f71-26a4-4808-992a-f96629d380b2 failed",
-        ),
-        ("<View object at 0x7f3a11>", "<View object at 0x7f9bcd>"),
-        ("no user 'susan'", "no user 'zoë'"),
-        ('no user "susan"', 'no user ""'),
-        ("susan@example.com cannot be reached", "a.b+c@example.org cannot be reached"),
-        ("container 3f2a1b9c0d7e failed", "container 9c0d7e3f2a1b failed"),
-        ("https://a.example/1?x=2 is away", "https://b.example/other is away"),
-        ("no route to 2001:db8::1", "no route to 2001:db8:0:1::ffff"),
-        ("Key (username)=(susan) already exists.", "Key (username)=(zoë) already exists."),
-        ("connection to 10.0.0.1:5432 refused", "connection to 10.0.99.12:5433 refused"),
-    ],
-)
-def test_what_varies_from_one_occurrence_to_the_next_is_left_out(one: str, other: str) -> None:
-    assert fingerprint(ValueError(one)) == fingerprint(ValueError(other))
-    assert fingerprint(None, one) == fingerprint(None, other)
-
-
-def test_a_fingerprint_is_the_same_on_every_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = reported(logged(ValueError("boom")))
-    monkeypatch.setattr("socket.gethostname", lambda: "another")
-    monkeypatch.setattr("os.getpid", lambda: 1)
-    second = reported(logged(ValueError("boom")))
-    assert first.host != second.host
-    assert first.fingerprint == second.fingerprint
-
-
-def test_a_fingerprint_does_not_depend_on_where_the_app_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    source = "def fail():\n    raise ValueError('boom')\n"
-    here = failed(in_app(source))
-    monkeypatch.setattr(trace, "APP_FOLDER", "/srv/elsewhere/app")
-    assert failed(in_app(source, folder="/srv/elsewhere/app")) == here
-
-
-def test_different_errors_have_different_fingerprints() -> None:
-    raises = "def fail():\n    raise ValueError('boom')\n"
-    through = "def fail():\n    between()\ndef between():\n    raise ValueError('boom')\n"
-    found = [
-        fingerprint(ValueError("boom")),
-        fingerprint(TypeError("boom")),
-        fingerprint(ValueError("crash")),
-        fingerprint(caused(KeyError("a"))),
-        fingerprint(caused(OSError("a"))),
-        fingerprint(ExceptionGroup("boom", [KeyError("a")])),
-        fingerprint(ExceptionGroup("boom", [OSError("a")])),
-        fingerprint(None, "boom"),
-        fingerprint(None, "crash"),
-        failed(in_app(raises)),
-        failed(in_app(through)),
-    ]
-    assert len(set(found)) == len(found)
-
-
-def test_records_of_different_loggers_are_different_errors() -> None:
-    one, other = logged(), logged()
-    other.name = "another"
-    assert reported(one).fingerprint != reported(other).fingerprint
-
-
-def test_an_exception_may_add_a_text_of_its_own() -> None:
-    def with_text(text: object) -> Exception:
-        error = ValueError("boom 'x'")
-        error.report_fingerprint = text  # type: ignore[attr-defined]
-        return error
-
-    assert fingerprint(with_text("a")) == fingerprint(with_text("a"))
-    assert fingerprint(with_text("a")) != fingerprint(with_text("b"))
-    assert fingerprint(with_text("a")) != fingerprint(ValueError("boom 'x'"))
-
-
-def test_an_endless_recursion_is_one_error_however_deep_it_began() -> None:
-    deep = "def fail(depth=0):\n    return fail(depth + 1)\n"
-    direct = in_app(deep)
-
-    def deeper() -> object:
-        return (lambda: (lambda: direct())())()
-
-    assert failed(direct) == failed(deeper)
-
-
-# What a report holds
+    return BUILDER.build(record)
 
 
 class UnprintableError(Exception):
@@ -190,14 +48,14 @@ class UnprintableError(Exception):
         raise RuntimeError("no text")
 
 
-def test_an_exception_without_a_text_is_reported_all_the_same() -> None:
+def test_an_exception_without_a_text_is_reported_nevertheless() -> None:
     report = reported(logged(UnprintableError()))
     assert report.type == "UnprintableError"
     assert "RuntimeError" in report.message
     assert "UnprintableError" in report.traceback
 
 
-def test_a_record_whose_arguments_do_not_fit_is_reported_all_the_same() -> None:
+def test_a_record_whose_arguments_do_not_fit_is_reported_nevertheless() -> None:
     report = reported(logged(None, "%d users", "many"))
     assert "%d users" in report.message
     assert "many" in report.message
@@ -210,8 +68,8 @@ def test_a_huge_message_is_cut_and_takes_no_time(piece: str) -> None:
     started = time.process_time()
     report = reported(record)
     assert time.process_time() - started < 3
-    assert len(report.message) <= report_module.MESSAGE_MAXIMUM + 100
-    assert len(report.traceback) <= report_module.TRACEBACK_MAXIMUM + 100
+    assert len(report.message) <= MESSAGE_LENGTH + 100
+    assert len(report.traceback) <= TRACEBACK_LENGTH + 100
 
 
 def test_a_long_traceback_keeps_its_beginning_and_its_end() -> None:
@@ -227,7 +85,7 @@ def test_the_cause_of_an_exception_is_in_its_traceback() -> None:
     assert "the cause" in reported(logged(error)).traceback
 
 
-def test_a_report_tells_of_the_request_that_its_thread_serves() -> None:
+def test_a_report_has_the_request_that_its_thread_serves() -> None:
     builder = EnvironBuilder(
         "/user/susan?page=2&token=abcdef",
         method="POST",
@@ -239,11 +97,11 @@ def test_a_report_tells_of_the_request_that_its_thread_serves() -> None:
         },
     )
     environ = builder.get_environ()
-    environ["flask_mayday.route"] = "/user/{username}"
+    environ[ROUTE] = "/user/<username>"
     identifier = request_id.begin(environ, trusted=False)
     report = reported(logged(ValueError("boom")))
     assert report.request_id == identifier
-    assert report.where == "at POST /user/{username}"
+    assert report.where == "at POST /user/<username>"
     request: dict[str, Any] = report.request or {}
     assert (request["method"], request["path"]) == ("POST", "/user/susan")
     assert request["query"] == {"page": "2", "token": MASK}
@@ -265,7 +123,79 @@ def test_no_secret_is_in_a_report() -> None:
     assert report.message == f"cannot log in with {MASK}"
 
 
-# On the way through the spool
+def test_a_report_names_the_app_the_environment_and_the_release() -> None:
+    report = reported(logged(ValueError("boom")))
+    assert (report.app, report.environment, report.release) == ("shop", "staging", "1.4.2")
+
+
+def test_the_user_that_the_extension_has_noted_is_in_the_report() -> None:
+    environ = EnvironBuilder("/").get_environ()
+    environ[request_id.USER_KEY] = 17
+    request_id.begin(environ, trusted=False)
+    report = reported(logged(ValueError("boom")))
+    assert report.user == "17"
+    environ[request_id.USER_KEY] = SECRET
+    assert BUILDER.repeat(logged(ValueError("boom")), report).user == MASK
+
+
+def test_the_values_passed_to_capture_are_in_the_report_redacted() -> None:
+    record = logged(ValueError("boom"))
+    setattr(record, CONTEXT, {"order": 7, "api_key": "abc", "note": f"with {SECRET}"})
+    assert reported(record).context == {"order": 7, "api_key": MASK, "note": f"with {MASK}"}
+
+
+@pytest.mark.parametrize("context", [7, [1], {"a": object()}])
+def test_a_strange_context_costs_only_itself(context: object) -> None:
+    record = logged(ValueError("boom"))
+    setattr(record, CONTEXT, context)
+    report = reported(record)
+    assert report.message == "boom"
+    assert report.context is not None
+
+
+def test_interrupted_requests_are_data_and_text_for_versions_that_do_not_know_them() -> None:
+    record = logged(None, "Worker 7 was killed")
+    request = {"request_id": "f" * 32, "method": "GET", "path": "/slow", "state": INTERRUPTED}
+    setattr(record, REQUESTS, [request])
+    setattr(record, STACK, "Thread 1:\n  File x")
+    report = Report.from_json(reported(record).to_json())
+    assert report.requests == (request,)
+    assert report.stack == "Thread 1:\n  File x"
+    assert f"  GET /slow [request {'f' * 32}]" in report.traceback
+    assert report.traceback.endswith(report.stack)
+    assert report.interrupted("f" * 32)
+    assert not report.interrupted("e" * 32)
+    old = Report.from_json(json.dumps({"traceback": f"It served:\n  GET / [request {'e' * 32}]"}))
+    assert old.interrupted("e" * 32)
+
+
+def test_a_version_that_does_not_know_exceptions_finds_the_traceback_as_text() -> None:
+    report = reported(logged(ValueError("boom")))
+    stored = json.loads(report.to_json())
+    assert stored["traceback"] == render_traceback(report.exceptions)
+    assert stored["exceptions"][0]["text"] == "ValueError: boom"
+
+
+def test_a_repetition_refers_to_the_traceback_and_gets_it_back() -> None:
+    whole = reported(logged(ValueError("boom")))
+    repeated = BUILDER.repeat(logged(ValueError("boom")), whole)
+    assert (repeated.like, repeated.exceptions) == (whole.uuid, ())
+    assert repeated.with_traceback_of(whole).exceptions == whole.exceptions
+
+
+def test_a_huge_report_is_cut_to_its_limit_and_keeps_what_it_is_about() -> None:
+    members = [ValueError("\udce9" * 8000) for _ in range(9)]
+    record = logged(ExceptionGroup("the group", members))
+    setattr(record, CONTEXT, {f"key {n}": "\udce9" * 3000 for n in range(50)})
+    setattr(record, STACK, "\udce9" * 100_000)
+    report = reported(record)
+    assert len(report.to_json()) <= SIZE_MAXIMUM
+    assert report.exceptions[0].text.startswith("ExceptionGroup: the group")
+    assert len(report.exceptions) == 10
+    assert "characters left out" in report.stack
+
+
+# Through the spool
 
 
 def test_a_report_comes_back_as_it_was() -> None:
@@ -284,6 +214,15 @@ def test_a_report_of_a_later_version_is_read_without_what_is_unknown() -> None:
 def test_a_report_whose_numbers_are_none_has_a_zero_there(number: str) -> None:
     report = Report.from_json(f'{{"uuid": "u", "process": {number}, "time": {number}}}')
     assert (report.process, report.time) == (0, 0.0)
+
+
+@pytest.mark.parametrize("value", [7, "x", [7], [{"frames": 7, "notes": "x", "depth": -1}], {}])
+def test_exceptions_and_requests_of_a_strange_form_are_read_as_far_as_possible(
+    value: object,
+) -> None:
+    report = Report.from_json(json.dumps({"exceptions": value, "requests": value, "context": 7}))
+    assert render_traceback(report.exceptions).strip() == ""
+    assert report.context is None
 
 
 def test_a_report_of_an_earlier_version_has_empty_fields() -> None:

@@ -1,4 +1,4 @@
-"""What a report tells of a request, and that it reads nothing for it."""
+"""The request of a report: what is known of it, and that nothing is read for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.database import db
 from flask_mayday.context import request_id
 from flask_mayday.redaction.redactor import MASK, Redactor
 from flask_mayday.report.report import Report
-from flask_mayday.report.request import request_of
+from flask_mayday.report.request import whole_request
 
 ReadReports = Callable[[], list[Report]]
 MakeApp = Callable[..., Flask]
@@ -32,13 +32,13 @@ def app(make_app: MakeApp) -> Flask:
         if "user" in request.args:
             session["_user_id"] = "17"
         logging.getLogger("app.blog").info("Looking for %s", name)
-        logging.getLogger("app.blog").debug("not worth a word")
+        logging.getLogger("app.blog").debug("a debug line")
         raise ValueError(f"no {name}")
 
     return made
 
 
-def told(app: Flask, read_reports: ReadReports, path: str, **sent: Any) -> dict[str, Any]:
+def requested(app: Flask, read_reports: ReadReports, path: str, **sent: Any) -> dict[str, Any]:
     app.test_client().post(path, **sent)
     (report,) = read_reports()
     assert report.request is not None
@@ -47,7 +47,7 @@ def told(app: Flask, read_reports: ReadReports, path: str, **sent: Any) -> dict[
 
 def test_who_asked_for_what(app: Flask, read_reports: ReadReports) -> None:
     headers = {"X-Forwarded-For": "203.0.113.7", "User-Agent": "A browser", "X-Api-Key": "k"}
-    found = told(app, read_reports, "/fail/zoë?page=2&page=3&token=t&user", headers=headers)
+    found = requested(app, read_reports, "/fail/zoë?page=2&page=3&token=t&user", headers=headers)
     assert (found["method"], found["path"]) == ("POST", "/fail/zoë")
     assert found["route"] == "/fail/<name>"
     assert found["url"] == "http://localhost/fail/zoë"
@@ -58,17 +58,17 @@ def test_who_asked_for_what(app: Flask, read_reports: ReadReports) -> None:
     assert found["headers"]["X-Api-Key"] == MASK
 
 
-def test_a_form_that_was_read_is_told(app: Flask, read_reports: ReadReports) -> None:
+def test_a_form_that_the_app_has_read_is_reported(app: Flask, read_reports: ReadReports) -> None:
     sent = {"about": "me", "password": "short", "photo": (io.BytesIO(b"x"), "me.png")}
-    found = told(app, read_reports, "/fail/susan?read", data=sent)
+    found = requested(app, read_reports, "/fail/susan?read", data=sent)
     assert found["form"] == {"about": "me", "password": MASK}
     assert found["files"] == {"photo": "me.png (image/png)"}
     assert int(found["size"]) > 0
 
 
-def test_a_document_that_was_read_is_told(app: Flask, read_reports: ReadReports) -> None:
+def test_json_that_the_app_has_read_is_reported(app: Flask, read_reports: ReadReports) -> None:
     document = {"user": {"name": "susan", "passwords": ["one", "two"]}, "page": 2, "is": True}
-    found = told(app, read_reports, "/fail/susan?read", json=document)
+    found = requested(app, read_reports, "/fail/susan?read", json=document)
     assert found["json"] == {"user": {"name": "susan", "passwords": MASK}, "page": 2, "is": True}
 
 
@@ -79,28 +79,29 @@ def test_what_was_not_read_stays_unread(app: Flask, read_reports: ReadReports) -
 
     body = {"input_stream": Stream(b"a=b"), "content_length": 3}
     kind = "application/x-www-form-urlencoded"
-    found = told(app, read_reports, "/fail/susan", content_type=kind, **body)
+    found = requested(app, read_reports, "/fail/susan", content_type=kind, **body)
     assert found["form"] is None
 
 
-def test_without_a_session_nobody_is_told(app: Flask, read_reports: ReadReports) -> None:
-    assert told(app, read_reports, "/fail/susan")["user"] == "nobody"
+def test_without_a_login_the_user_is_nobody(app: Flask, read_reports: ReadReports) -> None:
+    assert requested(app, read_reports, "/fail/susan")["user"] == "nobody"
 
 
-def test_the_user_is_told_without_a_query(app: Flask, read_reports: ReadReports) -> None:
+def test_the_user_is_reported_without_a_query(app: Flask, read_reports: ReadReports) -> None:
     with app.app_context():
         db.engine.dispose()  # there are no tables either: a query would fail
-    assert told(app, read_reports, "/fail/susan?user")["user"] == "17"
+    assert requested(app, read_reports, "/fail/susan?user")["user"] == "17"
 
 
-def test_to_tell_the_user_does_not_make_the_answer_vary(app: Flask) -> None:
+def test_reporting_the_user_does_not_make_the_response_vary(app: Flask) -> None:
     with app.test_request_context("/") as context:
-        assert request_of(request.environ, Redactor([]).bind(request.environ))["user"] == "nobody"
+        redactor = Redactor([]).bind(request.environ)
+        assert whole_request(request.environ, redactor)["user"] == "nobody"
         opened: Any = vars(context)["_session"]
         assert not opened.accessed
 
 
-def test_what_the_request_had_logged_is_told(app: Flask, read_reports: ReadReports) -> None:
+def test_lines_that_a_request_logged_are_reported(app: Flask, read_reports: ReadReports) -> None:
     app.test_client().post("/fail/susan")
     (report,) = read_reports()
     (line,) = report.earlier
@@ -126,7 +127,7 @@ def test_a_long_line_that_a_request_has_logged_is_cut_without_its_secrets(
     assert length < 4000 or "characters left out" in line
 
 
-def test_another_requests_lines_are_not_told(app: Flask, read_reports: ReadReports) -> None:
+def test_lines_of_another_request_are_not_reported(app: Flask, read_reports: ReadReports) -> None:
     for name in ("susan", "zoe"):
         app.test_client().post(f"/fail/{name}")
     assert all(len(report.earlier) == 1 for report in read_reports())
@@ -134,26 +135,26 @@ def test_another_requests_lines_are_not_told(app: Flask, read_reports: ReadRepor
 
 def test_a_request_of_another_thread_has_no_session_to_read() -> None:
     environ = {request_id.ENVIRON_KEY: "f" * 32, "PATH_INFO": "/", "REQUEST_METHOD": "GET"}
-    assert request_of(environ, Redactor([]).bind(environ))["user"] == "unknown"
+    assert whole_request(environ, Redactor([]).bind(environ))["user"] == "unknown"
 
 
-def query_told(query: str, secret: str) -> str:
+def shown_query(query: str, secret: str) -> str:
     environ = {"QUERY_STRING": query, "HTTP_COOKIE": f"session={secret}"}
-    return str(request_of(environ, Redactor([]).bind(environ))["query"])
+    return str(whole_request(environ, Redactor([]).bind(environ))["query"])
 
 
 @pytest.mark.parametrize("before", range(7950, 8010, 7))
 def test_a_long_query_is_cut_without_its_secrets(before: int) -> None:
     query = "&".join(f"{name}={'.' * 1900}" for name in "abcd") + "&e="
-    told = query_told(f"{query:.<{before}}never-to-be-seen", "never-to-be-seen")
-    assert "never" not in told
+    shown = shown_query(f"{query:.<{before}}never-to-be-seen", "never-to-be-seen")
+    assert "never" not in shown
 
 
 @pytest.mark.parametrize("before", range(0, 220, 7))
 def test_a_long_name_is_cut_without_its_secrets(before: int) -> None:
-    told = query_told("." * before + "never-to-be-seen" + "." * 200, "never-to-be-seen")
-    assert "never" not in told
-    assert "characters left out" in told
+    shown = shown_query("." * before + "never-to-be-seen" + "." * 200, "never-to-be-seen")
+    assert "never" not in shown
+    assert "characters left out" in shown
 
 
 def test_a_part_that_cannot_be_read_says_so() -> None:
@@ -163,6 +164,6 @@ def test_a_part_that_cannot_be_read_says_so() -> None:
             raise RuntimeError("broken")
 
     environ = {request_id.ENVIRON_KEY: "f" * 32, "werkzeug.request": Broken(), "PATH_INFO": "/a"}
-    found = request_of(environ, Redactor([]).bind(environ))
+    found = whole_request(environ, Redactor([]).bind(environ))
     assert found["form"] == "could not be read (RuntimeError)"
     assert sys.exc_info() == (None, None, None)

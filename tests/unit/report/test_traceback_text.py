@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from flask_mayday.report import traceback_text as trace
-from flask_mayday.report.traceback_text import Writer
+from flask_mayday.report.own_code import OwnCode
+from flask_mayday.report.traceback_data import RaisedException
+from flask_mayday.report.traceback_reader import ExceptionReader, FrameReader
+from flask_mayday.report.traceback_text import CAUSE, CONTEXT, render_traceback
 
 VIEW = """
 def lower(path):
@@ -18,7 +21,6 @@ def fail():
     first = 1
     second = 2
     raise ValueError("boom")
-    third = 3
 
 
 def another():
@@ -26,8 +28,13 @@ def another():
 """
 
 
-def written(error: BaseException) -> str:
-    return Writer(lambda text: text[:1000], str).text(error)
+def read(error: BaseException, root: object = "/nowhere") -> list[RaisedException]:
+    frames = FrameReader(OwnCode(str(root)))
+    return ExceptionReader(frames, lambda text: text[:1000], str).read(error)
+
+
+def written(error: BaseException, root: object = "/nowhere") -> str:
+    return render_traceback(read(error, root))
 
 
 def caught(fail: Callable[[], object]) -> BaseException:
@@ -38,21 +45,20 @@ def caught(fail: Callable[[], object]) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-def own(source: str, monkeypatch: Any, tmp_path: Any, **names: Any) -> dict[str, Any]:
+def own(source: str, tmp_path: Path, **names: Any) -> dict[str, Any]:
     """Run code that stands in a file of the app's own."""
     path = tmp_path / "app" / "blog" / "views.py"
     path.parent.mkdir(parents=True)
     path.write_text(source, encoding="utf-8")
-    monkeypatch.setattr(trace, "APP_FOLDER", str(tmp_path / "app"))
     exec(compile(source, str(path), "exec"), names)
     return names
 
 
 def test_a_frame_of_the_app_is_marked_and_shown_with_its_source(
-    monkeypatch: Any, tmp_path: Any
+    tmp_path: Path,
 ) -> None:
-    view = own(VIEW, monkeypatch, tmp_path)["fail"]
-    lines = written(caught(view)).split("\n")
+    view = own(VIEW, tmp_path)["fail"]
+    lines = written(caught(view), tmp_path / "app").split("\n")
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1] == "  … 1 frame in test_traceback_text …"
     assert lines[2:] == [
@@ -61,31 +67,30 @@ def test_a_frame_of_the_app_is_marked_and_shown_with_its_source(
         "        7      first = 1",
         "        8      second = 2",
         '  >     9      raise ValueError("boom")',
-        "       10      third = 3",
         "ValueError: boom",
     ]
 
 
 def test_the_frame_of_a_library_that_raises_is_shown_and_those_between_are_folded(
-    monkeypatch: Any, tmp_path: Any
+    tmp_path: Path,
 ) -> None:
-    view = own("def fail():\n    loads('{')\n", monkeypatch, tmp_path, loads=json.loads)["fail"]
-    text = written(caught(view))
-    assert "… 2 frames in __init__, decoder …" in text
+    view = own("def fail():\n    loads('{')\n", tmp_path, loads=json.loads)["fail"]
+    text = written(caught(view), tmp_path / "app")
+    assert "… 2 frames in json …" in text
     assert "in JSONDecoder.raw_decode" in text
     assert text.count("> File") == 1
     assert 'raise JSONDecodeError("Expecting' in text or "scan_once" in text
 
 
-def test_a_recursion_is_told_once(monkeypatch: Any, tmp_path: Any) -> None:
-    view = own("def fail():\n    fail()\n", monkeypatch, tmp_path)["fail"]
-    text = written(caught(view))
+def test_a_recursion_is_shown_once(tmp_path: Path) -> None:
+    view = own("def fail():\n    fail()\n", tmp_path)["fail"]
+    text = written(caught(view), tmp_path / "app")
     assert text.count("> File") == 2  # the first calls and the last
-    assert "… the same 48 more times …" in text
-    assert "frames left out …" in text
+    assert "… repeated 48 more times …" in text
+    assert "frames are left out …" in text
 
 
-def test_causes_contexts_notes_and_groups_are_told_in_their_order() -> None:
+def test_causes_contexts_notes_and_groups_are_shown_in_order() -> None:
     def fail() -> None:
         try:
             raise KeyError("the context")
@@ -95,13 +100,13 @@ def test_causes_contexts_notes_and_groups_are_told_in_their_order() -> None:
             raise error from ZeroDivisionError("the cause")
 
     text = written(caught(fail))
-    order = ["the cause", trace.CAUSE, "the group", "a note", "1 of 2:", "OSError: one"]
+    order = ["the cause", CAUSE, "the group", "a note", "1 of 2:", "OSError: one"]
     order += ["2 of 2:", "LookupError: two"]
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
     assert "the context" not in text  # an explicit cause hides it, as Python does
 
 
-def test_a_context_is_told_unless_it_was_suppressed() -> None:
+def test_a_context_is_shown_unless_it_was_suppressed() -> None:
     def fail() -> None:
         try:
             raise KeyError("the context")
@@ -109,12 +114,12 @@ def test_a_context_is_told_unless_it_was_suppressed() -> None:
             raise ValueError("the effect")  # noqa: B904
 
     error = caught(fail)
-    assert trace.CONTEXT in written(error)
+    assert CONTEXT in written(error)
     error.__suppress_context__ = True
     assert "the context" not in written(error)
 
 
-def test_a_chain_that_goes_round_in_circles_ends() -> None:
+def test_a_chain_with_a_cycle_ends() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert written(one).count("ValueError: one") == 1
@@ -129,7 +134,7 @@ def test_a_long_chain_is_cut_and_says_so() -> None:
     text = written(error)
     assert "number 99" in text
     assert "the first" not in text
-    assert "what led to this exception is left out" in text
+    assert "earlier exceptions are left out" in text
 
 
 def test_no_line_of_a_message_looks_like_a_frame() -> None:
@@ -148,3 +153,74 @@ def test_no_variable_is_looked_at() -> None:
 
     text = written(caught(lambda: fail(Visitor())))
     assert "in a variable" not in text
+
+
+MANY_LINES = """
+def fail():
+    call(
+        1,
+        2,
+    )
+
+
+def call(*numbers):
+    raise ValueError("boom")
+
+
+LATER = 1
+"""
+
+
+def test_the_source_of_a_frame_ends_with_its_function(tmp_path: Path) -> None:
+    view = own(MANY_LINES, tmp_path)["fail"]
+    (raised,) = read(caught(view), tmp_path / "app")
+    sources = [frame.source for frame in raised.frames if frame.own]
+    assert sources == [
+        ("def fail():", "    call(", "        1,", "        2,", "    )"),
+        ("def call(*numbers):", '    raise ValueError("boom")'),
+    ]
+
+
+def test_the_data_has_every_frame_with_file_line_and_function(tmp_path: Path) -> None:
+    view = own("def fail():\n    loads('{')\n", tmp_path, loads=json.loads)["fail"]
+    (raised,) = read(caught(view), tmp_path / "app")
+    assert [(frame.file, frame.own) for frame in raised.frames[1:3]] == [
+        ("app/blog/views.py", True),
+        ("json/__init__.py", False),
+    ]
+    assert (raised.frames[1].line, raised.frames[1].function) == (2, "fail")
+    assert raised.frames[1].numbered_source() == [(1, "def fail():"), (2, "    loads('{')")]
+    assert raised.frames[2].source == ()  # of a library only the frame that raised has its source
+    assert raised.frames[-1].source != ()
+
+
+def test_a_frame_is_read_once_for_all_reports(tmp_path: Path, monkeypatch: Any) -> None:
+    view = own(VIEW, tmp_path)["fail"]
+    frames = FrameReader(OwnCode(str(tmp_path / "app")))
+    first = frames.frames(caught(view).__traceback__)
+    monkeypatch.setattr("linecache.getline", lambda *_: (_ for _ in ()).throw(AssertionError))
+    second = frames.frames(caught(view).__traceback__)
+    assert first[-1] is second[-1]
+
+
+def test_members_that_are_not_listed_are_counted() -> None:
+    text = written(ExceptionGroup("wide", [ValueError(str(n)) for n in range(30)]))
+    assert "… 21 more exceptions of the group are left out …" in text
+    assert text.count("ValueError: ") == 9
+
+
+def test_the_data_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+    def fail() -> None:
+        try:
+            raise KeyError("the context")
+        except KeyError:
+            group = ExceptionGroup("the group", [caught(view), LookupError("two")])
+            group.add_note("a note")
+            raise group from ZeroDivisionError("the cause")
+
+    view = own(VIEW, tmp_path)["fail"]
+    exceptions = read(caught(fail), tmp_path / "app")
+    stored = json.loads(json.dumps([raised.to_dict() for raised in exceptions]))
+    again = [RaisedException.from_dict(known) for known in stored]
+    assert render_traceback(again) == render_traceback(exceptions)
+    assert [raised.to_dict() for raised in again] == [raised.to_dict() for raised in exceptions]

@@ -145,7 +145,7 @@ def test_an_error_of_the_reporter_itself_is_no_endless_loop(
         logging.getLogger("flask_mayday.reporting.setup").error("the reporter has failed")
         raise RuntimeError("boom in the reporter")
 
-    monkeypatch.setattr("flask_mayday.reporting.handler.from_record", failing)
+    monkeypatch.setattr("flask_mayday.report.builder.ReportBuilder.build", failing)
     logging.getLogger("app").error("boom")
     assert read_reports() == []
     assert "boom in the reporter" in capsys.readouterr().err

@@ -1,0 +1,243 @@
+"""What a mail says, before it becomes text and HTML: a headline and sections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from ..context.record_fields import REPORTED, RESPONDING
+from ..report.report import Report
+from ..report.traceback_data import RaisedException
+from ..report.traceback_text import HEADING, folded, introduced, members_left_out, render_traceback
+from ..settings import AppSettings
+
+HEADLINE_LENGTH: Final = 300  # characters of the message
+GROUPS_MAXIMUM: Final = 100  # in a summary
+# What became of a request when its worker died.
+STATES: Final = {REPORTED: "reported before", RESPONDING: "answer was being sent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Identical errors since the last mail about them. Times are in seconds since the epoch."""
+
+    count: int
+    first: float
+    last: float
+    request_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldErrors:
+    """Identical errors that the hourly limit kept from a mail; ``report`` is the first of them."""
+
+    count: int
+    first: float
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Named values."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+    kind: str = "rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of text, shown as they are."""
+
+    title: str
+    lines: Sequence[str]
+    kind: str = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Traceback:
+    """Exceptions with their frames."""
+
+    title: str
+    exceptions: Sequence[RaisedException]
+    kind: str = "traceback"
+
+    @property
+    def text(self) -> str:
+        """The exceptions as one text, without the line that the title repeats."""
+        return render_traceback(self.exceptions)
+
+    introduced = staticmethod(introduced)
+    folded = staticmethod(folded)
+    members_left_out = staticmethod(members_left_out)
+    heading = HEADING
+
+
+Section = Rows | Lines | Traceback
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A mail: what happened, where, and the rest in the order in which it is needed."""
+
+    what: str
+    where: str
+    sections: Sequence[Section]
+
+
+def report_content(report: Report, app: AppSettings, digest: Digest | None) -> Content:
+    """Return the mail about one error, or about all that are identical since the last mail."""
+    sections: list[Section] = []
+    if digest is not None:
+        sections.append(_digest_rows(digest))
+    sections.append(Rows("The first of them" if digest else "", _summary(report, app)))
+    if not _shows_message(report):
+        sections.append(Lines("Message", report.message.split("\n")))
+    if report.context:
+        sections.append(Rows("Context", _pairs(report.context)))
+    sections += _traceback(report)
+    if report.earlier:
+        sections.append(Lines("Logged by this request before", report.earlier))
+    if digest is not None and digest.request_ids:
+        sections.append(_request_ids(digest))
+    sections += _request_details(report)
+    sections.append(Rows("Origin", _origin(report)))
+    where = " ".join(f"{report.where}, {report.place}".rstrip(", ").split())
+    what = f"{report.type}: {_headline(report)}".rstrip(": ")
+    return Content(what, where, sections)
+
+
+def summary_content(groups: Sequence[HeldErrors], limit: int) -> Content:
+    """Return the mail that counts the errors which the hourly ``limit`` kept from a mail."""
+    total = sum(group.count for group in groups)
+    lines = []
+    for group in groups[:GROUPS_MAXIMUM]:
+        report = group.report
+        what = f"{report.type}: {first_line(report.message)[:200]}"
+        lines.append(f"{group.count:>7} x {what} {report.where}")
+        lines.append(f"          since {moment(group.first)}, fingerprint {report.fingerprint}")
+    if others := groups[GROUPS_MAXIMUM:]:
+        count = sum(group.count for group in others)
+        lines.append(f"and {count} errors in {len(others)} more groups")
+    return Content(
+        f"{total} errors in {len(groups)} groups were not mailed one by one",
+        f"The limit of REPORT_MAILS_PER_HOUR={limit} is reached. All of them are in the log.",
+        [Lines("Most frequent first", lines)],
+    )
+
+
+def moment(seconds: float) -> str:
+    """Return a time in seconds since the epoch as people read it, in UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, OSError, ValueError):
+        return "an unknown time"
+
+
+def first_line(message: str) -> str:
+    """Return the first line of a message that is not empty."""
+    return message.strip().split("\n", 1)[0]
+
+
+def _headline(report: Report) -> str:
+    first = first_line(report.message)
+    return first if len(first) <= HEADLINE_LENGTH else f"{first[:HEADLINE_LENGTH]}…"
+
+
+def _shows_message(report: Report) -> bool:
+    """Tell whether the headline or the traceback shows the whole message."""
+    lines = report.message.split("\n")
+    return _headline(report) == report.message or all(line in report.traceback for line in lines)
+
+
+def _digest_rows(digest: Digest) -> Rows:
+    rows = [
+        ("Count", f"{digest.count} since the last mail about this error"),
+        ("First", moment(digest.first)),
+        ("Last", moment(digest.last)),
+    ]
+    return Rows("Identical errors", rows)
+
+
+def _request_ids(digest: Digest) -> Lines:
+    shown = len(digest.request_ids)
+    title = "Request ids" if shown == digest.count else f"The first {shown} request ids"
+    return Lines(title, list(digest.request_ids))
+
+
+def _summary(report: Report, app: AppSettings) -> list[tuple[str, str]]:
+    rows = []
+    request = report.request
+    if request is not None:
+        address = request.get("url") or request.get("path", "")
+        rows.append(("Request", f"{request.get('method', '')} {address}"))
+        rows.append(("User", report.user or str(request.get("user", ""))))
+        rows.append(("Client", str(request.get("client", ""))))
+    if report.request_id is not None:
+        rows.append(("Request id", report.request_id))
+        rows.append(("Log lines", app.log_hint.replace("{request_id}", report.request_id)))
+    rows.append(("Time", moment(report.time)))
+    return [(name, value) for name, value in rows if value]
+
+
+def _traceback(report: Report) -> list[Section]:
+    sections: list[Section] = []
+    if report.exceptions:
+        sections.append(Traceback("Exception", report.exceptions))
+    if report.requests:
+        sections.append(
+            Rows("Requests in progress", [_interrupted(one) for one in report.requests])
+        )
+    # Reports of versions before this one, and repetitions, have their traceback as text only.
+    has_data = report.exceptions or report.requests or report.stack
+    if text := report.stack if has_data else report.traceback:
+        sections.append(Lines("Stack" if has_data else "Traceback", text.rstrip("\n").split("\n")))
+    return sections
+
+
+def _interrupted(request: Mapping[str, object]) -> tuple[str, str]:
+    state = STATES.get(str(request.get("state")), "not answered")
+    name = f"{request.get('method', '')} {request.get('path', '')}"
+    return name, f"{state}, request {request.get('request_id', '-')}"
+
+
+def _request_details(report: Report) -> list[Section]:
+    """Return what the request sent, as far as the app had read it."""
+    request = report.request or {}
+    sections: list[Section] = []
+    titles = {"query": "Query", "form": "Form", "json": "JSON", "files": "Files"}
+    for name, title in {**titles, "headers": "Headers"}.items():
+        value = request.get(name)
+        if isinstance(value, Mapping) and value:
+            sections.append(Rows(title, _pairs(value)))
+        elif value:
+            sections.append(Lines(title, [_shown(value)]))
+    rest = [("Content type", "type"), ("Size in bytes", "size")]
+    if rows := [(title, str(request[name])) for title, name in rest if request.get(name)]:
+        sections.append(Rows("Body", rows))
+    return sections
+
+
+def _pairs(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [(str(name), _shown(value)) for name, value in values.items()]
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _origin(report: Report) -> list[tuple[str, str]]:
+    rows = [
+        ("App", report.app),
+        ("Environment", report.environment),
+        ("Release", report.release),
+        ("Host", report.host),
+        ("Process", str(report.process)),
+        ("Python", report.python),
+        ("Logged as", f"{report.level} of {report.logger}" if report.logger else ""),
+        ("Fingerprint", report.fingerprint),
+    ]
+    return [(name, value) for name, value in rows if value]

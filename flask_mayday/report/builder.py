@@ -1,0 +1,256 @@
+"""Builds the reports of one app: a whole one of a new error, a short one of its repetition."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ..context.record_fields import (
+    CONTEXT,
+    REQUESTS,
+    STACK,
+    environ_of,
+    message_of,
+    request_id_of,
+    requests_as_text,
+)
+from ..redaction.redactor import BoundRedactor, Redactor
+from .breadcrumbs import earlier_lines
+from .fingerprint import fingerprint, hash_of
+from .own_code import OwnCode
+from .report import Report
+from .request import ROUTE, path_of, short_request, whole_request
+from .size_limit import cut, limited
+from .traceback_data import RaisedException
+from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader, exact, message_of_error
+from .traceback_text import render_traceback
+
+MESSAGE_LENGTH: Final = 8000  # characters
+WHERE_LENGTH: Final = 1000
+TRACEBACK_LENGTH: Final = 64_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ReportBuilder:
+    """Builds reports from log records, for one app. Make one and keep it: it caches frames.
+
+    ``redactor`` masks secrets, ``own_code`` tells the app's frames from those of libraries, and
+    ``app``, ``environment`` and ``release`` are written into each report as they are.
+    """
+
+    redactor: Redactor
+    own_code: OwnCode
+    app: str = ""
+    environment: str = ""
+    release: str = ""
+    _frames: FrameReader = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_frames", FrameReader(self.own_code))
+
+    def build(self, record: logging.LogRecord) -> Report:
+        """Return the report of a log record and of the request that it is about.
+
+        Never raises: a part that cannot be made says why in its place.
+        """
+        try:
+            return limited(self._whole(record))
+        except Exception as failure:
+            return _bare(record, failure)
+
+    def repeat(self, record: logging.LogRecord, whole: Report) -> Report:
+        """Return the report of a record of an error that is identical to that of ``whole``.
+
+        It has its own request and time and refers to ``whole`` for the rest. Never raises.
+        """
+        try:
+            environ = environ_of(record)
+            redactor = self.redactor.bind(environ)
+            request = None if environ is None else short_request(environ, redactor)
+            return replace(
+                whole,
+                uuid=uuid.uuid4().hex,
+                time=record.created,
+                where=redactor.bounded(_where(record, environ), WHERE_LENGTH),
+                request_id=request_id_of(record),
+                request=request,
+                user=_user(request),
+                traceback=(
+                    f"The same as in report {whole.uuid}, of request {whole.request_id or '-'}."
+                ),
+                exceptions=(),
+                stack="",
+                context=_context(record, redactor),
+                earlier=[],
+                like=whole.uuid,
+            )
+        except Exception as failure:
+            return _bare(record, failure)
+
+    def _whole(self, record: logging.LogRecord) -> Report:
+        error = record.exc_info[1] if record.exc_info else None
+        environ = environ_of(record)
+        redactor = self.redactor.bind(environ)
+        exceptions = _or_reason(lambda: self._exceptions(error, redactor), _as_exceptions)
+        requests = _requests(record, redactor)
+        stack = _or_reason(lambda: _stack(record, error, redactor), str)
+        message = redactor.bounded(_message(record, error), MESSAGE_LENGTH)
+        request = None if environ is None else whole_request(environ, redactor)
+        return Report(
+            uuid=uuid.uuid4().hex,
+            time=record.created,
+            fingerprint=_or_reason(
+                lambda: fingerprint(record, error, message, exceptions), hash_of
+            ),
+            level=record.levelname[:NAME_LENGTH],
+            logger=record.name[:NAME_LENGTH],
+            type=_type_name(record, error),
+            message=message,
+            where=redactor.bounded(_where(record, environ), WHERE_LENGTH),
+            place=_place(exceptions),
+            request_id=request_id_of(record),
+            request=request,
+            traceback=_or_reason(lambda: _as_text(exceptions, requests, stack), str),
+            earlier=[] if environ is None else _earlier(environ, redactor),
+            host=socket.gethostname(),
+            process=os.getpid(),
+            python=sys.version.split()[0],
+            app=self.app,
+            environment=self.environment,
+            release=self.release,
+            user=_user(request),
+            stack=stack,
+            exceptions=exceptions,
+            requests=requests,
+            context=_context(record, redactor),
+        )
+
+    def _exceptions(
+        self, error: BaseException | None, redactor: BoundRedactor
+    ) -> tuple[RaisedException, ...]:
+        if error is None:
+            return ()
+
+        def clean(text: str) -> str:
+            return redactor.bounded(text, MESSAGE_LENGTH)
+
+        return tuple(ExceptionReader(self._frames, clean, redactor.source).read(error))
+
+
+def _bare(record: logging.LogRecord, failure: Exception) -> Report:
+    """Return what is known of a record without any code that could fail."""
+    place = f"{Path(record.pathname).name}:{record.lineno}"
+    known = {
+        "uuid": uuid.uuid4().hex,
+        "time": record.created,
+        "fingerprint": hash_of(place),
+        "type": "Error",
+        "message": f"The report could not be made: {type(failure).__name__}",
+        "where": f"logged at {place}",
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
+    return Report.from_json(json.dumps(known))
+
+
+def _or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
+    """Return a part of the report, or why it could not be made, as ``wrap`` makes a part of it."""
+    try:
+        return part()
+    except Exception as failure:
+        return wrap(f"(left out: {type(failure).__name__} while the report was made)")
+
+
+def _as_exceptions(reason: str) -> tuple[RaisedException, ...]:
+    return (RaisedException(reason),)
+
+
+def _message(record: logging.LogRecord, error: BaseException | None) -> str:
+    if error is not None:
+        return message_of_error(error)
+    return _or_reason(lambda: exact(message_of(record)), str)
+
+
+def _type_name(record: logging.LogRecord, error: BaseException | None) -> str:
+    return (record.levelname.capitalize() if error is None else type(error).__name__)[:NAME_LENGTH]
+
+
+def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:
+    """Return ``at <METHOD> <route>`` for a request, ``in <logger>`` without one."""
+    if environ is None:
+        return f"in {record.name}"
+    route = environ.get(ROUTE) or path_of(environ) or "/"
+    return f"at {environ.get('REQUEST_METHOD', '-')} {route}"
+
+
+def _place(exceptions: tuple[RaisedException, ...]) -> str:
+    """Return the app's last frame, or the frame that raised."""
+    frames = next((one.frames for one in reversed(exceptions) if one.depth == 0), ())
+    own = [frame for frame in frames if frame.own]
+    return (own or list(frames))[-1].place() if frames else ""
+
+
+def _user(request: dict[str, object] | None) -> str:
+    return "" if request is None else str(request.get("user", ""))
+
+
+def _stack(record: logging.LogRecord, error: BaseException | None, redactor: BoundRedactor) -> str:
+    """Return the stacks of threads that a record carries, and a traceback that is text already."""
+    stacks = [record.stack_info, getattr(record, STACK, None)]
+    if error is None and record.exc_text:
+        stacks.insert(0, record.exc_text)
+    text = "\n".join(str(stack) for stack in stacks if stack)
+    return redactor.bounded(text, TRACEBACK_LENGTH)
+
+
+def _requests(record: logging.LogRecord, redactor: BoundRedactor) -> tuple[dict[str, object], ...]:
+    requests = getattr(record, REQUESTS, None) or ()
+    try:
+        return tuple(redactor.fields(request) for request in requests)
+    except Exception as failure:
+        return ({"state": f"could not be read ({type(failure).__name__})"},)
+
+
+def _context(record: logging.LogRecord, redactor: BoundRedactor) -> dict[str, object] | None:
+    context = getattr(record, CONTEXT, None)
+    if not context:
+        return None
+    try:
+        found = redactor.fields(context)
+        # Numbers stay numbers where nothing in them was masked.
+        return {
+            name: context[name] if _is_plain_number(context.get(name), value) else value
+            for name, value in found.items()
+        }
+    except Exception as failure:
+        return {"context": f"could not be read ({type(failure).__name__})"}
+
+
+def _is_plain_number(value: object, redacted: object) -> bool:
+    return type(value) is int and redacted == str(value)
+
+
+def _as_text(
+    exceptions: tuple[RaisedException, ...],
+    requests: tuple[dict[str, object], ...],
+    stack: str,
+) -> str:
+    parts = (render_traceback(exceptions), requests_as_text(requests), stack)
+    return cut("\n".join(part for part in parts if part), TRACEBACK_LENGTH)
+
+
+def _earlier(environ: Mapping[str, object], redactor: BoundRedactor) -> list[str]:
+    try:
+        return earlier_lines(environ, redactor)
+    except Exception as failure:
+        return [f"(left out: {type(failure).__name__} while the report was made)"]

@@ -1,0 +1,81 @@
+"""Cuts a report to the size that the spool accepts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from .report import Report
+from .traceback_data import Frame, RaisedException
+
+SIZE_MAXIMUM: Final = 256 << 10  # bytes of a report in the spool
+# Rounds of cuts until the report is small enough: the length of each text in characters, and the
+# number of frames at either end of each exception.
+CUTS: Final = ((16_000, 50), (4000, 20), (1000, 10), (250, 4), (60, 2))
+
+T = TypeVar("T")
+
+
+def limited(report: Report) -> Report:
+    """Return the report with its longest texts cut until it has :data:`SIZE_MAXIMUM` bytes.
+
+    Every text is redacted before: a cut can no longer split a secret.
+    """
+    for length, frames in CUTS:
+        if len(report.to_json()) <= SIZE_MAXIMUM:
+            break
+        report = replace(
+            report,
+            message=cut(report.message, length),
+            traceback=cut(report.traceback, length),
+            stack=cut(report.stack, length),
+            exceptions=tuple(_shorter_exception(one, length, frames) for one in report.exceptions),
+            request=_shorter(report.request, length),
+            requests=_shorter(report.requests, length),
+            context=_shorter(report.context, length),
+            earlier=_shorter(report.earlier, length),
+        )
+    return report
+
+
+def cut(text: str, maximum: int) -> str:
+    """Return a text, or the beginning and the end of one that has more characters."""
+    if len(text) <= maximum:
+        return text
+    half = maximum // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def _shorter_exception(raised: RaisedException, length: int, count: int) -> RaisedException:
+    frames = raised.frames
+    if missing := max(0, len(frames) - 2 * count):
+        end = frames[-count:]
+        skipped = missing + sum(frame.skipped for frame in frames[count : -count + 1])
+        frames = (*frames[:count], replace(end[0], skipped=skipped), *end[1:])
+    return replace(
+        raised,
+        text=cut(raised.text, length),
+        notes=tuple(cut(note, length) for note in raised.notes),
+        frames=tuple(_shorter_frame(frame, length) for frame in frames),
+    )
+
+
+def _shorter_frame(frame: Frame, length: int) -> Frame:
+    keep = length >= CUTS[1][0]  # the source goes before what else is short
+    return replace(
+        frame,
+        file=frame.file[-length:],
+        function=frame.function[:length],
+        source=frame.source if keep else (),
+    )
+
+
+def _shorter(value: T, length: int) -> T:
+    shorter: object = value
+    if isinstance(value, str):
+        shorter = cut(value, length)
+    elif isinstance(value, (list, tuple)):
+        shorter = type(value)(_shorter(inner, length) for inner in value)
+    elif isinstance(value, dict):
+        shorter = {key: _shorter(inner, length) for key, inner in value.items()}
+    return shorter  # type: ignore[return-value]

@@ -1,0 +1,136 @@
+"""The exceptions of a report as data: what was raised, through which frames, from which source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+DEPTH_MAXIMUM: Final = 20  # of groups in groups, when read from JSON
+
+# How an exception led to the next one in the list.
+Link = Literal["", "cause", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One call in a traceback, or several identical ones in a row.
+
+    ``file`` is the path as it is shown and ``own`` whether it is the app's own code. ``source``
+    holds the lines around ``line``; the first of them has the number ``first``. ``times`` is how
+    often the call is repeated, ``skipped`` the number of frames that are left out before it.
+    ``stable`` is the file as the fingerprint names it, and is not stored.
+    """
+
+    file: str
+    line: int
+    function: str
+    own: bool
+    first: int = 0
+    source: tuple[str, ...] = ()
+    times: int = 1
+    skipped: int = 0
+    stable: str = field(default="", compare=False)
+
+    def place(self) -> str:
+        """Return ``file:line in function``."""
+        return f"{self.file}:{self.line} in {self.function}"
+
+    def numbered_source(self) -> list[tuple[int, str]]:
+        """Return the lines of the source, each with its number."""
+        return list(enumerate(self.source, self.first))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the frame for JSON, without values that are their defaults."""
+        known: dict[str, object] = {
+            "file": self.file,
+            "line": self.line,
+            "function": self.function,
+            "own": self.own,
+        }
+        if self.source:
+            known |= {"first": self.first, "source": self.source}
+        if self.times > 1:
+            known["times"] = self.times
+        if self.skipped:
+            known["skipped"] = self.skipped
+        return known
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, object]) -> Frame:
+        """Return the frame that :meth:`to_dict` wrote; values of a wrong type are empty."""
+        return cls(
+            file=str(known.get("file", "")),
+            line=_integer(known.get("line")),
+            function=str(known.get("function", "")),
+            own=known.get("own") is True,
+            first=_integer(known.get("first")),
+            source=_texts(known.get("source")),
+            times=_integer(known.get("times"), 1),
+            skipped=_integer(known.get("skipped")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedException:
+    """One exception of a report.
+
+    A report lists its exceptions as a traceback shows them: each cause or context before the
+    exception that it led to (``link``), and the members of a group after the group, one ``depth``
+    deeper. ``text`` is the type and the message. The first exception of each member of a group
+    has the member's ``number`` and the size ``of`` the group. ``earlier_left_out`` says that
+    causes before this one are not listed, ``members_left_out`` how many members are not.
+    """
+
+    text: str
+    frames: tuple[Frame, ...] = ()
+    notes: tuple[str, ...] = ()
+    link: Link = ""
+    depth: int = 0
+    number: int = 0
+    of: int = 0
+    earlier_left_out: bool = False
+    members_left_out: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the exception for JSON, without values that are their defaults."""
+        known: dict[str, object] = {"text": self.text}
+        if self.frames:
+            known["frames"] = [frame.to_dict() for frame in self.frames]
+        for name in ("notes", "link", "depth", "number", "of", *_LEFT_OUT):
+            if value := getattr(self, name):
+                known[name] = value
+        return known
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, object]) -> RaisedException:
+        """Return the exception that :meth:`to_dict` wrote; values of a wrong type are empty."""
+        link = known.get("link")
+        return cls(
+            text=str(known.get("text", "")),
+            frames=tuple(map(Frame.from_dict, mappings(known.get("frames")))),
+            notes=_texts(known.get("notes")),
+            link="cause" if link == "cause" else "context" if link == "context" else "",
+            depth=max(0, min(_integer(known.get("depth")), DEPTH_MAXIMUM)),
+            number=_integer(known.get("number")),
+            of=_integer(known.get("of")),
+            earlier_left_out=known.get("earlier_left_out") is True,
+            members_left_out=_integer(known.get("members_left_out")),
+        )
+
+
+_LEFT_OUT: Final = ("earlier_left_out", "members_left_out")
+
+
+def mappings(value: object) -> list[dict[str, object]]:
+    """Return the JSON objects in ``value`` if that is a list, else an empty list."""
+    found = value if isinstance(value, list) else []
+    return [item for item in found if isinstance(item, dict)]
+
+
+def _integer(value: object, default: int = 0) -> int:
+    return value if type(value) is int else default
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
