@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, event
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ def watch(engine: Engine | type[Engine], slow_ms: Callable[[], int]) -> None:
 
     The class ``Engine`` stands for every engine of the process.
     """
+    from sqlalchemy import event  # present where there is an engine, and not required
 
     @event.listens_for(engine, "before_cursor_execute")
     def begin(*arguments: Any) -> None:

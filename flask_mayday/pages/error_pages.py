@@ -69,10 +69,10 @@ class ErrorPages:
         # ours for 404 would be preferred to the app's for HTTPException.
         find = self.app._find_error_handler
 
-        def find_error_handler(error: Exception, blueprints: list[str]) -> Any:
+        def find_error_handler(error: Exception, *blueprints: list[str]) -> Any:  # none in 2.3
             if not isinstance(error, HTTPException):
                 request.environ[request_id.EXCEPTION_KEY] = error
-            return find(error, blueprints) or self.handler_for(error)
+            return find(error, *blueprints) or self.handler_for(error)
 
         self.app._find_error_handler = find_error_handler  # type: ignore[method-assign,assignment]
 

@@ -12,8 +12,6 @@ from flask_mayday.settings import SettingsReader, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<app>[^|]+) \| (?P<stack>[^|]+) \|", re.MULTILINE)
-# Variables of compose.yaml that are Compose's own or set by our commands.
-NOT_SETTINGS = {"COMPOSE_PROJECT_NAME"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def in_the_stack() -> dict[str, str | None]:
         for name, default in re.findall(r"(?<!\$)\$\{([A-Z_]+)(?::?-([^}]*)|[^}]*)\}", text):
             found[name] = found.get(name) or default or None
     found.update(_in_the_example_file())
-    return {name: default for name, default in found.items() if name not in NOT_SETTINGS}
+    return found
 
 
 def _in_the_example_file() -> dict[str, str | None]:
