@@ -298,9 +298,14 @@ def test_a_cut_does_not_part_a_secret_from_its_name(redactor: BoundRedactor, len
         assert '"page": 59' in kept
 
 
-def test_what_cannot_be_redacted_says_so_in_a_longer_text_too(site: Redactor) -> None:
-    environ = asked(method="POST", data={"password": "a-!-a-!-a"})
-    assert "left out: TooAlikeError" in site.bind(environ).bounded("a" * 100_000, 50_000)
+def test_a_text_with_too_many_matches_is_left_out(redactor: BoundRedactor) -> None:
+    text = "token=x " * 12_500
+    assert redactor.text(text) == "(left out: TooManyMatchesError while it was redacted)"
+    assert "left out: TooManyMatchesError" in redactor.bounded(text, 50_000)
+
+
+def test_a_text_that_is_too_long_is_left_out(redactor: BoundRedactor) -> None:
+    assert redactor.text("a" * 5_000_000) == "(left out: TextTooLongError while it was redacted)"
 
 
 def test_what_was_left_out_is_counted(redactor: BoundRedactor) -> None:
@@ -513,10 +518,3 @@ def test_a_secret_of_several_lines_is_masked_where_it_was_indented(
 ) -> None:
     environ = asked(method="POST", data={"private_key": "the first line\nthe second line"})
     assert site.bind(environ).text("the first line\n  | the second line") == f"{MASK}\n  | {MASK}"
-
-
-def test_a_text_that_is_too_much_like_a_secret_is_left_out(site: Redactor) -> None:
-    environ = asked(method="POST", data={"password": "a-!-a-!-a"})
-    assert (
-        site.bind(environ).text("a" * 30_000) == "(left out: TooAlikeError while it was redacted)"
-    )
