@@ -24,7 +24,7 @@ SECRET_WORDS: Final = frozenset(
 KEY_WORDS: Final = frozenset(
     {
         *("secret", "api", "private", "access", "account", "auth", "encryption", "crypt", "hmac"),
-        *("master", "shared", "signing", "signature", "service", "license", "fernet", "jwt"),
+        *("master", "shared", "signing", "signature", "service", "license", "fernet"),
     }
 )
 PUBLIC_KEY_WORDS: Final = frozenset({"public", "publishable", "site"})
@@ -59,14 +59,14 @@ def _secrets(name: str, value: object, depth: int) -> Iterator[str]:
         if _is_secret(name, value):
             yield value
         yield from _passwords_of_urls(value)
+    elif hasattr(value, "drivername"):  # sqlalchemy.URL, without an import of SQLAlchemy
+        yield from _secrets_of_url_object(value)
     elif depth and isinstance(value, Mapping):
         for inner_name, inner in value.items():
             yield from _secrets(str(inner_name), inner, depth - 1)
     elif depth and isinstance(value, (list, tuple, set, frozenset)):
         for inner in value:
             yield from _secrets(name, inner, depth - 1)
-    elif hasattr(value, "drivername"):  # sqlalchemy.URL, without an import of SQLAlchemy
-        yield from _secrets_of_url_object(value)
 
 
 def _is_secret(name: str, value: str) -> bool:

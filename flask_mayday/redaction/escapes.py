@@ -17,7 +17,8 @@ MAX_REMEMBERED: Final = 5000
 ESCAPE_SIGNS: Final = (b"%", b"\\", b"&")
 ENTITIES: Final = ("quot", "apos", "lt", "gt", "amp")
 
-# Runs of backslashes, %25 and &amp; come from escaping an escaped text again: they count as one.
+# %25, &amp; and runs of backslashes come from escaping an escaped text again. How many backslashes
+# a text had at first cannot be told: those that escape nothing count as none.
 _BACKSLASHED: Final = rb"""(?:
     u[dD][89abAB][0-9A-Fa-f]{2}\\++u[dD][c-fC-F][0-9A-Fa-f]{2}
     | u(?:[0-9A-Fa-f]{4}|\{[0-9A-Fa-f]{1,6}\}) | U[0-9A-Fa-f]{8} | x[0-9A-Fa-f]{2} | [0-7]{3}
@@ -27,7 +28,7 @@ _BACKSLASHED: Final = rb"""(?:
 ESCAPE: Final = re.compile(
     rb"(%(?:25)*(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
     rb"| &(?:amp;)*(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|" + "|".join(ENTITIES).encode() + rb");"
-    rb"| \\\\*+" + _BACKSLASHED + rb"| \\\\\\*+)",
+    rb"| \\\\*+" + _BACKSLASHED + rb"| \\\\*+)",
     re.VERBOSE,
 )
 BACKSLASHED: Final = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
@@ -95,7 +96,7 @@ def _decode(escape: bytes) -> bytes:
         return _entity(escape[:-1].rpartition(b";")[2].lstrip(b"&").decode())
     body = escape.lstrip(b"\\")
     if not body:
-        return b"\\"
+        return b""
     if len(body) == 1:
         return bytes([BACKSLASHED.get(body[0], body[0])])
     if body[0] in b"01234567":

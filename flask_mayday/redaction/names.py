@@ -81,7 +81,7 @@ DESCRIBED: Final = _words(
     """
     type count length len size limit expires expiry expiration expired ttl lifetime enabled required
     policy location algorithm strength prefix error errors exception warning failed failure message
-    label help
+    label help name names class interface duration domain header field chars
     """
 )
 # Words for "password" in other scripts, which do not separate words.
@@ -107,6 +107,8 @@ OTHER_SCRIPTS: Final = tuple(
         "पासवर्ड",
     )
 )
+# Words that begin or end with a letter which has an accent.
+ACCENTED: Final = ("contraseña", "lösenord", "hasło", "şifre", "jelszó", "slaptažodis")
 # Names whose value is a secret in a form or a JSON object, but too often not in a sentence.
 VAGUE: Final = frozenset({"key", "keys", "code", "pan", "tan", "salt", "parole", "clave"})
 
@@ -138,8 +140,9 @@ class SecretNames:
         }
         found |= {max(parts, key=len) for parts in self._extra}
         # Not decomposed, and as they are in a text.
-        found |= {normalize("NFC", word) for word in OTHER_SCRIPTS} | {"contrase", "lösenord"}
-        return found | {"hasło", "şifre", "jelszó", "slaptažodis", "mật_khẩu", "contraseñ"}
+        for word in ACCENTED + OTHER_SCRIPTS:
+            found |= {normalize("NFC", form) for form in (word, word.capitalize(), word.upper())}
+        return found
 
     def match(self, name: str) -> bool:
         """Return whether the value of a field called ``name`` is a secret."""

@@ -59,6 +59,8 @@ AFTER_QUOTE: Final = _any(
     # <add key="password" value="x"/>, <property name="password">x<
     KEY_QUOTE + rb"(?:\s{1,3}[\w:-]{1,40}=[\"'][^\"'<>]{0,99}[\"']){0,3}\s{1,3}value=" + QUOTED,
     KEY_QUOTE + rb"\s{0,3}>(?P<secret>[^<]+)",
+    # A part of a multipart form.
+    KEY_QUOTE + rb"(?:\r?\n|\\r\\n){2}(?P<secret>(?:[^\r\n\\]|\\(?![rn]))++)",
 )
 AFTER_QUOTE_IN_PAIR: Final = _any(KEY_QUOTE + rb",\s{0,3}" + QUOTED)
 AFTER_EQUALS: Final = _any(rb"\s{0,3}(?:=>|==?)\s{0,3}" + QUOTED)
@@ -69,7 +71,7 @@ AFTER_COLON: Final = _any(
     rb"\s{0,3}:=?\s{0,3}" + QUOTED,
     # YAML's block of text, and a single word up to the end of a line or of an object.
     rb":\s?[|>][+-]?\d?\n(?P<secret>(?:[ \t]+[^\n]*+(?:\n|\Z))++)",
-    rb":[ \t]{0,9}(?P<secret>[^\s\"'`<>{}\[\](),]++)"
+    rb"[ \t]{0,3}:[ \t]{0,9}(?P<secret>[^\s\"'`<>{}\[\](),]++)"
     rb"(?=[ \t]{0,9}(?:\r?\n|\Z|\}|,[ \t]?[\w\"']{1,40}:|[ \t]\#))",
     rb":(?P<secret>[^\s\"'`<>{}\[\](),;&|]++)(?=[\s})\],;&])",
 )
@@ -86,8 +88,8 @@ SQL: Final = _any(
 )
 AFTER_TAG: Final = _any(
     rb"(?:\s[^<>]{0,200})?(?:>|&gt;)(?:<!\[CDATA\[)?(?P<secret>(?:[^<&\]]|&(?!lt;)|\](?!\]>))++)",
-    rb"</key>\s{0,20}<\w{1,20}>(?P<secret>[^<]++)",
 )
+AFTER_KEY_TAG: Final = _any(rb"</key>\s{0,20}<\w{1,20}>(?P<secret>[^<]++)")
 AFTER_ENCODED_EQUALS: Final = _any(
     rb"(?:%(?:25){0,3}3[dD]|&(?:amp;)?\#(?:61|x3[dD]);)(?P<secret>"
     rb"(?:(?!%(?:25){0,3}(?:26|2[27]|0[aA]))[^\s&\"'<>])++)",
@@ -99,7 +101,7 @@ BY_NEXT_BYTE: Final[Mapping[bytes, tuple[re.Pattern[bytes], ...]]] = {
     b"%": (*AFTER_QUOTE, *AFTER_ENCODED_EQUALS),
     b"=": (*AFTER_EQUALS, *AFTER_EQUALS_BARE),
     b":": AFTER_COLON,
-    b" ": (*AFTER_EQUALS, *AFTER_EQUALS_BARE, *AFTER_COLON[:1]),
+    b" ": (*AFTER_EQUALS, *AFTER_EQUALS_BARE, *AFTER_COLON),
     **dict.fromkeys((b">", b"<", b"("), ()),
     b"\t": (*AFTER_EQUALS, *AFTER_EQUALS_BARE),
 }
@@ -112,7 +114,7 @@ SQL_NAMES: Final = frozenset({b"password", b"passphrase", b"pwd", b"passwd"})
 
 
 QUOTE_SIGNS: Final = (b'"', b"'", b"`", b"\\", b"&", b"%")
-BARE_SIGNS: Final = (b"=", b":", b" ", b"\t")
+BARE_SIGNS: Final = (b"=", b":", b" ", b"\t", b">")
 LINE_START: Final = re.compile(rb"(?:^|\n|\\n)[ \t]{0,9}(?:export |set |ENV )?\Z")
 
 
@@ -146,14 +148,16 @@ def value_of_name(data: bytes, start: int, end: int, names: SecretNames) -> Span
 
 def _is_vague(name: bytes, before: bytes) -> bool:
     """Return whether a name without quotation marks may be an ordinary word, or a host."""
-    if before.endswith(b"/"):
+    if before.endswith(b"//"):
         return True
     return name.lower().decode("utf-8", "replace") in VAGUE and not before.endswith((b"?", b"&"))
 
 
 def _by_place(name: bytes, before: bytes, following: bytes) -> tuple[re.Pattern[bytes], ...]:
     """Return the patterns of notations that are known by what stands before the name."""
-    if before.endswith((b"<", b"<key>", b"&lt;")) or (b"<" in before and before.endswith(b":")):
+    if before.endswith(b"<key>"):
+        return AFTER_KEY_TAG
+    if before.endswith((b"<", b"&lt;")) or (b"<" in before and before.endswith(b":")):
         return AFTER_TAG
     if following in QUOTE_SIGNS:
         opening = before.rstrip(b"\"'`\\bu")

@@ -50,6 +50,7 @@ TOKEN_PREFIXES: Final = {
 }
 TOKEN: Final = rb"(?<![A-Za-z0-9])(?P<secret>%s[A-Za-z0-9_.~+/=-]{%d,}+)"
 SEGMENT: Final = rb"[A-Za-z0-9_-]"
+NO_WORD: Final = rb"(?:\s|%20|\+){1,9}(?=[a-z/+=-]{0,99}[A-Z0-9._~%])"
 HOST: Final = rb"@(?=[\w\[.%-])"
 USER: Final = rb"[^\s/:@?#\"'`<>\[\](){},\\]"
 
@@ -62,6 +63,7 @@ SHAPES: Final = (
     ("8Q~", rb"(?P<secret>8Q~[\w.~-]{30,}+)"),
     ("7Q~", rb"(?P<secret>7Q~[\w.~-]{30,}+)"),
     ("JQQJ99", rb"(?P<secret>JQQJ99[A-Za-z0-9]{30,}+)"),
+    (".atlasv1.", rb"(?P<secret>\.atlasv1\.[\w-]{30,}+)"),
     # Mailchimp, Telegram and the addresses of web hooks.
     ("-us", rb"(?<=[0-9a-f]{32})(?P<secret>-us\d{1,2}\b)"),
     (":AA", rb"(?<=\d{8})(?P<secret>:AA[\w-]{32,}+)"),
@@ -86,9 +88,9 @@ SHAPES: Final = (
         "PuTTY-User-Key-File",
         rb"(?P<secret>PuTTY-User-Key-File(?:(?!Private-MAC:)(?s:.))*+(?:Private-MAC: ?\w*+)?)",
     ),
-    # Credentials in headers. Their words are too common where nothing like a token follows.
+    # Credentials in headers. The words are those of prose, too: a token is no lower-case word.
     *(
-        (word, rb"(?<![\w-])%s(?:\s|%%20|\+){1,9}(?P<secret>[\w.~+/=%%:-]{8,}+)" % word.encode())
+        (word, rb"(?<![\w-])%s%s(?P<secret>[\w.~+/=%%:-]{8,}+)" % (word.encode(), NO_WORD))
         for word in ("Bearer", "bearer", "BEARER", "Basic", "basic", "BASIC")
     ),
     # The user information of a URL. A number that a slash follows is the port of a host.
@@ -108,6 +110,7 @@ SHAPES: Final = (
     ("mysql", rb"mysql\w{0,20} [^\n]{0,300}? -p(?P<secret>[^\s\"'-][^\s\"']*+)"),
     ("sshpass -p", rb"sshpass -p ?[\"']?(?P<secret>[^\s\"']++)"),
     ("redis-cli ", rb"redis-cli [^\n]{0,300}?(?:-a|--pass) (?P<secret>[^\s\"']++)"),
+    ("machine ", rb"machine \S{1,200} [^\n]{0,300}?password (?P<secret>\S++)"),
     # SQL that sets a password, and what databases quote of their rows and statements.
     (
         "IDENTIFIED",
