@@ -40,20 +40,18 @@ COMMON: Final = frozenset(
 )
 
 BASE64_NEIGHBOURS: Final = 4  # characters that hold the first and last bits of an encoded value
-BASE64: Final = re.compile(rb"[a-z0-9/_ -]{0,%d}(?:=|%%3d){0,2}" % BASE64_NEIGHBOURS)
-BASE64_SIGNS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789/_ -"
+BASE64: Final = re.compile(rb"[a-z0-9/+_-]{0,%d}(?:=|%%3d){0,2}" % BASE64_NEIGHBOURS)
+BASE64_SIGNS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789/+_-"
 URL_SAFE: Final = re.compile(rb"[A-Za-z0-9._~-]*")
 ESCAPE_AT_END: Final = re.compile(rb"(?:\\+|%[0-9a-f]?|&[#\w]{0,8})\Z")
-# In a form a plus is a space, and nobody can tell which of the two a text means.
-PLUS_AS_SPACE: Final = bytes.maketrans(b"+", b" ")
 # To build an automaton takes as long as to search for a pattern in so many bytes for each of the
 # pattern's own bytes.
 BUILD_COST: Final = 40
 
 
 def folded(data: bytes) -> bytes:
-    """Return ``data`` as it is compared: hexadecimal digits are written in either case."""
-    return data.lower().translate(PLUS_AS_SPACE)
+    """Return ``data`` as it is compared: escapes have letters in either case."""
+    return data.lower()
 
 
 class ValueSearch:
@@ -174,14 +172,24 @@ def _forms(piece: str, encoded: bool) -> tuple[tuple[bytes, bool], ...]:
     Cached, because a visitor sends the same cookie with every request.
     """
     raw = piece.encode("utf-8", "surrogatepass")
-    text_forms = {folded(layer) for layer in decoded_layers(raw)}
+    texts = [raw]
     if not piece.isascii():
-        # WSGI passes the bytes of a header as Latin-1 (PEP 3333), and so does repr(bytes).
-        text_forms |= {folded(layer) for layer in decoded_layers(raw.decode("latin-1").encode())}
+        # WSGI passes the bytes of a header as Latin-1 (PEP 3333), and so does repr(bytes). What
+        # repr() has escaped before stays as it is.
+        texts.append(raw.decode("latin-1").encode())
+        texts.append(b"".join(map(_as_latin_1_if_printable, piece)))
+    text_forms = {folded(layer) for text in texts for layer in decoded_layers(text)}
+    # In a form a plus is a space.
+    text_forms |= {form.replace(b" ", b"+") for form in text_forms}
     # What follows a value in a text can make an escape of its last characters.
     text_forms |= {ESCAPE_AT_END.sub(b"", form) for form in text_forms}
     found = [(form, False) for form in text_forms if len(form) >= MIN_VALUE_LENGTH // 2]
     return (*found, *((form, True) for form in _binary_forms(raw))) if encoded else tuple(found)
+
+
+def _as_latin_1_if_printable(character: str) -> bytes:
+    raw = character.encode("utf-8", "surrogatepass")
+    return raw.decode("latin-1").encode() if character.isprintable() else raw
 
 
 def _binary_forms(raw: bytes) -> set[bytes]:
