@@ -64,7 +64,9 @@ AFTER_QUOTE: Final = _any(
 )
 AFTER_QUOTE_IN_PAIR: Final = _any(KEY_QUOTE + rb",\s{0,3}" + QUOTED)
 AFTER_EQUALS: Final = _any(rb"\s{0,3}(?:=>|==?)\s{0,3}" + QUOTED)
-AFTER_EQUALS_BARE: Final = _any(rb"[ \t]{0,3}(?:=>|==?)[ \t]{0,3}\{?+" + BARE)
+AFTER_EQUALS_BARE: Final = _any(
+    rb"[ \t]{0,3}(?:=>|=(?!=)|(?<=[ \t])==(?=[ \t]))[ \t]{0,3}\{?+" + BARE
+)
 # NAME=value on a line of its own, as in .env, whatever the value holds.
 TO_LINE_END: Final = _any(rb"=(?P<secret>[^\s\"'\\](?:[^\n\\]|\\(?!n))*+)")
 AFTER_COLON: Final = _any(
@@ -111,8 +113,6 @@ NO_SECRETS: Final = frozenset(
     b"undefined wrong str int bool bytes".split()
 )
 SQL_NAMES: Final = frozenset({b"password", b"passphrase", b"pwd", b"passwd"})
-
-
 QUOTE_SIGNS: Final = (b'"', b"'", b"`", b"\\", b"&", b"%")
 BARE_SIGNS: Final = (b"=", b":", b" ", b"\t", b">")
 LINE_START: Final = re.compile(rb"(?:^|\n|\\n)[ \t]{0,9}(?:export |set |ENV )?\Z")
