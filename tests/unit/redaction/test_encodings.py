@@ -78,9 +78,9 @@ def leaks(secret: str, binary: str, chain: list[str]) -> str | None:
     for encoding in chain:
         encoded = TEXT_ENCODINGS[encoding](encoded)
     redacted = Redactor([secret]).bind(None).text(f"before |{encoded}| after")
+    # What surrounds it may be masked, too: base64 can happen to hold a secret's name and "=".
     hidden = MASK in redacted and encoded not in redacted and secret not in redacted
-    around = redacted.startswith("before |") and redacted.endswith("| after")
-    return None if hidden and around else redacted
+    return None if hidden and redacted.startswith("before |") else redacted
 
 
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 300, database=None)
