@@ -1,44 +1,58 @@
-"""Take secrets out of everything that leaves the process: by key, by value and by shape."""
+"""Masks secrets in everything that leaves the process: by value, by name and by shape."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import takewhile
-from math import isfinite
 from typing import Final
 
-from ..context.record_fields import text_of
-from .patterns import MASK, is_secret_name, mask_shapes
+from .escapes import Span
+from .fields import Fields, redacted_fields
+from .patterns import pattern_search
 from .request import secrets_of
-from .values import Secret, secrets
+from .values import ValueSearch, value_spans
 
-__all__ = ["MASK", "BoundRedactor", "Redactor"]
+__all__ = ["CUT_CONTEXT", "MASK", "BoundRedactor", "Redactor"]
 
-DEPTH_MAXIMUM: Final = 20  # of nested fields
-FIELDS_MAXIMUM: Final = 200  # in all
-NAME_LENGTH: Final = 200  # characters of the name of one field
-VALUE_LENGTH: Final = 2000  # and of its value
-FIELDS_LENGTH: Final = 16_000  # characters of all of them
-AROUND: Final = 4096  # characters that a secret may have: as much as a cookie
+MASK: Final = "********"
+MASK_BYTES: Final = MASK.encode()
+CUT_CONTEXT: Final = 4096  # characters beside a cut that are redacted too: as long as a secret
+MAX_TEXT_BYTES: Final = 4 << 20  # of a text that is redacted
+MAX_ADDED_SECRETS: Final = 2000
 
-Fields = dict[str, object]
+
+class TextTooLongError(Exception):
+    """A text is longer than :data:`MAX_TEXT_BYTES`."""
 
 
 class Redactor:
-    """Masks the secrets of the settings; :meth:`bind` adds those of one request.
+    """Masks the secrets of an app; :meth:`bind` adds those of one request.
 
-    ``settings_secrets`` are the secret values to mask wherever they appear.
+    ``secrets`` are values to mask wherever they appear, from 8 characters on. ``extra_names`` are
+    names of fields whose values are secrets, in addition to the built-in ones. One redactor serves
+    all threads.
     """
 
-    def __init__(self, settings_secrets: Iterable[str]) -> None:
-        found = [piece for value in settings_secrets for piece in secrets(value)]
-        self.secrets = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
+    def __init__(self, secrets: Iterable[str], extra_names: Iterable[str] = ()) -> None:
+        self._given = tuple(secrets)
+        self._added: deque[str] = deque(maxlen=MAX_ADDED_SECRETS)
+        self._lock = threading.Lock()
+        self._settings: ValueSearch | None = None
+        self.patterns = pattern_search(tuple(extra_names))
 
     def add_secret(self, value: str) -> None:
-        """Mask ``value`` from now on."""
-        found = {*self.secrets, *secrets(value)}
-        self.secrets = tuple(sorted(found, key=lambda one: len(one.value), reverse=True))
+        """Mask ``value`` from now on, in all threads and encodings.
+
+        Values of fewer than 8 characters are ignored. Of more than 2,000 added values the oldest
+        are forgotten.
+        """
+        with self._lock:
+            if value not in self._added:
+                self._added.append(value)
+                self._settings = None
 
     def bind(self, environ: Mapping[str, object] | None) -> BoundRedactor:
         """Return a redactor for one report or log record.
@@ -48,12 +62,23 @@ class Redactor:
         """
         return BoundRedactor(self, environ)
 
+    @property
+    def settings(self) -> ValueSearch:
+        """The search for the secrets of the app, which no request brought."""
+        found = self._settings
+        if found is None:
+            with self._lock:
+                found = ValueSearch((*self._given, *self._added))
+                found.prepare()
+                self._settings = found
+        return found
+
 
 class BoundRedactor:
     """Masks secrets in the texts of one report or log record; made by :meth:`Redactor.bind`."""
 
     def __init__(self, redactor: Redactor, environ: Mapping[str, object] | None) -> None:
-        self._settings = redactor.secrets
+        self._redactor = redactor
         self._environ = environ
 
     def text(self, text: str) -> str:
@@ -62,24 +87,21 @@ class BoundRedactor:
         Never raises: a text that could not be redacted is left out, with the reason in its place.
         """
         try:
-            for secret in self._secrets:
-                text = secret.mask(text)
-            return mask_shapes(text)
+            return self._redacted(text)
         except Exception as error:
             return _left_out(error)
 
     def source(self, text: str) -> str:
-        """Return lines of source code with the secrets of the settings masked.
+        """Return lines of source code with the secrets of the app masked.
 
         Request secrets are not masked in source code: no source contains them, and a visitor who
         sends ``raise`` as a cookie must not be able to hide that word.
         """
         try:
-            for secret in self._settings:
-                text = secret.mask(text)
+            data = _encoded(text)
+            return _masked(text, data, value_spans(data, (self._redactor.settings,)))
         except Exception as error:
             return _left_out(error)
-        return text
 
     def bounded(self, text: str, maximum: int, missing: int = 0) -> str:
         """Return ``text`` redacted and cut in its middle to about ``maximum`` characters.
@@ -89,88 +111,74 @@ class BoundRedactor:
         kept: a secret that a cut splits never leaks. ``missing`` is the number of characters that
         the caller has already removed from the middle.
         """
-        half = maximum // 2
-        seen = half + AROUND
+        try:
+            return self._bounded(text, maximum // 2, missing)
+        except Exception as error:
+            return _left_out(error)
+
+    def fields(self, fields: Mapping[str, object]) -> Fields:
+        """Return named values, nested ones too, masked by name, else like :meth:`text`."""
+        return redacted_fields(fields, self.bounded, self._redactor.patterns.names, MASK)
+
+    def _redacted(self, text: str) -> str:
+        data = _encoded(text)
+        spans = value_spans(data, (self._redactor.settings, self._request_secrets))
+        return _masked(text, data, spans + self._redactor.patterns.spans(data))
+
+    def _bounded(self, text: str, half: int, missing: int) -> str:
+        seen = half + CUT_CONTEXT
         if len(text) <= 2 * seen:
-            redacted = self.text(text)
-            if not missing and len(redacted) <= maximum:
+            redacted = self._redacted(text)
+            if not missing and len(redacted) <= 2 * half:
                 return redacted
             beginning, end = redacted[:half], redacted[half:]
             missing += max(0, len(end) - half)
         else:
-            begins = [self.text(text[:cut]) for cut in (half, seen)]
-            ends = [self.text(text[-cut:])[::-1] for cut in (half, seen)]
-            beginning, end = _agreed(*begins), _agreed(*ends)[::-1]
+            begins = [self._redacted(text[:cut]) for cut in (half, seen)]
+            ends = [self._redacted(text[-cut:])[::-1] for cut in (half, seen)]
+            beginning, end = _common_start(*begins), _common_start(*ends)[::-1]
             missing += len(text) - 2 * half
         return f"{beginning[:half]}\n… {missing} characters left out …\n{end[-half:]}"
 
-    def fields(self, fields: Mapping[str, object]) -> Fields:
-        """Return named values, nested ones too, masked by name, else like :meth:`text`."""
-        return _Fields(self).mapping(fields, 0)
-
     @cached_property
-    def _secrets(self) -> tuple[Secret, ...]:
+    def _request_secrets(self) -> ValueSearch:
         if self._environ is None:
-            return self._settings
-        return self._settings + secrets_of(self._environ)
+            return NO_SECRETS
+        return secrets_of(self._environ, self._redactor.patterns.names)
 
 
-def _agreed(one: str, other: str) -> str:
-    """Return what both begin with."""
+NO_SECRETS: Final = ValueSearch(())
+
+
+def _encoded(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) > MAX_TEXT_BYTES:
+        raise TextTooLongError
+    return data
+
+
+def _masked(text: str, data: bytes, spans: list[Span]) -> str:
+    if not spans:
+        return text
+    kept: list[bytes] = []
+    position, masked_to = 0, -1
+    for start, end in sorted(spans):
+        while start < len(data) and data[start] & 0xC0 == 0x80:  # in the middle of a character
+            start -= 1
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+        if start > masked_to:
+            kept += [data[position:start], MASK_BYTES]
+        position = masked_to = max(masked_to, end)
+    kept.append(data[position:])
+    return b"".join(kept).decode("utf-8", "surrogatepass")
+
+
+def _common_start(one: str, other: str) -> str:
+    """Return what both texts begin with."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return "".join(character for character, _ in pairs)
 
 
 def _left_out(error: Exception) -> str:
     return f"(left out: {type(error).__name__} while it was redacted)"
-
-
-class _Fields:
-    """One walk through fields, which ends where a report has enough of them."""
-
-    def __init__(self, redactor: BoundRedactor) -> None:
-        self.redactor = redactor
-        self.room = FIELDS_LENGTH
-        self.count = 0
-
-    def mapping(self, fields: Mapping[str, object], depth: int) -> Fields:
-        found: Fields = {}
-        for name, value in fields.items():
-            if self.full():
-                found["…"] = f"{len(fields) - len(found)} more left out"
-                break
-            self.count += 1
-            name = text_of(name)
-            shown = self.text(name, NAME_LENGTH)
-            found[shown] = MASK if is_secret_name(name) else self.value(value, depth + 1)
-        return found
-
-    def value(self, value: object, depth: int) -> object:
-        if depth > DEPTH_MAXIMUM:
-            return "…"
-        if isinstance(value, Mapping):
-            return self.mapping(value, depth)
-        if isinstance(value, (list, tuple, set, frozenset)):
-            found: list[object] = []
-            for inner in value:
-                if self.full():
-                    found.append(f"… {len(value) - len(found)} more left out")
-                    break
-                self.count += 1
-                found.append(self.value(inner, depth + 1))
-            return found
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, float) and isfinite(value):  # JSON has no infinity
-            return value
-        text = text_of(value)
-        redacted = self.text(text, VALUE_LENGTH)
-        return value if isinstance(value, int) and redacted == text else redacted
-
-    def full(self) -> bool:
-        return self.count >= FIELDS_MAXIMUM or self.room <= 0
-
-    def text(self, text: str, maximum: int) -> str:
-        redacted = self.redactor.bounded(text, maximum)
-        self.room -= len(redacted)
-        return redacted

@@ -1,4 +1,4 @@
-"""The secrets that a request brought: cookies, credentials, fields with a secret's name."""
+"""Collects the secrets that a request brought: cookies, credentials, fields with secret names."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.cookies import _unquote
-from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
-from .patterns import is_secret_name
-from .values import VALUE_MINIMUM, Secret, secrets
+from .names import SecretNames
+from .values import MAX_VALUE_LENGTH, MIN_VALUE_LENGTH, ValueSearch
 
-CACHE: Final = "flask_mayday.secrets"  # in the WSGI environment: what was read, the secrets in it
-COUNT_MAXIMUM: Final = 64  # different secrets of a request's head, and of its body
-PARTED: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
-NODES_MAXIMUM: Final = 2000  # values of a JSON document that are looked at
+CACHE: Final = "flask_mayday.secrets"  # in the WSGI environ: what was read, the search for it
+MAX_VALUES: Final = 64  # of a request's head, and of its body
+MAX_CHARACTERS: Final = 32_000  # of all values of the head, and of the body
+MAX_ENCODED: Final = 4000  # characters of the first values: also searched for in base64 and hex
+SPLIT_HEADERS: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
+MAX_NODES: Final = 2000  # values of a JSON document that are looked at
+MAX_QUERY_LENGTH: Final = 100_000  # characters
 
 Parsed = tuple[object, object]
 
 
-def secrets_of(environ: Mapping[str, object]) -> tuple[Secret, ...]:
-    """Return the secrets of a request, as far as it has been read by now."""
+def secrets_of(environ: Mapping[str, object], names: SecretNames) -> ValueSearch:
+    """Return the search for the secrets of a request, as far as it has been read by now."""
     parsed = parsed_body(environ)
     known = environ.get(CACHE)
     if isinstance(known, tuple) and known[0][0] is parsed[0] and known[0][1] is parsed[1]:
-        found: tuple[Secret, ...] = known[1]
+        found: ValueSearch = known[1]
         return found
-    # A body can hold any number of them: they are not to take the place of those of the head.
-    values = _first(_in_head(environ)) | _first(_in_body(parsed))
-    pieces = [piece for value in values for piece in secrets(value)]
-    # The longest first: one may be a part of another.
-    found = tuple(sorted(pieces, key=lambda secret: len(secret.value), reverse=True))
+    # A body can hold any number of them: they must not displace those of the head.
+    head, plain_head = _first(_in_head(environ, names))
+    body, plain_body = _first(_in_body(parsed, names))
+    found = ValueSearch((*head, *body), (*plain_head, *plain_body))
     if isinstance(environ, dict):
         environ[CACHE] = (parsed, found)
     return found
@@ -53,13 +54,23 @@ def parsed_body(environ: Mapping[str, object]) -> Parsed:
     return state.get("form"), None if document is Ellipsis else document
 
 
-def _first(values: Iterator[str]) -> dict[str, None]:
-    meant = (one for value in values for one in _meanings(value) if len(one) >= VALUE_MINIMUM)
-    return dict.fromkeys(islice(dict.fromkeys(meant), COUNT_MAXIMUM))
+def _first(values: Iterator[str]) -> tuple[list[str], list[str]]:
+    """Return the first values, within the limits: to find in every encoding, and as text only."""
+    encoded: dict[str, None] = {}
+    plain: dict[str, None] = {}
+    length = 0
+    for value in (one for sent in values for one in _meanings(sent)):
+        if len(value) < MIN_VALUE_LENGTH or value in encoded or value in plain:
+            continue
+        length += min(len(value), MAX_VALUE_LENGTH)
+        if len(encoded) + len(plain) >= MAX_VALUES or length > MAX_CHARACTERS:
+            break
+        (encoded if length <= MAX_ENCODED else plain)[value] = None
+    return list(encoded), list(plain)
 
 
 def _meanings(value: str) -> Iterator[str]:
-    """Return a value as it came, and as who reads it may understand it."""
+    """Return a value as it was sent, and as its readers may understand it."""
     yield value
     if "%" in value:
         yield unquote(value)
@@ -69,48 +80,55 @@ def _meanings(value: str) -> Iterator[str]:
             yield value.encode("latin-1").decode("utf-8")
 
 
-def _in_head(environ: Mapping[str, object]) -> Iterator[str]:
+def _in_head(environ: Mapping[str, object], names: SecretNames) -> Iterator[str]:
     """Return the secret values of the headers, those first that grant the most."""
     if authorization := environ.get("HTTP_AUTHORIZATION"):
         yield from _credentials(str(authorization))
-    if cookie := environ.get("HTTP_COOKIE"):
-        yield from _cookies(str(cookie))
+    cookies = _cookies(str(environ.get("HTTP_COOKIE") or ""), names)
+    yield from (value for first, value in cookies if first)
     for name, value in environ.items():
-        if name.startswith("HTTP_") and name not in PARTED and is_secret_name(name[5:]):
+        if name.startswith("HTTP_") and name not in SPLIT_HEADERS and names.match(name[5:]):
             yield str(value)
     for source in ("QUERY_STRING", "HTTP_REFERER"):
         query = str(environ.get(source) or "")
         if "=" in query:
-            yield from _fields(query.partition("?")[2] if source == "HTTP_REFERER" else query)
+            yield from _fields(query.partition("?")[2] if "?" in query else query, names)
+    yield from (value for first, value in cookies if not first)
 
 
-def _in_body(parsed: Parsed) -> Iterator[str]:
+def _in_body(parsed: Parsed, names: SecretNames) -> Iterator[str]:
     form, document = parsed
     if form is not None:
         for name, values in form.lists():  # type: ignore[attr-defined]
-            if is_secret_name(name):
+            if names.match(name):
                 yield from values
     if document is not None:
-        yield from _secrets_in(document)
+        yield from _secrets_in(document, names)
 
 
-def _fields(query: str, depth: int = 3) -> Iterator[str]:
+def _fields(query: str, names: SecretNames, depth: int = 3) -> Iterator[str]:
     """Return a query's secrets, and those of the addresses in it, as in ``next=/?token=…``."""
-    for name, value in parse_qsl(query[:100_000], keep_blank_values=True):
-        if is_secret_name(name):
+    for name, value in parse_qsl(query[:MAX_QUERY_LENGTH], keep_blank_values=True):
+        if names.match(name):
             yield value
         elif depth and "?" in value:
-            yield from _fields(value.partition("?")[2], depth - 1)
+            yield from _fields(value.partition("?")[2], names, depth - 1)
 
 
-def _cookies(header: str) -> Iterator[str]:
+def _cookies(header: str, names: SecretNames) -> list[tuple[bool, str]]:
+    """Return the values of cookies, each with whether it is that of a session or a login."""
+    found = []
     for part in header.split(";"):
-        value = part.partition("=")[2].strip()
-        yield value
+        name, _, value = part.partition("=")
+        value = value.strip()
+        first = "remember" in name.lower() or names.match(name.strip())
+        found.append((first, value))
         if value.startswith('"'):
-            yield _unquote(value)
+            found.append((first, _unquote(value)))
         # A signed value is its parts, too: the session's data, the time and the signature.
-        yield from (piece for piece in value.split(".") if len(piece) >= 2 * VALUE_MINIMUM)
+        pieces = value.split(".")
+        found += [(first, piece) for piece in pieces if len(piece) >= 2 * MIN_VALUE_LENGTH]
+    return found
 
 
 def _credentials(header: str) -> Iterator[str]:
@@ -129,15 +147,15 @@ def _credentials(header: str) -> Iterator[str]:
     yield text.partition(":")[2]
 
 
-def _secrets_in(document: object) -> Iterator[str]:
+def _secrets_in(document: object, names: SecretNames) -> Iterator[str]:
     """Return what stands under a secret's name, at any depth."""
     waiting: list[tuple[object, bool]] = [(document, False)]
-    for _ in range(NODES_MAXIMUM):
+    for _ in range(MAX_NODES):
         if not waiting:
             return
         value, secret = waiting.pop()
         if isinstance(value, dict):
-            waiting += [(inner, secret or is_secret_name(str(key))) for key, inner in value.items()]
+            waiting += [(inner, secret or names.match(str(key))) for key, inner in value.items()]
         elif isinstance(value, list):
             waiting += [(inner, secret) for inner in value]
         elif secret and value is not None:

@@ -1,22 +1,27 @@
-"""Find a secret by its value, in every encoding in which it can turn up in a text."""
+"""Finds secret values in a text, in every encoding in which they can turn up."""
 
 from __future__ import annotations
 
 import base64
+import json
+import math
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
-from .encodings import Needle
-from .patterns import MASK
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-# Shorter values would turn a report into confetti: they are redacted by key only.
-VALUE_MINIMUM: Final = 8
-VALUE_MAXIMUM: Final = 4096  # characters of one secret that are looked for: a cookie's limit
-PIECE: Final = 128  # characters that are looked for as one: half a secret is one, too
+from .escapes import Span, decoded_layers, spans_before_decoding
 
-# Values that a visitor may have under a secret's name, and every report in its own text.
+# Shorter values are ordinary words too often ("dev"): they are masked by name only.
+MIN_VALUE_LENGTH: Final = 8
+MAX_VALUE_LENGTH: Final = 4096  # characters of one value that are searched for: a cookie's limit
+PIECE_LENGTH: Final = 128  # characters: a text may hold a part of a long value
+
+# Values that are secrets of nobody and words of every report.
 COMMON: Final = frozenset(
     {
         "accepted",
@@ -34,63 +39,180 @@ COMMON: Final = frozenset(
     }
 )
 
-PATIENCE: Final = 20_000  # tries to find a secret in a text where it seems to begin
+BASE64_NEIGHBOURS: Final = 4  # characters that hold the first and last bits of an encoded value
+BASE64: Final = re.compile(rb"[a-z0-9/+_-]{0,%d}(?:=|%%3d){0,2}" % BASE64_NEIGHBOURS)
+BASE64_SIGNS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789/+_-"
+URL_SAFE: Final = re.compile(rb"[A-Za-z0-9._~-]*")
+ESCAPE_AT_END: Final = re.compile(rb"(?:\\+|%[0-9a-f]?|&[#\w]{0,8})\Z")
+# To build an automaton takes as long as to search for a pattern in so many bytes for each of the
+# pattern's own bytes.
+BUILD_COST: Final = 40
 
 
-class Secret:
-    """One secret value, up to :data:`PIECE` characters of it.
+def folded(data: bytes) -> bytes:
+    """Return ``data`` as it is compared: escapes have letters in either case."""
+    return data.lower()
 
-    In every encoding that :mod:`.encoded` knows, and in base64 at each of the three offsets
-    that it can have inside a longer encoded text (RFC 4648).
+
+class ValueSearch:
+    """Searches texts for a fixed set of secret values, in time linear in the text.
+
+    ``values`` are searched for in all encodings, ``plain_values`` not in base64 and hexadecimal.
     """
 
-    def __init__(self, value: str) -> None:
-        self.value = value
-        encoded = (Needle(form, base64=True) for form in dict.fromkeys(_base64(value)))
-        self.needles = (Needle(value), *encoded)
-        self.probes = tuple(dict.fromkeys(needle.probe for needle in self.needles))
+    def __init__(self, values: Iterable[str], plain_values: Iterable[str] = ()) -> None:
+        found = {piece: False for value in plain_values for piece in pieces(value)}
+        found |= {piece: True for value in values for piece in pieces(value)}
+        # The shortest is the last.
+        self._waiting = sorted(found.items(), key=lambda item: len(item[0]), reverse=True)
+        self._forms: dict[bytes, bool] = {}
+        self._size = self._searched = 0
+        self._automaton: _Automaton | None = None
+        self._lock = threading.Lock()
 
-    def mask(self, text: str) -> str:
-        """Return ``text`` without the value. Raises :exc:`.encoded.TooAlikeError`."""
-        if not any(probe in text for probe in self.probes):
-            return text
-        patience = [PATIENCE]
-        spans = [span for needle in self.needles for span in needle.spans(text, patience)]
-        kept, position = [], 0
-        for start, end in sorted(spans):
-            if start >= position:
-                kept += [text[position:start], MASK]
-            position = max(position, end)
-        return "".join(kept) + text[position:]
+    def __bool__(self) -> bool:
+        return bool(self._forms or self._waiting)
+
+    def prepare(self, length: float = math.inf) -> None:
+        """Make ready to search texts of up to ``length`` bytes; by default, of any length.
+
+        An encoded value is no shorter than the value, or by few characters in base64.
+        """
+        with self._lock:
+            while self._waiting and len(self._waiting[-1][0]) <= length + BASE64_NEIGHBOURS:
+                piece, encoded = self._waiting.pop()
+                for form, binary in _forms(piece, encoded):
+                    if form not in self._forms:
+                        self._forms[form] = binary
+                        self._size += len(form)
+            if length == math.inf and self._forms:
+                self._automaton = _Automaton(self._forms)
+
+    def spans(self, text: bytes) -> list[Span]:
+        """Return where a folded text holds one of the values that are ready, in any order."""
+        if self._automaton is None:
+            # An automaton costs more than it saves if all that is searched is a log line.
+            self._searched += len(text)
+            if self._searched * len(self._forms) <= BUILD_COST * self._size:
+                return _found_one_by_one(list(self._forms.items()), text)
+            self.prepare()
+        return self._automaton.spans(text) if self._automaton else []
+
+
+class _Automaton:
+    """Finds all forms of values in one pass (Aho and Corasick)."""
+
+    def __init__(self, forms: dict[bytes, bool]) -> None:
+        self._binary = list(forms.values())
+        self._search = BytesAhoCorasick(
+            list(forms),
+            matchkind=MatchKind.LeftmostLongest,
+            implementation=Implementation.NoncontiguousNFA,
+        )
+
+    def spans(self, text: bytes) -> list[Span]:
+        return [
+            _whole(text, start, end) if self._binary[number] else (start, end)
+            for number, start, end in self._search.find_matches_as_indexes(text)
+        ]
+
+
+def _found_one_by_one(forms: list[tuple[bytes, bool]], text: bytes) -> list[Span]:
+    found = []
+    for form, binary in forms:
+        start = text.find(form)
+        while start >= 0:
+            end = start + len(form)
+            found.append(_whole(text, start, end) if binary else (start, end))
+            start = text.find(form, end)
+    return found
+
+
+def value_spans(data: bytes, searches: Iterable[ValueSearch]) -> list[Span]:
+    """Return where a text holds a value of ``searches``, however its characters are encoded."""
+    searches = [search for search in searches if search]
+    if not searches:
+        return []
+    for search in searches:
+        search.prepare(len(data))
+    layers = decoded_layers(data)
+    found: list[Span] = []
+    for depth in range(len(layers) - 1, -1, -1):
+        if found:
+            found = spans_before_decoding(layers[depth], found)
+        text = folded(layers[depth])
+        found += [span for search in searches for span in search.spans(text)]
+    return found
 
 
 @lru_cache(maxsize=1000)
-def secrets(value: str) -> tuple[Secret, ...]:
-    """Return what to look for, so that nothing is left of ``value``; nothing if it is short.
+def pieces(value: str) -> tuple[str, ...]:
+    """Return what to search for, so that nothing of ``value`` is left; nothing if it is short.
 
-    Cached: the same visitor comes with the same cookie.
+    A long value, and each line of one, is searched for in pieces: a text may hold a part of it,
+    and what indents lines, as the traceback of an exception group does, splits it.
     """
-    value = value[:VALUE_MAXIMUM]
-    # A long value, and each line of one, is looked for in pieces: a text may hold a part of it,
-    # and what indents lines, as a group of exceptions does, tears it.
-    pieces = [value] if len(value) <= PIECE else []
-    if len(value) > PIECE or "\n" in value:
+    value = value[:MAX_VALUE_LENGTH]
+    found = [value] if len(value) <= PIECE_LENGTH else []
+    if len(value) > PIECE_LENGTH or "\n" in value:
         for line in re.split(r"\r?\n", value):
-            pieces += [line[start : start + PIECE] for start in range(0, len(line), PIECE)]
+            starts = range(0, len(line), PIECE_LENGTH)
+            found += [line[start : start + PIECE_LENGTH] for start in starts]
     return tuple(
-        Secret(piece)
-        for piece in dict.fromkeys(pieces)
-        if len(piece) >= VALUE_MINIMUM and piece.lower() not in COMMON and len(set(piece)) > 1
+        piece
+        for piece in dict.fromkeys(found)
+        if len(piece) >= MIN_VALUE_LENGTH and piece.lower() not in COMMON and len(set(piece)) > 1
     )
 
 
-def _base64(value: str) -> Iterator[str]:
-    raw = value.encode("utf-8", "surrogatepass")
-    for offset in range(3):
-        # Whole groups only: the characters at either end depend on the neighbours.
-        inner = raw[(3 - offset) % 3 :]
-        inner = inner[: len(inner) - len(inner) % 3]
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            form = encode(inner).decode("ascii")
-            if len(form) >= VALUE_MINIMUM:
-                yield form
+@lru_cache(maxsize=1000)
+def _forms(piece: str, encoded: bool) -> tuple[tuple[bytes, bool], ...]:
+    """Return the forms of a piece, each with whether it is base64 or hexadecimal.
+
+    Cached, because a visitor sends the same cookie with every request.
+    """
+    raw = piece.encode("utf-8", "surrogatepass")
+    texts = [raw]
+    if not piece.isascii():
+        # WSGI passes the bytes of a header as Latin-1 (PEP 3333), and so does repr(bytes). What
+        # repr() has escaped before stays as it is.
+        texts.append(raw.decode("latin-1").encode())
+        texts.append(b"".join(map(_as_latin_1_if_printable, piece)))
+    text_forms = {folded(layer) for text in texts for layer in decoded_layers(text)}
+    # In a form a plus is a space.
+    text_forms |= {form.replace(b" ", b"+") for form in text_forms}
+    # What follows a value in a text can make an escape of its last characters.
+    text_forms |= {ESCAPE_AT_END.sub(b"", form) for form in text_forms}
+    found = [(form, False) for form in text_forms if len(form) >= MIN_VALUE_LENGTH // 2]
+    return (*found, *((form, True) for form in _binary_forms(raw))) if encoded else tuple(found)
+
+
+def _as_latin_1_if_printable(character: str) -> bytes:
+    raw = character.encode("utf-8", "surrogatepass")
+    return raw.decode("latin-1").encode() if character.isprintable() else raw
+
+
+def _binary_forms(raw: bytes) -> set[bytes]:
+    """Return a value in hexadecimal, and in base64 at each of its three offsets (RFC 4648)."""
+    forms = {raw.hex().encode()}
+    texts = {raw}
+    if not URL_SAFE.fullmatch(raw):
+        texts |= {
+            quote(raw, safe="").encode(),
+            json.dumps(raw.decode(errors="replace"))[1:-1].encode(),
+        }
+    for text in texts:
+        for offset in range(3):
+            # Whole groups only: the characters at either end depend on the neighbours.
+            inner = text[(3 - offset) % 3 :]
+            encoded = base64.b64encode(inner[: len(inner) - len(inner) % 3])
+            forms |= {encoded, encoded.replace(b"+", b"-").replace(b"/", b"_")}
+    return {folded(form) for form in forms if len(form) >= MIN_VALUE_LENGTH}
+
+
+def _whole(text: bytes, start: int, end: int) -> Span:
+    """Return a match with the characters around it that hold bits of the value."""
+    before = text[max(0, start - BASE64_NEIGHBOURS) : start]
+    start -= len(before) - len(before.rstrip(BASE64_SIGNS))
+    after = BASE64.match(text, end)
+    return start, after.end() if after else end

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ..context.record_fields import environ_of, message_of
-from ..redaction.redactor import AROUND, BoundRedactor
+from ..redaction.redactor import CUT_CONTEXT, BoundRedactor
 
 BREADCRUMBS: Final = "flask_mayday.breadcrumbs"  # key in the WSGI environment
 LINES_MAXIMUM: Final = 30  # of a request
 LINE_LENGTH: Final = 500  # characters
-END_LENGTH: Final = LINE_LENGTH + AROUND  # characters kept of a line's beginning and of its end
+END_LENGTH: Final = (
+    LINE_LENGTH + CUT_CONTEXT
+)  # characters kept of a line's beginning and of its end
 
 Breadcrumb = tuple[float, str, str, str, int]
 

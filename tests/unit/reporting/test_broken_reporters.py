@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from flask import Request
@@ -267,10 +267,10 @@ def test_every_error_is_accounted_for(
 def test_an_error_in_an_error_is_reported_without_what_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(text: str) -> str:
-        raise RuntimeError(text)
+    def fail(*arguments: object) -> NoReturn:
+        raise RuntimeError(arguments)
 
-    monkeypatch.setattr("flask_mayday.redaction.redactor.mask_shapes", fail)
+    monkeypatch.setattr("flask_mayday.redaction.redactor.value_spans", fail)
     environ = EnvironBuilder("/?a=visible", headers={"X-A": "visible"}).get_environ()
     request_id.begin(environ, trusted=False)
     redactor = Redactor([SECRET])
