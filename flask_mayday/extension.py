@@ -173,7 +173,7 @@ class Mayday:
         return function
 
     def _pipeline_of(self, app: Flask, settings: Settings) -> Pipeline:
-        redactor = Redactor([*settings.secret_values, *secrets_of(app)])
+        redactor = Redactor([*settings.secret_values, *secrets_of(app)], settings.secret_names)
         for value in self._secrets:
             redactor.add_secret(value)
         pipeline = Pipeline(

@@ -66,6 +66,11 @@ VARIABLES = (
     "RELEASE",
     "OWN_CODE",
     "LOG_HINT",
+    "SECRET_NAMES",
+    "MAIL_CA_FILE",
+    "MAIL_HELO_NAME",
+    "FLASK_APP",
+    "LOG_HINT",
 )
 
 

@@ -7,6 +7,7 @@ import signal
 from typing import Any, Final
 
 from .. import database
+from ..courier.mail_warnings import mail_warnings
 from . import watchdog, worker_deaths
 from .loading import flask_apps_in
 from .server import pipeline
@@ -41,6 +42,8 @@ def when_ready(server: Any) -> None:
         server.cfg.threads,
         current.settings,
     )
+    for warning in mail_warnings(current.settings.mail):
+        logger.warning(warning)
     for name in _unconnected(server.cfg):
         logger.error(
             "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours, "

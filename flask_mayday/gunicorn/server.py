@@ -91,7 +91,8 @@ def instance_path_of(module: str) -> Path:
 def start_boot_pipeline(settings: Settings) -> None:
     """Log and report from now on, until the app has a pipeline of its own."""
     global _boot
-    redactor = Redactor([*settings.secret_values, *secrets_of_config({}, os.environ)])
+    secrets = [*settings.secret_values, *secrets_of_config({}, os.environ)]
+    redactor = Redactor(secrets, settings.secret_names)
     _boot = Pipeline(settings, redactor)
     registry.register(_boot)
     registry.lower_root_level(settings.log.level)
