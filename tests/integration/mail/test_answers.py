@@ -265,8 +265,9 @@ def test_a_mail_is_not_sent_again_and_again_while_the_spool_is_locked(
     rounds: Any, scripted_server: Any
 ) -> None:
     """What became of it could not be noted."""
-    rounds.round.plan(rounds.now)
-    rounds.queue.connection.execute("PRAGMA busy_timeout = 10")
+    rounds.mailbox.take_incoming()
+    rounds.round.planner.plan(rounds.now)
+    rounds.mailbox.connection.execute("PRAGMA busy_timeout = 10")
     with contextlib.closing(sqlite3.connect(rounds.outbox.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for _ in range(3):
