@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import weakref
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -107,12 +108,15 @@ class Outbox:
 
     def _append(self, stored: StoredReport) -> None:
         line = stored.to_line()
-        if not self._lock.acquire(timeout=LOCK_TIMEOUT):
-            raise TimeoutError("another thread of this process is writing to the spool")
-        try:
-            self._file.append(line)
-        finally:
-            self._lock.release()
+        if self._lock.acquire(timeout=LOCK_TIMEOUT):
+            try:
+                self._file.append(line)
+            finally:
+                self._lock.release()
+            return
+        # Another thread hangs in its write, or the machine is very busy.
+        with closing(ReportFile(self.incoming.folder, self._file.max_bytes)) as file:
+            file.append(line)
 
     def _reset_in_child(self) -> None:
         self._lock = threading.Lock()  # another thread may have held it during the fork

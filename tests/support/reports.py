@@ -73,7 +73,9 @@ def in_database(outbox: Outbox) -> list[str]:
     if not outbox.path.exists():
         return []
     with closing(sqlite3.connect(outbox.path)) as connection:
-        rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
+        made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'reports'").fetchone()
+        query = "SELECT body FROM reports ORDER BY id"
+        rows = connection.execute(query).fetchall() if made else []
     return [Report.from_json(body).message for (body,) in rows]
 
 

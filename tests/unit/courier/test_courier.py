@@ -195,7 +195,10 @@ time.sleep(600)
 IN_A_TRANSACTION = """
 import os, signal
 from flask_mayday.spool.mailbox import Mailbox
-Mailbox.insert = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(600)  # this thread may run on for a moment
+Mailbox.insert = stop
 """
 
 

@@ -121,14 +121,17 @@ def test_a_forked_child_does_not_keep_the_lease_of_its_parent(
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(write)
+        os.write(write, b"started")
+        signal.pause()
+    try:
         os.read(read, 1)
-        os._exit(0)
-    os.close(read)
-    lease.release()
-    assert not is_locked(tmp_path)
-    os.close(write)
-    os.waitpid(child, 0)
+        lease.release()
+        assert not is_locked(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
 
 
 def test_an_expired_lease_is_seen_from_outside(tmp_path: Path) -> None:
