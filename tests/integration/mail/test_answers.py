@@ -109,7 +109,8 @@ def test_a_mail_that_is_refused_while_others_are_taken_fails_with_the_servers_wo
     rounds.after(0)
     assert rounds.column("state") == ["waiting", "delivered"]
     rounds.after(1)
-    assert rounds.column("state") == ["failed", "delivered"]
+    assert rounds.column("kind") == ["report", "report", "notice"]
+    assert rounds.column("state") == ["failed", "delivered", "waiting"]
     assert answer in rounds.column("error")[0]
 
 
@@ -382,7 +383,7 @@ def test_the_log_says_when_the_next_try_is(
     rounds.after(0)
     (record,) = [one for one in caplog.records if one.name == "flask_mayday.courier.delivery"]
     assert record.levelno == logging.WARNING
-    assert "No report can be mailed, next try in 1 s" in record.getMessage()
+    assert "No error mail can be sent, next try in 1 s" in record.getMessage()
 
 
 def test_a_new_mail_waits_for_as_long_as_those_that_were_put_off(
