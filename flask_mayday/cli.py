@@ -30,6 +30,7 @@ from .spool.retention import expire
 from .spool.stored_report import StoredReport
 from .spool.wording import counted
 
+NO_COURIER: Final = "No courier is running; mail stays queued until the web service is up."
 # What each primary code of SQLite means here, and the fix.
 OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
 DAMAGED: Final = (
@@ -127,9 +128,7 @@ def _warn_without_courier() -> None:
             err=True,
         )
     elif not is_locked(folder):
-        click.echo(
-            "No courier is running; mail stays queued until the web service is up.", err=True
-        )
+        click.echo(NO_COURIER, err=True)
 
 
 @group.command("list")
@@ -161,12 +160,11 @@ def list_reports(last: int) -> None:
 
 
 def _list_errors(inventory: Inventory, waiting: int) -> None:
-    counts = inventory.error_counts()
-    for state, words in STATES.items():
+    states = STATES | ({"new": "not taken in yet"} if waiting else {})
+    counts = inventory.error_counts() | {"new": waiting}
+    for state, words in states.items():
         count = counts.get(state, 0)
         click.echo(f"{count:>8} {'error' if count == 1 else 'errors'} {words}")
-    if waiting:
-        click.echo(f"{waiting:>8} {'error' if waiting == 1 else 'errors'} not taken in yet")
 
 
 def _list_mails(inventory: Inventory, last: int) -> None:
@@ -254,11 +252,7 @@ def retry() -> None:
 
 @group.command()
 @click.argument("numbers", metavar="[NUMBER]...", type=click.IntRange(1, 1 << 62), nargs=-1)
-@click.option(
-    "--hours",
-    type=click.FloatRange(0, 1_000_000),
-    help="Also every mail that was delivered in the last so many hours.",
-)
+@click.option("--hours", type=click.FloatRange(0), help="Also those of the last so many hours.")
 def resend(numbers: tuple[int, ...], hours: float | None) -> None:
     """Send delivered mails again, for example after the mail server has lost them.
 
