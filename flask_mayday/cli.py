@@ -1,63 +1,63 @@
-"""`flask reports`: what waits, what was delivered, what failed; and whether mail can be sent."""
+"""``flask reports``: what waits, what was delivered, what failed; and whether mail can be sent."""
 
 from __future__ import annotations
 
 import email
-import fcntl
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email.policy import default
 from email.utils import make_msgid
-from pathlib import Path
 from typing import Final
 
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
+from .courier.lease import expired_since, is_locked
 from .courier.smtp_session import Fate, SmtpSession
 from .log.formats import escape_controls
 from .mail.content import moment
 from .mail.message import Envelope, render_test
 from .settings import Settings
-from .spool.database import STUCK, close, opened, purge, report_of, told_whole, waiting_since
-from .spool.mailbox import COURIER_TIMEOUT
-from .spool.overflow import LINES, TAKEN
+from .spool.database import LOCK_TIMEOUT
+from .spool.incoming import Incoming
+from .spool.inventory import STUCK, Inventory
+from .spool.retention import expire
+from .spool.stored_report import StoredReport
+from .spool.wording import counted
 
-# What each primary code of SQLite means here, and the mend.
-AS_THE_SERVER: Final = (
-    "it cannot be opened by this user: run the command as the server's, as "
-    "`docker compose exec web flask reports …` does."
+NO_COURIER: Final = "No courier is running; mail stays queued until the web service is up."
+# What each primary code of SQLite means here, and the fix.
+OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
+DAMAGED: Final = (
+    "it is damaged. A running server replaces it within seconds and keeps it as "
+    "reports.db.corrupt-…: try again, or start a server."
 )
-BROKEN: Final = (
-    "it is broken. A server that runs sets it aside as reports.db.corrupt-… within seconds, and "
-    "makes a new one: try again, or start one."
-)
+LOCKED: Final = "another process keeps it locked: try again in a moment."
 TROUBLE: Final = {
-    sqlite3.SQLITE_BUSY: "another process keeps it locked: try again in a moment.",
-    sqlite3.SQLITE_LOCKED: "another process keeps it locked: try again in a moment.",
-    sqlite3.SQLITE_CORRUPT: BROKEN,
-    sqlite3.SQLITE_NOTADB: BROKEN,
-    sqlite3.SQLITE_CANTOPEN: AS_THE_SERVER,
-    sqlite3.SQLITE_PERM: AS_THE_SERVER,
-    sqlite3.SQLITE_READONLY: AS_THE_SERVER,
+    sqlite3.SQLITE_BUSY: LOCKED,
+    sqlite3.SQLITE_LOCKED: LOCKED,
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: OTHER_USER,
+    sqlite3.SQLITE_PERM: OTHER_USER,
+    sqlite3.SQLITE_READONLY: OTHER_USER,
     sqlite3.SQLITE_FULL: "it, or its disk, is full: see SPOOL_MAX_BYTES, or `flask reports purge`.",
 }
-# How the errors of the spool stand, in the order of the list.
-COUNTS: Final = {
+# The states of errors, in the order of the list.
+STATES: Final = {
     "waiting": "waiting for the mail server",
     "delivered": "delivered",
-    "held": "held, to be told in a digest or summary",
+    "held": "held for a digest or summary",
     "failed": "failed, refused for good",
     "unmailable": "recorded while mail was off",
 }
-REPORTS: Final = "SELECT body, uuid, time, fingerprint, request_id FROM reports"
 
-group = AppGroup("reports", help="Read and steer the error reports in the spool.")
+group = AppGroup("reports", help="Read and control the error reports in the spool.")
 
 
 mayday = AppGroup("mayday", help="Flask Mayday: error reports and mail.")
@@ -78,26 +78,35 @@ def _settings() -> Settings:
     return settings
 
 
+def _admins() -> tuple[str, ...]:
+    mail = _settings().mail
+    if mail.server is None:
+        raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
+    return mail.admins
+
+
 @contextmanager
-def _spool() -> Iterator[sqlite3.Connection]:
-    """Open the spool's database; say what is wrong with it, and the mend, where that fails."""
+def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
+    """Open the spool: its database, and the reports in files that the courier has not taken.
+
+    Where that fails, say what is wrong and how to fix it.
+    """
     path = _settings().spool.folder / "reports.db"
     try:
-        path.stat()
-        connection, which = opened(path, COURIER_TIMEOUT)
-        try:
-            yield connection
-        finally:
-            close(connection, path, which)
+        waiting = Incoming(path.parent / "incoming").read()
+        if not (waiting and path.parent.stat().st_uid == os.geteuid()):
+            path.stat()  # a database that root makes could not be written by the server
+        with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
+            yield inventory, waiting
     except FileNotFoundError as error:
         raise click.ClickException(
             f"There is no spool {path}: no error was reported yet, or the server has another "
             "SPOOL_DIR."
         ) from error
     except BrokenPipeError:
-        raise  # who reads what is printed has had enough
+        raise  # the reader of the output has seen enough, as in `flask reports list | head`
     except OSError as error:
-        raise click.ClickException(f"The spool {path}: {AS_THE_SERVER} ({error})") from error
+        raise click.ClickException(f"The spool {path}: {OTHER_USER} ({error})") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what = TROUBLE.get(code, "it cannot be used.")
@@ -105,40 +114,21 @@ def _spool() -> Iterator[sqlite3.Connection]:
 
 
 def _show(text: str) -> None:
-    """Print what may come from outside: a terminal must not obey it."""
+    """Print a text that may come from outside, so that the terminal obeys none of it."""
     for line in text.split("\n"):
         click.echo(escape_controls(line))
 
 
-def _incoming(folder: Path) -> list[float]:
-    """Return, for each report in incoming/ that the courier has not taken in yet, its time."""
-    found = []
-    for path in folder.iterdir():
-        if path.suffix in ("", LINES, TAKEN):
-            try:
-                found += [path.stat().st_mtime] * max(1, path.read_bytes().count(b"\n"))
-            except FileNotFoundError:  # it was taken in just now
-                continue
-    return found
-
-
-def _courier_runs(folder: Path) -> bool:
-    try:
-        descriptor = os.open(folder / "courier.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def _warn_without_courier() -> None:
-    if not _courier_runs(_settings().spool.folder):
-        click.echo("No server runs that would deliver: mail waits until one does.", err=True)
+    folder = _settings().spool.folder
+    if (since := expired_since(folder)) is not None:
+        click.echo(
+            f"The courier has not renewed its lease since {moment(since)}: its process is frozen. "
+            "Another process takes over if one is running.",
+            err=True,
+        )
+    elif not is_locked(folder):
+        click.echo(NO_COURIER, err=True)
 
 
 @group.command("list")
@@ -150,87 +140,81 @@ def _warn_without_courier() -> None:
     help="How many mails to list.",
 )
 def list_reports(last: int) -> None:
-    """Count the reports and list the last mails. Exit status 1: mail is stuck for an hour."""
+    """Count the errors and list the last mails.
+
+    Exit status 1: mail is stuck for an hour, was refused for good, or reports cannot be read.
+    """
     settings = _settings()
-    with _spool() as spool:
-        incoming = settings.spool.folder / "incoming"
-        files = _incoming(incoming) if incoming.is_dir() else []
-        _list_counts(spool, len(files))
-        _list_mails(spool, last)
-        since = _stuck_since(spool, files, settings.reports.window)
+    with _inventory() as (inventory, waiting):
+        _list_errors(inventory, len(waiting))
+        _list_mails(inventory, last)
+        problems = _problems(inventory, waiting)
         if settings.mail.server is None:
             click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
         else:
             _warn_without_courier()
-    if since is not None:
-        click.echo(f"Mail is stuck since {moment(since)}: see `flask reports test`.", err=True)
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
         raise SystemExit(1)
 
 
-def _list_counts(spool: sqlite3.Connection, files: int) -> None:
-    counts = dict(
-        spool.execute(
-            # By the mails, where there are any: their reports may have made room for others.
-            "SELECT state, sum(count) FROM mails GROUP BY state UNION ALL"
-            " SELECT CASE WHEN mailable THEN 'held' ELSE 'unmailable' END, count(*)"
-            " FROM reports WHERE mail_id IS NULL GROUP BY mailable"
-        ).fetchall()
+def _list_errors(inventory: Inventory, waiting: int) -> None:
+    states = STATES | ({"new": "not taken in yet"} if waiting else {})
+    counts = inventory.error_counts() | {"new": waiting}
+    for state, words in states.items():
+        count = counts.get(state, 0)
+        click.echo(f"{count:>8} {'error' if count == 1 else 'errors'} {words}")
+
+
+def _list_mails(inventory: Inventory, last: int) -> None:
+    for mail in inventory.last_mails(last):
+        what = f"{mail.state:9}  {mail.kind} of {mail.count}"
+        _show(f"{mail.id:>6}  {moment(mail.created)}  {what}  {mail.subject}")
+        if mail.error and mail.state == "waiting":
+            at = f"at {moment(mail.next_try)}" if mail.next_try > time.time() else "now"
+            _show(f"        tried {counted(mail.tries, 'time')}, next try {at}: {mail.error}")
+        elif mail.error:
+            _show(f"        {mail.error}")
+
+
+def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
+    """Return what an operator has to see to, a sentence each."""
+    settings = _settings()
+    problems = []
+    # Held errors are mailed when their window is over, or, beyond the hourly cap, one later.
+    held = inventory.held_since()
+    moments = [
+        inventory.waiting_since(),
+        None if held is None else held + 2 * settings.reports.window,
+    ]
+    first = min(
+        [one for one in moments if one is not None] + [one.time for one in waiting], default=None
     )
-    for state, words in COUNTS.items():
-        click.echo(f"{counts.get(state, 0):>8} errors {words}")
-    if files:
-        click.echo(f"{files:>8} errors in files of incoming/, not taken in yet")
-
-
-def _list_mails(spool: sqlite3.Connection, last: int) -> None:
-    rows = spool.execute(
-        "SELECT id, created, kind, count, state, tries, next_try, subject, error FROM mails"
-        " ORDER BY id DESC LIMIT ?",
-        (last,),
-    ).fetchall()
-    for number, created, kind, count, state, tries, next_try, subject, error in reversed(rows):
-        _show(f"{number:>6}  {moment(created)}  {state:9}  {kind} of {count}  {subject}")
-        if state == "waiting" and error:
-            at = f"at {moment(next_try)}" if next_try > time.time() else "now"
-            _show(f"        tried {tries} times, next try {at}: {error}")
-        elif error:
-            _show(f"        {error}")
-
-
-def _stuck_since(spool: sqlite3.Connection, files: list[float], window: float) -> float | None:
-    """Return since when something has waited for an hour that should have gone out."""
-    held = spool.execute(
-        "SELECT min(time) FROM reports WHERE mail_id IS NULL AND mailable"
-    ).fetchone()[0]
-    # What is held is told of when its window is over, or, beyond the hourly cap, one later.
-    moments = [waiting_since(spool), None if held is None else held + 2 * window, *files]
-    first = min((since for since in moments if since is not None), default=None)
-    return first if first is not None and first < time.time() - STUCK else None
+    if first is not None and first < time.time() - STUCK:
+        problems.append(f"Mail is stuck since {moment(first)}: see `flask reports test`.")
+    if refused := inventory.refused():
+        problems.append(
+            f"{counted(refused, 'mail')} refused for good: see `flask reports show NUMBER`, and "
+            "`flask reports retry` to try again."
+        )
+    if files := Incoming(settings.spool.folder / "incoming").unreadable():
+        names = ", ".join(str(path) for path in files[:10])
+        problems.append(f"{counted(len(files), 'file')} cannot be read, check the owner: {names}")
+    return problems
 
 
 @group.command()
 @click.argument("identifier", metavar="ID")
 def show(identifier: str) -> None:
-    """Show a mail by its number, or the report of a request by its request id."""
+    """Show a mail by its number, or the reports of a request by its request id."""
     identifier = escape_controls(identifier)  # SQLite takes no lone surrogates
-    with _spool() as spool:
-        number = identifier if identifier.isdigit() and len(identifier) < 32 else -1
-        mail = spool.execute("SELECT content FROM mails WHERE id = ?", (number,)).fetchone()
-        found = spool.execute(f"{REPORTS} WHERE request_id = ?", (identifier,)).fetchall()
-        if not found:  # one of several whom a worker's death has cut off, which it lists
-            named = spool.execute(f"{REPORTS} WHERE instr(body, ?)", (identifier,)).fetchall()
-            found = [row for row in named if report_of(*row).interrupted(identifier)]
-        reports = [told_whole(spool, report_of(*row)) for row in found]
-    if mail is not None:
-        if not mail[0]:
-            raise click.ClickException(
-                f"The text of mail {identifier}, which was delivered, was purged, or had to make "
-                "room in the spool: see SPOOL_MAX_BYTES."
-            )
-        message = email.message_from_bytes(mail[0], policy=default)
-        body = message.get_body(("plain",))
-        _show(f"Subject: {message['Subject']}\n")
-        _show(body.get_content().replace("\r\n", "\n") if body is not None else "")
+    with _inventory() as (inventory, waiting):
+        is_number = identifier.isdigit() and len(identifier) < 32
+        content = inventory.mail_content(identifier) if is_number else None
+        reports = inventory.reports_of_request(identifier, waiting) if content is None else []
+    if content is not None:
+        _show_mail(identifier, content)
         return
     if not reports:
         raise click.ClickException(
@@ -240,51 +224,77 @@ def show(identifier: str) -> None:
         _show(json.dumps(json.loads(report.to_json()), indent=2, ensure_ascii=False))
 
 
+def _show_mail(identifier: str, content: bytes) -> None:
+    if not content:
+        raise click.ClickException(
+            f"The text of mail {identifier} is gone: the mail was delivered, and its text has "
+            "expired or was deleted because the spool was full. See SPOOL_MAX_BYTES."
+        )
+    message = email.message_from_bytes(content, policy=default)
+    body = message.get_body(("plain",))
+    _show(f"Subject: {message['Subject']}\n")
+    _show(body.get_content().replace("\r\n", "\n") if body is not None else "")
+
+
 @group.command()
 def retry() -> None:
-    """Try all that waits at once, and what has failed once more."""
-    recipients = json.dumps(_settings().mail.admins)
-    with _spool() as spool:
-        again = spool.execute(
-            "UPDATE mails SET state = 'waiting', next_try = 0, recipients ="
-            " CASE recipients WHEN '[]' THEN ? ELSE recipients END WHERE state = 'failed'",
-            (recipients,),
-        ).rowcount
-        waiting = spool.execute(
-            "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
-        ).rowcount
-        click.echo(f"{waiting + again} mails are tried at once, {again} of which had failed.")
-        _warn_without_courier()
+    """Try every waiting mail now, and those that were refused for good once more."""
+    admins = _settings().mail.admins
+    with _inventory() as (inventory, _):
+        waiting, failed = inventory.retry(admins)
+        if waiting + failed:
+            mails = counted(waiting + failed, "mail")
+            click.echo(f"Trying {mails} now, {failed} of which had been refused.")
+            _warn_without_courier()
+        else:
+            click.echo("Nothing to retry.")
+
+
+@group.command()
+@click.argument("numbers", metavar="[NUMBER]...", type=click.IntRange(1, 1 << 62), nargs=-1)
+@click.option("--hours", type=click.FloatRange(0), help="Also those of the last so many hours.")
+def resend(numbers: tuple[int, ...], hours: float | None) -> None:
+    """Send delivered mails again, for example after the mail server has lost them.
+
+    They keep their Message-ID. NUMBER is the number of a mail in `flask reports list`.
+    """
+    if not numbers and hours is None:
+        raise click.UsageError("Name mails by their number, or use --hours.")
+    admins = _admins()
+    since = time.time() - hours * 3600 if hours is not None else float("inf")
+    with _inventory() as (inventory, _):
+        count = inventory.resend(admins, numbers, since)
+        click.echo(f"{counted(count, 'mail')} will be sent again.")
+        if count:
+            _warn_without_courier()
 
 
 @group.command("purge")
 @click.option(
     "--days",
     type=click.IntRange(0, 36_500),
-    help="Keep the last so many [REPORT_KEEP_DAYS].",
+    help="Keep the reports of the last so many days [REPORT_KEEP_DAYS].",
 )
 def purge_reports(days: int | None) -> None:
-    """Delete what was delivered or recorded while mail was off; the rest stays."""
-    keep = _settings().reports.keep_days if days is None else days
+    """Delete what was delivered or recorded while mail was off; keep the rest."""
+    settings = _settings().reports
+    keep = settings.keep_days if days is None else days
     now = time.time()
-    recent = now - max(_settings().reports.window, 3600)
-    with _spool() as spool:
-        deleted = purge(spool, now - keep * 86_400, recent)
-    click.echo(f"{deleted} reports are deleted.")
+    with _inventory() as (inventory, _):
+        deleted = expire(inventory, now - keep * 86_400, now - max(settings.window, 3600))
+    click.echo(f"{counted(deleted, 'report')} deleted.")
 
 
 @group.command()
 def test() -> None:
-    """Send a mail at once, and explain what is wrong where that fails."""
+    """Send a mail now, and explain what is wrong if that fails."""
     settings = _settings()
-    if settings.mail.server is None:
-        raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
-    sender, admins = settings.mail.sender, settings.mail.admins
-    message_id = make_msgid(domain=sender.rpartition("@")[2])
-    envelope = Envelope(sender, admins, message_id, None, time.time(), settings.app)
+    admins = _admins()
+    message_id = make_msgid(domain=settings.mail.sender.rpartition("@")[2])
+    envelope = Envelope(settings.mail.sender, admins, message_id, None, time.time(), settings.app)
     with SmtpSession(settings.mail) as session:
         verdict = session.send(admins, render_test(envelope))
     if verdict.fate is Fate.DELIVERED and not verdict.words:
-        click.echo(f"Sent to {', '.join(settings.mail.admins)} through {settings.mail.server}.")
+        click.echo(f"Sent to {', '.join(admins)} through {settings.mail.server}.")
         return
     raise click.ClickException(verdict.words)

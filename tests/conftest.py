@@ -21,7 +21,7 @@ from app.database import db
 from flask_mayday.context import request_id
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import registry
-from flask_mayday.spool.overflow import LINES, TAKEN
+from flask_mayday.spool.incoming import LINES, TAKEN
 from tests.support.compose import PROJECT, Stack, end
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"

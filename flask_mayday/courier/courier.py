@@ -1,121 +1,129 @@
-"""The courier: one thread, in one process of all that share the spool, that mails the reports."""
+"""The courier: a thread in one of the processes that share a spool, which mails the reports."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from ..settings import Settings
-from ..spool.database import STUCK, identity, waiting_since
-from ..spool.mailbox import Queue
+from ..settings import AppSettings, MailSettings, ReportSettings
+from ..spool.database import LeaseLostError
+from ..spool.inventory import STUCK, mail_state
+from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
-from ..spool.recovery import salvage, set_aside
-from .delivery import Rarely, Round
+from ..spool.recovery import quarantine, recover
+from ..spool.wording import counted
+from .delivery import Delivery, Tasks
+from .lease import RENEW_INTERVAL, Lease, expired_since
 
-POLL: Final = 0.2  # seconds between two looks for reports of other processes
-TAKEOVER: Final = 1.0  # seconds between two tries to become the one that delivers
-FULL_LOOK: Final = 1.0  # seconds between two looks at windows and retries
-REST: Final = 0.1  # seconds between two rounds, however fast reports come in
+POLL_INTERVAL: Final = 0.2  # seconds between two looks for reports of other processes
+PAUSE: Final = 0.1  # seconds between two deliveries, however fast reports come in
+ACQUIRE_INTERVAL: Final = 1.0  # seconds between two tries to get the lease
+FULL_INTERVAL: Final = 1.0  # seconds between two looks at windows and retries
+HUNG_AFTER: Final = 900.0  # seconds in one delivery after which the lease is not renewed
+BUSY_TIMEOUT: Final = 5.0  # seconds that the courier waits for other writers
 EXIT_GRACE: Final = 10.0  # seconds that a failing command stays to deliver its report
-UNREADABLE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 logger = logging.getLogger(__name__)
 
 
 class Courier:
-    """Delivers what is in the outbox while this process holds ``courier.lock``."""
+    """Delivers what is in ``outbox`` while this process holds the lease on its folder.
 
-    def __init__(self, settings: Settings, outbox: Outbox) -> None:
-        self.settings = settings
+    Making one starts no thread and opens no file.
+    """
+
+    def __init__(
+        self, outbox: Outbox, *, mail: MailSettings, reports: ReportSettings, app: AppSettings
+    ) -> None:
         self.outbox = outbox
-        self.lock_path = outbox.folder / "courier.lock"
-        self._held = (0, 0)  # the lock's device and inode
-        self._rarely = Rarely()
+        self.mail = mail
+        self.reports = reports
+        self.app = app
+        self.settings = (outbox.max_bytes, mail, reports, app)
+        self.lease = Lease(outbox.folder)
+        self._tasks = Tasks(reports.window)
         self._thread: threading.Thread | None = None
-        self._pid = 0  # of the process in which the thread runs
-        self._woken = 0  # the process that last put a report
+        self._thread_pid = 0  # the process in which the thread runs
+        self._report_pid = 0  # the process that last recorded a report
         self._starting = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
     def ensure_running(self) -> None:
         """Start the thread in this process, once; cheap enough for every request."""
-        if self._pid == os.getpid():
+        if self._thread_pid == os.getpid():
             return
         with self._starting:
-            if self._pid == os.getpid():
+            if self._thread_pid == os.getpid():
                 return
             self._wake, self._stopping = threading.Event(), threading.Event()
             self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
             self._thread.start()
-            self._pid = os.getpid()
+            self._thread_pid = os.getpid()
 
     def wake(self) -> None:
-        """Tell the thread, where it runs in this process, that there is a new report."""
+        """Tell the thread, if it runs in this process, that there is a new report."""
         self._wake.set()
-        self._woken = os.getpid()
+        self._report_pid = os.getpid()
 
     def state(self) -> dict[str, str]:
-        """Return what is to be said of mail and spool where no mail is needed to say it."""
-        held = len(self.outbox.backlog)
+        """Return for a health check how ``mail`` and ``spool`` are; "ok" where all is well."""
+        off = self.mail.server is None
         return {
-            "mail": "off" if self.settings.mail.server is None else self._mail_state(),
-            "spool": f"cannot be written, {held} reports are in memory only" if held else "ok",
+            "mail": "off" if off else self._mail_trouble() or "ok",
+            "spool": self.outbox.trouble() or "ok",
         }
 
-    def _mail_state(self) -> str:
-        path = self.outbox.path
-        if not path.exists():
-            return "ok"
+    def _mail_trouble(self) -> str:
         try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", timeout=0.5, uri=True)) as spool:
-                made = spool.execute("PRAGMA user_version").fetchone() != (0,)
-                since = waiting_since(spool) if made else None
-        except sqlite3.Error as error:
+            expired = expired_since(self.outbox.folder)
+            since, refused = mail_state(self.outbox.path)
+        except (sqlite3.Error, OSError) as error:
             return f"unknown, the spool cannot be read: {error}"
-        if since is None or time.time() - since < STUCK:
-            return "ok"
-        return f"stuck since {datetime.fromtimestamp(since, UTC).isoformat(timespec='seconds')}"
+        if since is not None and time.time() - since >= STUCK:
+            return f"stuck since {_moment(since)}"
+        if expired is not None:
+            return f"not delivered, the courier has not renewed its lease since {_moment(expired)}"
+        return f"{counted(refused, 'mail')} refused for good" if refused else ""
 
     def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:
-        """Deliver, within ``timeout`` seconds, what a process reported that has no thread for it.
+        """Deliver, within ``timeout`` seconds, what this process has reported, if nobody else does.
 
-        A command, a migration or a master that fails to start: nobody else may be there to
-        deliver. Where another process delivers, its courier is left to do so.
+        It is for processes without the thread: a command, a migration, a server that does not
+        start. Where another process holds the lease, that one delivers.
         """
-        if self._woken != os.getpid() or self._pid == os.getpid():
+        if self._report_pid != os.getpid() or self._thread_pid == os.getpid():
             return
         deadline = time.monotonic() + timeout
         self.outbox.flush()
-        with self._lock() as held:
-            if not held:
-                return
+        if not self.lease.acquire():
+            return
+        try:
             with (
-                closing(Queue(self.outbox)) as queue,
-                closing(Round(self.settings, queue, self._stopping)) as round_,
+                closing(self._open()) as mailbox,
+                closing(self._delivery(mailbox)) as delivery,
             ):
                 while (remaining := deadline - time.monotonic()) > 0:
-                    patience = min(self.settings.mail.timeout, remaining)
-                    round_.settings = replace(
-                        self.settings, mail=replace(self.settings.mail, timeout=patience)
-                    )
-                    round_.run(time.time())
-                    if queue.next_try() is None:
+                    patience = min(self.mail.timeout, remaining)
+                    delivery.mail = replace(self.mail, timeout=patience)
+                    delivery.run(time.time())
+                    if mailbox.next_try() is None:
                         return
-                    time.sleep(POLL)
+                    time.sleep(POLL_INTERVAL)
+        finally:
+            self.lease.release()
 
     def stop(self, timeout: float) -> None:
-        """Let the thread finish the mail it is at, for at most ``timeout`` seconds."""
-        if self._pid != os.getpid() or self._thread is None:
+        """Let the thread finish the mail that it is sending, for at most ``timeout`` seconds."""
+        if self._thread_pid != os.getpid() or self._thread is None:
             return
         self._stopping.set()
         self._wake.set()
@@ -126,72 +134,88 @@ class Courier:
         while not self._stopping.is_set():
             try:
                 self.outbox.flush()
-                with self._lock() as held:
-                    if held:
-                        self._deliver_until_stopped()
+                if self.lease.acquire():
+                    self._deliver_with_lease()
                 trouble = ""
+            except LeaseLostError as error:
+                logger.warning("%s: this process was suspended or too slow", error)
             except Exception as error:
-                # Whatever it is, the thread goes on: there is nobody else to deliver. The same
-                # trouble is told once, not every second.
+                # The thread must not end: no other delivers. The same trouble is logged once.
                 if str(error) != trouble:
                     trouble = str(error)
-                    logger.warning(
-                        "The spool %s cannot be delivered", self.outbox.folder, exc_info=True
-                    )
-            self._stopping.wait(TAKEOVER)
+                    logger.warning("Cannot deliver from %s", self.outbox.folder, exc_info=True)
+            finally:
+                self.lease.release()
+            self._stopping.wait(ACQUIRE_INTERVAL)
         self.outbox.flush()
 
-    @contextmanager
-    def _lock(self) -> Iterator[bool]:
-        """Try to become the one that delivers, for as long as the block runs."""
-        self.outbox.folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.lock_path, flags, 0o640)
+    def _deliver_with_lease(self) -> None:
+        released = threading.Event()
+        self._tasks.progress = time.monotonic()
+        renewing = threading.Thread(target=self._renew, args=(released,), daemon=True)
+        renewing.start()
         try:
-            yield self._is_locked(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _is_locked(self, descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        status = os.fstat(descriptor)
-        self._held = (status.st_dev, status.st_ino)
-        return self._holds_lock()
-
-    def _holds_lock(self) -> bool:
-        """Tell whether the file that is locked is the one that others would lock."""
-        return self._held == identity(self.lock_path)
-
-    def _deliver_until_stopped(self) -> None:
-        try:
-            with closing(Queue(self.outbox)) as queue:
-                round_ = Round(self.settings, queue, self._stopping, rarely=self._rarely)
-                with closing(round_):
-                    self._make_rounds(round_, queue)
+            with (
+                closing(self._open()) as mailbox,
+                closing(self._delivery(mailbox)) as delivery,
+            ):
+                self._deliver_until_stopped(mailbox, delivery)
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:
+            if not self._must_replace(error):
                 raise
-            logger.warning("The spool's database is broken: %s", error)
-            set_aside(self.outbox.path)
-            with closing(Queue(self.outbox)) as queue:
-                salvage(queue)
+            logger.warning("The spool's database cannot be used and is replaced: %s", error)
+            quarantine(self.outbox.path)
+            with closing(self._open()) as mailbox:
+                recover(mailbox)
+        finally:
+            released.set()
+            renewing.join()
 
-    def _make_rounds(self, round_: Round, queue: Queue) -> None:
+    def _must_replace(self, error: sqlite3.DatabaseError) -> bool:
+        """Return whether the database is damaged, or locked for ever by a frozen courier."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return code in DAMAGED or (code == sqlite3.SQLITE_BUSY and self.lease.was_expired)
+
+    def _renew(self, released: threading.Event) -> None:
+        while not released.wait(RENEW_INTERVAL):
+            if time.monotonic() - self._tasks.progress < HUNG_AFTER:
+                self.lease.renew()
+
+    def _open(self) -> Mailbox:
+        mailbox = Mailbox(self.outbox, BUSY_TIMEOUT)
+        try:
+            mailbox.take_over()
+        except BaseException:
+            mailbox.close()
+            raise
+        return mailbox
+
+    def _delivery(self, mailbox: Mailbox) -> Delivery:
+        return Delivery(
+            mailbox,
+            mail=self.mail,
+            reports=self.reports,
+            app=self.app,
+            stopping=self._stopping,
+            tasks=self._tasks,
+        )
+
+    def _deliver_until_stopped(self, mailbox: Mailbox, delivery: Delivery) -> None:
         seen, looked = -1, 0.0
-        while not self._stopping.is_set() and queue.is_current() and self._holds_lock():
+        while not self._stopping.is_set() and mailbox.is_current() and self.lease.is_held():
             now = time.time()
-            version = queue.version()
-            full_look = not 0 <= now - looked < FULL_LOOK
-            if full_look:
+            changes = mailbox.change_number()
+            is_full = not 0 <= now - looked < FULL_INTERVAL
+            if is_full:
                 looked = now
                 self.outbox.flush()
-                queue.checkpoint()
-            if self._wake.is_set() or version != seen or full_look:
+            if self._wake.is_set() or changes != seen or is_full or self.outbox.incoming.waiting():
                 self._wake.clear()
-                seen = version
-                round_.run(now)
-            self._stopping.wait(REST)
-            self._wake.wait(POLL - REST)
+                seen = changes
+                delivery.run(now)
+            self._stopping.wait(PAUSE)
+            self._wake.wait(POLL_INTERVAL - PAUSE)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,35 +1,35 @@
-"""One round of the courier: take in what waits, make mails of it, send those that are due."""
+"""Delivers mails: takes in reports, makes mails of them, sends those that are due."""
 
 from __future__ import annotations
 
 import logging
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email import message_from_bytes, policy
-from email.utils import make_msgid
 from functools import partial
 from typing import Final
 
 from ..context.record_fields import UNREPORTED
-from ..mail import message as mail
-from ..settings import Settings
-from ..spool import quota as room
-from ..spool import recovery as salvage
-from ..spool.database import STUCK, waiting_since
-from ..spool.mailbox import Group, Mail, Queue
+from ..settings import AppSettings, MailSettings, ReportSettings
+from ..spool import recovery, retention
+from ..spool.inventory import STUCK
+from ..spool.mailbox import Mailbox
+from ..spool.stored_mail import StoredMail
+from ..spool.wording import counted
 from .pending_replies import PendingReplies
+from .planner import Planner
 from .smtp_session import Fate, SmtpSession, Verdict
 
-BACKOFF_MAXIMUM: Final = 300.0  # seconds
-REQUEST_IDS: Final = 20  # in a digest
+MAX_BACKOFF: Final = 300.0  # seconds
 UNCONFIRMED_ATTEMPTS: Final = 3  # after which a mail counts as delivered
 PROBABLY: Final = f"Probably delivered, {UNCONFIRMED_ATTEMPTS} attempts were not confirmed."
-IN_VAIN: Final = 2  # mails in a row that a server does not take for now: then it counts as down
-PURGE_INTERVAL: Final = 3600.0  # seconds
-SALVAGE_INTERVAL: Final = 60.0  # seconds between two tries to take over from a broken database
+DOWN_AFTER: Final = 2  # mails in a row that the server does not take now: then it counts as down
+EXPIRY_INTERVAL: Final = 3600.0  # seconds between two deletions of what has expired
+RECOVERY_INTERVAL: Final = 60.0  # seconds between two tries to copy from a damaged database
+HOUR: Final = 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -37,298 +37,230 @@ logger = logging.getLogger(__name__)
 def backoff(tries: int) -> float:
     """Return how long to wait, in seconds, after the ``tries``-th failure in a row.
 
-    Doubles from a second to five minutes; the jitter keeps several stacks from knocking on
-    a mail server that comes back all at once.
+    It doubles from one second to five minutes. The random part keeps several stacks from trying
+    a mail server at the same moment when it comes back.
     """
-    limit = min(BACKOFF_MAXIMUM, 2.0 ** min(tries - 1, 16))
+    limit = min(MAX_BACKOFF, 2.0 ** min(tries - 1, 16))
     return limit * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
 
 
-class Rarely:
-    """Lets something be done once in so many seconds, however often rounds fail and begin anew."""
+@dataclass
+class Task:
+    """Something to do at most once in ``interval`` seconds."""
 
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
+    interval: float
+    last: float | None = None
 
-    def may(self, what: Callable[..., None], now: float, seconds: float) -> bool:
-        """Tell whether it may be done at the time ``now``, and note that it is."""
-        name = what.__name__
-        if name in self._last and 0 <= now - self._last[name] < seconds:
+    def is_due(self, now: float) -> bool:
+        """Return whether to do it at the time ``now``; if so, it counts as done."""
+        if self.last is not None and 0 <= now - self.last < self.interval:
             return False
-        self._last[name] = now
+        self.last = now
         return True
 
 
-class Round:
-    """What the courier does each time: collect, plan, send."""
+class Tasks:
+    """When each task was last done; outlives the deliveries that fail and begin anew."""
+
+    def __init__(self, window: float) -> None:
+        self.recover = Task(RECOVERY_INTERVAL)
+        self.expire = Task(EXPIRY_INTERVAL)
+        self.log_unreadable = Task(STUCK)
+        self.log_stuck = Task(STUCK)
+        self.report_dropped = Task(window)
+        self.progress = time.monotonic()  # when the last mail or delivery began
+
+
+class Delivery:
+    """Takes in, plans and sends for ``mailbox``; ``clock`` is for the outcome of mails.
+
+    It stops between two mails once ``stopping`` is set.
+    """
 
     def __init__(
         self,
-        settings: Settings,
-        queue: Queue,
+        mailbox: Mailbox,
+        *,
+        mail: MailSettings,
+        reports: ReportSettings,
+        app: AppSettings,
         stopping: threading.Event,
+        tasks: Tasks | None = None,
         clock: Callable[[], float] = time.time,
-        rarely: Rarely | None = None,
     ) -> None:
-        self.settings = settings
-        self.queue = queue
+        self.mailbox = mailbox
+        self.mail = mail
+        self.reports = reports
+        self.planner = Planner(mailbox, mail=mail, reports=reports, app=app)
         self.stopping = stopping
+        self.tasks = tasks or Tasks(reports.window)
         self.clock = clock
         self.failures = 0  # of the server, in a row
-        self.pending: PendingReplies[Mail, Verdict] = PendingReplies()
-        self.rarely = rarely or Rarely()
-        self.unmailable: set[str] = set()  # fingerprints
+        self.pending: PendingReplies[StoredMail, Verdict] = PendingReplies()
 
     def run(self, now: float) -> None:
-        """Make one round at the time ``now``, in seconds since the epoch."""
-        recent = now - max(self.settings.reports.window, 3600)
-        if self.rarely.may(salvage.salvage, now, SALVAGE_INTERVAL):
-            salvage.salvage(self.queue)
+        """Deliver once at the time ``now``, in seconds since the epoch."""
+        self.tasks.progress = time.monotonic()
+        recent = now - max(self.reports.window, HOUR)
+        if self.tasks.recover.is_due(now):
+            recovery.recover(self.mailbox)
         self.take_incoming(now, recent)
-        if self.settings.mail.server:
-            self.plan(now)
+        if self.mail.server:
+            self.planner.plan(now)
             self.send(now)
-            self.tell_stuck(now)
-        room.make_room(self.queue, recent)
-        self.queue.shorten_log()
-        self.tell_dropped(now)
-        if self.rarely.may(self.run, now, PURGE_INTERVAL):
-            keep_from = now - self.settings.reports.keep_days * 86_400
-            self.queue.purge(keep_from)
-            room.drop_failed(self.queue, keep_from)
-            salvage.purge(self.queue.outbox, keep_from)
+            self.planner.add_notice(now)
+            self.log_stuck(now)
+        retention.evict(self.mailbox, recent)
+        self.mailbox.keep_wal_small()
+        self.report_dropped(now)
+        if self.tasks.expire.is_due(now):
+            self.expire(now - self.reports.keep_days * 86_400, recent)
 
     def take_incoming(self, now: float, recent: float) -> None:
         """Take in what waits in files; what is in the database is mailed even if that fails."""
+        incoming = self.mailbox.outbox.incoming
         try:
-            self.queue.take_incoming(partial(room.make_room, self.queue, recent))
+            self.mailbox.take_incoming(partial(retention.evict, self.mailbox, recent))
+            unreadable = [str(path) for path in incoming.unreadable()]
         except OSError as error:
-            if self.rarely.may(self.take_incoming, now, STUCK):
-                logger.error(
-                    "The files of %s cannot be taken in: %s", self.queue.outbox.folder, error
-                )
+            unreadable = [str(error)]
+        if unreadable and self.tasks.log_unreadable.is_due(now):
+            logger.error(
+                "Reports in %s cannot be read, check the owner of the files: %s",
+                incoming.folder,
+                ", ".join(unreadable[:10]),
+            )
 
-    def tell_stuck(self, now: float) -> None:
-        """Say in the log, once an hour, that mail has waited for an hour: mail cannot say it."""
-        since = waiting_since(self.queue.connection)
-        if since is None or now - since < STUCK:
-            return
-        if not self.rarely.may(self.tell_stuck, now, STUCK):
+    def expire(self, before: float, recent: float) -> None:
+        """Delete what was made before ``before`` and is not needed any more."""
+        retention.expire(self.mailbox, before, recent)
+        retention.expire_refused(self.mailbox, before)
+        recovery.expire(self.mailbox.outbox, before)
+        self.mailbox.outbox.incoming.expire(before)
+
+    def log_stuck(self, now: float) -> None:
+        """Log, once an hour, that mail has waited for an hour: no mail could say so."""
+        since = self.mailbox.waiting_since()
+        if since is None or now - since < STUCK or not self.tasks.log_stuck.is_due(now):
             return
         logger.critical(
             "Error mails are stuck: the first has waited for %.0f minutes. "
-            "`flask reports test` tells what is wrong",
+            "Run `flask reports test` to see why",
             (now - since) / 60,
             extra={UNREPORTED: True},
         )
 
-    def tell_dropped(self, now: float) -> None:
-        """Report, once a window, how many errors had to make room for others.
+    def report_dropped(self, now: float) -> None:
+        """Report, once a window, how many errors were evicted without a mail.
 
-        While no mail gets through it is said in the log only: the report of it would have to make
-        room itself.
+        While no mail gets through it is logged only: its report would be evicted too.
         """
-        count = room.dropped(self.queue)
-        window = self.settings.reports.window
-        if not count or not self.rarely.may(self.tell_dropped, now, window):
+        count = self.mailbox.counter("dropped")
+        if not count or not self.tasks.report_dropped.is_due(now):
             return
         logger.error(
-            "%d errors are in the log only: the spool was full, and they had to make room. Raise "
-            "SPOOL_MAX_BYTES=%d, or see with `flask reports list` why so much waits",
-            count,
-            self.settings.spool.max_bytes,
+            "%s dropped because the spool was full. The log has them. Raise SPOOL_MAX_BYTES=%d, "
+            "or see with `flask reports list` why so much waits",
+            f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
+            self.mailbox.outbox.max_bytes,
             extra={UNREPORTED: self.failures > 0},
         )
         if not self.failures:
-            room.told(self.queue, count)
-
-    def plan(self, now: float) -> None:
-        """Make mails of the reports that have none, but for those that are only counted yet.
-
-        The first error of its kind is mailed at once. Its repeats are counted until the window
-        after that mail is over and then told in one digest. Where the hourly cap is reached,
-        the others are held and told in one summary a window.
-        """
-        window = self.settings.reports.window
-        room = self.settings.reports.mails_per_hour - self.queue.mails_between(now - 3600, now)
-        may_sum_up = now - self.queue.last_summary(now) >= window
-        if room <= 0 and not may_sum_up:
-            return
-        held: list[Group] = []
-        for group in self.queue.groups(now):
-            if group.last_mail is not None and now < group.last_mail + window:
-                continue
-            if group.fingerprint in self.unmailable:
-                continue
-            if room > 0:
-                room -= self._queued(group, now)
-            else:
-                held.append(group)
-        if held and may_sum_up:
-            self._queue_summary(held, now)
-
-    def _queued(self, group: Group, now: float) -> bool:
-        """Queue a group's mail; tell whether that was possible, for the others' sake."""
-        try:
-            self._queue_mail(group, now)
-        except sqlite3.Error:
-            raise
-        except Exception:
-            self.unmailable.add(group.fingerprint)
-            logger.exception("No mail can be made of the reports %s", group.fingerprint)
-            return False
-        return True
-
-    def _queue_mail(self, group: Group, now: float) -> None:
-        with self.queue.transaction():
-            report_id, report = self.queue.unmailed(group.fingerprint, 1)[0]
-            report = self.queue.told_whole(report)
-            last, repeats = report_id, None
-            window = self.settings.reports.window
-            if group.last_mail is not None and group.first < group.last_mail + window:
-                last, count, first, latest = self.queue.span(group.fingerprint)
-                ids = self.queue.request_ids(group.fingerprint, last, REQUEST_IDS)
-                repeats = mail.Digest(count, first, latest, ids)
-            envelope = self._envelope(now, self.queue.first_report(group.fingerprint))
-            mail_id = self.queue.add_mail(
-                message_id=envelope.message_id,
-                kind="digest" if repeats else "report",
-                fingerprint=group.fingerprint,
-                created=now,
-                count=repeats.count if repeats else 1,
-                subject=mail.report_subject(
-                    report,
-                    mail.app_of(report, self.settings.app).label,
-                    repeats.count if repeats else None,
-                ),
-                content=mail.render_report(report, envelope, repeats),
-                recipients=self.settings.mail.admins,
-            )
-            self.queue.assign(mail_id, group.fingerprint, last)
-
-    def _queue_summary(self, held: list[Group], now: float) -> None:
-        with self.queue.transaction():
-            entries: list[mail.HeldErrors] = []
-            up_to: dict[str, int] = {}
-            for group in held:
-                last, count, first, _ = self.queue.span(group.fingerprint)
-                report = self.queue.unmailed(group.fingerprint, 1)[0][1]
-                entries.append(mail.HeldErrors(count, first, report))
-                up_to[group.fingerprint] = last
-            envelope = self._envelope(now, None)
-            cap = self.settings.reports.mails_per_hour
-            total = sum(entry.count for entry in entries)
-            mail_id = self.queue.add_mail(
-                message_id=envelope.message_id,
-                kind="summary",
-                fingerprint=None,
-                created=now,
-                count=total,
-                subject=mail.summary_subject(entries, self.settings.app.label),
-                content=mail.render_summary(entries, envelope, cap),
-                recipients=self.settings.mail.admins,
-            )
-            for fingerprint, last in up_to.items():
-                self.queue.assign(mail_id, fingerprint, last)
-
-    def _envelope(self, now: float, thread: str | None) -> mail.Envelope:
-        sender = self.settings.mail.sender
-        message_id = make_msgid(domain=sender.rpartition("@")[2])
-        return mail.Envelope(
-            sender, self.settings.mail.admins, message_id, thread, now, self.settings.app
-        )
+            with self.mailbox.transaction():
+                self.mailbox.add_to_counter("dropped", -count)
 
     def send(self, now: float) -> None:
         """Send the mails that are due, until it turns out that the server takes none.
 
-        Those that were tried least often come first, so that the ones which never get through do
-        not hold up the others.
+        Those with the fewest tries come first, so that mails which never get through do not hold
+        up the others.
         """
         for item, verdict in self.pending.settled():
-            self.queue.count_unconfirmed(item, -1)
+            self.mailbox.count_unconfirmed(item, -1)
             self._note(item, verdict)
         if self.failures:
-            self.queue.wait_in_line()
-        in_vain = 0
-        with SmtpSession(self.settings.mail, pending=True) as session:
-            for item in self.queue.due(now, BACKOFF_MAXIMUM):
+            self.mailbox.postpone_new()
+        postponed = 0
+        with SmtpSession(self.mail, pending=True) as session:
+            for item in self.mailbox.due(now, MAX_BACKOFF):
                 if self.stopping.is_set() or self.pending.is_full:
                     return
                 if item.id in self.pending:
                     continue
-                self.queue.claim(item)
-                if self.queue.count_unconfirmed(item, 0) >= UNCONFIRMED_ATTEMPTS:
-                    self.queue.finish(item, "delivered", PROBABLY)
+                self.tasks.progress = time.monotonic()
+                self.mailbox.claim(item)
+                if self.mailbox.count_unconfirmed(item, 0) >= UNCONFIRMED_ATTEMPTS:
+                    self.mailbox.finish(item, "delivered", PROBABLY)
                     continue
-                verdict = session.send(item.recipients or self.settings.mail.admins, item.content)
+                verdict = session.send(item.recipients or self.mail.admins, item.content)
                 fate = self._note(item, verdict)
-                in_vain = in_vain + 1 if fate is Fate.WAITS else 0
-                if fate is Fate.ALL_WAIT or in_vain >= IN_VAIN:
-                    self._put_all_off(verdict.words)
+                postponed = postponed + 1 if fate is Fate.WAITS else 0
+                if fate is Fate.ALL_WAIT or postponed >= DOWN_AFTER:
+                    self._postpone_all(verdict.words)
                     return
-                self.failures = self.failures if in_vain else 0
+                self.failures = self.failures if postponed else 0
 
-    def _note(self, item: Mail, verdict: Verdict) -> Fate:
-        """Note what became of a mail; return what that means for the others."""
+    def _note(self, item: StoredMail, verdict: Verdict) -> Fate:
+        """Note the outcome of a mail; return what it means for the others."""
         recipients, fate = verdict.later or item.recipients, verdict.fate
         match fate:
             case Fate.DELIVERED:
-                self.queue.finish(item, "delivered", verdict.words or None)
+                self.mailbox.finish(item, "delivered", verdict.words or None)
             case Fate.NOBODY if _others_have_it(item):
-                self.queue.finish(item, "delivered", verdict.words)
+                self.mailbox.finish(item, "delivered", verdict.words)
             case Fate.NOBODY:
-                # Those who are to get it are asked for anew: ADMINS is what has to be mended.
-                self.queue.postpone(item, self.clock(), verdict.words, ())
+                # ADMINS is wrong: the next try goes to what it is by then.
+                self.mailbox.postpone(item, self.clock(), verdict.words, ())
                 return Fate.ALL_WAIT
-            case Fate.FAILED if self.queue.has_delivered_since(item):
-                self.queue.finish(item, "failed", verdict.words)
+            case Fate.FAILED if self.mailbox.has_delivered_since(item):
+                self.mailbox.finish(item, "failed", verdict.words)
             case Fate.UNCONFIRMED:
                 fate = self._note_unconfirmed(item, verdict)
             case Fate.FAILED | Fate.WAITS:
                 until = self.clock() + backoff(item.tries + 1)
-                self.queue.postpone(item, until, verdict.words, recipients)
+                self.mailbox.postpone(item, until, verdict.words, recipients)
                 fate = Fate.WAITS
         if verdict.words and verdict.fate is not Fate.ALL_WAIT and verdict.pending is None:
-            logger.warning("A report was not mailed, or not to all: %s", verdict.words)
-        asked = item.recipients or self.settings.mail.admins
+            logger.warning("Error mail not delivered to every recipient: %s", verdict.words)
+        asked = item.recipients or self.mail.admins
         return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
 
-    def _note_unconfirmed(self, item: Mail, verdict: Verdict) -> Fate:
+    def _note_unconfirmed(self, item: StoredMail, verdict: Verdict) -> Fate:
         """Note that a mail may have been delivered, or, after three attempts, that it probably is.
 
         It is noted as soon as the wait for the server's reply begins, because the process may
         end before the reply comes.
         """
-        attempts = self.queue.count_unconfirmed(item, 1)
+        attempts = self.mailbox.count_unconfirmed(item, 1)
         if verdict.pending is not None:
-            until = self.clock() + BACKOFF_MAXIMUM
-            self.queue.await_reply(item, until, verdict.words, verdict.again)
+            until = self.clock() + MAX_BACKOFF
+            self.mailbox.await_reply(item, until, verdict.words, verdict.again)
             self.pending.add(item.id, item, verdict.pending)
             return Fate.DELIVERED
         again = verdict.again
         if attempts >= UNCONFIRMED_ATTEMPTS:
-            self.queue.count_unconfirmed(item, -attempts)
+            self.mailbox.count_unconfirmed(item, -attempts)
             again = verdict.later
         if again:
             until = self.clock() + backoff(item.tries + 1)
-            self.queue.postpone(item, until, verdict.words, again)
+            self.mailbox.postpone(item, until, verdict.words, again)
         else:
-            self.queue.finish(item, "delivered", f"{PROBABLY} {verdict.words}")
+            self.mailbox.finish(item, "delivered", f"{PROBABLY} {verdict.words}")
         return Fate.WAITS
 
     def close(self) -> None:
         """Close the connections on which replies are awaited; those mails are sent again."""
         self.pending.close()
 
-    def _put_all_off(self, words: str) -> None:
+    def _postpone_all(self, words: str) -> None:
         self.failures += 1
         wait = backoff(self.failures)
-        self.queue.put_off(self.clock() + wait, words)
-        logger.warning("No report can be mailed, next try in %.0f s: %s", wait, words)
+        self.mailbox.postpone_all(self.clock() + wait, words)
+        logger.warning("No error mail can be sent, next try in %.0f s: %s", wait, words)
 
 
-def _others_have_it(item: Mail) -> bool:
-    """Tell whether the mail waits for some of its recipients only."""
+def _others_have_it(item: StoredMail) -> bool:
+    """Return whether the mail waits for some of its recipients only."""
     to = message_from_bytes(item.content, policy=policy.default)["To"]
     addressed = {one.addr_spec for one in to.addresses} if to is not None else set()
     return bool(item.recipients) and set(item.recipients) < addressed

@@ -97,15 +97,18 @@ def render_notice(
     where: str,
     rows: Sequence[tuple[str, str]] = (),
     lines: Sequence[str] = (),
+    *,
+    count: int | None = None,
 ) -> bytes:
     """Return a mail about something that is not an error of the app.
 
     ``what`` is the subject and headline, ``where`` the line below it; ``rows`` are named values
-    and ``lines`` is text to be shown as it is.
+    and ``lines`` is text to be shown as it is. ``count`` is how many errors it counts, if any.
     """
     sections = [Rows("", rows)] if rows else []
     content = Content(what, where, [*sections, *([Lines("", lines)] if lines else [])])
-    return _render(envelope, one_line(f"[{envelope.app.label}] {what}"), content, {})
+    headers = {} if count is None else {"X-Error-Count": str(count)}
+    return _render(envelope, one_line(f"[{envelope.app.label}] {what}"), content, headers)
 
 
 def render_test(envelope: Envelope) -> bytes:

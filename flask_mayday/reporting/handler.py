@@ -17,7 +17,7 @@ from ..report.builder import ReportBuilder
 from ..report.report import Report
 from ..settings import Settings
 from ..spool.outbox import NotDurableError
-from .duplicates import Repeats, occurrence_of
+from .duplicates import DuplicateFilter, occurrence_of
 
 COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
@@ -40,7 +40,7 @@ class ReportHandler(logging.Handler):
         self.courier = courier
         self.outbox = courier.outbox
         self.before_report: list[BeforeReport] = []
-        self.repeats = Repeats()
+        self.duplicates = DuplicateFilter()
         self._inside = threading.local()
         self._complained = -COMPLAINT_INTERVAL
 
@@ -62,8 +62,7 @@ class ReportHandler(logging.Handler):
         self._inside.emitting = True
         spool, what = self.outbox.folder, f"An error of logger {record.name}"
         try:
-            if (trouble := self._report(record)) is not None:
-                self._complain(f"{what} waits in a file of the spool {spool}: {trouble}")
+            self._report(record)
             _mark_reported(record)
         except NotDurableError as error:
             _mark_reported(record)
@@ -96,20 +95,20 @@ class ReportHandler(logging.Handler):
             )
         super().close()
 
-    def _report(self, record: logging.LogRecord) -> str | None:
-        """Report the record; return why the spool's database did not take it, if so."""
+    def _report(self, record: logging.LogRecord) -> None:
         occurrence = occurrence_of(record)
-        whole = self.repeats.whole(occurrence)
-        if whole is not None:
-            report = self._changed(self.builder.repeat(record, whole))
-            return None if report is None else self.outbox.put(report, mailable=self.mailable)
+        first = self.duplicates.first(occurrence)
+        if first is not None:
+            report = self._changed(self.builder.repeat(record, first))
+            if report is not None:
+                self.outbox.put(report, mailable=self.mailable)
+            return
         report = self._changed(self.builder.build(record))
         if report is None:
-            return None
-        trouble = self.outbox.put(report, mailable=self.mailable)
-        self.repeats.told(occurrence, report)
+            return
+        self.outbox.put(report, mailable=self.mailable)
+        self.duplicates.remember(occurrence, report)
         self.courier.wake()
-        return trouble
 
     def _changed(self, report: Report) -> Report | None:
         """Return the report as the app's functions want it; ``None`` if one has dropped it."""

@@ -121,8 +121,10 @@ class Pipeline:
 def _courier_of(settings: Settings) -> Courier:
     folder = settings.spool.folder
     courier = _couriers.get(folder)
-    if courier is None or courier.settings != settings:
-        courier = Courier(settings, Outbox(folder, settings.spool.max_bytes))
+    wanted = (settings.spool.max_bytes, settings.mail, settings.reports, settings.app)
+    if courier is None or courier.settings != wanted:
+        outbox = Outbox(folder, settings.spool.max_bytes)
+        courier = Courier(outbox, mail=settings.mail, reports=settings.reports, app=settings.app)
         _couriers[folder] = courier
     return courier
 

@@ -1,4 +1,4 @@
-"""Reports that the disk would not take: kept in memory, within bounds, until it does."""
+"""The memory backlog: reports that the disk did not take, until it does."""
 
 from __future__ import annotations
 
@@ -6,55 +6,60 @@ import threading
 from collections import deque
 from typing import Final
 
-from .database import Row
+from .stored_report import StoredReport
 
-BYTES_MAXIMUM: Final = 8 << 20  # of reports, in each process
+MAX_BYTES: Final = 8 << 20  # of reports, in each process
 
 
-class Backlog:
-    """The newest reports that could not be written, and how many there was no room for."""
+class MemoryBacklog:
+    """The oldest reports that could not be written, and how many more there were.
 
-    def __init__(self, bytes_maximum: int = BYTES_MAXIMUM) -> None:
-        self.lock = threading.Lock()
-        self._bytes_maximum = bytes_maximum
-        self._rows: deque[Row] = deque()
+    ``max_bytes`` bounds the reports. What does not fit is counted and dropped.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._reports: deque[StoredReport] = deque()
         self._bytes = 0
-        self._lost = 0
+        self._dropped = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._reports)
 
-    def add(self, row: Row) -> None:
-        """Keep a report behind those that wait already; where there is no room, only count it."""
-        with self.lock:
-            if self._bytes + len(row.body) > self._bytes_maximum:
-                self._lost += 1
+    def add(self, report: StoredReport) -> None:
+        """Keep ``report``; where there is no space left, only count it."""
+        with self._lock:
+            if self._bytes + len(report.body) > self._max_bytes:
+                self._dropped += 1
                 return
-            self._rows.append(row)
-            self._bytes += len(row.body)
+            self._reports.append(report)
+            self._bytes += len(report.body)
 
-    def first(self) -> Row | None:
-        """Return the report that has waited longest."""
-        with self.lock:
-            return self._rows[0] if self._rows else None
+    def first(self) -> StoredReport | None:
+        """Return the report that has waited longest, or ``None``."""
+        with self._lock:
+            return self._reports[0] if self._reports else None
 
-    def written(self, row: Row) -> None:
-        """Forget a report that is in the spool now."""
-        with self.lock:
-            if row in self._rows:
-                self._rows.remove(row)
-                self._bytes -= len(row.body)
+    def remove(self, report: StoredReport) -> None:
+        """Forget a report that has been written."""
+        with self._lock:
+            if report in self._reports:
+                self._reports.remove(report)
+                self._bytes -= len(report.body)
 
-    def take_lost(self) -> int:
-        """Return how many reports there was no room for since the last call."""
-        with self.lock:
-            lost, self._lost = self._lost, 0
-            return lost
+    def take_dropped(self) -> int:
+        """Return how many reports were dropped since the last call."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+            return dropped
 
-    def forget_lost(self) -> None:
-        """Leave the number to the parent, in a forked child.
+    def reset_in_child(self) -> None:
+        """Prepare for use in a forked child.
 
-        The reports stay with both, and are kept once. gunicorn's master has no courier to write
-        them later; the workers that it forks have.
+        The reports stay with parent and child, and the database keeps them once: gunicorn's
+        master has no courier to write them later, its workers have. The number of dropped
+        reports is the parent's to tell.
         """
-        self._lost = 0
+        self._lock = threading.Lock()
+        self._dropped = 0

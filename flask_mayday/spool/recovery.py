@@ -1,178 +1,96 @@
-"""Sets a broken database aside, and what can still be read of it into the one in its place."""
+"""Recovery from a damaged database: it is quarantined, and what SQLite can read is copied."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from ..report.report import Report
-from . import quota as room
-from .database import Row, folder_lock, insert, readable, row_of
-from .mailbox import Queue
+from .damaged import DamagedDatabase
+from .database import folder_lock
+from .mailbox import Mailbox
 from .outbox import Outbox
+from .wording import counted
 
-# How a database that was set aside is named, before the time: until it was read, and then.
-BROKEN: Final = ".broken-"
-READ: Final = ".corrupt-"
-PARTS: Final = ("-wal", "-shm", "")  # the log first: SQLite would read it into a new database
-
-# Where the ids are: each up to the first page that is broken. The index is that of the uuids.
-IDS: Final = (
-    "SELECT id FROM reports NOT INDEXED ORDER BY id",
-    "SELECT id FROM reports NOT INDEXED ORDER BY id DESC",
-    "SELECT id FROM reports INDEXED BY sqlite_autoindex_reports_1 ORDER BY uuid",
-    "SELECT id FROM reports INDEXED BY sqlite_autoindex_reports_1 ORDER BY uuid DESC",
-)
-MAIL_IDS: Final = tuple(
-    query.replace("reports", "mails").replace("uuid", "message_id") for query in IDS
-)
-REPORT: Final = "SELECT body, mailable, mail_id FROM reports WHERE id = ?"
-STATE: Final = "SELECT state FROM mails WHERE id = ?"
-DROPPED: Final = (
-    "SELECT value FROM counters WHERE name = 'dropped' AND typeof(value) = 'integer' AND value > 0"
-)
-MAIL: Final = (
-    "SELECT message_id, kind, fingerprint,"
-    " CASE WHEN created BETWEEN 0 AND unixepoch() THEN created ELSE unixepoch() END,"
-    " count, subject, content, recipients FROM mails"
-    " WHERE id = ? AND state = 'waiting' AND typeof(count) = 'integer' AND typeof(content) = 'blob'"
-)
+# How a quarantined database is named, before the time: until it has been copied, and after.
+QUARANTINED: Final = ".broken-"
+COPIED: Final = ".corrupt-"
+PARTS: Final = ("-wal", "-shm", "")  # -wal first: SQLite would read it into a new database
+MOVE_TIMEOUT: Final = 5.0  # seconds to wait for a process that is opening the database
 
 logger = logging.getLogger(__name__)
 
 
-def set_aside(database: Path) -> Path:
-    """Move a database that cannot be read out of the way; return where it is now.
+def quarantine(database: Path) -> Path:
+    """Rename a database that cannot be used, and return its new path.
 
-    Only for the courier, which holds its lock. The others see by the inode that they have to
-    open, or make, another.
+    Only for the courier. Raises :exc:`OSError`, also where another process keeps opening it.
     """
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    with folder_lock(database.parent, fcntl.LOCK_EX):
-        return _move(database, database.with_name(f"{database.name}{BROKEN}{moment}"))
-
-
-def salvage(queue: Queue) -> None:
-    """Copy what nobody was told of from databases that were set aside, and keep the last of them.
-
-    Where that is broken off, or the new database has no room, the next call goes on.
-    """
-    for broken in _databases(queue.outbox, BROKEN):
+    deadline = time.monotonic() + MOVE_TIMEOUT
+    while True:
         try:
-            saved = _copy(broken, queue)
+            with folder_lock(database.parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return _move(database, database.with_name(f"{database.name}{QUARANTINED}{moment}"))
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def recover(mailbox: Mailbox) -> None:
+    """Copy from quarantined databases what nobody has received, and keep the last of them.
+
+    A database that cannot be copied now, for example because the disk is full, is tried again
+    with the next call.
+    """
+    for damaged in _databases(mailbox.outbox, QUARANTINED):
+        try:
+            count = _copy(damaged, mailbox)
         except sqlite3.Error as error:
-            logger.error("The reports of %s cannot be taken over yet: %s", broken, error)
+            logger.error("The reports in %s cannot be recovered yet: %s", damaged, error)
             continue
-        # A bad disk must not fill up with them.
-        for earlier in _databases(queue.outbox, READ):
+        for earlier in _databases(mailbox.outbox, COPIED):  # a bad disk must not fill up with them
             for part in PARTS:
                 Path(f"{earlier}{part}").unlink(missing_ok=True)
         logger.error(
-            "The spool's database was broken and a new one is made, with the %d errors of the "
-            "old one that nobody was told of and that can still be read; it is kept as %s",
-            saved,
-            _move(broken, broken.with_name(broken.name.replace(BROKEN, READ))),
+            "The spool's database was damaged and has been replaced. %s not mailed yet and could "
+            "be read; the old database is kept as %s",
+            f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
+            _move(damaged, damaged.with_name(damaged.name.replace(QUARANTINED, COPIED))),
         )
 
 
-def purge(outbox: Outbox, before: float) -> None:
-    """Delete what only somebody's look is for and is of before that time, in seconds.
-
-    They are databases that were set aside, files that could not be read, and what writers began
-    that were killed.
-    """
-    kept = outbox.folder.glob(f"{outbox.path.name}{READ}*")
-    for file in (*kept, *outbox.incoming.leftovers()):
-        with suppress(OSError):  # its writer has finished it, or it is a folder
-            if file.stat().st_mtime < before:
-                file.unlink()
+def expire(outbox: Outbox, before: float) -> None:
+    """Delete copied databases that were quarantined before ``before``, seconds since the epoch."""
+    for path in outbox.folder.glob(f"{outbox.path.name}{COPIED}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
-def _copy(broken: Path, queue: Queue) -> int:
-    """Copy what can be read; return how many errors that are."""
-    with closing(sqlite3.connect(broken)) as connection, queue.transaction():
-        connection.text_factory = readable
-        saved: dict[int | None, list[str]] = {}
-        for mail_id, row in _untold(connection):
-            insert(queue.connection, row)
-            saved.setdefault(mail_id, []).append(row.uuid)
-        alone = sum(
-            _take_mail(connection, queue, number, saved.get(number, []))
-            for number in _numbers(connection, MAIL_IDS)
-        )
-        (dropped,) = _row(connection, DROPPED) or (0,)
-        if dropped and room.first_time(queue, broken.name):
-            room.note(queue, dropped)
-    return sum(map(len, saved.values())) + alone
-
-
-def _untold(connection: sqlite3.Connection) -> Iterator[tuple[int | None, Row]]:
-    """Yield the reports with their mails, each looked for by itself.
-
-    So a broken page costs those that are in it. Whose mail cannot be read is told of, perhaps
-    once more.
-    """
-    for number in _numbers(connection, IDS):
-        body, mailable, mail_id = _row(connection, REPORT, number) or (None, None, None)
-        if (_row(connection, STATE, mail_id) or ("unknown",))[0] in ("delivered", "failed"):
-            continue
-        with suppress(ValueError, KeyError, TypeError):
-            yield mail_id, row_of(Report.from_json(body), mailable=bool(mailable))
-
-
-def _take_mail(connection: sqlite3.Connection, queue: Queue, number: int, uuids: list[str]) -> int:
-    """Take over a mail that waits, and tells of these reports; return of how many others.
-
-    As it is: somebody may have it, and is to know it again by its Message-ID. One that is
-    visibly broken is made anew where all of its reports are there.
-    """
-    mail = _row(connection, MAIL, number)
-    if mail is None or (mail[4] <= len(uuids) and not _is_text(mail[6])):
-        return 0
-    cursor = queue.connection.execute(
-        "INSERT OR IGNORE INTO mails (message_id, kind, fingerprint, created, count, subject,"
-        " content, recipients, next_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
-        mail,
-    )
-    if not cursor.rowcount:
-        return 0
-    queue.connection.execute(
-        "UPDATE reports SET mail_id = ? WHERE uuid IN (SELECT value FROM json_each(?))",
-        (cursor.lastrowid, json.dumps(uuids)),
-    )
-    return max(0, int(mail[4]) - len(uuids))
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        return "\0" not in content.decode()
-    except UnicodeDecodeError:
-        return False
-
-
-def _numbers(connection: sqlite3.Connection, queries: tuple[str, ...]) -> list[int]:
-    return sorted(set(chain.from_iterable(_ids(connection, query) for query in queries)))
-
-
-def _ids(connection: sqlite3.Connection, query: str) -> Iterator[int]:
-    with suppress(sqlite3.Error):
-        yield from (number for (number,) in connection.execute(query))
-
-
-def _row(connection: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:
-    with suppress(sqlite3.Error):
-        row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
-        return row
-    return None
+def _copy(path: Path, mailbox: Mailbox) -> int:
+    """Copy what can be read, once; return how many errors it is."""
+    with DamagedDatabase(path) as damaged, mailbox.transaction():
+        if mailbox.has_mark(path.name):  # a courier was killed before it could rename the file
+            return 0
+        in_mail: dict[int | None, list[str]] = {}
+        for mail_id, report in damaged.reports():
+            mailbox.insert(report)
+            in_mail.setdefault(mail_id, []).append(report.uuid)
+        total = sum(map(len, in_mail.values()))
+        for number, mail in damaged.waiting_mails():
+            uuids = in_mail.get(number, [])
+            mailbox.assign_uuids(mailbox.add_mail(mail), uuids)
+            total += max(0, mail.count - len(uuids))  # their reports were evicted
+        mailbox.add_to_counter("dropped", damaged.dropped())
+    return total
 
 
 def _databases(outbox: Outbox, kind: str) -> list[Path]:
@@ -184,6 +102,6 @@ def _move(database: Path, to: Path) -> Path:
     for part in PARTS:
         with suppress(FileNotFoundError):
             moved = Path(f"{database}{part}").rename(f"{to}{part}")
-            with suppress(OSError):  # it is another user's
-                os.utime(moved)  # it is kept from now on
+            with suppress(OSError):  # it belongs to another user
+                os.utime(moved)  # how long it is kept counts from now
     return to

@@ -10,7 +10,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +30,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
+from tests.support.reports import query
 from tests.support.writers import files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -536,20 +537,8 @@ def flask(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def query_spool(tmp_path: Path) -> Callable[[str], list[tuple[Any, ...]]]:
-    """Return a function that asks the spool's database, and gets nothing where there is none."""
-
-    def query(statement: str) -> list[tuple[Any, ...]]:
-        path = tmp_path / "spool" / "reports.db"
-        if not path.exists():
-            return []
-        connection = sqlite3.connect(path, timeout=10)
-        try:
-            made = connection.execute("PRAGMA user_version").fetchone() != (0,)
-            return connection.execute(statement).fetchall() if made else []
-        finally:
-            connection.close()
-
-    return query
+    """Return a function that asks the spool's database as if all reports had been taken in."""
+    return partial(query, tmp_path / "spool")
 
 
 @pytest.fixture

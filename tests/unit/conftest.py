@@ -1,4 +1,4 @@
-"""What the unit tests share: a folder in memory, for most of their time was the disk's."""
+"""What the unit tests share: a folder in memory, because most of their time was the disk's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
 
 MEMORY = Path("/dev/shm")
-ROOM = 16 << 20  # bytes
+QUOTA = 16 << 20  # bytes
 
 
 @pytest.fixture
@@ -26,20 +26,20 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    made = Outbox(tmp_path / "spool", ROOM)
+    made = Outbox(tmp_path / "spool", QUOTA)
     yield made
     made.close()
 
 
 @pytest.fixture
-def queue_of(outbox: Outbox) -> Iterator[Callable[[], Queue]]:
+def mailbox_of(outbox: Outbox) -> Iterator[Callable[[], Mailbox]]:
     """Return a function that opens the courier's side of the outbox."""
-    opened: list[Queue] = []
+    opened: list[Mailbox] = []
 
-    def open_queue() -> Queue:
-        opened.append(Queue(outbox))
+    def open_mailbox() -> Mailbox:
+        opened.append(Mailbox(outbox))
         return opened[-1]
 
-    yield open_queue
-    for queue in opened:
-        queue.close()
+    yield open_mailbox
+    for mailbox in opened:
+        mailbox.close()

@@ -1,9 +1,8 @@
-"""`flask reports`: what the operator is told of the spool."""
+"""`flask reports`: what the operator reads of the spool, and changes in it."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -19,8 +18,9 @@ from flask.testing import FlaskCliRunner
 
 from flask_mayday import cli as cli_module
 from flask_mayday.context import request_id
-from flask_mayday.spool.database import opened
-from flask_mayday.spool.mailbox import Queue
+from flask_mayday.courier.lease import Lease
+from flask_mayday.spool.database import Database
+from flask_mayday.spool.mailbox import Mailbox
 from tests.support.reports import a_report
 
 ID = "0123456789abcdef" * 2
@@ -45,7 +45,7 @@ def folder(app: Flask) -> Path:
 @pytest.fixture
 def spool(folder: Path) -> sqlite3.Connection:
     """A spool with one mail that waits, one delivered, one failed; and one error without."""
-    connection = opened(folder / "reports.db", 1)[0]
+    connection = Database(folder / "reports.db", 1).connection
     now = time.time()
     for number, state in enumerate(("waiting", "delivered", "failed"), 1):
         connection.execute(
@@ -80,11 +80,22 @@ def spool(folder: Path) -> sqlite3.Connection:
 @pytest.mark.usefixtures("spool")
 def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: FlaskCliRunner) -> None:
     result = cli.invoke(args=["reports", "list"])
-    assert result.exit_code == 0
     for state in ("waiting", "delivered", "failed", "held"):
-        assert f"       1 errors {state}" in result.output
+        assert f"       1 error {state}" in result.output
     assert "tried 2 times, next try at" in result.output
     assert "450 later" in result.output
+
+
+def test_the_list_fails_only_while_there_is_something_to_see_to(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert "1 mail refused for good: see `flask reports show NUMBER`" in result.stderr
+    spool.execute("UPDATE mails SET state = 'delivered' WHERE state = 'failed'")
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 0
+    assert "refused" not in result.stderr
 
 
 def test_the_list_fails_when_mail_is_stuck_for_an_hour(
@@ -118,7 +129,7 @@ def test_what_is_still_known_of_a_broken_report_is_shown(
     spool.execute("DELETE FROM reports WHERE uuid != '4'")
     report = json.loads(cli.invoke(args=["reports", "show", ID]).output)
     assert (report["uuid"], report["fingerprint"], report["request_id"]) == ("4", "f", ID)
-    assert "cannot be read any more" in report["message"]
+    assert "cannot be read: the spool" in report["message"]
 
 
 @pytest.mark.usefixtures("spool")
@@ -151,7 +162,7 @@ def test_a_mail_of_an_impossible_time_is_listed(
     assert "1  an unknown time  waiting" in cli.invoke(args=["reports", "list"]).output
 
 
-def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
+def test_a_worker_death_of_an_earlier_version_is_shown_for_each_request_in_its_text(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     visitor = "f" * 32
@@ -161,25 +172,49 @@ def test_a_death_is_shown_to_each_visitor_whom_it_has_cut_off(
     assert cli.invoke(args=["reports", "show", "e" * 32]).exit_code == 1
 
 
-def test_a_repeat_is_shown_with_the_traceback_that_it_refers_to(
-    app: Flask, cli: FlaskCliRunner
+def test_a_worker_death_is_shown_for_each_request_that_it_interrupted(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
+    visitor = "f" * 32
+    requests = [{"request_id": "a" * 32, "path": "/"}, {"request_id": visitor, "path": "/explore"}]
+    body = json.dumps({"message": "Worker killed", "requests": requests})
+    spool.execute("UPDATE reports SET body = ?, request_id = NULL WHERE uuid = '4'", (body,))
+    assert "Worker killed" in cli.invoke(args=["reports", "show", visitor]).output
+    assert cli.invoke(args=["reports", "show", "e" * 32]).exit_code == 1
+    assert cli.invoke(args=["reports", "show", "explore"]).exit_code == 1
+
+
+@pytest.mark.parametrize("taken_in", [False, True])
+def test_an_identical_error_is_shown_with_the_traceback_that_it_refers_to(
+    app: Flask, cli: FlaskCliRunner, taken_in: bool
+) -> None:
+    """Whether or not the courier has taken the reports from their file."""
     for _ in range(2):
         request_id.begin({"REQUEST_METHOD": "GET"}, trusted=False)
         try:
             raise ValueError("boom")
         except ValueError:
             logging.getLogger("blog").exception("It failed")
-    with closing(Queue(app.extensions["mayday"].courier.outbox)) as queue:
-        queue.take_incoming()
+    if taken_in:
+        with closing(Mailbox(app.extensions["mayday"].courier.outbox)) as mailbox:
+            mailbox.take_incoming()
     shown = cli.invoke(args=["reports", "show", str(request_id.current())])
     report = json.loads(shown.output)
     assert report["like"]
     assert report["traceback"].startswith("Traceback (most recent call last):")
 
 
+def test_reports_that_no_courier_has_taken_are_listed_where_there_is_no_database_yet(
+    app: Flask, cli: FlaskCliRunner
+) -> None:
+    app.extensions["mayday"].courier.outbox.put(a_report("boom", request_id=ID), mailable=True)
+    result = cli.invoke(args=["reports", "list"])
+    assert "       1 error not taken in yet" in result.output
+    assert '"message": "boom"' in cli.invoke(args=["reports", "show", ID]).output
+
+
 @pytest.mark.usefixtures("spool")
-def test_a_reader_who_has_had_enough_is_no_trouble_of_the_spool(
+def test_a_reader_that_closes_the_pipe_is_no_trouble_of_the_spool(
     cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in `flask reports list | head -1`."""
@@ -193,40 +228,79 @@ def test_a_reader_who_has_had_enough_is_no_trouble_of_the_spool(
     assert "cannot be opened" not in result.output
 
 
-def test_the_list_counts_errors_whose_reports_had_to_make_room(
+def test_the_list_counts_errors_whose_reports_were_evicted(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("DELETE FROM reports WHERE mail_id IS NOT NULL")
     spool.execute("UPDATE mails SET count = 7 WHERE state = 'waiting'")
     output = cli.invoke(args=["reports", "list"]).output
     assert "       7 errors waiting" in output
-    assert "       1 errors failed" in output
-    assert "       1 errors held" in output
+    assert "       1 error failed" in output
+    assert "       1 error held" in output
 
 
 def test_a_mail_whose_text_is_gone_says_why(cli: FlaskCliRunner, spool: sqlite3.Connection) -> None:
     spool.execute("UPDATE mails SET content = '' WHERE id = 2")
     result = cli.invoke(args=["reports", "show", "2"])
     assert result.exit_code == 1
-    assert "was purged, or had to make room in the spool: see SPOOL_MAX_BYTES" in result.output
+    assert (
+        "has expired or was deleted because the spool was full. See SPOOL_MAX_BYTES"
+        in result.output
+    )
 
 
 def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     result = cli.invoke(args=["reports", "retry"])
-    assert result.stdout == "2 mails are tried at once, 1 of which had failed.\n"
+    assert result.stdout == "Trying 2 mails now, 1 of which had been refused.\n"
     rows = spool.execute("SELECT state, next_try, recipients FROM mails ORDER BY id").fetchall()
     assert [row[:2] for row in rows if row[0] == "waiting"] == [("waiting", 0)] * 2
     assert rows[2][2] == '["admin@example.com"]'
+
+
+def test_where_nothing_waits_there_is_nothing_to_retry(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("UPDATE mails SET state = 'delivered'")
+    assert cli.invoke(args=["reports", "retry"]).output == "Nothing to retry.\n"
+
+
+def test_resend_sends_delivered_mails_again_under_their_message_id(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    """A mail server may have lost what it has accepted."""
+    spool.execute("UPDATE mails SET finished = ?, created = 1", (time.time() - 7200,))
+    assert cli.invoke(args=["reports", "resend"]).exit_code == 2
+    result = cli.invoke(args=["reports", "resend", "--hours", "1"])
+    assert result.stdout == "0 mails will be sent again.\n"
+    result = cli.invoke(args=["reports", "resend", "1", "2", "3"])
+    assert result.stdout == "1 mail will be sent again.\n"
+    query = "SELECT state, message_id, recipients, next_try FROM mails WHERE id = 2"
+    admins = '["admin@example.com"]'
+    assert spool.execute(query).fetchone() == ("waiting", "<2>", admins, 0)
+    spool.execute("UPDATE mails SET state = 'delivered', created = 1 WHERE id = 2")
+    assert "1 mail" in cli.invoke(args=["reports", "resend", "--hours", "1"]).output
+    spool.execute("UPDATE mails SET state = 'delivered', content = '' WHERE id = 2")
+    assert "0 mails" in cli.invoke(args=["reports", "resend", "2"]).output
+
+
+def test_a_mail_that_is_sent_again_is_not_stuck_at_once(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
+    spool.execute("DELETE FROM mails WHERE id != 2")
+    spool.execute("UPDATE mails SET created = 1, finished = 2")
+    spool.execute("DELETE FROM reports")
+    cli.invoke(args=["reports", "resend", "2"])
+    assert cli.invoke(args=["reports", "list"]).exit_code == 0
 
 
 def test_purge_deletes_what_was_delivered_and_nothing_else(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET created = ?", (time.time() - 3700,))
-    assert cli.invoke(args=["reports", "purge"]).output == "0 reports are deleted.\n"
-    assert cli.invoke(args=["reports", "purge", "--days", "0"]).output == "1 reports are deleted.\n"
+    assert cli.invoke(args=["reports", "purge"]).output == "0 reports deleted.\n"
+    assert cli.invoke(args=["reports", "purge", "--days", "0"]).output == "1 report deleted.\n"
     states = spool.execute("SELECT state FROM mails ORDER BY id").fetchall()
     assert states == [("waiting",), ("failed",)]
     assert spool.execute("SELECT count(*) FROM reports").fetchone() == (3,)
@@ -239,18 +313,25 @@ def test_purge_undoes_neither_the_hourly_cap_nor_a_window(
     spool.execute("UPDATE mails SET created = ?", (time.time() - age,))
     runner = make_app(REPORT_WINDOW=window).test_cli_runner()
     result = runner.invoke(args=["reports", "purge", "--days", "0"])
-    assert result.output == "1 reports are deleted.\n"
+    assert result.output == "1 report deleted.\n"
     assert spool.execute("SELECT count(*) FROM mails").fetchone() == (3,)
     emptied = spool.execute("SELECT state FROM mails WHERE content = ''").fetchall()
     assert emptied == [("delivered",)]
 
 
 @pytest.mark.usefixtures("spool")
-def test_files_that_are_not_taken_in_yet_are_listed(cli: FlaskCliRunner, folder: Path) -> None:
+def test_files_that_cannot_be_read_are_named(
+    cli: FlaskCliRunner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a spool that root has restored; root itself may read everything."""
     (folder / "incoming").mkdir()
-    for name in ("0123", "4567", "89ab.part"):
-        (folder / "incoming" / name).touch()
-    assert "       2 errors in files of incoming/" in cli.invoke(args=["reports", "list"]).output
+    foreign = folder / "incoming" / "a.lines"
+    foreign.touch()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != foreign and access(path, mode))
+    result = cli.invoke(args=["reports", "list"])
+    assert result.exit_code == 1
+    assert f"1 file cannot be read, check the owner: {foreign}" in result.stderr
 
 
 def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
@@ -265,23 +346,29 @@ def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
 
 
 @pytest.mark.usefixtures("spool")
-def test_it_is_said_where_no_server_runs_to_deliver(cli: FlaskCliRunner, folder: Path) -> None:
-    words = "No server runs that would deliver"
+def test_it_is_said_where_no_courier_delivers(cli: FlaskCliRunner, folder: Path) -> None:
+    words = "No courier is running; mail stays queued until the web service is up."
     assert words in cli.invoke(args=["reports", "list"]).output
-    with (folder / "courier.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert words not in cli.invoke(args=["reports", "list"]).output
+    lease = Lease(folder)
+    assert lease.acquire()
+    output = cli.invoke(args=["reports", "list"]).output
+    assert words not in output
+    assert "has not renewed" not in output
+    os.utime(lease.path, (1, 1))
+    output = cli.invoke(args=["reports", "list"]).output
+    assert "The courier has not renewed its lease since 1970-01-01 00:00:01 UTC" in output
+    lease.release()
 
 
 @pytest.mark.usefixtures("spool")
 @pytest.mark.parametrize("command", ["list", "retry"])
-def test_a_lock_that_this_user_cannot_open_is_told_with_the_mend(
+def test_a_lock_that_this_user_cannot_open_is_explained(
     cli: FlaskCliRunner, folder: Path, command: str
 ) -> None:
     (folder / "courier.lock").symlink_to("courier.lock")  # root opens a file of any mode
     result = cli.invoke(args=["reports", command])
     assert result.exit_code == 1
-    assert "run the command as the server's" in result.output
+    assert "run the command as the server's user" in result.output
 
 
 @pytest.mark.usefixtures("spool")
@@ -307,32 +394,32 @@ def missing(folder: Path) -> str:
 def no_folder(folder: Path) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.touch()
-    return "run the command as the server's"
+    return "run the command as the server's user"
 
 
 def no_file(folder: Path) -> str:
     (folder / "reports.db").mkdir(parents=True)
-    return "run the command as the server's"
+    return "run the command as the server's user"
 
 
 def no_database(folder: Path) -> str:
     folder.mkdir(parents=True)
     (folder / "reports.db").write_bytes(b"this is no database" * 1000)
-    return "it is broken. A server that runs sets it aside"
+    return "it is damaged. A running server replaces it"
 
 
 def torn(folder: Path) -> str:
-    connection = opened(folder / "reports.db", 1)[0]
+    connection = Database(folder / "reports.db", 1).connection
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
     with (folder / "reports.db").open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * 200_000)
-    return "it is broken. A server that runs sets it aside"
+    return "it is damaged. A running server replaces it"
 
 
 def locked(folder: Path) -> str:
-    connection = opened(folder / "reports.db", 1)[0]
+    connection = Database(folder / "reports.db", 1).connection
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("BEGIN EXCLUSIVE")
     kept.append(connection)
@@ -344,14 +431,14 @@ kept: list[sqlite3.Connection] = []
 
 @pytest.mark.parametrize("command", [["list"], ["show", "1"], ["retry"], ["purge"]])
 @pytest.mark.parametrize("trouble", [missing, no_folder, no_file, no_database, torn, locked])
-def test_a_spool_that_cannot_be_used_is_told_with_the_mend(
+def test_a_spool_that_cannot_be_used_is_explained(
     cli: FlaskCliRunner,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     command: list[str],
     trouble: Callable[[Path], str],
 ) -> None:
-    monkeypatch.setattr("flask_mayday.cli.COURIER_TIMEOUT", 0.05)
+    monkeypatch.setattr("flask_mayday.cli.LOCK_TIMEOUT", 0.05)
     words = trouble(folder)
     result = cli.invoke(args=["reports", *command])
     while kept:

@@ -11,7 +11,8 @@ from pathlib import Path
 from flask import Flask
 
 from flask_mayday.report.report import Report
-from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool.mailbox import Mailbox
+from tests.support.reports import a_new_mail
 
 GONE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens on port 1
 
@@ -27,19 +28,10 @@ def test_mail_that_is_stuck_is_told_where_no_mail_is_needed(
 ) -> None:
     app = make_app(**mail_settings)
     assert app.test_client().get("/health/live").json["mail"] == "ok"
-    queue = Queue(app.extensions["mayday"].courier.outbox)
+    mailbox = Mailbox(app.extensions["mayday"].courier.outbox)
     two_hours_ago = time.time() - 7200
-    queue.add_mail(
-        message_id="<1@example.com>",
-        kind="report",
-        fingerprint="f",
-        created=two_hours_ago,
-        count=1,
-        subject="boom",
-        content=b"boom",
-        recipients=("admin@example.com",),
-    )
-    queue.close()
+    mailbox.add_mail(a_new_mail(created=two_hours_ago))
+    mailbox.close()
     answer = app.test_client().get("/health/live")
     assert answer.status_code == 200
     since = datetime.fromtimestamp(two_hours_ago, UTC).isoformat(timespec="seconds")
@@ -53,7 +45,7 @@ def test_a_spool_that_cannot_be_written_or_read_is_told(
     app = make_app(**mail_settings)
     logging.getLogger("app").error("boom")
     answer = app.test_client().get("/health/live").json
-    assert answer["spool"] == "cannot be written, 1 reports are in memory only"
+    assert answer["spool"] == "cannot be written, 1 report is in memory only"
     (tmp_path / "spool").unlink()
     (tmp_path / "spool" / "reports.db").mkdir(parents=True)
     assert app.test_client().get("/health/live").json["mail"].startswith("unknown, the spool")

@@ -18,10 +18,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from flask_mayday.courier.delivery import Round
+from flask_mayday.courier.delivery import Delivery
 from flask_mayday.report.report import Report
 from flask_mayday.settings import Settings, read_settings
-from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
 
 START = 1_767_225_600.0  # 2026-01-01
@@ -37,12 +37,19 @@ class Rounds:
     def __init__(self, settings: Settings) -> None:
         self.now = START
         self.outbox = Outbox(settings.spool.folder, settings.spool.max_bytes)
-        self.queue = Queue(self.outbox)
+        self.mailbox = Mailbox(self.outbox)
         self.begin(settings)
 
     def begin(self, settings: Settings) -> None:
         """Start a courier, as another process does that finds the spool."""
-        self.round = Round(settings, self.queue, threading.Event(), clock=lambda: self.now)
+        self.round = Delivery(
+            self.mailbox,
+            mail=settings.mail,
+            reports=settings.reports,
+            app=settings.app,
+            stopping=threading.Event(),
+            clock=lambda: self.now,
+        )
 
     def fail(self, kind: str) -> None:
         """Put a report of this kind."""
@@ -59,12 +66,12 @@ class Rounds:
 
     def column(self, name: str) -> list[Any]:
         """Return what each mail has there, the oldest first."""
-        rows = self.queue.connection.execute(f"SELECT {name} FROM mails ORDER BY id")
+        rows = self.mailbox.connection.execute(f"SELECT {name} FROM mails ORDER BY id")
         return [value for (value,) in rows]
 
     def waits(self) -> list[float]:
         """Return in how many seconds each waiting mail is tried again."""
-        rows = self.queue.connection.execute(
+        rows = self.mailbox.connection.execute(
             "SELECT next_try FROM mails WHERE state = 'waiting' ORDER BY id"
         )
         return [moment - self.now for (moment,) in rows]
@@ -73,7 +80,7 @@ class Rounds:
         return [json.loads(text) for text in self.column("recipients")]
 
     def close(self) -> None:
-        self.queue.close()
+        self.mailbox.close()
         self.outbox.close()
 
 

@@ -109,7 +109,8 @@ def test_a_mail_that_is_refused_while_others_are_taken_fails_with_the_servers_wo
     rounds.after(0)
     assert rounds.column("state") == ["waiting", "delivered"]
     rounds.after(1)
-    assert rounds.column("state") == ["failed", "delivered"]
+    assert rounds.column("kind") == ["report", "report", "notice"]
+    assert rounds.column("state") == ["failed", "delivered", "waiting"]
     assert answer in rounds.column("error")[0]
 
 
@@ -265,8 +266,9 @@ def test_a_mail_is_not_sent_again_and_again_while_the_spool_is_locked(
     rounds: Any, scripted_server: Any
 ) -> None:
     """What became of it could not be noted."""
-    rounds.round.plan(rounds.now)
-    rounds.queue.connection.execute("PRAGMA busy_timeout = 10")
+    rounds.mailbox.take_incoming()
+    rounds.round.planner.plan(rounds.now)
+    rounds.mailbox.connection.execute("PRAGMA busy_timeout = 10")
     with contextlib.closing(sqlite3.connect(rounds.outbox.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for _ in range(3):
@@ -381,7 +383,7 @@ def test_the_log_says_when_the_next_try_is(
     rounds.after(0)
     (record,) = [one for one in caplog.records if one.name == "flask_mayday.courier.delivery"]
     assert record.levelno == logging.WARNING
-    assert "No report can be mailed, next try in 1 s" in record.getMessage()
+    assert "No error mail can be sent, next try in 1 s" in record.getMessage()
 
 
 def test_a_new_mail_waits_for_as_long_as_those_that_were_put_off(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flask_mayday.courier.delivery import BACKOFF_MAXIMUM
+from flask_mayday.courier.delivery import MAX_BACKOFF
 
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
 HOUR, DAY = 3600, 86_400
@@ -32,21 +32,21 @@ def test_after_three_days_without_a_mail_server_every_error_is_told_of(
         rounds.after(step)
     tried = scripted_server.connections
     assert scripted_server.mails == []
-    assert 3 * DAY / BACKOFF_MAXIMUM <= tried <= 2 * 3 * DAY / BACKOFF_MAXIMUM + 10
+    assert 3 * DAY / MAX_BACKOFF <= tried <= 2 * 3 * DAY / MAX_BACKOFF + 10
 
     scripted_server.script = {}
     back, first = rounds.now, None
-    while rounds.waits() or rounds.queue.groups(rounds.now):
+    while rounds.waits() or rounds.mailbox.pending_errors(rounds.now):
         rounds.after(step)
         if first is None and scripted_server.mails:
             first = rounds.now - back
         assert rounds.now < back + 2 * HOUR
     assert first is not None
-    assert first <= BACKOFF_MAXIMUM + step
+    assert first <= MAX_BACKOFF + step
     mails = [message_from_bytes(content) for _, content in scripted_server.mails]
     assert len({mail["Message-ID"] for mail in mails}) == len(mails)
     assert sum(int(mail["X-Error-Count"]) for mail in mails) == put
-    created = rounds.queue.connection.execute(
+    created = rounds.mailbox.connection.execute(
         "SELECT created FROM mails WHERE kind != 'summary' ORDER BY id"
     ).fetchall()
     for (moment,) in created:

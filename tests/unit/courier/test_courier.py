@@ -1,11 +1,14 @@
-"""The courier: one thread that delivers, whatever becomes of its lock and its spool."""
+"""The courier: one thread that delivers, whatever happens to its lease and its spool."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,22 +16,32 @@ from typing import Any
 
 import pytest
 
+from flask_mayday.courier import courier as courier_module
+from flask_mayday.courier import lease as lease_module
 from flask_mayday.courier.courier import Courier
+from flask_mayday.courier.lease import Lease, is_locked
 from flask_mayday.settings import read_settings
-from flask_mayday.spool.database import opened
+from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import NotDurableError, Outbox
-from flask_mayday.spool.recovery import set_aside
-from tests.support.reports import a_report, in_database
+from flask_mayday.spool.recovery import quarantine
+from tests.support.reports import a_mail, a_report, in_database, query
+
+EPOCH = "SELECT value FROM counters WHERE name = 'epoch'"
+Settings = dict[str, object]
+
+
+def a_courier(settings: Settings, outbox: Outbox | None = None) -> Courier:
+    read = read_settings(settings)
+    outbox = outbox or Outbox(read.spool.folder, read.spool.max_bytes)
+    return Courier(outbox, mail=read.mail, reports=read.reports, app=read.app)
 
 
 @pytest.fixture
-def courier(settings: dict[str, object], mail_settings: dict[str, object]) -> Iterator[Courier]:
-    read = read_settings({**settings, **mail_settings})
-    outbox = Outbox(read.spool.folder, read.spool.max_bytes)
-    made = Courier(read, outbox)
+def courier(settings: Settings, mail_settings: Settings) -> Iterator[Courier]:
+    made = a_courier({**settings, **mail_settings})
     yield made
     made.stop(10)
-    outbox.close()
+    made.outbox.close()
 
 
 def couriers() -> int:
@@ -60,7 +73,7 @@ def test_a_child_runs_a_thread_of_its_own(
     assert in_child(child) == 0
 
 
-def test_a_broken_database_is_replaced_and_what_was_left_in_files_is_taken_in(
+def test_a_damaged_database_is_replaced_and_what_waited_in_files_is_taken_in(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     outbox = courier.outbox
@@ -70,39 +83,40 @@ def test_a_broken_database_is_replaced_and_what_was_left_in_files_is_taken_in(
     courier.ensure_running()
     wait_until(lambda: not list(outbox.incoming.folder.iterdir()), "an empty folder")
     wait_until(lambda: outbox.path.read_bytes().startswith(b"SQLite format 3"), "a database")
-    (aside,) = outbox.folder.glob("reports.db.corrupt-*")
-    assert aside.read_bytes().startswith(b"this is no database")
+    (kept,) = outbox.folder.glob("reports.db.corrupt-*")
+    assert kept.read_bytes().startswith(b"this is no database")
 
 
-def test_what_can_be_read_of_a_broken_database_is_in_the_new_one(
+def test_what_can_be_read_of_a_damaged_database_is_in_the_new_one(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     outbox = courier.outbox
-    for number in range(100):
-        outbox.put(a_report("x" * 4000, fingerprint=f"kind {number}"), mailable=True)
-    outbox.close()
+    with closing(Mailbox(outbox)) as mailbox:
+        for number in range(100):
+            outbox.put(a_report("x" * 4000, fingerprint=f"kind {number}"), mailable=True)
+        mailbox.take_incoming()
     with outbox.path.open("r+b") as file:
         file.seek(outbox.path.stat().st_size // 2)
         file.write(b"\xff" * 40_960)
     courier.ensure_running()
-    wait_until(lambda: list(outbox.folder.glob("reports.db.corrupt-*")), "a database set aside")
+    wait_until(lambda: list(outbox.folder.glob("reports.db.corrupt-*")), "a copied database")
 
     def kinds() -> set[str]:
-        with closing(opened(outbox.path, 10)[0]) as spool:
-            return {kind for (kind,) in spool.execute("SELECT fingerprint FROM reports")}
+        rows = query(outbox.folder, "SELECT fingerprint FROM reports")
+        return {kind for (kind,) in rows}
 
     wait_until(lambda: kinds() >= {"kind 0", "kind 99"}, "the first and the last")
     assert 50 < len(kinds()) < 100
 
 
-def test_a_courier_goes_on_with_what_another_that_was_killed_has_set_aside(
+def test_a_courier_goes_on_with_what_another_that_was_killed_has_quarantined(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     courier.outbox.put(a_report("boom"), mailable=True)
-    courier.outbox.close()
-    set_aside(courier.outbox.path)
+    with closing(Mailbox(courier.outbox)) as mailbox:
+        mailbox.take_incoming()
+    quarantine(courier.outbox.path)
     courier.ensure_running()
-    wait_until(courier.outbox.path.exists, "a new database")
     wait_until(lambda: "boom" in in_database(courier.outbox), "the report")
 
 
@@ -115,11 +129,11 @@ def test_a_process_that_does_not_deliver_writes_what_it_holds_too(
     with pytest.raises(NotDurableError):
         outbox.put(a_report("held"), mailable=True)
     outbox.folder.unlink()
-    other = Courier(courier.settings, Outbox(outbox.folder, outbox.max_bytes))
-    with other._lock() as held:
-        assert held
-        courier.ensure_running()
-        wait_until(lambda: not len(outbox.backlog), "nothing held in memory")
+    other = Lease(outbox.folder)
+    assert other.acquire()
+    courier.ensure_running()
+    wait_until(lambda: not len(outbox.backlog), "nothing in memory")
+    other.release()
 
 
 def test_trouble_with_the_spool_does_not_end_the_thread(
@@ -132,42 +146,154 @@ def test_trouble_with_the_spool_does_not_end_the_thread(
     wait_until(lambda: (courier.outbox.folder / "courier.lock").exists(), "the courier's lock")
 
 
-def test_only_one_courier_delivers_at_a_time(courier: Courier) -> None:
-    other = Courier(courier.settings, Outbox(courier.outbox.folder, courier.outbox.max_bytes))
-    with courier._lock() as first:
-        assert first
-        with other._lock() as second:
-            assert not second
-    with other._lock() as second:
-        assert second
+# The lease
 
 
-def test_a_lock_that_was_deleted_is_given_up(
+def test_a_new_report_of_another_process_is_taken_in_within_a_second(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
-    """Another would lock the new file, and there would be two who deliver."""
-    other = Courier(courier.settings, Outbox(courier.outbox.folder, courier.outbox.max_bytes))
-
-    def other_delivers() -> bool:
-        with other._lock() as held:
-            return held
-
     courier.ensure_running()
-    wait_until(lambda: courier.outbox.path.exists() and not other_delivers(), "one that delivers")
-    courier.lock_path.unlink()
-    with other._lock() as held:
-        assert held
-        assert not courier._holds_lock()
-    wait_until(lambda: courier._holds_lock() and not other_delivers(), "the same on the new file")
+    wait_until(courier.outbox.path.exists, "the database")
+    other = Outbox(courier.outbox.folder, courier.outbox.max_bytes)
+    begun = time.monotonic()
+    other.put(a_report("boom"), mailable=True)
+    wait_until(lambda: "boom" in in_database(other), "the report")
+    assert time.monotonic() - begun < 1.5  # 0.3 s, on a busy machine
+    other.close()
 
 
-def test_the_lock_is_not_handed_to_programs_that_are_started(courier: Courier) -> None:
-    with courier._lock():
-        listing = (
-            "import os, json; print(json.dumps([os.readlink(f'/proc/self/fd/{n}')"
-            " for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')]))"
-        )
-        output = subprocess.run(
-            [sys.executable, "-c", listing], capture_output=True, check=True, close_fds=False
-        ).stdout
+def test_a_lease_whose_file_was_deleted_is_given_up(
+    courier: Courier, wait_until: Callable[..., Any]
+) -> None:
+    """Another would lock the new file, and there would be two that deliver."""
+    courier.ensure_running()
+    wait_until(lambda: courier.outbox.path.exists() and courier.lease.is_held(), "the lease")
+    courier.lease.path.unlink()
+    other = Lease(courier.outbox.folder)
+    assert other.acquire()
+    assert not courier.lease.is_held()
+    other.release()
+    wait_until(lambda: courier.lease.is_held(), "the lease on the new file")
+
+
+SCRIPT = """
+import sys, threading, time
+sys.path.insert(0, ".")
+from pathlib import Path
+from flask_mayday.courier.courier import Courier
+from flask_mayday.settings import read_settings
+from flask_mayday.spool.outbox import Outbox
+folder, port = Path(sys.argv[1]), sys.argv[2]
+read = read_settings({"SPOOL_DIR": folder, "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": port,
+                      "MAIL_FROM": "a@b.example", "ADMINS": "a@b.example", "SECRET_KEY": "k" * 40})
+courier = Courier(Outbox(folder, 1 << 24), mail=read.mail, reports=read.reports, app=read.app)
+{before}
+courier.ensure_running()
+time.sleep(600)
+"""
+# The courier stops in the middle of its first transaction, with SQLite's lock in its hand.
+IN_A_TRANSACTION = """
+import os, signal
+from flask_mayday.spool.mailbox import Mailbox
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(600)  # this thread may run on for a moment
+Mailbox.insert = stop
+"""
+
+
+@pytest.fixture
+def start_other(courier: Courier) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Return a function that starts a process with a courier of its own."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(before: str = "") -> subprocess.Popen[bytes]:
+        script = SCRIPT.replace("{before}", before)
+        command = [sys.executable, "-c", script, str(courier.outbox.folder), "1"]
+        started.append(subprocess.Popen(command))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_frozen_courier_is_taken_over_and_can_change_nothing_when_it_continues(
+    courier: Courier,
+    start_other: Callable[..., subprocess.Popen[bytes]],
+    wait_until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a paused container, which keeps its locks."""
+    monkeypatch.setattr(lease_module, "EXPIRY", 2.0)
+    outbox = courier.outbox
+    frozen = start_other()
+    wait_until(lambda: outbox.path.exists() and is_locked(outbox.folder), "the other courier")
+    wait_until(lambda: query(outbox.folder, EPOCH) == [(1,)], "its epoch")
+    frozen.send_signal(signal.SIGSTOP)
+    courier.ensure_running()
+    outbox.put(a_report("meanwhile"), mailable=True)
+    wait_until(lambda: "meanwhile" in in_database(outbox), "the report", 20)
+    assert courier.lease.is_held()
+    assert query(outbox.folder, EPOCH) == [(2,)]
+    frozen.send_signal(signal.SIGCONT)
+    time.sleep(1)  # for it to do what it must not
+    assert courier.lease.is_held()
+    assert query(outbox.folder, EPOCH) == [(2,)]
+
+
+def test_a_courier_frozen_in_a_transaction_is_taken_over_with_a_copy_of_the_database(
+    courier: Courier,
+    start_other: Callable[..., subprocess.Popen[bytes]],
+    wait_until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SQLite's write lock cannot be taken from it."""
+    monkeypatch.setattr(lease_module, "EXPIRY", 1.0)
+    monkeypatch.setattr(courier_module, "BUSY_TIMEOUT", 0.5)
+    outbox = courier.outbox
+    with closing(Mailbox(outbox)) as mailbox:
+        outbox.put(a_report("before"), mailable=True)
+        mailbox.take_incoming()
+    outbox.put(a_report("taken in by nobody yet"), mailable=True)
+    frozen = start_other(IN_A_TRANSACTION)
+    wait_until(lambda: Path(f"/proc/{frozen.pid}/stat").read_text().split()[2] == "T", "the stop")
+    courier.ensure_running()
+    wanted = {"before", "taken in by nobody yet"}
+    wait_until(lambda: wanted <= set(in_database(outbox)), "both reports", 20)
+    (kept,) = outbox.folder.glob("reports.db.corrupt-*[Z]")
+    assert kept.exists()
+
+
+def test_health_names_a_lease_that_is_not_renewed(
+    courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Lease(courier.outbox.folder)
+    assert other.acquire()
+    assert courier.state()["mail"] == "ok"
+    os.utime(other.path, (1, 1))
+    words = "not delivered, the courier has not renewed its lease since 1970-01-01T00:00:01"
+    assert courier.state()["mail"].startswith(words)
+    other.renew()
+    assert courier.state()["mail"] == "ok"
+    other.release()
+
+
+def test_health_counts_mails_that_were_refused(courier: Courier) -> None:
+    with closing(Mailbox(courier.outbox)) as mailbox:
+        a_mail(mailbox, "f", "failed")
+    assert courier.state()["mail"] == "1 mail refused for good"
+
+
+def test_the_lease_is_not_handed_to_programs_that_are_started(courier: Courier) -> None:
+    assert courier.lease.acquire()
+    listing = (
+        "import os, json; print(json.dumps([os.readlink(f'/proc/self/fd/{n}')"
+        " for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')]))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, check=True, close_fds=False
+    ).stdout
+    courier.lease.release()
     assert not [path for path in json.loads(output) if "courier.lock" in path]

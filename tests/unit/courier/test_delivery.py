@@ -1,23 +1,27 @@
-"""A round: what is mailed at once, what is counted, what is held back, and when."""
+"""A delivery: what is mailed at once, what is counted, what is held, and when."""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
 
 from flask_mayday.courier import smtp_session as smtp
-from flask_mayday.courier.delivery import BACKOFF_MAXIMUM, Round, backoff
+from flask_mayday.courier.delivery import MAX_BACKOFF, Delivery, backoff
 from flask_mayday.mail import message as mail
 from flask_mayday.report.report import Report
 from flask_mayday.settings import Settings, read_settings
-from flask_mayday.spool.mailbox import Queue
+from flask_mayday.spool import retention
+from flask_mayday.spool.database import LeaseLostError
+from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
 from tests.support.reports import a_report
 
@@ -27,44 +31,55 @@ CAP = 5
 
 
 class Post:
-    """An outbox, its courier's rounds and a clock that only moves when it is told to."""
+    """An outbox, its deliveries, and a clock that only moves when it is told to."""
 
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self.settings = settings
         self.outbox = outbox
         self.now = START
-        outbox.put(self.report("to make the database"), mailable=False)
-        self.queue = Queue(outbox)
-        self.round = Round(settings, self.queue, threading.Event())
+        self.mailbox = Mailbox(outbox)
+        self.delivery = self.deliver_with(settings)
+
+    def deliver_with(self, settings: Settings) -> Delivery:
+        groups = {"mail": settings.mail, "reports": settings.reports, "app": settings.app}
+        return Delivery(self.mailbox, **groups, stopping=threading.Event())  # type: ignore[arg-type]
 
     def report(self, kind: str = "a", **fields: object) -> Report:
         known = {"time": self.now, "fingerprint": kind, "type": "ValueError", "where": "in test"}
         known |= {"request_id": uuid.uuid4().hex, "message": f"boom {kind}"}
         return a_report(**{**known, **fields})
 
+    def record(self, report: Report, *, mailable: bool = True) -> None:
+        self.outbox.put(report, mailable=mailable)
+        self.mailbox.take_incoming()
+
     def fail(self, kind: str = "a", times: int = 1) -> None:
         for _ in range(times):
             self.outbox.put(self.report(kind), mailable=True)
+        self.mailbox.take_incoming()
+
+    def plan(self) -> None:
+        self.delivery.planner.plan(self.now)
 
     def at(self, seconds: float) -> None:
         """Plan as if ``seconds`` had gone by since the start."""
         self.now = START + seconds
-        self.queue.take_incoming()
-        self.round.plan(self.now)
+        self.plan()
 
     def mails(self) -> list[tuple[str, str | None, int]]:
-        rows = self.queue.connection.execute("SELECT kind, fingerprint, count FROM mails")
+        rows = self.mailbox.connection.execute("SELECT kind, fingerprint, count FROM mails")
         return rows.fetchall()
 
     def contents(self) -> list[Any]:
-        rows = self.queue.connection.execute("SELECT content FROM mails ORDER BY id")
+        rows = self.mailbox.connection.execute("SELECT content FROM mails ORDER BY id")
         return [message_from_bytes(row[0], policy=policy.default) for row in rows]  # type: ignore[arg-type]
 
     def counted(self) -> int:
         return sum(count for _, _, count in self.mails())
 
     def unmailed(self) -> int:
-        return sum(self.queue.span(group.fingerprint)[1] for group in self.queue.groups(self.now))
+        pending = self.mailbox.pending_errors(self.now)
+        return sum(self.mailbox.pending_span(errors.fingerprint)[1] for errors in pending)
 
 
 @pytest.fixture
@@ -81,7 +96,7 @@ def post(settings: dict[str, object], mail_settings: dict[str, object]) -> Itera
     outbox = Outbox(read.spool.folder, read.spool.max_bytes)
     made = Post(read, outbox)
     yield made
-    made.queue.close()
+    made.mailbox.close()
     outbox.close()
 
 
@@ -111,7 +126,7 @@ def test_a_digest_counts_what_came_until_it_was_made(post: Post) -> None:
     for second in range(1, WINDOW):
         post.now = START + second
         post.fail()
-        post.round.plan(post.now)
+        post.plan()
     post.at(WINDOW)
     assert post.mails() == [("report", "a", 1), ("digest", "a", WINDOW - 1)]
 
@@ -120,7 +135,7 @@ def test_a_digest_starts_a_window_of_its_own(post: Post) -> None:
     for second in (0, 1, WINDOW, WINDOW + 1, 2 * WINDOW - 1):
         post.now = START + second
         post.fail()
-        post.round.plan(post.now)
+        post.plan()
     assert post.mails() == [("report", "a", 1), ("digest", "a", 2)]
     post.at(2 * WINDOW)
     assert post.mails() == [("report", "a", 1), ("digest", "a", 2), ("digest", "a", 2)]
@@ -131,7 +146,7 @@ def test_an_error_that_comes_back_after_a_quiet_window_is_mailed_at_once(post: P
     post.at(0)
     post.now = START + WINDOW
     post.fail(times=3)
-    post.round.plan(post.now)
+    post.plan()
     assert post.mails() == [("report", "a", 1), ("report", "a", 1)]
     post.at(2 * WINDOW)
     assert post.mails()[2:] == [("digest", "a", 2)]
@@ -139,11 +154,11 @@ def test_an_error_that_comes_back_after_a_quiet_window_is_mailed_at_once(post: P
 
 def test_a_digest_of_repeats_that_refer_to_the_first_has_its_traceback(post: Post) -> None:
     whole = post.report(traceback="Traceback (most recent call last):\n  the very frames")
-    post.outbox.put(whole, mailable=True)
+    post.record(whole)
     post.at(0)
     for _ in range(2):
         repeat = post.report(traceback=f"The same as in report {whole.uuid}.", like=whole.uuid)
-        post.outbox.put(repeat, mailable=True)
+        post.record(repeat)
     post.at(WINDOW)
     digest = post.contents()[1]
     assert "the very frames" in digest.get_body(("plain",)).get_content()
@@ -151,7 +166,7 @@ def test_a_digest_of_repeats_that_refer_to_the_first_has_its_traceback(post: Pos
 
 
 def test_a_repeat_whose_whole_report_is_gone_says_where_it_was(post: Post) -> None:
-    post.outbox.put(post.report(traceback="The same as in report x.", like="x"), mailable=True)
+    post.record(post.report(traceback="The same as in report x.", like="x"))
     post.at(0)
     (mail,) = post.contents()
     assert "The same as in report x." in mail.get_body(("plain",)).get_content()
@@ -185,7 +200,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_mails(post: Post) -> None:
 
 
 def test_a_clock_that_was_set_back_makes_no_flood(post: Post) -> None:
-    """Mails of the time to come do not tell when the last one was."""
+    """Mails of the time to come do not say when the last one was."""
     for kind in range(CAP + 1):
         post.fail(f"kind {kind}")
     post.at(0)
@@ -207,12 +222,12 @@ def test_files_that_cannot_be_taken_in_do_not_stop_the_mails(
     def refuse(*_: Any) -> None:
         raise PermissionError("not yours")
 
-    monkeypatch.setattr(post.queue.outbox.incoming, "take", refuse)
     post.fail()
+    monkeypatch.setattr(post.mailbox.outbox.incoming, "take", refuse)
     for _ in range(3):
-        post.round.run(START)
+        post.delivery.run(START)
     assert post.mails() == [("report", "a", 1)]
-    assert caplog.text.count("cannot be taken in: not yours") == 1
+    assert caplog.text.count("check the owner of the files: not yours") == 1
 
 
 def test_mails_of_one_error_make_a_thread(post: Post) -> None:
@@ -240,7 +255,7 @@ def test_a_digest_names_some_request_ids(post: Post) -> None:
     post.at(0)
     post.at(WINDOW)
     text = post.contents()[1].get_body(("plain",)).get_content()
-    rows = post.queue.connection.execute(
+    rows = post.mailbox.connection.execute(
         "SELECT request_id FROM reports WHERE mailable ORDER BY id"
     ).fetchall()
     assert sum(request_id in text for (request_id,) in rows[1:]) == 20
@@ -270,14 +285,14 @@ def test_there_is_one_summary_a_window_while_anything_is_held_back(post: Post) -
     for second in range(2 * WINDOW):
         post.now = START + second
         post.fail(f"kind {second}")
-        post.round.plan(post.now)
+        post.plan()
     kinds = [kind for kind, _, _ in post.mails()]
     assert kinds == ["report"] * CAP + ["summary"] * 2
     post.at(2 * WINDOW + CAP)
     assert post.counted() == 2 * WINDOW
 
 
-def test_nobody_held_back_means_no_summary(post: Post) -> None:
+def test_where_nothing_is_held_there_is_no_summary(post: Post) -> None:
     for kind in range(CAP):
         post.fail(f"kind {kind}")
     for second in range(0, 2 * WINDOW, 10):
@@ -289,19 +304,19 @@ def test_the_hour_is_a_rolling_one(post: Post) -> None:
     for kind in range(CAP):
         post.now = START + kind * 600
         post.fail(f"kind {kind}")
-        post.round.plan(post.now)
+        post.plan()
     post.now = START + 3599
     post.fail("late")
-    post.round.plan(post.now)
+    post.plan()
     assert post.mails()[CAP:] == [("summary", None, 1)]
     post.now = START + 3600
     post.fail("later")
-    post.round.plan(post.now)
+    post.plan()
     assert post.mails()[CAP + 1 :] == [("report", "later", 1)]
 
 
 def test_counts_add_up_whatever_happens(post: Post) -> None:
-    """A day of errors of few and of many kinds, in bursts: each is told of exactly once."""
+    """A day of errors of few and of many kinds, in bursts: each is counted exactly once."""
     luck = random.Random(20260101)
     put = 0
     for minute in range(0, 24 * 60, 3):
@@ -310,14 +325,14 @@ def test_counts_add_up_whatever_happens(post: Post) -> None:
             times = luck.choice((1, 1, 2, 7))
             post.fail(f"kind {luck.randrange(40)}", times)
             put += times
-        post.round.plan(post.now)
+        post.plan()
     for minute in range(24 * 60, 28 * 60, 5):
         post.at(minute * 60)
     assert post.unmailed() == 0
     assert post.counted() == put
     created = [
         row[0]
-        for row in post.queue.connection.execute(
+        for row in post.mailbox.connection.execute(
             "SELECT created FROM mails WHERE kind != 'summary' ORDER BY created"
         )
     ]
@@ -343,13 +358,13 @@ def test_an_error_that_cannot_be_rendered_does_not_hold_up_the_others(
 
 
 @pytest.mark.parametrize("body", ["'{'", "CAST(x'7b80' AS TEXT)", "'[]'"])
-def test_a_report_that_cannot_be_read_is_told_of_and_stops_no_other(post: Post, body: str) -> None:
+def test_a_report_that_cannot_be_read_is_mailed_and_stops_no_other(post: Post, body: str) -> None:
     post.fail("broken")
-    post.queue.connection.execute(f"UPDATE reports SET body = {body} WHERE mailable")
+    post.mailbox.connection.execute(f"UPDATE reports SET body = {body} WHERE mailable")
     post.fail("good")
     post.at(0)
     assert post.mails() == [("report", "broken", 1), ("report", "good", 1)]
-    assert "cannot be read any more" in str(post.contents()[0])
+    assert "cannot be read: the spool" in str(post.contents()[0])
     post.fail("broken")
     post.at(WINDOW)
     assert post.mails()[2:] == [("digest", "broken", 1)]
@@ -379,8 +394,8 @@ def test_a_mail_whose_recipients_cannot_be_read_goes_to_all(
     for kind in ("broken", "good"):
         post.fail(kind)
     post.at(0)
-    post.queue.connection.execute(f"UPDATE mails SET recipients = {recipients} WHERE id = 1")
-    post.round.send(START)
+    post.mailbox.connection.execute(f"UPDATE mails SET recipients = {recipients} WHERE id = 1")
+    post.delivery.send(START)
     assert offered == [post.settings.mail.admins] * 2
 
 
@@ -389,13 +404,13 @@ def test_a_report_that_cannot_be_read_does_not_stop_a_summary(post: Post) -> Non
         post.fail(str(number))
     post.at(0)
     post.fail("broken")
-    post.queue.connection.execute("UPDATE reports SET body = '{' WHERE fingerprint = 'broken'")
+    post.mailbox.connection.execute("UPDATE reports SET body = '{' WHERE fingerprint = 'broken'")
     post.fail("good")
     post.at(1)
     assert post.mails()[CAP:] == [("summary", None, 2)]
 
 
-def test_mails_from_before_the_clock_was_set_back_take_no_room(post: Post) -> None:
+def test_mails_from_before_the_clock_was_set_back_do_not_use_up_the_cap(post: Post) -> None:
     for number in range(CAP):
         post.fail(str(number))
     post.at(86_400)
@@ -404,22 +419,23 @@ def test_mails_from_before_the_clock_was_set_back_take_no_room(post: Post) -> No
     assert post.mails()[CAP:] == [("report", "good", 1)]
 
 
-def test_a_broken_database_that_could_not_be_taken_over_is_tried_again_and_never_purged(
+def test_a_damaged_database_that_could_not_be_copied_is_tried_again_and_never_expires(
     post: Post,
 ) -> None:
     broken = post.outbox.folder / "reports.db.broken-20200101T000000Z"
     whole = Outbox(post.outbox.folder.parent / "other", 1 << 20)
-    whole.put(post.report("saved", message="x" * 100_000), mailable=True)
-    whole.close()
-    post.queue.connection.execute("PRAGMA max_page_count = 1")
+    with closing(Mailbox(whole)) as other:
+        whole.put(post.report("saved", message="x" * 100_000), mailable=True)
+        other.take_incoming()
+    post.mailbox.connection.execute("PRAGMA max_page_count = 1")
     whole.path.rename(broken)
     os.utime(broken, (1, 1))
-    post.round.run(START)
+    post.delivery.run(START)
     assert broken.exists()
-    post.queue.connection.execute("PRAGMA max_page_count = 1000")
-    post.round.run(START + 59)
+    post.mailbox.connection.execute("PRAGMA max_page_count = 1000")
+    post.delivery.run(START + 59)
     assert broken.exists()
-    post.round.run(START + 60)
+    post.delivery.run(START + 60)
     assert not broken.exists()
     assert "saved" in [kind for _, kind, _ in post.mails()]
 
@@ -428,35 +444,35 @@ def test_a_broken_database_that_could_not_be_taken_over_is_tried_again_and_never
 
 
 def test_what_was_recorded_while_mail_was_off_is_never_mailed(post: Post) -> None:
-    post.outbox.put(post.report("old"), mailable=False)
+    post.record(post.report("old"), mailable=False)
     post.at(0)
     assert post.mails() == []
 
 
-def test_what_was_delivered_is_kept_for_its_days_and_then_purged(post: Post) -> None:
+def test_what_was_delivered_is_kept_for_its_days_and_then_deleted(post: Post) -> None:
     post.fail("delivered")
     post.at(0)
-    post.queue.finish(post.queue.due(post.now, 300)[0], "delivered")
+    post.mailbox.finish(post.mailbox.due(post.now, 300)[0], "delivered")
     post.fail("waits")
     post.at(1)
-    day = 86_400
-    post.queue.purge(START + 29 * day - 30 * day)
-    assert len(post.mails()) == 2
-    post.queue.purge(START + 31 * day - 30 * day)
+    for day, left in ((29, 2), (31, 1)):
+        keep_from = START + (day - 30) * 86_400
+        retention.expire(post.mailbox, keep_from, keep_from)
+        assert len(post.mails()) == left
     assert post.mails() == [("report", "waits", 1)]
-    rows = post.queue.connection.execute("SELECT fingerprint FROM reports").fetchall()
+    rows = post.mailbox.connection.execute("SELECT fingerprint FROM reports").fetchall()
     assert rows == [("waits",)]
 
 
-def test_an_hourly_look_purges(post: Post) -> None:
-    post.outbox.put(post.report("old"), mailable=False)
+def test_what_has_expired_is_deleted_once_an_hour(post: Post) -> None:
+    post.record(post.report("old"), mailable=False)
     without_server = read_settings({"SECRET_KEY": "k" * 40, "SPOOL_DIR": post.outbox.folder})
-    round_ = Round(without_server, post.queue, threading.Event())
-    round_.run(START + 29 * 86_400)
+    delivery = post.deliver_with(without_server)
+    delivery.run(START + 29 * 86_400)
     count = "SELECT count(*) FROM reports"
-    assert post.queue.connection.execute(count).fetchone() != (0,)
-    round_.run(START + 31 * 86_400)
-    assert post.queue.connection.execute(count).fetchone() == (0,)
+    assert post.mailbox.connection.execute(count).fetchone() != (0,)
+    delivery.run(START + 31 * 86_400)
+    assert post.mailbox.connection.execute(count).fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
@@ -467,16 +483,16 @@ def test_an_hourly_look_purges(post: Post) -> None:
         "incoming/0a.part",
     ],
 )
-def test_what_only_a_look_is_for_is_kept_as_long_as_what_was_delivered(
+def test_what_cannot_be_delivered_is_kept_as_long_as_what_was_delivered(
     post: Post, name: str
 ) -> None:
     leftover = post.outbox.folder / name
     leftover.parent.mkdir(parents=True, exist_ok=True)
     leftover.write_bytes(b"personal data")
     os.utime(leftover, (START, START))
-    post.round.run(START + 29 * 86_400)
+    post.delivery.run(START + 29 * 86_400)
     assert leftover.exists()
-    post.round.run(START + 31 * 86_400)
+    post.delivery.run(START + 31 * 86_400)
     assert not leftover.exists()
 
 
@@ -485,39 +501,135 @@ def test_what_only_a_look_is_for_is_kept_as_long_as_what_was_delivered(
 
 def test_the_wait_doubles_up_to_five_minutes() -> None:
     for tries in range(1, 2000):
-        limit = min(BACKOFF_MAXIMUM, 2.0 ** min(tries - 1, 20))
+        limit = min(MAX_BACKOFF, 2.0 ** min(tries - 1, 20))
         for _ in range(3):
             assert limit / 2 <= backoff(tries) <= limit
-    assert BACKOFF_MAXIMUM == 300
+    assert MAX_BACKOFF == 300
 
 
 def test_the_wait_is_not_the_same_for_all() -> None:
     assert len({backoff(5) for _ in range(20)}) > 1
 
 
-def test_a_mail_that_was_put_off_is_due_when_its_time_has_come(post: Post) -> None:
+def test_a_mail_that_was_postponed_is_due_when_its_time_has_come(post: Post) -> None:
     post.fail()
     post.at(0)
-    (mail,) = post.queue.due(START, 300)
-    post.queue.postpone(mail, START + 60, "451 later", ("admin@microblog.example",))
-    assert post.queue.due(START + 59, 300) == []
-    (again,) = post.queue.due(START + 60, 300)
+    (mail,) = post.mailbox.due(START, 300)
+    post.mailbox.postpone(mail, START + 60, "451 later", ("admin@microblog.example",))
+    assert post.mailbox.due(START + 59, 300) == []
+    (again,) = post.mailbox.due(START + 60, 300)
     assert (again.id, again.content, again.tries) == (mail.id, mail.content, 1)
 
 
 def test_a_mail_that_would_wait_too_long_is_due_since_the_clock_was_set_back(post: Post) -> None:
     post.fail()
     post.at(0)
-    (mail,) = post.queue.due(START, 300)
-    post.queue.postpone(mail, START + 60, "451 later", ("admin@microblog.example",))
-    assert post.queue.due(START - 86_400, 300) != []
+    (mail,) = post.mailbox.due(START, 300)
+    post.mailbox.postpone(mail, START + 60, "451 later", ("admin@microblog.example",))
+    assert post.mailbox.due(START - 86_400, 300) != []
 
 
 def test_a_mail_is_frozen_when_it_is_queued(post: Post) -> None:
     post.fail(times=3)
     post.at(0)
     post.at(WINDOW)
-    before = [(mail.id, mail.content) for mail in post.queue.due(post.now, 300)]
+    before = [(mail.id, mail.content) for mail in post.mailbox.due(post.now, 300)]
     post.fail(times=3)
     post.at(WINDOW + 1)
-    assert [(mail.id, mail.content) for mail in post.queue.due(post.now, 300)] == before
+    assert [(mail.id, mail.content) for mail in post.mailbox.due(post.now, 300)] == before
+
+
+# A courier that was taken over
+
+
+def test_a_courier_that_was_taken_over_can_change_nothing(post: Post) -> None:
+    post.mailbox.take_over()
+    post.fail()
+    post.at(0)
+    (mail,) = post.mailbox.due(START, 300)
+    with closing(Mailbox(post.outbox)) as other:
+        other.take_over()
+        post.outbox.put(post.report(), mailable=True)
+        for change in (
+            lambda: post.mailbox.finish(mail, "delivered"),
+            lambda: post.mailbox.postpone(mail, START, "later", ()),
+            lambda: post.mailbox.postpone_all(START + 60, "later"),
+            post.mailbox.take_incoming,
+            lambda: post.delivery.run(START + WINDOW),
+        ):
+            with pytest.raises(LeaseLostError):
+                change()
+        other.take_incoming()
+        assert [found.content for found in other.due(START, 300)] == [mail.content]
+        assert other.pending_span("a")[1] == 1
+
+
+# Mails that are refused for what is in them
+
+
+def refuse_word(monkeypatch: pytest.MonkeyPatch, word: bytes) -> list[bytes]:
+    """Let the mail server refuse mails with a word; return those that it takes."""
+    taken: list[bytes] = []
+
+    def send(_: smtp.SmtpSession, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
+        if word in content:
+            return smtp.Verdict(smtp.Fate.FAILED, "554 no such words")
+        taken.append(content)
+        return smtp.Verdict(smtp.Fate.DELIVERED)
+
+    monkeypatch.setattr(smtp.SmtpSession, "send", send)
+    return taken
+
+
+def test_refused_mails_are_counted_in_a_notice_that_holds_nothing_from_outside(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A visitor who sends a word that the server refuses must not hide the error."""
+    taken = refuse_word(monkeypatch, b"pills")
+    hidden = post.report("pills", where="at GET /pills")
+    post.record(hidden)
+    post.fail("good")
+    for second in (0, 1, 400, 401):  # it is given up once the server has taken another
+        post.delivery.run(START + second)
+    rows = post.mailbox.connection.execute("SELECT kind, state, count FROM mails ORDER BY id")
+    assert rows.fetchall() == [
+        ("report", "failed", 1),
+        ("report", "delivered", 1),
+        ("notice", "delivered", 0),
+    ]
+    notice = message_from_bytes(taken[-1], policy=policy.default)
+    assert notice["Subject"] == "[app] 1 error could not be mailed"
+    assert notice["X-Error-Count"] == "1"
+    text = notice.get_body(("plain",)).get_content()
+    assert re.search(r"Errors:? +1\b", text)
+    assert str(hidden.request_id) in text
+    assert "flask reports show NUMBER" in text
+    assert "pills" not in str(notice)
+
+
+def test_refused_mails_are_in_one_notice_a_window_and_each_in_one_only(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = refuse_word(monkeypatch, b"pills")
+    post.fail("good")
+    for step in range(20):
+        if step in (1, 2, 3):
+            post.now = START + step
+            post.fail(f"pills {step}")
+        post.delivery.run(START + step * WINDOW / 5)
+    notices = [content for content in taken if b"could not be mailed" in content]
+    counts = [int(message_from_bytes(content)["X-Error-Count"]) for content in notices]
+    assert sum(counts) == 3
+    assert len(counts) <= 2
+
+
+def test_a_refused_mail_that_expires_is_counted_only_once(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_word(monkeypatch, b"pills")
+    post.fail("pills")
+    post.fail("good")
+    for second in (0, 1, 400, 401):
+        post.delivery.run(START + second)
+    retention.expire_refused(post.mailbox, START + 1000)
+    assert post.mailbox.counter("dropped") == 0  # the notice has counted it

@@ -160,7 +160,7 @@ def test_what_cannot_be_compared_is_told_whole(
         raise ExceptionGroup("group", [ValueError("a")])
 
     def long() -> None:
-        raise ValueError("xy" * (repeats.TEXT_MAXIMUM // 2 + 1))
+        raise ValueError("xy" * (repeats.MAX_TEXT // 2 + 1))
 
     for action in (grouped, long):
         log(action)
@@ -191,7 +191,7 @@ def test_what_was_not_written_is_no_report_to_refer_to(
         raise OSError("no room")
 
     with monkeypatch.context() as broken:
-        broken.setattr(outbox, "_keep", refuse)
+        broken.setattr(outbox, "_append", refuse)
         log(fail)
     log(fail)
     log(fail)
@@ -200,12 +200,12 @@ def test_what_was_not_written_is_no_report_to_refer_to(
 
 
 def test_the_memory_of_errors_is_bounded() -> None:
-    remembered = repeats.Repeats()
+    remembered = repeats.DuplicateFilter()
     empty = dict.fromkeys(Report.__slots__, "")
     for number in range(10_000):
         occurrence = repeats.Occurrence(number, ())
-        remembered.told(occurrence, Report(**empty))  # type: ignore[arg-type]
-    assert len(remembered._told) <= repeats.KINDS_MAXIMUM
+        remembered.remember(occurrence, Report(**empty))  # type: ignore[arg-type]
+    assert len(remembered._recorded) <= repeats.MAX_REMEMBERED
 
 
 def test_a_repeat_does_not_have_the_lines_that_an_earlier_request_has_logged(

@@ -1,0 +1,142 @@
+"""The courier's lease: decides which of the processes that share a spool delivers its mails.
+
+The holder locks ``courier.lock``, so that another process takes over at once when it dies. It also
+touches the file every few seconds, so that another takes over when it is frozen, as in a paused
+container, which keeps its locks. Taking over from a frozen holder puts a new file in the place of
+the old one: the old holder finds that its file is gone, as it does in earlier versions, and can
+change nothing in the database meanwhile (:meth:`.Database.take_over`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ..spool.database import NO_FILE, identity
+
+RENEW_INTERVAL: Final = 5.0  # seconds
+EXPIRY: Final = 20.0  # seconds without renewal after which another process takes over
+
+
+class Lease:
+    """The lease on the spool in ``folder``. Only one thread may use it, and one may renew it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "courier.lock"
+        self.was_expired = False  # whether the last holder was alive, but frozen
+        self._descriptor = -1
+        self._identity = NO_FILE
+        self._seen: tuple[object, float] = (None, 0.0)  # another's lease, and since when
+        _leases.add(self)
+
+    def acquire(self) -> bool:
+        """Try to become the holder, without waiting; raise :exc:`OSError` if that cannot be tried.
+
+        That the lease of another has expired is seen by calling this again and again.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.was_expired = False
+        descriptor = _open(self.path)
+        if not _lock(descriptor):
+            expired = self._has_expired(os.fstat(descriptor))
+            os.close(descriptor)
+            if not expired:
+                return False
+            self.was_expired = True
+            descriptor = self._replace()
+        self._descriptor = descriptor
+        status = os.fstat(descriptor)
+        self._identity = (status.st_dev, status.st_ino)
+        with suppress(OSError):  # a full disk: then nobody can take over while this one is frozen
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
+        return self.is_held()
+
+    def is_held(self) -> bool:
+        """Return whether this process holds the lease still."""
+        return self._descriptor >= 0 and self._identity == identity(self.path)
+
+    def renew(self) -> None:
+        """Keep the lease from expiring."""
+        with suppress(OSError):
+            os.utime(self._descriptor)
+
+    def release(self) -> None:
+        """Let another process become the holder."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _has_expired(self, status: os.stat_result) -> bool:
+        """Return whether the holder has not renewed its lease while this process looked.
+
+        Not by the wall clock, which may be set. An empty file is held by an earlier version,
+        which does not renew it.
+        """
+        seen = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        now = time.monotonic()
+        if seen != self._seen[0]:
+            self._seen = (seen, now)
+        return status.st_size > 0 and now - self._seen[1] >= EXPIRY
+
+    def _replace(self) -> int:
+        path = self.path.with_name(f"courier.{secrets.token_hex(4)}.lock")
+        descriptor = _open(path)
+        _lock(descriptor)
+        path.rename(self.path)
+        return descriptor
+
+
+def expired_since(folder: Path) -> float | None:
+    """Return when an expired lease was last renewed, in seconds since the epoch, else ``None``.
+
+    Raises :exc:`OSError` where that cannot be found out.
+    """
+    try:
+        status = os.stat(folder / "courier.lock")
+    except FileNotFoundError:
+        return None
+    is_old = time.time() - status.st_mtime > EXPIRY
+    return status.st_mtime if is_old and status.st_size > 0 and is_locked(folder) else None
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether any process holds the lease, expired or not. Raises :exc:`OSError`."""
+    try:
+        descriptor = os.open(folder / "courier.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+
+
+def _reset_in_child() -> None:
+    for lease in list(_leases):
+        lease.release()  # the parent keeps it: only the child's copy of the descriptor is closed
+
+
+os.register_at_fork(after_in_child=_reset_in_child)

@@ -1,0 +1,39 @@
+"""The notice: a mail about mails that the server has refused because of what is in them."""
+
+from __future__ import annotations
+
+import string
+from typing import Final
+
+from ..mail.content import moment
+from ..mail.message import Envelope, render_notice
+from ..spool.wording import counted
+
+MAX_REQUEST_IDS: Final = 100
+
+HOW_TO_READ: Final = (
+    "They are not sent again unless you ask for it. Read them with",
+    "  flask reports list",
+    "  flask reports show NUMBER",
+    "and send them once more, after the filter of the mail server was changed, with",
+    "  flask reports retry",
+)
+
+
+def headline(count: int) -> str:
+    """Return what happened to ``count`` errors."""
+    return f"{counted(count, 'error')} could not be mailed"
+
+
+def render_refused(count: int, request_ids: list[str], envelope: Envelope) -> bytes:
+    """Return the notice about ``count`` errors: nothing in it comes from outside.
+
+    Request ids are shown where they are hex digits, as those of nginx and of this package are.
+    """
+    safe = [one for one in request_ids if set(one) <= set(string.hexdigits)]
+    lines = [*HOW_TO_READ, "", *(["Request ids:"] if safe else []), *safe[:MAX_REQUEST_IDS]]
+    if len(safe) > MAX_REQUEST_IDS:
+        lines.append(f"and {len(safe) - MAX_REQUEST_IDS} more")
+    rows = [("Time", moment(envelope.created)), ("Errors", str(count))]
+    where = "The mail server has refused their mails because of what is in them."
+    return render_notice(envelope, headline(count), where, rows, lines, count=count)

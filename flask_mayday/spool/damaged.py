@@ -1,0 +1,91 @@
+"""Reads what SQLite can still read of a damaged database."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from ..report.report import Report
+from .database import lenient_text
+from .stored_mail import NewMail, recipients_of
+from .stored_report import StoredReport
+
+
+class DamagedDatabase(closing[sqlite3.Connection]):
+    """A database that another one has replaced, at ``path``; use it as a context manager.
+
+    A table is read from its start to the first damaged page, and from its end back to the last.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path)
+        self.connection.text_factory = lenient_text
+        super().__init__(self.connection)
+
+    def __enter__(self) -> DamagedDatabase:  # type: ignore[override]
+        return self
+
+    def reports(self) -> Iterator[tuple[int | None, StoredReport]]:
+        """Yield the reports that nobody has received, with the id of their mail if they have one.
+
+        Where the state of a mail cannot be read, its reports are included.
+        """
+        states = dict(self._rows("SELECT id, state FROM mails NOT INDEXED"))
+        for _, body, mailable, mail_id in self._rows(
+            "SELECT id, body, mailable, mail_id FROM reports NOT INDEXED"
+        ):
+            if states.get(mail_id) in ("delivered", "failed"):
+                continue
+            with suppress(ValueError, TypeError):
+                yield mail_id, StoredReport.of(Report.from_json(body), mailable=bool(mailable))
+
+    def waiting_mails(self) -> Iterator[tuple[int, NewMail]]:
+        """Yield the mails that wait, with their ids, as they are: some may have received them."""
+        now = time.time()
+        for number, state, created, recipients, *columns in self._rows(
+            "SELECT id, state, created, recipients, message_id, kind, fingerprint, count, subject,"
+            " content FROM mails NOT INDEXED"
+        ):
+            message_id, kind, fingerprint, count, subject, content = columns
+            if state == "waiting" and isinstance(count, int) and _is_message(content):
+                is_time = isinstance(created, float) and 0 <= created <= now
+                moment = created if is_time else now
+                addresses = recipients_of(recipients)
+                yield (
+                    number,
+                    NewMail(
+                        *(message_id, kind, fingerprint, moment, count, subject, content, addresses)
+                    ),
+                )
+
+    def dropped(self) -> int:
+        """Return how many errors were deleted without a mail and are not counted in one yet."""
+        for _, name, value in self._rows("SELECT rowid, name, value FROM counters"):
+            if name == "dropped" and isinstance(value, int) and value > 0:
+                return value
+        return 0
+
+    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a table, by their first column, as far as they can be read."""
+        seen = set()
+        with suppress(sqlite3.Error):
+            for row in self.connection.execute(f"{query} ORDER BY 1"):
+                seen.add(row[0])
+                yield row
+            return
+        with suppress(sqlite3.Error):
+            for row in self.connection.execute(f"{query} ORDER BY 1 DESC"):
+                if row[0] in seen:
+                    return
+                yield row
+
+
+def _is_message(content: object) -> bool:
+    try:
+        return isinstance(content, bytes) and "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False

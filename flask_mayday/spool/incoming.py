@@ -1,0 +1,186 @@
+"""``incoming/``: the files in which processes hand their reports to the courier.
+
+Each process appends to a file of its own, ``<host>-<pid>-<random>.lines``, a report per line, and
+takes no lock that another process could hold. The courier renames the file to ``.taken``, reads
+it, and deletes it once the reports are in the database. Earlier versions also write files of one
+report, without a suffix, and may take the same files: the formats are theirs.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .database import NO_FILE, identity
+from .stored_report import StoredReport
+
+LINES: Final = ".lines"
+TAKEN: Final = ".taken"  # nobody appends to it any more
+WAITING: Final = ("", LINES, TAKEN)  # the suffixes of files that the courier takes
+UNREADABLE: Final = ".unreadable"  # holds a line that is no report
+PART: Final = ".part"  # an earlier version is writing it
+RECOUNT_SHARE: Final = 16  # the folder is measured again after each 1/16 of its quota
+
+logger = logging.getLogger(__name__)
+
+
+class ReportFile:
+    """The file of this process. ``max_bytes`` bounds all files of ``folder`` together.
+
+    Only one thread may use it at a time.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self._descriptor = -1
+        self._path = ""
+        self._identity = NO_FILE
+        self._measured = 0  # bytes in the folder
+        self._since = max_bytes  # bytes that this process has added since it was measured
+
+    def append(self, line: bytes) -> None:
+        """Append a line; raise :exc:`OSError` if the disk does not take it.
+
+        Whether the file is still in place is looked at after the write. If the courier has taken
+        it, it may or may not have read the line, so the line is written again, and the database
+        keeps the report once.
+        """
+        self._check_quota(len(line))
+        for _ in range(3):
+            if self._descriptor < 0:
+                self._open()
+            self._write(line)
+            if identity(self._path) == self._identity:
+                return
+            self.close()
+        raise FileNotFoundError(f"{self._path} is deleted as soon as it is made")
+
+    def close(self) -> None:
+        """Close the file; the next report goes to another one."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{LINES}"
+        self._path = str(self.folder / name)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, 0o640)
+        status = os.fstat(self._descriptor)
+        self._identity = (status.st_dev, status.st_ino)
+
+    def _write(self, line: bytes) -> None:
+        written = os.write(self._descriptor, line)
+        if written < len(line):  # the disk is full
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+
+    def _check_quota(self, size: int) -> None:
+        self._since += size
+        if self._since > self.max_bytes // RECOUNT_SHARE:
+            self._measured, self._since = _size(self.folder), size
+        if self._measured + self._since > self.max_bytes:
+            raise OSError(f"{self.folder} is full (a part of SPOOL_MAX_BYTES: {self.max_bytes})")
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingFile:
+    """A file with its reports; ``complete`` if nothing else is in it."""
+
+    path: Path
+    reports: list[StoredReport]
+    complete: bool
+
+
+class Incoming:
+    """The folder, as the courier and the operator's commands see it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def waiting(self) -> list[Path]:
+        """Return the files that hold reports for the courier, in a fixed order."""
+        try:
+            names = sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
+        return [self.folder / name for name in names if os.path.splitext(name)[1] in WAITING]
+
+    def take(self) -> Iterator[IncomingFile]:
+        """Yield each file with its reports; call :meth:`finish` once they are in the database.
+
+        A file of another user that cannot be read is left for :meth:`unreadable`. Raises
+        :exc:`OSError` where no file can be read, for example for want of file descriptors.
+        """
+        for path in self.waiting():
+            with suppress(PermissionError, FileNotFoundError):
+                is_open = path.suffix == LINES
+                yield read_file(path.rename(path.with_suffix(TAKEN)) if is_open else path)
+
+    def finish(self, taken: IncomingFile) -> None:
+        """Delete a file whose reports are in the database; keep it if something else is in it."""
+        if taken.complete:
+            taken.path.unlink()
+            return
+        kept = taken.path.rename(taken.path.with_suffix(UNREADABLE))
+        with suppress(OSError):  # it belongs to another user
+            os.utime(kept)  # how long it is kept counts from now
+        logger.error("A line in the spool is not a report and cannot be mailed: see %s", kept)
+
+    def read(self) -> list[StoredReport]:
+        """Return the reports that wait, without taking them from the courier."""
+        found: list[StoredReport] = []
+        for path in self.waiting():
+            with suppress(OSError):
+                found += read_file(path).reports
+        return found
+
+    def unreadable(self) -> list[Path]:
+        """Return the files that this user may not read: the courier leaves them where they are."""
+        return [path for path in self.waiting() if not os.access(path, os.R_OK)]
+
+    def expire(self, before: float) -> None:
+        """Delete files that nobody takes and that are older than ``before``, seconds since 1970.
+
+        They hold lines that are no reports, or were begun by a process that was killed.
+        """
+        for path in (*self.folder.glob(f"*{UNREADABLE}"), *self.folder.glob(f"*{PART}")):
+            with suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+
+
+def read_file(path: Path) -> IncomingFile:
+    """Return the reports in a file of ``incoming/``. Raises :exc:`OSError`.
+
+    In a file of lines, what follows the last newline is ignored. Either its writer is about to
+    find that the file was taken, and writes the line again, or it was killed before it answered.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except IsADirectoryError:
+        return IncomingFile(path, [], complete=False)
+    tail = lines.pop()
+    reports = []
+    for line in lines:
+        with suppress(ValueError):
+            reports.append(StoredReport.from_line(line))
+    whole = path.suffix in (LINES, TAKEN) or (bool(reports) and not tail)
+    return IncomingFile(path, reports, complete=whole and len(reports) == len(lines))
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return 0

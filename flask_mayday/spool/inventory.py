@@ -1,0 +1,149 @@
+"""The inventory: what operators read of the spool, and what they change in it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..report.report import Report
+from .database import WAITING_SINCE, Database
+from .stored_report import StoredReport, readable_report
+
+STUCK: Final = 3600.0  # seconds for which mail may wait before something is wrong
+REFUSED: Final = "SELECT count(*) FROM mails WHERE state = 'failed'"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMail:
+    """A mail without its text; times in seconds since the epoch."""
+
+    id: int
+    created: float
+    kind: str
+    count: int
+    state: str
+    tries: int
+    next_try: float
+    subject: str
+    error: str | None
+
+
+class Inventory(Database):
+    """The database at its path, for a process that need not be the courier."""
+
+    def error_counts(self) -> dict[str, int]:
+        """Return how many errors are in each state.
+
+        They are those of mails (waiting, delivered, failed), ``held`` and ``unmailable``. Mails
+        are asked for their number, because their reports may have been evicted.
+        """
+        return dict(
+            self.connection.execute(
+                "SELECT state, sum(count) FROM mails GROUP BY state UNION ALL"
+                " SELECT CASE WHEN mailable THEN 'held' ELSE 'unmailable' END, count(*)"
+                " FROM reports WHERE mail_id IS NULL GROUP BY mailable"
+            ).fetchall()
+        )
+
+    def last_mails(self, limit: int) -> list[ListedMail]:
+        """Return the newest mails, oldest first."""
+        rows = self.connection.execute(
+            "SELECT id, created, kind, count, state, tries, next_try, subject, error FROM mails"
+            " ORDER BY id DESC LIMIT ?",
+            (limit,),
+        ).fetchall()
+        return [ListedMail(*row) for row in reversed(rows)]
+
+    def held_since(self) -> float | None:
+        """Return the time of the oldest report that is in no mail yet, ``None`` where none is."""
+        since: float | None = self._value(
+            "SELECT min(time) FROM reports WHERE mail_id IS NULL AND mailable"
+        )
+        return since
+
+    def refused(self) -> int:
+        """Return how many mails were refused for good."""
+        return int(self._value(REFUSED) or 0)
+
+    def mail_content(self, number: str) -> bytes | None:
+        """Return a mail's text, empty where it was deleted; ``None`` where there is no such mail.
+
+        ``number`` is the mail's id in decimal digits.
+        """
+        content: bytes | None = self._value("SELECT content FROM mails WHERE id = ?", number)
+        return content
+
+    def reports_of_request(self, request_id: str, waiting: list[StoredReport]) -> list[Report]:
+        """Return the reports of a request, also those in ``waiting``, from files.
+
+        Where there is none, return the reports of a worker's end that interrupted the request.
+        """
+        query = "SELECT body, uuid, time, fingerprint, request_id FROM reports WHERE "
+        rows = self.connection.execute(f"{query} request_id = ?", (request_id,)).fetchall()
+        rows += [_row(report) for report in waiting if report.request_id == request_id]
+        if not rows:
+            rows = self.connection.execute(f"{query} instr(body, ?)", (request_id,)).fetchall()
+            rows += [_row(report) for report in waiting]
+            rows = [row for row in rows if readable_report(*row).interrupted(request_id)]
+        reports = {row[1]: readable_report(*row) for row in rows}
+        bodies = {report.uuid: report.body for report in waiting}
+        return [self.with_traceback(one, bodies.get(one.like)) for one in reports.values()]
+
+    def retry(self, admins: tuple[str, ...]) -> tuple[int, int]:
+        """Make every mail due now; return how many that waited, and how many that had failed."""
+        with self.transaction():
+            failed = self.connection.execute(
+                "UPDATE mails SET state = 'waiting', next_try = 0, finished = unixepoch(),"
+                " notice_id = NULL, recipients = CASE recipients WHEN '[]' THEN ?"
+                " ELSE recipients END WHERE state = 'failed'",
+                (json.dumps(admins),),
+            ).rowcount
+            waiting = self.connection.execute(
+                "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
+            ).rowcount
+        return waiting, failed
+
+    def resend(self, admins: tuple[str, ...], numbers: tuple[int, ...], since: float) -> int:
+        """Make delivered mails wait for delivery again, under their old Message-ID.
+
+        They are those with these ids, and those delivered after ``since``, in seconds since the
+        epoch. A mail whose text was deleted cannot be sent again. Returns how many are.
+        """
+        with self.transaction():
+            return self.connection.execute(
+                "UPDATE mails SET state = 'waiting', next_try = 0, tries = 0, error = NULL,"
+                " finished = unixepoch(), recipients = ? WHERE state = 'delivered'"
+                " AND content != '' AND (finished >= ? OR id IN (SELECT value FROM json_each(?)))",
+                (json.dumps(admins), since, json.dumps(numbers)),
+            ).rowcount
+
+    def _value(self, query: str, *values: object) -> Any:
+        row = self.connection.execute(query, values).fetchone()
+        return row[0] if row else None
+
+
+def mail_state(path: Path) -> tuple[float | None, int]:
+    """Return since when mail waits, and how many mails were refused, without writing anything.
+
+    Both are as if the database were empty where it has not been made. Raises
+    :exc:`sqlite3.Error`.
+    """
+    if not path.exists():
+        return None, 0
+    connection = sqlite3.connect(f"file:{path}?mode=ro", timeout=0.5, uri=True)
+    try:
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            return None, 0
+        return (
+            connection.execute(WAITING_SINCE).fetchone()[0],
+            connection.execute(REFUSED).fetchone()[0],
+        )
+    finally:
+        connection.close()
+
+
+def _row(report: StoredReport) -> tuple[str, str, float, str, str | None]:
+    return (report.body, report.uuid, report.time, report.fingerprint, report.request_id)

@@ -1,0 +1,99 @@
+"""What is deleted from the database: what has expired, and the oldest where it is nearly full."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .database import Database
+from .mailbox import Mailbox
+from .outbox import DATABASE_SHARE
+
+# Shares of what the database may take: where eviction begins, and where it ends.
+NEARLY_FULL: Final = 0.9
+EVICT_TO: Final = 0.75
+
+# The statements delete a few rows at a time, the oldest first, and are used in this order. Mails
+# made since :recent keep their rows, because the hourly cap and the windows are computed from
+# them. First what has been mailed, or is in a mail that waits:
+MAILED: Final = (
+    "DELETE FROM reports WHERE id IN (SELECT reports.id FROM reports LEFT JOIN mails"
+    " ON mails.id = mail_id WHERE NOT mailable OR state = 'delivered' ORDER BY reports.id"
+    " LIMIT 10) RETURNING 0",
+    "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'delivered'"
+    " AND created < :recent ORDER BY id LIMIT 10) RETURNING 0",
+    "UPDATE mails SET content = '' WHERE id IN (SELECT id FROM mails WHERE state = 'delivered'"
+    " AND content != '' ORDER BY id LIMIT 10) RETURNING 0",
+    "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NOT NULL"
+    " ORDER BY id LIMIT 10) RETURNING 0",
+)
+# Then what nobody has received. Each row returns how many errors are lost with it: none where a
+# notice has counted them.
+REFUSED: Final = (
+    "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'failed'"
+    " AND created < :recent ORDER BY id LIMIT 10)"
+    " RETURNING CASE WHEN notice_id IS NULL THEN count ELSE 0 END"
+)
+UNSENT: Final = (
+    REFUSED,
+    "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NULL"
+    " ORDER BY id LIMIT 10) RETURNING 1",
+    "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'waiting'"
+    " ORDER BY id LIMIT 10) RETURNING count",
+)
+
+
+def evict(mailbox: Mailbox, recent: float) -> None:
+    """Delete the oldest rows where the database is nearly as large as it may be.
+
+    What was deleted without a mail is added to the counter ``dropped``. ``recent`` is a time in
+    seconds since the epoch: mails made later keep their rows.
+    """
+    share = mailbox.outbox.max_bytes * DATABASE_SHARE
+    if mailbox.used_bytes() < share * NEARLY_FULL:
+        return
+    for statement in MAILED + UNSENT:
+        while mailbox.used_bytes() > share * EVICT_TO and _delete(mailbox, statement, recent):
+            pass
+
+
+def expire(database: Database, before: float, recent: float) -> int:
+    """Delete what was delivered, or recorded while mail was off, before ``before``.
+
+    Mails made since ``recent`` keep their rows without the text. Both are in seconds since the
+    epoch. Returns how many reports were deleted.
+    """
+    with database.transaction():
+        deleted = database.connection.execute(
+            "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
+            " (SELECT id FROM mails WHERE state = 'delivered'))",
+            (before,),
+        ).rowcount
+        database.connection.execute(
+            "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
+            " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
+            (min(before, recent),),
+        )
+        database.connection.execute(
+            "UPDATE mails SET content = '' WHERE created < ? AND state = 'delivered'", (before,)
+        )
+    return deleted
+
+
+def expire_refused(database: Database, before: float) -> None:
+    """Delete the mails that were refused for good and made before ``before``, and their reports."""
+    with database.transaction():
+        database.connection.execute(
+            "DELETE FROM reports WHERE mail_id IN"
+            " (SELECT id FROM mails WHERE state = 'failed' AND created < ?)",
+            (before,),
+        )
+    while _delete(database, REFUSED, before):
+        pass
+
+
+def _delete(database: Database, statement: str, recent: float) -> int:
+    with database.transaction():
+        lost = database.connection.execute(statement, {"recent": recent}).fetchall()
+        if dropped := sum(count for (count,) in lost):
+            database.add_to_counter("dropped", dropped)
+    return len(lost)
