@@ -452,7 +452,7 @@ def _spawn(
     folder: Path, port: int, environment: dict[str, str], options: tuple[str, ...] = ()
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {"FLASK_APP": "app:create_app", **environment}
+    environment = {"FLASK_APP": "app:create_app", "APP_NAME": "Microblog", **environment}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:flask_mayday.gunicorn"]
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(
