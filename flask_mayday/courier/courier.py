@@ -14,7 +14,7 @@ from typing import Final
 
 from ..settings import AppSettings, MailSettings, ReportSettings
 from ..spool.database import LeaseLostError
-from ..spool.inventory import STUCK, mail_state
+from ..spool.inventory import STUCK, mail_of_request, mail_state
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.recovery import quarantine, recover
@@ -81,6 +81,13 @@ class Courier:
             "mail": "off" if off else self._mail_trouble() or "ok",
             "spool": self.outbox.trouble() or "ok",
         }
+
+    def mail_of(self, request_id: str) -> bytes | None:
+        """Return the newest mail about a request, ``None`` where there is none to be read."""
+        try:
+            return mail_of_request(self.outbox.path, request_id)
+        except sqlite3.Error:
+            return None
 
     def _mail_trouble(self) -> str:
         try:

@@ -145,5 +145,24 @@ def mail_state(path: Path) -> tuple[float | None, int]:
         connection.close()
 
 
+def mail_of_request(path: Path, request_id: str) -> bytes | None:
+    """Return the newest mail about a request, as it was or will be sent; ``None`` without one.
+
+    Writes nothing. Raises :exc:`sqlite3.Error`.
+    """
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", timeout=0.5, uri=True)
+    try:
+        row = connection.execute(
+            "SELECT content FROM mails JOIN reports ON reports.mail_id = mails.id"
+            " WHERE reports.request_id = ? AND content != '' ORDER BY mails.id DESC LIMIT 1",
+            (request_id,),
+        ).fetchone()
+    finally:
+        connection.close()
+    return bytes(row[0]) if row else None
+
+
 def _row(report: StoredReport) -> tuple[str, str, float, str, str | None]:
     return (report.body, report.uuid, report.time, report.fingerprint, report.request_id)
