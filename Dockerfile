@@ -1,77 +1,180 @@
-# The images of the stack: the app (web and migrate), init, nginx with our configuration, and
-# PostgreSQL with our roles.
+# The images of the stack: web (the demo's code, or your app's; migrate runs it too), init, nginx
+# with our configuration, and PostgreSQL with our roles.
 
 ARG PYTHON_IMAGE=python:3.13.7-slim-trixie
 ARG NGINX_IMAGE=nginx:1.28.0
 ARG POSTGRES_IMAGE=postgres:17.6-trixie
 
 
-FROM ${PYTHON_IMAGE} AS packages
+FROM ${PYTHON_IMAGE} AS venv
+
+RUN python3 -m venv --without-pip /opt/venv
+
+
+# The wheel of flask_mayday, built from this checkout by a build backend with known hashes.
+FROM venv AS wheel
+
+COPY docker/your-app/packages.py requirements-dev.txt /tmp/
+RUN python3 /tmp/packages.py ours /opt/venv /nonexistent /tmp/requirements-dev.txt hatchling
+WORKDIR /srv/flask-mayday
+COPY pyproject.toml ./
+COPY flask_mayday flask_mayday
+# The texts that the metadata quotes: a change in one is no reason for new containers.
+RUN touch README.md LICENSE CHANGELOG.md \
+    && PATH=/opt/venv/bin:$PATH pip --python /opt/venv/bin/python wheel --no-cache-dir --no-deps \
+        --no-build-isolation --wheel-dir /wheels .
+
+
+# --- The demo's packages and code -----------------------------------------------------------------
+
+FROM venv AS packages
 
 COPY requirements.txt /tmp/
-RUN python3 -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes \
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes \
         --requirement /tmp/requirements.txt
+COPY --from=wheel /wheels /tmp/wheels
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-index --no-deps \
+        /tmp/wheels/*.whl
 
 
 FROM ${PYTHON_IMAGE} AS source
 
 # Whatever modes the checkout has, the containers' users can read the files.
 COPY app /srv/microblog/app
-COPY flask_mayday /srv/microblog/flask_mayday
 COPY migrations /srv/microblog/migrations
-COPY docker/healthcheck.py docker/entrypoint /srv/microblog/docker/
-RUN chmod -R u=rwX,go=rX /srv \
-    && chmod 0755 /srv/microblog/docker/entrypoint \
-    && python3 -m compileall -q /srv/microblog
+RUN chmod -R u=rwX,go=rX /srv && python3 -m compileall -q /srv/microblog
 
 
-FROM ${PYTHON_IMAGE} AS edge
+# --- Your app's packages and code: APP_DIR ----------------------------------------------------------
 
-# Apart from the app's code: a new version of that is no reason to replace nginx.
-COPY nginx /srv/nginx
-COPY app/static /srv/static
-RUN chmod -R u=rwX,go=rX /srv
+FROM ${PYTHON_IMAGE} AS your-source
+
+COPY docker/your-app/leave-out /tmp/
+COPY --from=application . /srv/app
+RUN /tmp/leave-out /srv/app
 
 
-FROM ${PYTHON_IMAGE} AS web
+FROM your-source AS your-requirements
+
+COPY docker/your-app/requirements-only /tmp/
+RUN /tmp/requirements-only /srv/app
+
+
+FROM venv AS your-packages
+
+COPY --from=your-requirements /srv/app /tmp/app
+COPY docker/your-app/packages.py requirements.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 /tmp/packages.py app /opt/venv /tmp/app
+COPY --from=wheel /wheels /tmp/wheels
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/venv/bin/python install --no-index --no-deps /tmp/wheels/*.whl \
+    && python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
+        'flask-mayday[gunicorn]'
+COPY docker/your-app/environment.py /tmp/stack_environment.py
+RUN site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    && cp /tmp/stack_environment.py "$site/" \
+    && echo 'import stack_environment; stack_environment.load()' >"$site/stack_environment.pth" \
+    && /opt/venv/bin/python -m compileall -q "$site/stack_environment.py"
+
+
+# --- web ------------------------------------------------------------------------------------------
+
+FROM ${PYTHON_IMAGE} AS runtime
 
 RUN groupadd --gid 10001 microblog \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /srv/microblog \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp \
         --shell /usr/sbin/nologin microblog \
     && install --directory --owner=10001 --group=10001 --mode=0750 \
         /var/log/microblog /var/spool/microblog
-COPY --from=packages /opt/venv /opt/venv
-COPY --from=source /srv/microblog /srv/microblog
-WORKDIR /srv/microblog
+COPY --chmod=0755 docker/stack /opt/stack
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    FLASK_APP=app:create_app \
-    LOG_DIR=/var/log/microblog \
-    SPOOL_DIR=/var/spool/microblog
+    MAYDAY_LOG_DIR=/var/log/microblog \
+    MAYDAY_SPOOL_DIR=/var/spool/microblog
 USER 10001:10001
 EXPOSE 8000
-ENTRYPOINT ["/srv/microblog/docker/entrypoint"]
-CMD ["gunicorn", "--config", "python:flask_mayday.gunicorn", "--bind", "0.0.0.0:8000", "app:create_app()"]
+ENTRYPOINT ["/opt/stack/entrypoint"]
+CMD ["gunicorn", "--config", "python:flask_mayday.gunicorn", "--bind", "0.0.0.0:8000", \
+     "flask_mayday.gunicorn.entry:application"]
 
+
+# What tells one version of the app from another. In an image's last layer, not in the environment:
+# a new version of the same code would otherwise be another configuration to Compose.
+FROM ${PYTHON_IMAGE} AS release
+
+ARG RELEASE
+RUN printf '%s\n' "$RELEASE" >/release
+
+
+FROM runtime AS web
+
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=source /srv/microblog /srv/microblog
+WORKDIR /srv/microblog
+ENV FLASK_APP=app:create_app
+COPY --from=release /release /opt/stack/
+
+
+FROM runtime AS your-web
+
+COPY --from=your-packages /opt/venv /opt/venv
+COPY --from=your-source /srv/app /srv/app
+WORKDIR /srv/app
+COPY --from=release /release /opt/stack/
+
+
+# --- init -----------------------------------------------------------------------------------------
 
 FROM ${PYTHON_IMAGE} AS init
 
-WORKDIR /srv/microblog
-COPY --chmod=0644 docker/init.py docker/
-CMD ["python3", "docker/init.py"]
+WORKDIR /opt/stack
+COPY --chmod=0644 docker/init.py ./
+CMD ["python3", "init.py"]
 
 
-FROM ${NGINX_IMAGE} AS nginx
+# --- nginx ----------------------------------------------------------------------------------------
 
-COPY --from=edge /srv/nginx/nginx.conf /srv/nginx/headers.conf /etc/nginx/
+FROM ${PYTHON_IMAGE} AS edge
+
+# Its own error pages say the same as the app's: both are made from one table of words.
+COPY nginx /srv/nginx
+COPY flask_mayday/pages/words.py flask_mayday/pages/plain.py /srv/pages/
+COPY app/static /srv/static
+RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx && chmod -R u=rwX,go=rX /srv
+
+
+FROM your-packages AS your-static
+
+ARG APP
+ARG STATIC
+COPY --from=your-source /srv/app /srv/app
+COPY docker/your-app/static.py /tmp/
+WORKDIR /srv/app
+RUN mkdir /srv/static && if [ "$STATIC" = nginx ]; then /opt/venv/bin/python /tmp/static.py; fi
+
+
+FROM ${NGINX_IMAGE} AS nginx-base
+
+COPY --from=edge /srv/nginx/*.conf /etc/nginx/
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates
 COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages
-COPY --from=edge /srv/static /usr/share/microblog/static
 USER 101:101
 EXPOSE 8080
 
+
+FROM nginx-base AS nginx
+
+COPY --from=edge /srv/static /usr/share/microblog/static
+
+
+FROM nginx-base AS your-nginx
+
+COPY --from=your-static /srv/static /usr/share/microblog/static
+
+
+# --- db -------------------------------------------------------------------------------------------
 
 FROM ${POSTGRES_IMAGE} AS db
 

@@ -1,41 +1,54 @@
-# The verbs. `make` alone prints them; what they do stands in docker/ and tests/.
+# The commands. `make` alone lists them; what they do is in docker/ and tests/.
 
 MAKEFLAGS += --no-print-directory
 SHELL := bash
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
+# What selects the app: `make up` writes these to .env where they are given on its command line.
+SELECT := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
+GIVEN = $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
+
+# A value that is pasted from a page or a mail: neither make nor the shell may evaluate it.
+unexport REQUEST N
+define newline
+
+
+endef
+quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
+
 .PHONY: help up down clean ps scale engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.* ## / {split($$1, verb, ":"); printf "  make %-12s %s\n", verb[1], $$2}' Makefile
 
-##@ Run the stack
-up: ## build and start everything, wait until it is healthy, print the addresses
-	@docker/verbs/up
+##@ Start
+up: ## build and start everything, wait until it is healthy, print the addresses (APP_DIR=… APP=…: your app)
+	@REMEMBERED="$(GIVEN)" docker/verbs/up
 
+drill: ## raise a real error and show its page, mail and log entry under one request id
+	@python3 docker/verbs/drill.py
+
+##@ Follow an error
+logs: ## follow the log, or print what one request wrote: make logs REQUEST=<id>
+	@REQUEST=$(call quoted,REQUEST) docker/verbs/logs
+
+mail: ## list the captured mails and where to read them
+	@python3 docker/verbs/mail.py
+
+##@ Operate
 ps: ## show the services and their health
 	@docker compose ps --all
 
 scale: ## run N web containers: make scale N=3
-	@docker/verbs/scale "$(N)"
+	@N=$(call quoted,N) docker/verbs/scale
 
 down: ## stop everything and keep the data
 	@docker compose --profile tail down --remove-orphans
 
 clean: ## stop everything and delete data, volumes and images of ours (YES=1: do not ask)
 	@docker/verbs/clean
-
-##@ Follow an error
-drill: ## raise a real error and show its page, mail and log entry under one request id
-	@python3 docker/verbs/drill.py
-
-logs: ## follow the log, or print what one request wrote: make logs REQUEST=<id>
-	@docker/verbs/logs "$(REQUEST)"
-
-mail: ## list the captured mails and where to read them
-	@python3 docker/verbs/mail.py
 
 ##@ Develop
 dev: .venv ## run without containers: SQLite, debugger, reloader (FLASK_DEBUG=0: error pages and mails)
@@ -44,6 +57,7 @@ dev: .venv ## run without containers: SQLite, debugger, reloader (FLASK_DEBUG=0:
 debug: ## run the containers with the source mounted and Werkzeug's debugger on 127.0.0.1:5000
 	@docker/verbs/debug
 
+##@ Check
 check: lint ## the quick tests, without containers: lint, unit, integration
 	@tests/prepare postgres
 	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration tests/packaging tests/docs
@@ -62,17 +76,17 @@ screenshots: .venv ## renew the README's pictures from the running stack
 	@$(VENV)/python docs/screenshots.py
 
 ##@ Prepare this machine
-engine: ## only find, or install and start, a Docker engine (ENGINE=no: never install)
-	@docker/engine/start
-
-engine-stop: ## stop an engine that we started
-	@docker/engine/stop
-
 doctor: ## check this machine before the first start, and say what to do
 	@docker/verbs/doctor
 
+engine: ## only find, or install and start, a Docker engine (ENGINE=no: never install)
+	@docker/engine/start
+
 bases: engine ## only pull, or build from packages, the base images
 	@docker/bases/ensure
+
+engine-stop: ## stop an engine that we started
+	@docker/engine/stop
 
 .venv: requirements-dev.txt
 	@tests/prepare venv

@@ -1,10 +1,27 @@
 #!/bin/sh
-# Makes the two roles of the app, once, when the database is made: one owns the schema and
-# migrates it, the other may only read and write rows.
+# Makes the app's roles once, when the database is made. The demo has two: one owns the tables and
+# migrates them, the other reads and writes rows. Another app has one that owns its database.
 set -eu
 
+run_sql() {
+  psql --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" --dbname "$POSTGRES_DB"
+}
+
 # psql reads the passwords itself, so that they stand in no argument list.
-psql --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
+if [ -e /run/secrets/app_password ]; then
+  run_sql <<'SQL'
+\set password `cat /run/secrets/app_password`
+\set database `echo "$POSTGRES_DB"`
+
+CREATE ROLE app LOGIN PASSWORD :'password';
+ALTER DATABASE :"database" OWNER TO app;
+ALTER SCHEMA public OWNER TO app;
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+SQL
+  exit
+fi
+
+run_sql <<'SQL'
 \set owner_password `cat /run/secrets/migrate_password`
 \set web_password `cat /run/secrets/web_password`
 \set database `echo "$POSTGRES_DB"`

@@ -1,4 +1,4 @@
-"""The proof: raises a real error through nginx and follows its request id to mail and log.
+"""Raises a real error through nginx and follows its request id to the mail and the log.
 
 Exit status 0 when page, mail and log entry are there, 1 when one is missing, 2 when drills are
 off.
@@ -19,13 +19,13 @@ TIMEOUT = 15.0  # seconds for each part
 
 
 def main() -> int:
-    """Run the drill and tell of each part how long it took."""
+    """Run the drill and print how long each part took."""
     site, mailhog = address("nginx", 8080), address("mailhog", 8025)
     started = time.monotonic()
     request_id = raise_error(site)
-    tell("page", started, f"500 with request id {request_id}")
-    tell("mail", started, wait_for("mail", lambda: captured_mail(mailhog, request_id)))
-    tell("log", started, wait_for("log", lambda: log_entry(request_id)))
+    show("page", started, f"500 with request id {request_id}")
+    show("mail", started, wait_for("mail", lambda: captured_mail(mailhog, request_id)))
+    show("log", started, wait_for("log", lambda: log_entry(request_id)))
     print(f"\nRead them: {mailhog} and make logs REQUEST={request_id}")
     return 0
 
@@ -35,12 +35,18 @@ def address(service: str, port: int) -> str:
     command = ["docker", "compose", "port", service, str(port)]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if not found:
-        fail(service, "it is not running; start the stack: make up")
+        not_running(service)
     return f"http://{found.replace('0.0.0.0:', '127.0.0.1:')}"
 
 
+def not_running(service: str) -> NoReturn:
+    """Say which service does not run, and end."""
+    print(f"{service} is not running. Start the stack: make up", file=sys.stderr)
+    sys.exit(1)
+
+
 def raise_error(site: str) -> str:
-    """Raise an error like a visitor would meet; return the request id on its page."""
+    """Raise an error in a request, as a visitor would meet it; return the page's request id."""
     request = urllib.request.Request(f"{site}/drill/exception", data=b"", method="POST")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -59,7 +65,7 @@ def raise_error(site: str) -> str:
 
 
 def log_entry(request_id: str) -> str | None:
-    """Return the first line that the request wrote, once its traceback is in the log."""
+    """Return the first line of the request in the log, once its traceback is there."""
     command = ["docker", "compose", "exec", "-T", "web", "sh", "-c"]
     command.append(f"grep -h -A200 {request_id} /var/log/microblog/microblog.log*")
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -81,7 +87,7 @@ def captured_mail(mailhog: str, request_id: str) -> str | None:
 
 
 def wait_for(part: str, look: Callable[[], str | None]) -> str:
-    """Ask ``look`` until it finds something; fail with the part's name after the timeout."""
+    """Call ``look`` until it finds something; fail with the part's name after the timeout."""
     deadline = time.monotonic() + TIMEOUT
     while not (found := look()):
         if time.monotonic() > deadline:
@@ -90,8 +96,8 @@ def wait_for(part: str, look: Callable[[], str | None]) -> str:
     return found
 
 
-def tell(part: str, started: float, what: str) -> None:
-    """Print a part that is there, with the seconds since the drill began."""
+def show(part: str, started: float, what: str) -> None:
+    """Print a part that was found, with the seconds since the drill began."""
     print(f"{time.monotonic() - started:6.2f} s  {part:5} {what}")
 
 

@@ -11,7 +11,7 @@ from email.policy import default
 
 
 def main() -> int:
-    """Print one line a mail, the newest last."""
+    """Print one line per mail, the newest last."""
     command = ["docker", "compose", "port", "mailhog", "8025"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if not found:
@@ -22,9 +22,16 @@ def main() -> int:
         captured = json.load(answer)
     for item in reversed(captured["items"]):
         mail = message_from_string(item["Raw"]["Data"], policy=default)
-        print(item["Created"][:19], mail["X-Request-ID"] or "-" * 32, mail["Subject"])
-    print(f"{captured['total']} mails, to be read at {mailhog}")
+        request_id = printable(mail["X-Request-ID"] or "-" * 32)
+        print(item["Created"][:19], request_id, printable(mail["Subject"] or ""))
+    count = captured["total"]
+    print(f"{count} {'mail' if count == 1 else 'mails'}. Read them at {mailhog}")
     return 0
+
+
+def printable(text: str) -> str:
+    """Return a text of a mail without what a terminal would act on."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 if __name__ == "__main__":

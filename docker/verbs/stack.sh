@@ -1,11 +1,11 @@
-# What several verbs do with the running stack. Sourced after docker/progress.sh.
+# What several commands do with the running stack. Sourced after docker/progress.sh.
 # shellcheck shell=bash
 
 START_TIMEOUT=180 # seconds
 
-one_at_a_time() { # compose gives the new containers of two runs the same names
+one_at_a_time() { # Compose gives the new containers of two runs the same names
   exec 9<docker/verbs/stack.sh
-  flock -n 9 || { say "Another make up or make scale runs: waiting for it to end." && flock 9; }
+  flock -n 9 || { say "Another make up or make scale is running: waiting for it to end." && flock 9; }
 }
 
 start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or says which is not and why
@@ -46,10 +46,15 @@ project_name() {
   docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p'
 }
 
-web_containers() { # how many there are, at least one
-  local count
-  count=$(docker compose ps --quiet web 2>/dev/null | wc -l)
-  printf '%s\n' "$((count > 0 ? count : 1))"
+web_containers() { # those that serve: not the one of a `docker compose run`
+  docker ps --quiet --no-trunc --filter status=running --filter label=com.docker.compose.service=web \
+    --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.project=$(project_name)"
+}
+
+has_service() { docker compose config --services | grep -qxF "$1"; }
+
+app_name() { # what runs: the demo, or APP
+  if [[ -n $(setting_of APP_DIR '') ]]; then setting_of APP ''; else say Microblog; fi
 }
 
 _explain_port() { # LOG
@@ -60,12 +65,16 @@ _explain_port() { # LOG
   die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
 }
 
-setting_of() { # NAME DEFAULT: as compose sees it
-  # shellcheck disable=SC2016 # the variable is compose's
-  printf 'name: x\nservices: {x: {image: "${%s:-%s}"}}' "$1" "$2" | docker compose --file - config --images
+setting_of() { # NAME DEFAULT: as Compose sees it
+  local model='services: {x: {image: x, environment: {V: "%s"}}}' value
+  # shellcheck disable=SC2059
+  value=$(printf "name: x\n$model" "\${$1:-$2}" | docker compose --file - config |
+    sed -nE "s/^      V: (.*)/\1/p")
+  value=${value#[\"\']} value=${value%[\"\']}
+  printf '%s\n' "${value//\$\$/\$}"
 }
 
-_explain_services() { # the ends of the logs of what is not as it should be
+_explain_services() { # the last lines of each container that failed
   local container state health exit_code
   while IFS='|' read -r container state health exit_code; do
     case "$state $health $exit_code" in
@@ -73,7 +82,7 @@ _explain_services() { # the ends of the logs of what is not as it should be
     esac
     warn "$container is $state${health:+, $health}$( ((exit_code)) && printf ', exit status %s' "$exit_code")." \
       "The end of its log:"
-    docker logs --tail 15 "$container" 2>&1 | sed 's/^/    /' >&2
+    docker logs --tail 30 "$container" 2>&1 | sed 's/^/    /' >&2
   done < <(docker compose ps --all --format '{{.Name}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
 }
 
@@ -86,8 +95,8 @@ address_of() { # SERVICE PORT: where this machine reaches it
 
 addresses() {
   say
-  say "  Microblog   $(address_of nginx 8080)"
-  say "  The mails   $(address_of mailhog 8025)"
-  say "  The log     make logs"
-  say "  The proof   make drill"
+  printf '  %-10s  %s\n' "$(app_name)" "$(address_of nginx 8080)"
+  say "  Mails       $(address_of mailhog 8025)"
+  say "  Log         make logs"
+  say "  Check it    make drill"
 }

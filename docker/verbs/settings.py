@@ -1,0 +1,162 @@
+"""Checks the settings of .env and the environment before `make up` changes anything.
+
+Exit status 1 after naming each setting that cannot be used, its value and the fix. A name in .env
+that is not a setting is a warning, with the nearest one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / ".env.example"
+ENV = ROOT / ".env"
+APP_ENV = ROOT / "app.env"
+LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
+SECRET = ("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD")
+OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
+NUMBERS = {"REQUEST_TIMEOUT": (1, 3600), "WEB_REPLICAS": (1, 99)}
+PORTS = ("HTTP_PORT", "MAILHOG_PORT", "DEBUG_PORT")
+
+
+def main() -> int:
+    """Print every problem and warning; return 1 where there is a problem."""
+    defaults = read_defaults()
+    values = effective(defaults)
+    for warning in (*unknown_names(defaults), *readable_by_others()):
+        print(f"warning: {warning}", file=sys.stderr)
+    problems = [*address_problems(values), *value_problems(values), *app_problems(values)]
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def read_defaults() -> dict[str, str]:
+    """Return the settings that .env.example names, with their defaults."""
+    matches = (LINE.match(line) for line in EXAMPLE.read_text().splitlines())
+    return {match[1]: match[2] for match in matches if match}
+
+
+def effective(defaults: dict[str, str]) -> dict[str, str]:
+    """Return each setting's value as Compose sees it: the environment, .env, the default."""
+    asked = {name: f"${{{name}-{default}}}" for name, default in defaults.items()}
+    model = {"name": "x", "services": {"x": {"image": "x", "environment": asked}}}
+    done = subprocess.run(
+        ["docker", "compose", "--file", "-", "config", "--format", "json"],
+        input=json.dumps(model),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if done.returncode:
+        sys.exit(f"error: .env cannot be read: {done.stderr.strip()}")
+    found: dict[str, str] = json.loads(done.stdout)["services"]["x"]["environment"]
+    return {name: value.replace("$$", "$") for name, value in found.items()}
+
+
+def unknown_names(defaults: dict[str, str]) -> list[str]:
+    """Return a warning for each name in .env that is not a setting."""
+    if not ENV.exists():
+        return []
+    found = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", ENV.read_text(), re.MULTILINE)
+    warnings = []
+    for name in dict.fromkeys(found):
+        if name in SECRET:
+            warnings.append(f"{name} in .env is ignored. Secrets have files: secrets/README.md.")
+        elif name not in defaults and not OTHERS.match(name):
+            near = difflib.get_close_matches(name.upper(), defaults, n=1, cutoff=0.6)
+            hint = f" Did you mean {near[0]}?" if near else " Your app's own go in app.env."
+            warnings.append(f"{name} in .env is not a setting.{hint}")
+    return warnings
+
+
+def readable_by_others() -> list[str]:
+    """Return a warning if other users of this machine can read the app's secrets."""
+    if APP_ENV.exists() and APP_ENV.stat().st_mode & 0o077:
+        return ["Other users can read app.env, which may hold secrets. Run: chmod 600 app.env"]
+    return []
+
+
+def address_problems(values: dict[str, str]) -> list[str]:
+    """Return what is wrong with the addresses that the stack is published at."""
+    problems = []
+    try:
+        ipaddress.ip_address(values["HTTP_BIND"].strip("[]"))
+    except ValueError:
+        problems.append(
+            f"HTTP_BIND is '{values['HTTP_BIND']}', which is not an IP address. "
+            "Set it in .env (the environment goes first): HTTP_BIND=127.0.0.1"
+        )
+    for name in PORTS:
+        if not is_number(values[name], 1, 65535):
+            problems.append(
+                f"{name} is '{values[name]}', which is not a port from 1 to 65535. "
+                f"Set it in .env (the environment goes first): {name}={read_defaults()[name]}"
+            )
+    if values["HTTP_PORT"] == values["MAILHOG_PORT"]:
+        problems.append(
+            f"HTTP_PORT and MAILHOG_PORT are both {values['HTTP_PORT']}. "
+            "Set one of them to another port in .env."
+        )
+    return problems
+
+
+def value_problems(values: dict[str, str]) -> list[str]:
+    """Return what is wrong with the settings that programs other than the app read."""
+    problems = [
+        f"{name} is '{values[name]}': use a whole number from {low} to {high}."
+        for name, (low, high) in NUMBERS.items()
+        if not is_number(values[name], low, high)
+    ]
+    if not re.fullmatch(r"[1-9][0-9]{0,9}[kKmMgG]?", values["MAX_BODY"]):
+        problems.append(
+            f"MAX_BODY is '{values['MAX_BODY']}': use a number of bytes, or one with k or m: 20m."
+        )
+    for name, allowed in (("DATABASE", ("postgresql", "none")), ("STATIC", ("", "nginx"))):
+        if values[name] not in allowed:
+            choices = " or ".join(value or "leave it empty" for value in allowed)
+            problems.append(f"{name} is '{values[name]}': {choices}.")
+    return problems
+
+
+def app_problems(values: dict[str, str]) -> list[str]:
+    """Return what is wrong with the choice of the app."""
+    folder, app = values["APP_DIR"], values["APP"]
+    if not folder:
+        if app:
+            return [f"APP is '{app}' and APP_DIR is not set. Set APP_DIR to your app's folder."]
+        if values["DATABASE"] == "none":
+            return ["DATABASE is 'none', and the demo needs a database. Set APP_DIR and APP."]
+        return []
+    if not (ROOT / folder).is_dir():
+        return [f"APP_DIR is '{folder}': there is no such folder. It starts at {ROOT}."]
+    if not app:
+        return [f"APP_DIR is '{folder}' and APP is not set. {candidates(ROOT / folder)}"]
+    if "/" in values["INSTANCE_PATH"] and not values["INSTANCE_PATH"].startswith("/"):
+        return [f"INSTANCE_PATH is '{values['INSTANCE_PATH']}': use an absolute path."]
+    return []
+
+
+def candidates(folder: Path) -> str:
+    """Return what APP could be, from the modules and packages in a folder."""
+    names = [path.stem for path in sorted(folder.glob("*.py")) if path.stem in ("app", "wsgi")]
+    names += [path.parent.name for path in sorted(folder.glob("*/__init__.py"))]
+    if not names:
+        return "Set it as for FLASK_APP: APP=module, module:app or 'module:factory()'."
+    return f"Set it as for FLASK_APP: APP={names[0]}, for example."
+
+
+def is_number(text: str, low: int, high: int) -> bool:
+    """Return whether a text is a whole number in a range, written without anything around it."""
+    return re.fullmatch(r"[1-9][0-9]{0,8}", text) is not None and low <= int(text) <= high
+
+
+if __name__ == "__main__":
+    sys.exit(main())

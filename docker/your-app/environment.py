@@ -1,0 +1,77 @@
+"""Gives every Python process of the image what the app expects to find in its environment.
+
+A ``.pth`` file runs :func:`load` whenever the interpreter starts. The secrets are read from the
+volume ``secrets``, so that neither Compose's model nor ``docker inspect`` shows one. What is in the
+environment already is kept; then ``app.env`` counts, then what the stack knows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from urllib.parse import quote
+
+SECRETS = Path("/run/secrets")
+LOADED = "STACK_ENVIRONMENT_LOADED"
+MAIL = ("MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_USE_SSL", "MAIL_USERNAME")
+OFF = ("", "0", "false", "no", "off")
+REFERENCE = re.compile(r"\$\{(DATABASE_URL|DATABASE_PASSWORD|SECRET_KEY)\}")
+
+
+def load(environ: MutableMapping[str, str] = os.environ, folder: Path = SECRETS) -> None:
+    """Add the app's variables to ``environ``, once: a child process inherits them."""
+    if LOADED in environ:
+        return
+    environ[LOADED] = "1"
+    known = _known(environ, folder)
+    for name, value in _app_env(folder).items():
+        environ.setdefault(name, REFERENCE.sub(lambda found: known.get(found[1], ""), value))
+    for name, value in known.items():
+        if name != "DATABASE_PASSWORD":
+            environ.setdefault(name, value)
+
+
+def _known(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return what the stack knows: the secret key, the database, the mail server."""
+    known = {"SECRET_KEY": _read(folder / "secret_key")}
+    password = _read(folder / "app_password")
+    if password and environ.get("STACK_DATABASE") != "none":
+        scheme = environ.get("STACK_DATABASE_SCHEME", "postgresql")
+        known["DATABASE_PASSWORD"] = password
+        known["DATABASE_URL"] = f"{scheme}://app:{quote(password, safe='')}@db/microblog"
+    for name in MAIL:
+        known[name] = environ.get(f"MAYDAY_{name}", "")
+    if known["MAIL_SERVER"]:
+        known["MAIL_PASSWORD"] = _read(folder / "mail_password")
+        known["MAIL_DEFAULT_SENDER"] = environ.get("MAYDAY_MAIL_FROM", "")
+    else:
+        known["MAIL_PORT"] = ""
+    return {name: value for name, value in known.items() if value.strip().lower() not in OFF}
+
+
+def _app_env(folder: Path) -> dict[str, str]:
+    """Return the variables of app.env, which `init` has checked."""
+    found = {}
+    for line in _read(folder / "app.env").splitlines():
+        text = line.strip().removeprefix("export ").lstrip()
+        name, equals, value = text.partition("=")
+        if equals and not text.startswith("#"):
+            value = value.strip()
+            if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+                value = value[1:-1]
+            found[name.strip()] = value
+    return found
+
+
+def _read(path: Path) -> str:
+    """Return a secret; the empty text where there is none. A start must not fail over it."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"{path} cannot be read: {error}\n")
+        return ""

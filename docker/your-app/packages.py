@@ -1,0 +1,229 @@
+"""Installs Python packages into an image's virtual environment.
+
+``packages.py app VENV FOLDER`` installs what an app asks for, as it asks for it: its
+``requirements.txt``, else its ``pyproject.toml``. ``packages.py ours VENV FOLDER PINS ROOT...``
+adds what the roots need and the app did not bring, in the versions and with the hashes of the file
+PINS. Where the app has chosen another version of the same package, it says both lines and fails.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
+from pip._vendor.packaging.utils import canonicalize_name
+
+DRIVERS: Final = ("psycopg2-binary", "psycopg2", "psycopg", "psycopg2cffi", "pg8000", "asyncpg")
+ROUNDS: Final = 10  # each installs one level of dependencies
+NO_WHEEL: Final = re.compile(r"pg_config|gcc|No such file or directory: '(cc|git)'|compiler", re.I)
+
+
+class PackageError(Exception):
+    """What is wrong with the packages, and the fix."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A requirement as it stands in a file."""
+
+    place: str
+    requirement: Requirement
+
+
+@dataclass(frozen=True)
+class Pip:
+    """pip, installing into one virtual environment."""
+
+    venv: Path
+
+    def __call__(self, *arguments: str) -> None:
+        """Run pip; raise :exc:`PackageError` with the end of its output if it fails."""
+        python = str(self.venv / "bin" / "python")
+        command = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+        done = subprocess.run(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        print(done.stdout, end="", flush=True)
+        if done.returncode:
+            raise PackageError(_advice(done.stdout))
+
+    def installed(self) -> dict[str, Distribution]:
+        """Return what is installed, by normalized name."""
+        site = [str(path) for path in self.venv.glob("lib/python3*/site-packages")]
+        return {
+            canonicalize_name(found.metadata["Name"]): found for found in distributions(path=site)
+        }
+
+
+def install_app(pip: Pip, folder: Path) -> None:
+    """Install the packages that the app in ``folder`` names, with the versions that it names."""
+    if (folder / "requirements.txt").exists():
+        pip("install", "--requirement", str(folder / "requirements.txt"))
+        return
+    project = _project(folder)
+    if project is None:
+        return
+    try:
+        pip("install", str(folder))
+    except PackageError:
+        dependencies = project.get("dependencies", [])
+        if not dependencies:
+            raise
+        print("The project cannot be built; its dependencies are installed without it.")
+        pip("install", *dependencies)
+
+
+def install_ours(pip: Pip, folder: Path, pins: dict[str, str], roots: list[str]) -> None:
+    """Install what ``roots`` need and the app has not brought, from ``pins`` (name to lines)."""
+    requirements = [Requirement(root) for root in roots]
+    if not any(name in pip.installed() for name in DRIVERS):
+        requirements.append(Requirement("psycopg2-binary"))
+    for _ in range(ROUNDS):
+        wanted = missing(pip.installed(), requirements)
+        if not wanted:
+            break
+        for requirement, origin in wanted:
+            _check_conflict(requirement, origin, folder, pins)
+        names = sorted({canonicalize_name(requirement.name) for requirement, _ in wanted})
+        with NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("".join(pins[name] for name in names))
+            file.flush()
+            pip("install", "--no-deps", "--require-hashes", "--requirement", file.name)
+    pip("check")
+
+
+def missing(
+    installed: dict[str, Distribution], roots: list[Requirement]
+) -> list[tuple[Requirement, str]]:
+    """Return the requirements of ``roots`` that are not met, each with who asks for it."""
+    found, seen = [], set()
+    waiting = [(root, "the stack") for root in roots]
+    while waiting:
+        requirement, origin = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if (name, str(requirement)) in seen:
+            continue
+        seen.add((name, str(requirement)))
+        distribution = installed.get(name)
+        if distribution is None or not requirement.specifier.contains(
+            distribution.version, prereleases=True
+        ):
+            found.append((requirement, origin))
+            continue
+        for text in distribution.requires or ():
+            dependency = Requirement(text)
+            if _applies(dependency, requirement.extras):
+                waiting.append((dependency, name))
+    return found
+
+
+def read_pins(path: Path) -> dict[str, str]:
+    """Return the pinned requirements of a file, with their hashes, by normalized name."""
+    pins: dict[str, str] = {}
+    for lines in _logical_lines(path.read_text()):
+        match = re.match(r"([A-Za-z0-9._-]+)==", lines)
+        if match:
+            pins[canonicalize_name(match[1])] = lines + "\n"
+    return pins
+
+
+def lines_of(folder: Path) -> Iterator[Line]:
+    """Yield the requirements that the app itself names."""
+    if (folder / "requirements.txt").exists():
+        yield from _lines_of_file(folder / "requirements.txt", folder)
+        return
+    for text in (_project(folder) or {}).get("dependencies", []):
+        yield Line("pyproject.toml", Requirement(text))
+
+
+def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[Line]:
+    if depth > 5 or not path.exists():
+        return
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = re.sub(r"\s+#.*|\s*\\$|\s--hash=\S+", "", line.strip())
+        if match := re.match(r"(?:-r|--requirement)[\s=]+(\S+)", text):
+            yield from _lines_of_file(path.parent / match[1], folder, depth + 1)
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        yield Line(f"{path.relative_to(folder)}, line {number}", requirement)
+
+
+def _check_conflict(
+    requirement: Requirement, origin: str, folder: Path, pins: dict[str, str]
+) -> None:
+    """Fail where our version is none that the app's own line allows."""
+    name = canonicalize_name(requirement.name)
+    if name not in pins:
+        raise PackageError(f"{origin} needs {requirement}, for which the stack has no version.")
+    version = pins[name].partition("==")[2].split()[0]
+    for line in lines_of(folder):
+        ours = canonicalize_name(line.requirement.name) == name
+        if ours and not line.requirement.specifier.contains(version, prereleases=True):
+            raise PackageError(
+                f"Your app and the stack need different versions of {name}:\n"
+                f"  {line.place}: {line.requirement}\n"
+                f"  {origin}: {requirement}\n"
+                f"Change your app's line. The stack brings {name}=={version}."
+            )
+
+
+def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    if requirement.marker is None:
+        return True
+    return any(requirement.marker.evaluate({"extra": extra}) for extra in (*extras, ""))
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    return (line for line in re.sub(r"\\\n\s*", "", text).splitlines() if line)
+
+
+def _project(folder: Path) -> dict[str, list[str]] | None:
+    """Return the table [project] of pyproject.toml; ``None`` where there is nothing to install."""
+    try:
+        found = tomllib.loads((folder / "pyproject.toml").read_text())
+    except FileNotFoundError:
+        return None
+    if "project" not in found and "build-system" not in found:
+        return None  # the settings of tools only
+    project: dict[str, list[str]] = found.get("project", {})
+    return project
+
+
+def _advice(output: str) -> str:
+    if NO_WHEEL.search(output):
+        return (
+            "A package has to be compiled, or fetched with git, and the image has no tools for "
+            "that. Name one with a wheel: psycopg2-binary in place of psycopg2, for example."
+        )
+    return "pip has failed: see above."
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command that the arguments name; return 1 after saying what is wrong."""
+    command, venv, folder, *rest = arguments
+    pip = Pip(Path(venv))
+    try:
+        if command == "app":
+            install_app(pip, Path(folder))
+        else:
+            install_ours(pip, Path(folder), read_pins(Path(rest[0])), rest[1:])
+    except PackageError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""Runs a command and reports its failure: migrations, cron jobs, anything that is not a request.
+
+``python -m flask_mayday.run -- COMMAND [ARGUMENT...]`` passes the command's output and its exit
+status on. Where it fails, one report with its last lines goes to the log and to the administrators,
+with the settings of the environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from types import FrameType
+from typing import IO, Final
+
+from .log import setup as logs
+from .redaction.redactor import Redactor
+from .reporting import setup as reports
+from .settings import ConfigurationError, read_settings
+
+LAST_LINES: Final = 50
+LINE_LENGTH: Final = 1000  # bytes of a line that the report keeps
+NOT_FOUND: Final = 127  # the shell's exit status for a command that does not exist
+KILLED: Final = 128  # the shell adds the signal's number to it
+FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+logger = logging.getLogger("flask_mayday.run")
+
+
+class CommandFailed(Exception):  # noqa: N818 - as it stands in a mail's subject
+    """A command that ended with an error; its notes hold the last lines of its output."""
+
+
+def configure_reporting() -> None:
+    """Send the records of this process to the log, the spool and the administrators.
+
+    For a process without an app: the settings come from the environment. Raises
+    :exc:`flask_mayday.settings.ConfigurationError`.
+    """
+    settings = read_settings()
+    redactor = Redactor(settings.secret_values)
+    logs.configure(settings, redactor, debug=False)
+    reports.configure(settings, redactor, debug=False)
+
+
+def run(command: Sequence[str]) -> int:
+    """Run ``command``, passing its output on, and report its failure as one CRITICAL record.
+
+    Returns the exit status as a shell would: 127 for a command that does not exist, 128 and the
+    signal's number for one that was killed.
+    """
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    try:
+        # No shell: the words are the command's own arguments.
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
+    except OSError as error:
+        _report(command, f"could not be started: {error.strerror}", lines)
+        return NOT_FOUND
+    _forward_signals(process)
+    copies = [
+        threading.Thread(target=_copy, args=(source, target, lines))
+        for source, target in (
+            (process.stdout, sys.stdout.buffer),
+            (process.stderr, sys.stderr.buffer),
+        )
+    ]
+    for copy in copies:
+        copy.start()
+    status = process.wait()
+    for copy in copies:
+        copy.join()
+    if status < 0:
+        _report(command, f"was ended by {signal.Signals(-status).name}", lines)
+        return KILLED - status
+    if status:
+        _report(command, f"failed with exit status {status}", lines)
+    return status
+
+
+def name_of(command: Sequence[str]) -> str:
+    """Return a command as one would type it; of ``sh -c SCRIPT`` the script."""
+    if len(command) == 3 and command[1] == "-c" and os.path.basename(command[0]) == "sh":
+        return command[2]
+    return shlex.join(command)
+
+
+def _copy(source: IO[bytes] | None, target: IO[bytes], lines: deque[str]) -> None:
+    """Write each line to ``target`` as soon as it is there, and keep the last ones."""
+    for line in source or ():
+        target.write(line)
+        target.flush()
+        lines.append(line[:LINE_LENGTH].decode("utf-8", "replace").rstrip())
+
+
+def _forward_signals(process: subprocess.Popen[bytes]) -> None:
+    def forward(number: int, frame: FrameType | None) -> None:
+        del frame
+        process.send_signal(number)
+
+    for number in FORWARDED:
+        signal.signal(number, forward)
+
+
+def _report(command: Sequence[str], what: str, lines: deque[str]) -> None:
+    failure = CommandFailed(f"{name_of(command)} {what}")
+    if lines:
+        failure.add_note("The end of its output:\n" + "\n".join(lines))
+    logger.critical("Command failed", exc_info=failure)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command after ``--`` and return its exit status; 2 where there is none."""
+    command = arguments[1:] if arguments[:1] == ["--"] else arguments
+    if not command:
+        sys.stderr.write("Usage: python -m flask_mayday.run -- COMMAND [ARGUMENT...]\n")
+        return 2
+    try:
+        configure_reporting()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

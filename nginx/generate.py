@@ -1,0 +1,86 @@
+"""Writes nginx's error pages from the words and the page of ``flask_mayday.pages``.
+
+``generate.py PAGES TARGET``: the folder with ``words.py`` and ``plain.py``, which need nothing but
+the standard library, and nginx's folder of configuration.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
+SEPARATE = ("status", "title", "detail", "request_id")
+
+
+def load(path: Path) -> ModuleType:
+    """Import a module by its path."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def variable(name: str, encoding: str = "entity") -> str:
+    """Return what nginx replaces by a variable when it serves the page."""
+    source = f"error_{name}" if name in ("title", "detail") else name
+    return f'<!--# echo var="{source}" encoding="{encoding}" -->'
+
+
+def words_map(name: str, texts: dict[int, str], default: str) -> str:
+    """Return a map of nginx from the status to a text."""
+    for text in (*texts.values(), default):
+        if re.search(r'["\\$\n]', text):
+            raise ValueError(f"nginx and JSON cannot hold this text as it is: {text}")
+    lines = "".join(f'    {status} "{text}";\n' for status, text in texts.items())
+    return f'map $status $error_{name} {{\n{lines}    default "{default}";\n}}\n'
+
+
+def main(pages: Path, target: Path) -> None:
+    """Write the maps of words, the page as HTML and as JSON, and the headers of both."""
+    words, plain = load(pages / "words.py").WORDS, load(pages / "plain.py")
+    maps = [
+        words_map(name, {status: getattr(words[status], name) for status in words}, default)
+        for name, default in (("title", words[500].title), ("detail", words[500].detail))
+    ]
+    (target / "words.conf").write_text("# Written by generate.py.\n" + "".join(maps))
+    html = plain.PLAIN_PAGE.format(**{name: variable(name) for name in SEPARATE})
+    (target / "pages").mkdir(exist_ok=True)
+    (target / "pages" / "error.html").write_text(html)
+    problem = {
+        "type": "about:blank",
+        "title": "TITLE",
+        "status": "STATUS",
+        "detail": "DETAIL",
+        "request_id": "REQUEST_ID",
+    }
+    text = json.dumps(problem).replace('"STATUS"', variable("status", "none"))
+    for name in ("title", "detail", "request_id"):
+        text = text.replace(name.upper(), variable(name, "none"))
+    (target / "pages" / "error.json").write_text(text + "\n")
+    digest = hashlib.sha256(STYLE.findall(html)[0].encode()).digest()
+    policy = (
+        "default-src 'none'; "
+        f"style-src 'sha256-{base64.b64encode(digest).decode()}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    (target / "page-headers.conf").write_text(
+        "# Written by generate.py: what nginx's own pages need, and nothing else.\n"
+        "include headers.conf;\n"
+        f'add_header Content-Security-Policy "{policy}" always;\n'
+        "add_header X-Content-Type-Options nosniff always;\n"
+        "add_header Referrer-Policy same-origin always;\n"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
