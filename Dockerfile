@@ -15,7 +15,7 @@ RUN python3 -m venv --without-pip /opt/venv
 FROM venv AS wheel
 
 COPY docker/your-app/packages.py requirements-dev.txt /tmp/
-RUN python3 /tmp/packages.py ours /opt/venv /nonexistent /tmp/requirements-dev.txt hatchling
+RUN python3 /tmp/packages.py tools /opt/venv /tmp/requirements-dev.txt hatchling
 WORKDIR /srv/flask-mayday
 COPY pyproject.toml ./
 COPY flask_mayday flask_mayday
@@ -50,6 +50,8 @@ RUN chmod -R u=rwX,go=rX /srv && python3 -m compileall -q /srv/microblog
 FROM ${PYTHON_IMAGE} AS your-source
 
 COPY docker/your-app/leave-out /tmp/
+# The build context that compose.yaml names so: APP_DIR.
+# hadolint ignore=DL3022
 COPY --from=application . /srv/app
 RUN /tmp/leave-out /srv/app
 
@@ -71,11 +73,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --no-index --no-deps /tmp/wheels/*.whl \
     && python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
         'flask-mayday[gunicorn]'
-COPY docker/your-app/environment.py /tmp/stack_environment.py
-RUN site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-    && cp /tmp/stack_environment.py "$site/" \
-    && echo 'import stack_environment; stack_environment.load()' >"$site/stack_environment.pth" \
-    && /opt/venv/bin/python -m compileall -q "$site/stack_environment.py"
+COPY docker/your-app/environment.py docker/your-app/install-environment /tmp/
+RUN /tmp/install-environment /opt/venv
 
 
 # --- web ------------------------------------------------------------------------------------------

@@ -73,7 +73,9 @@ class App:
         return not self.folder and self.module == "Microblog"
 
     def __str__(self) -> str:
-        return f"{self.module} in {self.folder}" if self.folder else self.module
+        return (
+            self.module if self.folder in ("", self.module) else f"{self.module} in {self.folder}"
+        )
 
 
 def main() -> None:

@@ -31,7 +31,9 @@ def main() -> int:
 
 def printable(text: str) -> str:
     """Return a text of a mail without what a terminal would act on."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from urllib.parse import quote
 
-SECRETS = Path("/run/secrets")
+SECRETS = Path(os.environ.get("STACK_SECRETS", "/run/secrets"))
 LOADED = "STACK_ENVIRONMENT_LOADED"
 MAIL = ("MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_USE_SSL", "MAIL_USERNAME")
 OFF = ("", "0", "false", "no", "off")
@@ -28,10 +28,14 @@ def load(environ: MutableMapping[str, str] = os.environ, folder: Path = SECRETS)
     environ[LOADED] = "1"
     known = _known(environ, folder)
     for name, value in _app_env(folder).items():
-        environ.setdefault(name, REFERENCE.sub(lambda found: known.get(found[1], ""), value))
+        environ.setdefault(name, _expanded(value, {**known, **environ}))
+    known.pop("DATABASE_PASSWORD", None)
     for name, value in known.items():
-        if name != "DATABASE_PASSWORD":
-            environ.setdefault(name, value)
+        environ.setdefault(name, value)
+
+
+def _expanded(value: str, known: Mapping[str, str]) -> str:
+    return REFERENCE.sub(lambda found: known.get(found[1], ""), value)
 
 
 def _known(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -39,7 +43,7 @@ def _known(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
     known = {"SECRET_KEY": _read(folder / "secret_key")}
     password = _read(folder / "app_password")
     if password and environ.get("STACK_DATABASE") != "none":
-        scheme = environ.get("STACK_DATABASE_SCHEME", "postgresql")
+        scheme = _read(Path(sys.prefix, "database_scheme")) or "postgresql"
         known["DATABASE_PASSWORD"] = password
         known["DATABASE_URL"] = f"{scheme}://app:{quote(password, safe='')}@db/microblog"
     for name in MAIL:

@@ -2,8 +2,9 @@
 
 ``packages.py app VENV FOLDER`` installs what an app asks for, as it asks for it: its
 ``requirements.txt``, else its ``pyproject.toml``. ``packages.py ours VENV FOLDER PINS ROOT...``
-adds what the roots need and the app did not bring, in the versions and with the hashes of the file
-PINS. Where the app has chosen another version of the same package, it says both lines and fails.
+adds what the roots, and a driver for PostgreSQL, need and the app did not bring, in the versions
+and with the hashes of the file PINS. Where the app has chosen another version of the same package,
+it prints both lines and fails. ``packages.py tools VENV PINS ROOT...`` does it without an app.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 
 from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 from pip._vendor.packaging.utils import canonicalize_name
+from pip._vendor.packaging.version import Version
 
 DRIVERS: Final = ("psycopg2-binary", "psycopg2", "psycopg", "psycopg2cffi", "pg8000", "asyncpg")
 ROUNDS: Final = 10  # each installs one level of dependencies
@@ -84,9 +86,16 @@ def install_app(pip: Pip, folder: Path) -> None:
 
 def install_ours(pip: Pip, folder: Path, pins: dict[str, str], roots: list[str]) -> None:
     """Install what ``roots`` need and the app has not brought, from ``pins`` (name to lines)."""
-    requirements = [Requirement(root) for root in roots]
     if not any(name in pip.installed() for name in DRIVERS):
-        requirements.append(Requirement("psycopg2-binary"))
+        roots = [*roots, DRIVERS[0]]
+    install_pinned(pip, folder, pins, roots)
+    pip("check")
+    (pip.venv / "database_scheme").write_text(database_scheme(pip.installed()))
+
+
+def install_pinned(pip: Pip, folder: Path | None, pins: dict[str, str], roots: list[str]) -> None:
+    """Install what ``roots`` need and is missing, dependencies included, each with its hash."""
+    requirements = [Requirement(root) for root in roots]
     for _ in range(ROUNDS):
         wanted = missing(pip.installed(), requirements)
         if not wanted:
@@ -98,7 +107,14 @@ def install_ours(pip: Pip, folder: Path, pins: dict[str, str], roots: list[str])
             file.write("".join(pins[name] for name in names))
             file.flush()
             pip("install", "--no-deps", "--require-hashes", "--requirement", file.name)
-    pip("check")
+
+
+def database_scheme(installed: dict[str, Distribution]) -> str:
+    """Return how DATABASE_URL begins: SQLAlchemy 2.1 takes ``postgresql`` for psycopg 3."""
+    alchemy = installed.get("sqlalchemy")
+    if alchemy is None or "psycopg" in installed or Version(alchemy.version) < Version("2.1"):
+        return "postgresql"
+    return "postgresql+psycopg2"
 
 
 def missing(
@@ -161,14 +177,14 @@ def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[Line]:
 
 
 def _check_conflict(
-    requirement: Requirement, origin: str, folder: Path, pins: dict[str, str]
+    requirement: Requirement, origin: str, folder: Path | None, pins: dict[str, str]
 ) -> None:
     """Fail where our version is none that the app's own line allows."""
     name = canonicalize_name(requirement.name)
     if name not in pins:
         raise PackageError(f"{origin} needs {requirement}, for which the stack has no version.")
     version = pins[name].partition("==")[2].split()[0]
-    for line in lines_of(folder):
+    for line in lines_of(folder) if folder is not None else ():
         ours = canonicalize_name(line.requirement.name) == name
         if ours and not line.requirement.specifier.contains(version, prereleases=True):
             raise PackageError(
@@ -217,6 +233,8 @@ def main(arguments: list[str]) -> int:
     try:
         if command == "app":
             install_app(pip, Path(folder))
+        elif command == "tools":
+            install_pinned(pip, None, read_pins(Path(folder)), rest)
         else:
             install_ours(pip, Path(folder), read_pins(Path(rest[0])), rest[1:])
     except PackageError as error:

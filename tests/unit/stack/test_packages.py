@@ -1,0 +1,69 @@
+"""The packages of an image: the app's as they are, ours with hashes, and what does not fit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def packages(load: Callable[[str], Any]) -> Any:
+    return load("docker/your-app/packages.py")
+
+
+def test_a_version_that_the_app_forbids_fails_with_both_lines(
+    packages: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "requirements.txt").write_text("-r more.txt\n")
+    (tmp_path / "more.txt").write_text("# a comment\nFlask==2.0.3  # old\n")
+    pip = packages.Pip(Path(sys.prefix))
+    with pytest.raises(packages.PackageError) as caught:
+        packages.install_pinned(pip, tmp_path, {"flask": "flask==99.1 \n"}, ["flask>=99"])
+    message = str(caught.value)
+    assert "more.txt, line 2: Flask==2.0.3" in message
+    assert "the stack: flask>=99" in message
+    assert "The stack brings flask==99.1" in message
+
+
+def test_the_dependencies_of_pyproject_are_lines_of_the_app_too(
+    packages: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["gunicorn<20"]\n')
+    [line] = packages.lines_of(tmp_path)
+    assert (line.place, str(line.requirement)) == ("pyproject.toml", "gunicorn<20")
+
+
+def test_what_the_app_has_brought_is_kept(packages: Any) -> None:
+    installed = packages.Pip(Path(sys.prefix)).installed()
+    assert packages.missing(installed, [packages.Requirement("flask>=2.3")]) == []
+
+
+def test_a_missing_dependency_of_a_root_is_found_with_who_needs_it(packages: Any) -> None:
+    installed = packages.Pip(Path(sys.prefix)).installed()
+    del installed["werkzeug"]
+    [(requirement, origin)] = packages.missing(installed, [packages.Requirement("flask")])
+    assert requirement.name.lower() == "werkzeug"
+    assert origin == "flask"
+
+
+def test_a_pin_is_read_with_its_hashes(packages: Any, load: Callable[[str], Any]) -> None:
+    root = Path(packages.__file__).parents[2]
+    pins = packages.read_pins(root / "requirements.txt")
+    assert pins["flask"].startswith(f"flask=={version('flask')} ")
+    assert "--hash=sha256:" in pins["flask"]
+    assert pins["flask"].count("\n") == 1
+
+
+def test_the_url_of_the_database_names_psycopg2_where_sqlalchemy_would_look_for_psycopg_3(
+    packages: Any,
+) -> None:
+    installed = packages.Pip(Path(sys.prefix)).installed()
+    assert packages.database_scheme(installed) == "postgresql+psycopg2"
+    assert packages.database_scheme({**installed, "psycopg": object()}) == "postgresql"
+    del installed["sqlalchemy"]
+    assert packages.database_scheme(installed) == "postgresql"
