@@ -22,18 +22,21 @@ def stack(running_stack: Stack) -> Stack:
 @pytest.fixture
 def other_stack(tmp_path: Path) -> Iterator[Stack]:
     """A fresh clone that has never been started, as a project of its own."""
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    for name in ("git diff HEAD --binary", "git ls-files --others --exclude-standard -z"):
-        _copy_uncommitted(clone, name)
-    stack = Stack(f"{PROJECT}-other", clone)
+    stack = Stack(f"{PROJECT}-other", clone_checkout(tmp_path / "clone"))
     stack.remove()
     yield stack
     end(stack)
 
 
+def clone_checkout(clone: Path) -> Path:
+    """Clone this checkout, with what is not committed yet, so that the tests test what is there."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    for name in ("git diff HEAD --binary", "git ls-files --others --exclude-standard -z"):
+        _copy_uncommitted(clone, name)
+    return clone
+
+
 def _copy_uncommitted(clone: Path, command: str) -> None:
-    """Bring what is not committed yet into the clone, so that the tests test what is there."""
     output = subprocess.run(command.split(), cwd=ROOT, capture_output=True, check=True).stdout
     if "diff" in command:
         if output:

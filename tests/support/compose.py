@@ -31,6 +31,7 @@ SETTINGS = {
     "LOG_LEVEL": "INFO",
     "LOG_MAX_BYTES": "1048576",
     "MAIL_SERVER": "mailhog",
+    "RELEASE": "test",
     "REPORT_MAILS_PER_HOUR": "5000",
     "REPORT_WINDOW": "5",
     "REQUEST_TIMEOUT": "10",
