@@ -74,7 +74,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --no-index --no-deps /tmp/wheels/*.whl \
     && python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
         'flask-mayday[gunicorn]'
-COPY docker/your-app/environment.py docker/your-app/install-environment /tmp/
+COPY docker/your-app/environment.py docker/your-app/debug_entry.py \
+    docker/your-app/install-environment /tmp/
 RUN /tmp/install-environment /opt/venv
 
 
@@ -140,9 +141,10 @@ FROM ${PYTHON_IMAGE} AS edge
 
 # Its own error pages say the same as the app's: both are made from one table of words.
 COPY nginx /srv/nginx
-COPY flask_mayday/pages/words.py flask_mayday/pages/plain.py /srv/pages/
+COPY flask_mayday/pages /srv/pages
 COPY app/static /srv/static
-RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx && chmod -R u=rwX,go=rX /srv
+RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx \
+    && mkdir /srv/demo && mv /srv/nginx/demo-*.conf /srv/demo/ && chmod -R u=rwX,go=rX /srv
 
 
 FROM your-packages AS your-static
@@ -167,6 +169,7 @@ EXPOSE 8080
 FROM nginx-base AS nginx
 
 COPY --from=edge /srv/static /usr/share/microblog/static
+COPY --from=edge /srv/demo /etc/nginx/
 
 
 FROM nginx-base AS your-nginx

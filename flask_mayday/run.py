@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import IO, Final
 
-from .log import setup as logs
+from .redaction.config import secrets_of_config
 from .redaction.redactor import Redactor
-from .reporting import setup as reports
+from .reporting import registry
+from .reporting.pipeline import Pipeline
 from .settings import ConfigurationError, read_settings
 
 LAST_LINES: Final = 50
@@ -37,16 +38,22 @@ class CommandFailed(Exception):  # noqa: N818 - as it stands in a mail's subject
     """A command that ended with an error; its notes hold the last lines of its output."""
 
 
+_pipeline: Pipeline | None = None  # a reference: the registry has weak ones only
+
+
 def configure_reporting() -> None:
     """Send the records of this process to the log, the spool and the administrators.
 
-    For a process without an app: the settings come from the environment. Raises
+    For a process without an app: the settings come from the environment. Mails go out at the end of
+    the process where no server delivers them. Raises
     :exc:`flask_mayday.settings.ConfigurationError`.
     """
+    global _pipeline
     settings = read_settings()
-    redactor = Redactor(settings.secret_values)
-    logs.configure(settings, redactor, debug=False)
-    reports.configure(settings, redactor, debug=False)
+    redactor = Redactor([*settings.secret_values, *secrets_of_config({}, os.environ)])
+    _pipeline = Pipeline(settings, redactor)
+    registry.register(_pipeline)
+    registry.lower_root_level(settings.log.level)
 
 
 def run(command: Sequence[str]) -> int:

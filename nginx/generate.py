@@ -1,7 +1,7 @@
 """Writes nginx's error pages from the words and the page of ``flask_mayday.pages``.
 
-``generate.py PAGES TARGET``: the folder with ``words.py`` and ``plain.py``, which need nothing but
-the standard library, and nginx's folder of configuration.
+``generate.py PAGES TARGET``: the folder of that package, whose modules ``words`` and ``plain`` need
+nothing but the standard library, and nginx's folder of configuration.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from pathlib import Path
 from types import ModuleType
 
 STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
+REST = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+COMMON = """add_header X-Content-Type-Options nosniff always;
+add_header Referrer-Policy same-origin always;
+"""
 SEPARATE = ("status", "title", "detail", "request_id")
 
 
@@ -67,19 +71,35 @@ def main(pages: Path, target: Path) -> None:
     for name in ("title", "detail", "request_id"):
         text = text.replace(name.upper(), variable(name, "none"))
     (target / "pages" / "error.json").write_text(text + "\n")
-    digest = hashlib.sha256(STYLE.findall(html)[0].encode()).digest()
-    policy = (
-        "default-src 'none'; "
-        f"style-src 'sha256-{base64.b64encode(digest).decode()}'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    write_headers(target, html, (pages / "templates" / "style.html").read_text())
+
+
+def write_headers(target: Path, page: str, style: str) -> None:
+    """Write the headers of nginx's own pages, which need nothing else, and of the demo's."""
+    own = f"default-src 'none'; style-src {style_hash(page)}; {REST}"
     (target / "page-headers.conf").write_text(
-        "# Written by generate.py: what nginx's own pages need, and nothing else.\n"
+        "# Written by generate.py.\n"
         "include headers.conf;\n"
-        f'add_header Content-Security-Policy "{policy}" always;\n'
-        "add_header X-Content-Type-Options nosniff always;\n"
-        "add_header Referrer-Policy same-origin always;\n"
+        f'add_header Content-Security-Policy "{own}" always;\n{COMMON}'
     )
+    demo = (
+        f"default-src 'none'; style-src 'self' {style_hash(page)} {style_hash(style)}; "
+        "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    # A policy that the app sends itself is left alone.
+    (target / "demo-map.conf").write_text(
+        f'map $upstream_http_content_security_policy $demo_policy {{ "" "{demo}"; }}\n'
+    )
+    (target / "demo-headers.conf").write_text(
+        "add_header Content-Security-Policy $demo_policy always;\n"
+        f"{COMMON}add_header Cross-Origin-Opener-Policy same-origin always;\n"
+    )
+
+
+def style_hash(html: str) -> str:
+    """Return what a content security policy calls the inline style of a page."""
+    digest = hashlib.sha256(STYLE.findall(html)[0].encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 if __name__ == "__main__":

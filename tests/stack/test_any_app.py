@@ -1,4 +1,4 @@
-"""Other Flask apps in the stack, unchanged: two from PyPI that nobody here wrote, and a small one."""
+"""Other Flask apps in the stack, unchanged: two from PyPI, and a small one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.compose import PROJECT, Answer, Stack, end, wait_until
 
 from .conftest import clone_checkout
 
-SMALL_APP = '''
+SMALL_APP = """
 import os, sqlite3, time
 from flask import Flask, Response, current_app
 
@@ -42,7 +42,7 @@ def stream():
         time.sleep(5)
         yield "last\\n"
     return Response(parts(), headers={"X-Accel-Buffering": "no"})
-'''
+"""
 
 
 @contextmanager

@@ -1,0 +1,11 @@
+"""Your app for `flask run`: what STACK_APP names, with Flask Mayday added where it has none."""
+
+import os
+
+from flask.cli import ScriptInfo
+
+from flask_mayday import Mayday
+
+app = ScriptInfo(app_import_path=os.environ["STACK_APP"], set_debug_flag=False).load_app()
+if "mayday" not in app.extensions:
+    Mayday(app)
