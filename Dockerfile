@@ -35,7 +35,7 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require
 COPY --from=wheel /wheels /tmp/wheels
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-index --no-deps \
         /tmp/wheels/*.whl \
-    && ln -s "$(cd /opt/venv && echo lib/python3*/site-packages/flask_mayday)" /opt/venv/
+    && ln -s /opt/venv/lib/python3*/site-packages/flask_mayday /opt/venv/
 
 
 FROM ${PYTHON_IMAGE} AS source

@@ -19,6 +19,7 @@ STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
 REST = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 COMMON = """add_header X-Content-Type-Options nosniff always;
 add_header Referrer-Policy same-origin always;
+add_header Cross-Origin-Opener-Policy same-origin always;
 """
 SEPARATE = ("status", "title", "detail", "request_id")
 
@@ -91,8 +92,7 @@ def write_headers(target: Path, page: str, style: str) -> None:
         f'map $upstream_http_content_security_policy $demo_policy {{ "" "{demo}"; }}\n'
     )
     (target / "demo-headers.conf").write_text(
-        "add_header Content-Security-Policy $demo_policy always;\n"
-        f"{COMMON}add_header Cross-Origin-Opener-Policy same-origin always;\n"
+        f"add_header Content-Security-Policy $demo_policy always;\n{COMMON}"
     )
 
 

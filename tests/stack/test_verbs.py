@@ -61,7 +61,7 @@ def test_make_logs_says_when_a_request_has_left_no_line(stack: Stack) -> None:
     done = stack.make("logs", "REQUEST=" + "0" * 32, check=False)
     assert done.returncode != 0
     assert "No line of request" in done.stderr
-    assert "is no request id" in stack.make("logs", "REQUEST=x", check=False).stderr
+    assert "is not a request id" in stack.make("logs", "REQUEST=x", check=False).stderr
 
 
 def test_a_taken_port_names_the_setting_to_change(other_stack: Stack) -> None:
@@ -85,7 +85,7 @@ def test_a_bad_address_is_named_with_its_setting_before_anything_changes(stack: 
     ]:
         done = stack.make("up", check=False, **{name: value})
         assert done.returncode != 0
-        assert f"{name} is '{value}', which is no " in done.stderr
+        assert f"{name} is '{value}', which is not " in done.stderr
         assert f": {name}=" in done.stderr
         assert "Building" not in done.stdout
     done = stack.make("up", check=False, HTTP_PORT=str(stack.mailhog_port))
