@@ -18,7 +18,7 @@ SECRETS = Path("/run/secrets")
 OPERATOR = Path("/operator")  # the checkout
 DATA = (Path("/var/log/microblog"), Path("/var/spool/microblog"))
 INSTANCE = Path("/var/instance")
-OWNER = SECRETS / "belongs_to"
+OWNER = SECRETS / ".belongs_to"  # hidden: no secret
 MINIMUM = 32  # characters
 VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
 

@@ -89,7 +89,7 @@ def test_the_role_of_web_can_write_rows_but_not_change_the_schema(stack: Stack) 
     done = stack.run("docker", "compose", "exec", "-T", "web", "python", "-c", script, check=False)
     assert done.stdout.splitlines()[0].isdigit()
     assert done.returncode != 0
-    assert "permission denied for schema public" in done.stdout
+    assert "permission denied for schema public" in done.stderr
 
 
 def test_a_wrong_password_does_not_open_the_database(stack: Stack) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.compose import Stack
 
 
-def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_mend(
+def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_fix(
     other_stack: Stack,
 ) -> None:
     secrets = other_stack.directory / "secrets"
@@ -46,7 +46,7 @@ def test_an_operators_secrets_are_taken_even_if_only_root_may_read_them(
     )
 
 
-def test_an_app_without_its_secret_does_not_start_and_says_the_mend(stack: Stack) -> None:
+def test_an_app_without_its_secret_does_not_start_and_says_the_fix(stack: Stack) -> None:
     command = ["docker", "compose", "run", "--rm", "--no-deps", "-T"]
     command += ["-e", "SECRET_KEY_FILE=", "web"]
     done = stack.run(*command, check=False)
