@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 HEADER: Final = "X-Request-ID"
 # In the WSGI environment of a request:
 ENVIRON_KEY: Final = "flask_mayday.request_id"
+PATH_KEY: Final = "flask_mayday.path"  # as it was requested: middlewares of the app may change it
 USER_KEY: Final = "flask_mayday.user_id"  # who was logged in, for the access line and the report
 EXCEPTION_KEY: Final = "flask_mayday.exception"  # that the app has raised
 REPORTED_KEY: Final = "flask_mayday.reported"  # the exception that was reported, or True
@@ -32,6 +33,7 @@ def begin(environ: WSGIEnvironment, *, trusted: bool) -> str:
     sent = environ.get("HTTP_X_REQUEST_ID", "")
     request_id = sent if trusted and FORM.fullmatch(sent) else uuid.uuid4().hex
     environ[ENVIRON_KEY] = request_id
+    environ[PATH_KEY] = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
     _environ.set(environ)
     return request_id
 

@@ -81,7 +81,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             '%s "%s %s" %s %.0f ms %s bytes user %s',
             environ.get("REMOTE_ADDR") or "-",
             environ.get("REQUEST_METHOD"),
-            environ.get("PATH_INFO"),
+            environ.get(request_id.PATH_KEY) or environ.get("PATH_INFO"),
             str(resp.status).partition(" ")[0],
             request_time / timedelta(milliseconds=1),
             resp.sent,

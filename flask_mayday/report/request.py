@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from flask import globals as flask_globals
 
-from ..context.request_id import USER_KEY
+from ..context.request_id import PATH_KEY, USER_KEY
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
 
@@ -58,7 +58,7 @@ def short_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
 
 def path_of(environ: Environ) -> str:
     """Return the path as text: WSGI passes its bytes as Latin-1 (PEP 3333)."""
-    path = str(environ.get("PATH_INFO") or "")
+    path = str(environ.get(PATH_KEY) or environ.get("PATH_INFO") or "")
     try:
         return path.encode("latin-1").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

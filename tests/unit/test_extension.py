@@ -445,3 +445,21 @@ def test_a_thousand_apps_leave_no_handler_no_thread_and_no_pipeline(tmp_path: Pa
     assert len(registry.pipelines()) == before
     assert len(root.handlers) == handlers
     assert threading.active_count() == threads
+
+
+def test_a_middleware_that_rewrites_the_path_does_not_change_the_one_in_the_report(
+    foreign: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    app = foreign()
+    app.add_url_rule("/boom", view_func=boom)
+    inner = app.wsgi_app.app  # type: ignore[attr-defined]
+
+    def without_prefix(environ: Any, start_response: Any) -> Any:
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = "/shop", environ["PATH_INFO"][5:]
+        return inner(environ, start_response)
+
+    app.wsgi_app.app = without_prefix  # type: ignore[attr-defined]
+    app.test_client().get("/shop/boom")
+    (report,) = read_reports()
+    assert report.request is not None
+    assert (report.request["path"], report.request["route"]) == ("/shop/boom", "/boom")
