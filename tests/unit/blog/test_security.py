@@ -22,8 +22,14 @@ def test_every_response_has_the_security_headers(visitor, path):
         assert answer.headers.getlist(name) == [value]
 
 
-def test_a_policy_that_a_response_sets_itself_is_kept(visitor):
-    answer = visitor.client.get("/drill")
-    policy = answer.headers["Content-Security-Policy"]
-    assert "style-src 'unsafe-inline'" in policy
+def test_a_header_that_a_response_sets_itself_is_kept(app, visitor):
+    app.add_url_rule("/own", "own", lambda: ("own", {"Referrer-Policy": "no-referrer"}))
+    answer = visitor.client.get("/own")
+    assert answer.headers.getlist("Referrer-Policy") == ["no-referrer"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_drill_page_may_use_its_inline_style(visitor):
+    answer = visitor.client.get("/drill")
+    assert "<style>" in answer.text
+    assert "style-src 'unsafe-inline'" in answer.headers["Content-Security-Policy"]

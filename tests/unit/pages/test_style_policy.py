@@ -15,12 +15,13 @@ STRICT = "default-src 'self'"
 BROWSER = {"Accept": "text/html"}
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
+@pytest.fixture(params=["mayday first", "mayday last"])
+def app(tmp_path: Path, request: pytest.FixtureRequest) -> Flask:
     """Return an app that sets a policy of its own for every response, as Flask-Talisman does."""
     app = Flask("strict", instance_path=str(tmp_path), root_path=str(tmp_path))
     app.config.update(LOG_DIR=tmp_path / "logs", SPOOL_DIR=tmp_path / "spool", DRILL=True)
-    Mayday(app)
+    if request.param == "mayday first":
+        Mayday(app)
     app.add_url_rule("/", "index", lambda: "the app's")
     app.add_url_rule("/boom", "boom", lambda: str(1 / 0))
 
@@ -29,6 +30,7 @@ def app(tmp_path: Path) -> Flask:
         response.headers[HEADER] = STRICT
         return response
 
+    Mayday(app)  # does nothing the second time
     return app
 
 
