@@ -96,20 +96,11 @@ class DrillRoutes:
 
     def _mail(self, identifier: str) -> Response:
         """Return the mail about a request, or a page that reloads until the mail is there."""
-        courier = current_app.extensions["mayday"].courier
-        content = courier.mail_of(identifier) if hasattr(courier, "mail_of") else None
+        content = current_app.extensions["mayday"].courier.mail_of(identifier)
         if content is None:
             return self._no_mail(identifier)
-        body = email.message_from_bytes(content, policy=default).get_body(("html", "plain"))
-        if body is None:
-            abort(404)
-        return allow_inline_style(
-            Response(
-                body.get_content(),
-                headers={"Cache-Control": "no-store"},
-                mimetype=body.get_content_type(),
-            )
-        )
+        body = email.message_from_bytes(content, policy=default).get_body(("html",))
+        return _page("" if body is None else body.get_content())
 
     def _no_mail(self, identifier: str) -> Response:
         reloads = request.args.get("reloads", 0, int)
@@ -127,8 +118,12 @@ class DrillRoutes:
             window=_duration(settings.reports.window),
             **values,
         )
-        headers = {"Cache-Control": "no-store"}
-        return allow_inline_style(Response(text, headers=headers, mimetype="text/html"))
+        return _page(text)
+
+
+def _page(text: str) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return allow_inline_style(Response(text, headers=headers, mimetype="text/html"))
 
 
 def _duration(seconds: float) -> str:

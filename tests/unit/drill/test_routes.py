@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
-from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,10 +13,12 @@ from werkzeug.test import TestResponse
 
 from app.database import db
 from flask_mayday.drill.drills import DRILLS
+from flask_mayday.pages.style_policy import POLICY
 from flask_mayday.pages.words import WORDS
 from flask_mayday.report.report import Report
 
 ReadReports = Callable[[], list[Report]]
+WaitUntil = Callable[..., Any]
 KINDS = list(DRILLS)
 
 
@@ -211,33 +214,20 @@ def test_a_preview_of_an_error_page_reports_nothing(app: Flask, read_reports: Re
 IDENTIFIER = "0123456789abcdef0123456789abcdef"
 
 
-def deliver(app: Flask, monkeypatch: pytest.MonkeyPatch, mail: EmailMessage) -> None:
-    """Let the courier find ``mail`` under the request id ``IDENTIFIER``."""
-    found = {IDENTIFIER: mail.as_bytes()}
-    courier = app.extensions["mayday"].courier
-    monkeypatch.setattr(courier, "mail_of", found.get, raising=False)
-
-
-def test_the_mail_of_a_request_is_shown_as_html(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
+def test_the_mail_link_of_an_error_page_leads_to_the_mail(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object], wait_until: WaitUntil
 ) -> None:
-    mail = EmailMessage()
-    mail.set_content("The text part")
-    mail.add_alternative("<p style='color: red'>The HTML part</p>", subtype="html")
-    deliver(app, monkeypatch, mail)
-    answer = app.test_client().get(f"/drill/mail/{IDENTIFIER}")
-    assert (answer.status_code, answer.mimetype) == (200, "text/html")
-    assert "The HTML part" in answer.text
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'un")
-    assert "Refresh" not in answer.headers
-
-
-def test_a_mail_without_html_is_shown_as_text(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    mail = EmailMessage()
-    mail.set_content("<script>alert(1)</script>")
-    deliver(app, monkeypatch, mail)
-    answer = app.test_client().get(f"/drill/mail/{IDENTIFIER}")
-    assert answer.mimetype == "text/plain"
+    client = make_app(DRILL=True, REPORT_WINDOW=1, **mail_settings).test_client()
+    for count in (1, 2):
+        page = client.post("/drill/exception", data={"message": "on purpose"}, headers=BROWSER)
+        (address,) = re.findall('href="(/drill/mail/[^"]+)"', page.text)
+        # The second one is counted, and its mail is the digest.
+        wait_until(lambda: "on purpose" in client.get(address).text, f"mail {count}")  # noqa: B023
+        mail = client.get(address)
+        assert (mail.status_code, mail.mimetype) == (200, "text/html")
+        assert page.headers["X-Request-ID"] in mail.text
+        assert mail.headers["Content-Security-Policy"] == POLICY
+        assert "Refresh" not in mail.headers
 
 
 def test_a_mail_that_is_not_there_yet_is_awaited_for_a_minute(
