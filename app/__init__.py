@@ -1,4 +1,4 @@
-"""Microblog, the demo: builds the app, and does nothing else."""
+"""Microblog, the demo of Flask Mayday: a small blog after the Flask Mega-Tutorial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mayday import ConfigurationError, Mayday
 
-from . import config, database
+from . import config, database, security
 from .database import is_unavailable
 
 VERSION = "0.1.0"
@@ -20,10 +20,11 @@ mayday.unavailable(SQLAlchemyError, when=is_unavailable, message="The database i
 
 
 def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
-    """Build the app from the environment's settings, with ``overrides`` (by name) before them.
+    """Return the app, configured from the environment and from ``overrides``, which win.
 
     Opens no file or connection and starts no thread: gunicorn's master, the command line and
-    the migrations call it too. Raises :exc:`flask_mayday.ConfigurationError`.
+    the migrations call it too. Raises :exc:`flask_mayday.ConfigurationError` with every invalid
+    setting at once.
     """
     app = Flask(__name__, instance_path=str(config.ROOT / "instance"))
     problems = config.configure(app, overrides or {})
@@ -38,12 +39,13 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
         Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     database.init_app(app)
+    security.init_app(app)
     _add_blueprints(app)
     return app
 
 
 def _add_blueprints(app: Flask) -> None:
-    # Imported here, where errors are reported already: one in the blog's code is mailed too.
+    # Imported late, so that an error in these modules is already reported.
     from .auth import login
     from .auth import routes as auth
     from .main import routes as main

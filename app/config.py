@@ -16,15 +16,15 @@ from flask_mayday.settings import SettingsReader
 from .database import engine_options
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SECRET_MINIMUM: Final = 32  # characters
-MAKE_A_SECRET: Final = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+MIN_SECRET_LENGTH: Final = 32  # characters
+SECRET_COMMAND: Final = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
 MAX_FORM_BYTES: Final = 1 << 20
 
 
 def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
-    """Put the environment's settings, and ``overrides`` before them, into ``app.config``.
+    """Set ``app.config`` from the environment and from ``overrides``, which win.
 
-    Returns what is wrong with them: name, value and fix of each.
+    Returns one message per invalid setting, with its name, its value and the fix.
     """
     reader = SettingsReader(overrides, os.environ)
     url = _database_url(reader, Path(app.instance_path))
@@ -38,7 +38,7 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        # As the tutorial has it: the log lies beside the code.
+        # Beside the code, as in the tutorial.
         LOG_DIR=ROOT / (reader.line("LOG_DIR") or "logs"),
         LOG_FILE="microblog.log",
         DRILL=reader.boolean("DRILL", False),
@@ -61,18 +61,18 @@ def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
         reader.problem(
             name,
             None,
-            f"set it, or {name}_FILE, to a random text of at least {SECRET_MINIMUM} characters: "
-            f"{MAKE_A_SECRET}",
+            f"set it, or {name}_FILE, to a random text of at least {MIN_SECRET_LENGTH} characters: "
+            f"{SECRET_COMMAND}",
         )
-    elif len(value) < SECRET_MINIMUM:
+    elif len(value) < MIN_SECRET_LENGTH:
         reader.problems.append(
-            f"{name} has {len(value)} characters: it needs at least {SECRET_MINIMUM}: "
-            f"{MAKE_A_SECRET}"
+            f"{name} has {len(value)} characters: it needs at least {MIN_SECRET_LENGTH}: "
+            f"{SECRET_COMMAND}"
         )
 
 
 def _database_url(reader: SettingsReader, instance_path: Path) -> URL:
-    """Return the URL, with its password and a driver, or SQLite in the instance folder."""
+    """Return the database's URL with password and driver; by default that of a SQLite file."""
     sqlite = URL.create("sqlite", database=str(instance_path / "microblog.db"))
     text, password = reader.secret("DATABASE_URL"), reader.secret("POSTGRES_PASSWORD")
     if not text:

@@ -1,10 +1,11 @@
-"""The database: the session that views use, its engine's limits, and whether it can be reached."""
+"""The database: its session, the time limits of its engine, and which errors mean it is down."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any, Final
 
+import psycopg2
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -13,21 +14,21 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 
-from . import database_wait
-from .database_wait import Connection
+from . import database_timeouts
+from .database_timeouts import Connection
 
-UNACKNOWLEDGED: Final = 5000  # milliseconds until a silent peer counts as gone
+TCP_TIMEOUT: Final = 5000  # milliseconds until an unacknowledged packet closes the connection
 POOL_TIMEOUT: Final = 3  # seconds
 
-# SQLSTATE classes and codes with which PostgreSQL says that it cannot serve anybody now:
-# connection exceptions, too many connections, shutting down, crashed, starting up.
+# SQLSTATE classes and codes that mean that PostgreSQL is unavailable: connection exceptions,
+# too many connections, shutting down, crashed, starting up.
 # https://www.postgresql.org/docs/17/errcodes-appendix.html
 UNAVAILABLE_CLASSES: Final = ("08",)
 UNAVAILABLE_CODES: Final = frozenset({"53300", "57P01", "57P02", "57P03"})
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can name it too."""
+    """The base of all models. Constraints get names, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -46,10 +47,11 @@ migrate = Migrate(render_as_batch=True)
 
 
 def engine_options(url: URL, request_timeout: int, threads: int) -> dict[str, Any]:
-    """Return the engine's options for Flask-SQLAlchemy: bounded waits and no parameter in errors.
+    """Return ``SQLALCHEMY_ENGINE_OPTIONS``: time limits, and no statement parameters in errors.
 
-    ``hide_parameters`` keeps what visitors typed, password hashes included, out of every
-    traceback. The waits are short because a visitor sits behind each of them.
+    ``request_timeout``, in seconds, also limits each statement; ``threads`` is the size of the
+    connection pool. ``hide_parameters`` keeps what visitors typed, and password hashes, out of
+    tracebacks.
     """
     options: dict[str, Any] = {"hide_parameters": True}
     if url.drivername == "sqlite":
@@ -64,7 +66,7 @@ def engine_options(url: URL, request_timeout: int, threads: int) -> dict[str, An
         "connect_args": {
             "application_name": "microblog",
             "connection_factory": Connection,
-            "tcp_user_timeout": UNACKNOWLEDGED,
+            "tcp_user_timeout": TCP_TIMEOUT,
             "keepalives_idle": 10,
             "keepalives_interval": 2,
             "keepalives_count": 3,
@@ -74,9 +76,9 @@ def engine_options(url: URL, request_timeout: int, threads: int) -> dict[str, An
 
 
 def is_unavailable(error: SQLAlchemyError) -> bool:
-    """Tell whether ``error`` says that the database cannot be reached, rather than a wrong query.
+    """Return whether ``error`` means that the database is down, and not that a query is wrong.
 
-    A visitor is then told to come back (503); everything else is an error of ours (500).
+    The app then answers 503, otherwise 500.
     """
     if isinstance(error, PoolTimeoutError):
         return True
@@ -87,19 +89,19 @@ def is_unavailable(error: SQLAlchemyError) -> bool:
         return code in UNAVAILABLE_CODES or code[:2] in UNAVAILABLE_CLASSES
     if error.connection_invalidated:
         return True
-    # psycopg2 gives no SQLSTATE when there is no server to give one; what it cannot name at all
-    # is a plain DatabaseError.
-    if not type(error.orig).__module__.startswith(("psycopg2", "app.database_wait")):
+    # Without a server there is no SQLSTATE. psycopg2 raises a plain DatabaseError where it does not
+    # know the cause, such as a connection that breaks during a statement.
+    if not isinstance(error.orig, psycopg2.Error):
         return False
     return isinstance(error, (OperationalError, InterfaceError)) or (
-        type(error.orig).__name__ == "DatabaseError"
+        type(error.orig) is psycopg2.DatabaseError
     )
 
 
 def init_app(app: Flask) -> None:
-    """Give ``app`` its database: no connection is opened."""
+    """Set up the database of ``app`` without opening a connection."""
     db.init_app(app)
     migrate.init_app(app, db)
     if app.config["SQLALCHEMY_DATABASE_URI"].drivername != "sqlite":
         with app.app_context():
-            database_wait.install(db.engine)
+            database_timeouts.install(db.engine)

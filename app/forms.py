@@ -1,4 +1,4 @@
-"""What the blog's forms share: a form that keeps what was typed, and text that can be stored."""
+"""The base class of the blog's forms, and the filters and validators of their text fields."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from flask_wtf import FlaskForm
 from wtforms import Field
 from wtforms.validators import StopValidation
 
-EXPIRED: Final = "This form had expired. Please look it over and send it again."
+EXPIRED_MESSAGE: Final = "This form has expired. Please check it and send it again."
 
 
 class Form(FlaskForm):  # type: ignore[misc]
-    """A form with a CSRF token of its own.
+    """A form with a CSRF token.
 
-    One whose token is missing, forged or too old is shown again like any other mistake: an
-    error page would throw away what the visitor has typed. A program gets the error.
+    If the token is missing, forged or expired, the form is shown again with an error, so that
+    the visitor's input is not lost. A client that prefers JSON gets an error 400 instead.
     """
 
     @property
     def status(self) -> int:
-        """The status of the page that shows this form: 400 if the token was refused, else 200."""
+        """The status of the page that shows this form: 400 if its token was refused, else 200."""
         return 400 if self.errors.get("csrf_token") else 200
 
     def validate(self, extra_validators: object = None) -> bool:
-        """Check every field; say in plain words what a refused token means."""
+        """Return whether every field is valid; answer 400 if a JSON client's token was refused."""
         valid = bool(super().validate(extra_validators))
         if self.errors.get("csrf_token"):
             if _wants_json():
-                abort(400, EXPIRED)
-            self.refuse("csrf_token", EXPIRED)
+                abort(400, EXPIRED_MESSAGE)
+            self.set_error("csrf_token", EXPIRED_MESSAGE)
         return valid
 
-    def refuse(self, field: str, message: str) -> None:
-        """Give ``field`` this one error, after all."""
+    def set_error(self, field: str, message: str) -> None:
+        """Make ``message`` the only error of ``field``."""
         self[field].errors = [message]
 
 
 def _wants_json() -> bool:
-    """Return whether a program has sent the form: it weighs JSON above HTML."""
+    """Return whether the client prefers JSON to HTML."""
     accepted = request.accept_mimetypes
     return accepted["application/json"] > accepted["text/html"]
 
 
 def trimmed(text: str | None) -> str:
-    """Return ``text`` without white space around it, its lines ended as we keep them.
+    """Return ``text`` without surrounding white space and with LF line endings.
 
-    Browsers send CR LF and count one character for it against ``maxlength``.
+    Browsers send CR LF, but count it as one character against ``maxlength``.
     """
     return (text or "").replace("\r\n", "\n").strip()
 
 
-def storable(form: Form, field: Field) -> None:
-    """Refuse text that PostgreSQL cannot hold: NUL, and halves of surrogate pairs."""
+def is_storable(form: Form, field: Field) -> None:
+    """Validate that PostgreSQL can store the text: no NUL and no unpaired surrogates."""
     text = field.data or ""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise StopValidation("Please remove the character that cannot be saved.")

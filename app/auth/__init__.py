@@ -1,1 +1,1 @@
-"""Accounts' pages: register, log in, log out."""
+"""Registration, login and logout."""

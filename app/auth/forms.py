@@ -1,4 +1,4 @@
-"""The forms of registration and log-in."""
+"""The forms for registration, login and logout."""
 
 from __future__ import annotations
 
@@ -12,64 +12,71 @@ from .. import accounts
 from ..forms import Form, trimmed
 from ..models import EMAIL_LENGTH, USERNAME_LENGTH
 
-# What browsers take for an address: https://html.spec.whatwg.org/#valid-e-mail-address
-LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-EMAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}(?:\.{LABEL})*\Z")
+# The same rule as in browsers: https://html.spec.whatwg.org/#valid-e-mail-address
+DNS_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+EMAIL_PATTERN: Final = re.compile(
+    rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{DNS_LABEL}(?:\.{DNS_LABEL})*\Z"
+)
 
-NAME_RULES: Final = (
+USERNAME_RULES: Final = (
     DataRequired("Please enter a username."),
     Length(max=USERNAME_LENGTH, message="Please use at most %(max)d characters."),
-    Regexp(accounts.USERNAME, message="Please use letters, digits, dots, hyphens and underscores."),
+    Regexp(
+        accounts.USERNAME_PATTERN,
+        message="Please use only letters, digits, dots, hyphens and underscores.",
+    ),
 )
 
 
-def free_name(form: Form, field: Field) -> None:
-    """Refuse a username that somebody has."""
+def username_is_free(form: Form, field: Field) -> None:
+    """Validate that nobody has this username."""
     if not field.errors and accounts.by_name(field.data) is not None:
-        raise StopValidation(accounts.TAKEN["username"])
+        raise StopValidation(accounts.TAKEN_MESSAGES["username"])
 
 
-def free_email(form: Form, field: Field) -> None:
-    """Refuse an address that somebody has."""
+def email_is_free(form: Form, field: Field) -> None:
+    """Validate that nobody has this email address."""
     if not field.errors and accounts.by_email(field.data) is not None:
-        raise StopValidation(accounts.TAKEN["email"])
+        raise StopValidation(accounts.TAKEN_MESSAGES["email"])
 
 
 class LoginForm(Form):
-    """Who the visitor is."""
+    """Username and password."""
 
     username = StringField(
         "Username", filters=[trimmed], validators=[DataRequired("Please enter your username.")]
     )
     password = PasswordField("Password", validators=[DataRequired("Please enter your password.")])
-    remember_me = BooleanField("Remember Me")
-    submit = SubmitField("Sign In")
+    remember_me = BooleanField("Remember me")
+    submit = SubmitField("Log in")
 
 
 class RegistrationForm(Form):
-    """Who the visitor would like to be."""
+    """A new account."""
 
-    username = StringField("Username", filters=[trimmed], validators=[*NAME_RULES, free_name])
+    username = StringField(
+        "Username", filters=[trimmed], validators=[*USERNAME_RULES, username_is_free]
+    )
     email = EmailField(
         "Email",
         filters=[trimmed],
         validators=[
             DataRequired("Please enter an email address."),
             Length(max=EMAIL_LENGTH, message="Please use at most %(max)d characters."),
-            Regexp(EMAIL, message="Please enter an address such as susan@example.com."),
-            free_email,
+            Regexp(EMAIL_PATTERN, message="Please enter an address such as susan@example.com."),
+            email_is_free,
         ],
     )
     password = PasswordField("Password", validators=[DataRequired("Please choose a password.")])
     password2 = PasswordField(
-        "Repeat Password",
+        "Repeat password",
         validators=[
             DataRequired("Please repeat the password."),
-            EqualTo("password", message="The two passwords differ."),
+            EqualTo("password", message="The passwords do not match."),
         ],
     )
     submit = SubmitField("Register")
 
 
 class LogoutForm(Form):
-    """Nothing but the token: another site must not log anybody out."""
+    """Only the CSRF token, so that another site cannot log the visitor out."""

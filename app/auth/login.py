@@ -1,4 +1,4 @@
-"""Who is logged in: Flask-Login, set up so that pages of errors never ask."""
+"""Flask-Login, set up so that error pages never load the user."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .. import accounts
 from ..models import User
 from .forms import LogoutForm
 
-REMEMBERED: Final = timedelta(days=30)
+REMEMBER_DURATION: Final = timedelta(days=30)
 
 View = TypeVar("View", bound=Callable[..., object])
 
 
 class LoginManager(flask_login.LoginManager):  # type: ignore[misc]
-    """Flask-Login's, which cannot compare a cookie that is not ASCII and would answer 500."""
+    """Flask-Login's manager, but a cookie that is not ASCII is ignored instead of answered 500."""
 
     def _load_user_from_remember_cookie(self, cookie: str) -> User | None:
         if not cookie.isascii():
@@ -28,13 +28,12 @@ class LoginManager(flask_login.LoginManager):  # type: ignore[misc]
 
 
 def init_app(app: Flask) -> None:
-    """Let ``app`` know its users.
+    """Set up Flask-Login for ``app``.
 
-    Flask-Login's context processor would load the user, by a query, for every template, that of
-    the error page too. The blog's own templates have ``current_user`` as a global, which loads
-    nothing until it is used.
+    Without its context processor, which queries the user for every template, the error page
+    included. ``current_user`` is a template global instead: it loads nothing until it is used.
     """
-    app.config["REMEMBER_COOKIE_DURATION"] = REMEMBERED
+    app.config["REMEMBER_COOKIE_DURATION"] = REMEMBER_DURATION
     app.config["REMEMBER_COOKIE_SAMESITE"] = "Lax"
     manager = LoginManager()
     manager.login_view = "auth.login"
@@ -44,5 +43,5 @@ def init_app(app: Flask) -> None:
 
 
 def login_required(view: View) -> View:
-    """Send visitors who are not logged in to the log-in page, and from there back to ``view``."""
+    """Redirect visitors without a login to the login page, and from there back to ``view``."""
     return cast("View", flask_login.login_required(view))

@@ -1,4 +1,4 @@
-"""Register, log in, log out."""
+"""The pages for registration, login and logout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @blueprint.route("/register", methods=["GET", "POST"])
 def register() -> ResponseReturnValue:
-    """Make an account."""
+    """Create an account."""
     if current_user.is_authenticated:
         return redirect(url_for("main.index"))
     form = RegistrationForm()
@@ -37,7 +37,7 @@ def register() -> ResponseReturnValue:
 
 @blueprint.route("/login", methods=["GET", "POST"])
 def login() -> ResponseReturnValue:
-    """Log in, and go on to where the visitor wanted to go."""
+    """Log in, then redirect to the page that asked for the login."""
     if current_user.is_authenticated:
         return redirect(url_for("main.index"))
     form = LoginForm()
@@ -47,9 +47,9 @@ def login() -> ResponseReturnValue:
             login_user(user, remember=form.remember_me.data)
             logger.info("User %d has logged in", user.id)
             return redirect(_next_path())
-        # Not the typed name: people type their password there.
-        logger.warning("A log-in failed for %s", f"user {user.id}" if user else "an unknown name")
-        form.form_errors.append("Invalid username or password")
+        # Without the typed name: people type their password there.
+        logger.warning("Login failed for %s", f"user {user.id}" if user else "an unknown name")
+        form.form_errors.append("Invalid username or password.")
     return render_template("login.html", form=form), form.status
 
 
@@ -64,10 +64,10 @@ def logout() -> ResponseReturnValue:
 
 
 def _next_path() -> str:
-    """Return the path on this site that ``next`` names, else the home page.
+    """Return the path in ``?next=``, or the home page if it could lead to another site.
 
-    Browsers read a backslash as a slash and drop tabs and line ends: two slashes at the start,
-    in whatever disguise, would lead to another site.
+    Two slashes at the start name another host. Browsers read a backslash as a slash and drop
+    tabs and line ends, so the path may contain none of these.
     """
     path = request.args.get("next", "")
     return path if re.fullmatch(r"/(?!/)[!-\[\]-~]*", path) else url_for("main.index")

@@ -1,1 +1,1 @@
-"""The blog itself: the timeline, user pages and their profiles."""
+"""The blog: home page, timeline and user profiles."""

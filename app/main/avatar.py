@@ -1,4 +1,4 @@
-"""Avatars: a few shapes that follow from a user's name, drawn in the page itself."""
+"""Avatars: simple shapes computed from the username and drawn as inline SVG."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ COLOURS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Avatar:
-    """Three colours, and where the shapes are on a field of 32 by 32."""
+    """Three colours and two shapes on a square of 32 by 32 units."""
 
-    ground: str
+    background: str
     block: str
     disc: str
-    turn: int  # of the block, in degrees
-    x: int
+    angle: int  # rotation of the block, in degrees
+    x: int  # centre of the disc
     y: int
 
 
 def avatar(username: str) -> Avatar:
-    """Return the avatar of ``username``, the same for every way to write it."""
+    """Return the avatar of ``username``, whatever its case."""
     digest = sha256(username.lower().encode()).digest()
-    # Three different colours: each step leads on, and never all the way round.
-    ground = digest[0] % 8
-    block = (ground + 1 + digest[1] % 3) % 8
+    # Steps of 1 to 3 around 8 colours, so that the three colours differ.
+    background = digest[0] % 8
+    block = (background + 1 + digest[1] % 3) % 8
     disc = (block + 1 + digest[2] % 3) % 8
     return Avatar(
-        ground=COLOURS[ground],
+        background=COLOURS[background],
         block=COLOURS[block],
         disc=COLOURS[disc],
-        turn=digest[3] % 12 * 30,
+        angle=digest[3] % 12 * 30,
         x=8 + digest[4] % 17,
         y=8 + digest[5] % 17,
     )

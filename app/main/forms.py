@@ -1,4 +1,4 @@
-"""The forms of the blog: a post, a profile."""
+"""The forms for a post and for the profile."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ from flask_login import current_user
 from wtforms import Field, StringField, SubmitField, TextAreaField
 from wtforms.validators import DataRequired, Length
 
-from ..auth.forms import NAME_RULES, free_name
-from ..forms import Form, storable, trimmed
+from ..auth.forms import USERNAME_RULES, username_is_free
+from ..forms import Form, is_storable, trimmed
 from ..models import ABOUT_ME_LENGTH, POST_LENGTH
 
 
 class PostForm(Form):
-    """Something to say."""
+    """A new post."""
 
     post = TextAreaField(
         "Say something",
         filters=[trimmed],
         validators=[
             DataRequired("Please write something first."),
-            storable,
+            is_storable,
             Length(max=POST_LENGTH, message="Please use at most %(max)d characters."),
         ],
     )
-    submit = SubmitField("Submit")
+    submit = SubmitField("Post")
 
 
-def free_or_own_name(form: Form, field: Field) -> None:
-    """Refuse a username that somebody else has; the user's own may be written another way."""
+def username_is_free_or_own(form: Form, field: Field) -> None:
+    """Validate that nobody else has this username; users may change the case of their own."""
     if field.data.lower() != current_user.username_lower:
-        free_name(form, field)
+        username_is_free(form, field)
 
 
 class EditProfileForm(Form):
-    """Who the user is."""
+    """The user's name and description."""
 
     username = StringField(
-        "Username", filters=[trimmed], validators=[*NAME_RULES, free_or_own_name]
+        "Username", filters=[trimmed], validators=[*USERNAME_RULES, username_is_free_or_own]
     )
     about_me = TextAreaField(
         "About me",
         filters=[trimmed],
         validators=[
-            storable,
+            is_storable,
             Length(max=ABOUT_ME_LENGTH, message="Please use at most %(max)d characters."),
         ],
     )
-    submit = SubmitField("Submit")
+    submit = SubmitField("Save")

@@ -1,4 +1,4 @@
-"""The pages of the blog."""
+"""The pages of the blog: home, timeline, profiles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .avatar import avatar
 from .forms import EditProfileForm, PostForm
 from .times import ago, day, exact
 
-SEEN_EVERY: Final = timedelta(minutes=1)  # a write with every page would be the dearest part of it
+LAST_SEEN_INTERVAL: Final = timedelta(minutes=1)  # a write per page would dominate its cost
 
 blueprint = Blueprint("main", __name__)
 blueprint.add_app_template_filter(ago)
@@ -32,45 +32,57 @@ logger = logging.getLogger(__name__)
 
 @blueprint.before_request
 def note_last_seen() -> None:
-    """Remember when the user was here last, to the minute."""
-    before = now() - SEEN_EVERY
+    """Update ``last_seen`` of the user, at most once a minute."""
+    before = now() - LAST_SEEN_INTERVAL
     if current_user.is_authenticated and current_user.last_seen < before:
-        # Of requests at the same time, one writes.
+        # The condition is repeated, so that only one of several concurrent requests writes.
         seen = update(User).where(User.id == current_user.id, User.last_seen < before)
         db.session.execute(seen.values(last_seen=now()))
         db.session.commit()
 
 
-@blueprint.route("/", methods=["GET", "POST"])
+@blueprint.get("/")
+def index() -> str:
+    """Show everybody's posts to a user; tell other visitors what this site is."""
+    if not current_user.is_authenticated:
+        return render_template("welcome.html")
+    return _home(PostForm())
+
+
+@blueprint.post("/")
 @login_required
-def index() -> ResponseReturnValue:
-    """Show everybody's posts, and take a new one."""
+def write_post() -> ResponseReturnValue:
+    """Publish a post."""
     form = PostForm()
     if form.validate_on_submit():
         db.session.add(Post(body=form.post.data, user_id=current_user.id))
         db.session.commit()
         flash("Your post is now live!")
         return redirect(url_for("main.index"))
-    return render_template("index.html", form=form, timeline=timeline.read()), form.status
+    return _home(form), form.status
+
+
+def _home(form: PostForm) -> str:
+    return render_template("index.html", form=form, timeline=timeline.read())
 
 
 @blueprint.get("/explore")
 def explore() -> str:
-    """Show everybody's posts to everybody."""
+    """Show everybody's posts, without a login."""
     return render_template("explore.html", timeline=timeline.read())
 
 
 @blueprint.get("/user/<username>")
 def user(username: str) -> str:
-    """Show a user and what they wrote."""
-    shown = accounts.by_name(username) or abort(404)
-    return render_template("user.html", user=shown, timeline=timeline.read(shown))
+    """Show a user's profile and posts."""
+    author = accounts.by_name(username) or abort(404)
+    return render_template("user.html", user=author, timeline=timeline.read(author))
 
 
 @blueprint.route("/edit_profile", methods=["GET", "POST"])
 @login_required
 def edit_profile() -> ResponseReturnValue:
-    """Change the user's name and what they say about themselves."""
+    """Change the user's name and description."""
     form = EditProfileForm(obj=current_user)
     if form.validate_on_submit():
         former = current_user.username
@@ -79,7 +91,7 @@ def edit_profile() -> ResponseReturnValue:
         if accounts.commit(form):
             if former != current_user.username:
                 logger.info(
-                    "User %d was %s and is now %s",
+                    "User %d changed their name from %s to %s",
                     current_user.id,
                     former,
                     current_user.username,

@@ -1,4 +1,4 @@
-"""Timelines: posts newest first, one page at a time, at the cost of one query."""
+"""Timelines: posts, newest first, in pages that each cost one query."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POSTS_PER_PAGE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One page of posts, and the keys of its neighbours where it has any."""
+    """One page of posts, with the keys of the newer and the older page, if there are any."""
 
     posts: list[Post]
     newer: int | None  # for ?after=
@@ -26,10 +26,10 @@ class Timeline:
 
 
 def read(author: User | None = None) -> Timeline:
-    """Return the page that the request asks for, of everybody's posts or of one author's.
+    """Return the requested page of everybody's posts, or of one author's.
 
-    ``?before=`` and ``?after=`` are ids of posts: a page stays the same while others write, and
-    costs the same however far back it is. Answers 404 for what can be no id.
+    The request's ``?before=`` or ``?after=`` is the id of a post: unlike a page number, it always
+    names the same posts, and costs the same however old they are. Answers 404 if it is no id.
     """
     before, after = _key("before"), _key("after")
     query = select(Post).options(joinedload(Post.author))
@@ -43,13 +43,13 @@ def read(author: User | None = None) -> Timeline:
         posts, more = _page(query.where(Post.id > after).order_by(Post.id))
         if more:
             return Timeline(posts[::-1], posts[-1].id, posts[0].id)
-    # Nothing newer than these: the first page, and a full one.
+    # The first page; also where fewer posts are newer than would fill a page.
     posts, more = _page(newest_first)
     return Timeline(posts, None, posts[-1].id if more else None)
 
 
 def _page(query: Select[Post]) -> tuple[list[Post], bool]:
-    """Return the first posts of ``query``, and whether there are more."""
+    """Return the first page of ``query``, and whether there are more posts."""
     posts = list(db.session.scalars(query.limit(POSTS_PER_PAGE + 1)))
     return posts[:POSTS_PER_PAGE], len(posts) > POSTS_PER_PAGE
 

@@ -1,4 +1,4 @@
-"""Times as people read them: how long ago, and exactly when."""
+"""Template filters that format times: relative, as a date, and exact."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from ..models import now
 
 UNITS: Final = ((60, "minute"), (60 * 60, "hour"), (24 * 60 * 60, "day"))
-LONG_AGO: Final = 30 * 24 * 60 * 60  # seconds: from here on a date says more
+RELATIVE_LIMIT: Final = 30 * 24 * 60 * 60  # seconds; older times are shown as a date
 
 
 def ago(moment: datetime) -> str:
-    """Return how long ago ``moment`` was, such as ``5 minutes ago``; its date if that is long."""
-    # Clocks differ between containers: what one has just written can lie ahead for another.
+    """Return how long ago ``moment`` was, such as ``5 minutes ago``; after 30 days its date."""
+    # Clocks differ between containers, so a new post can have a time in the future.
     seconds = max(0, int((now() - moment).total_seconds()))
-    if seconds >= LONG_AGO:
+    if seconds >= RELATIVE_LIMIT:
         return day(moment)
     text = "just now"
     for length, unit in UNITS:

@@ -1,1 +1,1 @@
-"""Drills: break the app on purpose, to see page, mail and log."""
+"""Drills: errors raised on purpose, to see the page, the mail and the log entry."""

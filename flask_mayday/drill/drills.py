@@ -1,4 +1,4 @@
-"""The drills: each breaks something in its own way."""
+"""The drills: one function for each kind of failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..pages.error_pages import environment
 
 FLOOD_DEFAULT: Final = 500
 FLOOD_MAXIMUM: Final = 10_000
-FLOOD_CLIENTS: Final = 4  # at once: fewer than a worker has threads, one of which serves the drill
+FLOOD_CLIENTS: Final = 4  # concurrent requests
 FLOOD_TIMEOUT: Final = 25.0  # seconds
 BURST_DEFAULT: Final = 5000
 BURST_MAXIMUM: Final = 100_000
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class DrillError(Exception):
-    """A test error. Those with the same ``fingerprint`` are identical errors."""
+    """An error raised on purpose; those with the same ``fingerprint`` are identical errors."""
 
     def __init__(self, message: str, fingerprint: str) -> None:
         super().__init__(message)
@@ -40,11 +40,11 @@ class DrillError(Exception):
 
 
 class DrillUnavailableError(Exception):
-    """What the ``unavailable`` drill cannot reach."""
+    """The error of the ``unavailable`` drill, which the app answers with 503."""
 
 
 def exception() -> Response:
-    """Raise an exception. The same message twice makes identical errors; without one, none are."""
+    """Raise an exception; errors with the same message are identical, without one they differ."""
     message = request.form.get("message", "")
     raise DrillError(
         message or "Test error raised from /drill", message or str(request_id.current())
@@ -52,15 +52,15 @@ def exception() -> Response:
 
 
 def database() -> Response:
-    """Send the database a statement that it refuses."""
+    """Run an SQL statement that fails."""
     db = app_database.extension_of(current_app)
     if db is None:
-        abort(501, "This app has no database that Flask Mayday knows: it needs Flask-SQLAlchemy.")
+        abort(501, "This drill needs Flask-SQLAlchemy, which this app does not use.")
     import sqlalchemy
 
     statement = sqlalchemy.text("SELECT 1 FROM mayday_drill_no_such_table WHERE name = :name")
     db.session.execute(statement, {"name": "drill"})
-    return Response("The database has a table mayday_drill_no_such_table.")
+    return Response("This drill needs a database without a table mayday_drill_no_such_table.")
 
 
 def template() -> Response:
@@ -69,26 +69,26 @@ def template() -> Response:
 
 
 def unavailable() -> Response:
-    """Fail as when a service that the app needs is away."""
+    """Raise what an app raises when a service that it needs is down."""
     raise DrillUnavailableError("Test error raised from /drill: a service is unavailable")
 
 
 def timeout() -> Response:
-    """Take longer than a request may: nginx gives up, and the watchdog reports where it hangs."""
+    """Sleep for twice ``REQUEST_TIMEOUT``, so that the watchdog reports a hung request."""
     time.sleep(current_app.extensions["mayday"].settings.server.request_timeout * 2)
-    return Response("Nobody waited for this.")
+    return Response("The request was not stopped: this server has no watchdog.")
 
 
 def crash() -> Response:
-    """Kill the worker in the middle of the request."""
+    """Kill the worker process that serves this request."""
     if "gunicorn.socket" not in request.environ:
-        abort(501, "This server has no workers to kill: run the app under gunicorn.")
+        abort(501, "This drill needs gunicorn: this server has no worker processes.")
     os.kill(os.getpid(), signal.SIGKILL)
-    return Response("The worker has survived SIGKILL.")
+    return Response("The worker was not killed.")
 
 
 def flood() -> Response:
-    """Raise many identical errors, in all workers: each is a request of its own to this server."""
+    """Raise many identical errors, each in a request of its own, so that all workers take part."""
     count = _number("count", FLOOD_DEFAULT, FLOOD_MAXIMUM)
     message = f"Flood of {count} errors from request {request_id.current()}"
     address = _own_address()
@@ -107,11 +107,11 @@ def _raise_errors(
     body = urlencode({"message": message})
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     for _ in range(count):
-        left = deadline - time.monotonic()
-        if left <= 0:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             statuses["not tried"] += 1
             continue
-        connection = http.client.HTTPConnection(*address, timeout=left)
+        connection = http.client.HTTPConnection(*address, timeout=remaining)
         try:
             connection.request("POST", "/drill/exception", body, headers)
             response = connection.getresponse()
@@ -125,7 +125,7 @@ def _raise_errors(
 
 
 def _own_address() -> tuple[str, int]:
-    """Return where this server listens, whatever proxy the request has come through."""
+    """Return host and port of this server itself, and not of a proxy in front of it."""
     listener = request.environ.get("gunicorn.socket")
     if listener is not None:
         return ("127.0.0.1", int(listener.getsockname()[1]))

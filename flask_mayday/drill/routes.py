@@ -1,4 +1,4 @@
-"""Serves ``/drill``: a page of buttons, the drills behind them, previews of the error pages."""
+"""Serves ``/drill``: a button for each drill, previews of the error pages, and the mails."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from werkzeug.datastructures import Headers
 from ..context import request_id
 from ..pages.error_pages import ErrorPages, environment
 from ..pages.negotiation import prefers_json
+from ..pages.style_policy import allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
 from .drills import DRILLS
@@ -24,6 +25,7 @@ PATH: Final = re.compile(
     r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
 )
 NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 431, 500, 501, 502, 503, 504, 505)
+MAIL_RELOADS: Final = 60  # of the page that waits for a mail, one per second
 
 
 class DrillRoutes:
@@ -35,10 +37,10 @@ class DrillRoutes:
 
     def __init__(self, pages: ErrorPages) -> None:
         self.pages = pages
-        self._app_has_drill: bool | None = None
+        self._app_paths: frozenset[str] | None = None  # read at the first request for /drill
 
     def answer(self) -> Response | None:
-        """Return the response to a request for ``/drill``, or ``None``."""
+        """Return the response to a request for ``/drill``; ``None`` if the app is to answer."""
         if not request.path.startswith("/drill"):
             return None
         found = PATH.fullmatch(request.path)
@@ -47,14 +49,14 @@ class DrillRoutes:
         if request.method == "POST":
             return self._run(found["kind"])
         if request.method not in ("GET", "HEAD"):
-            abort(405)
+            abort(405, valid_methods=["GET", "HEAD"])
         return self._show(found)
 
     def _is_route_of_the_app(self) -> bool:
-        if self._app_has_drill is None:
+        if self._app_paths is None:
             rules = current_app.url_map.iter_rules()
-            self._app_has_drill = any(re.match("/drill(/|$)", rule.rule) for rule in rules)
-        return self._app_has_drill
+            self._app_paths = frozenset(rule.rule.rstrip("/") for rule in rules)
+        return request.path.rstrip("/") in self._app_paths
 
     def _run(self, kind: str | None) -> Response:
         drill = DRILLS.get(kind or "")
@@ -63,10 +65,11 @@ class DrillRoutes:
         request.environ[ROUTE] = "/drill/<kind>"
         origin = request.headers.get("Origin")
         if origin is not None and not _is_own(origin):
-            abort(403, "Another site sent this form: open /drill itself.")
+            abort(403, "This form was sent from another site. Open /drill on this site.")
         response = drill()
         if response.mimetype == "application/json" and _wants_page():
-            return self._render("counts.html", counts=json.loads(response.get_data()))
+            counts = json.loads(response.get_data())
+            return self._render("counts.html", kind=kind, counts=counts)
         return response
 
     def _show(self, found: re.Match[str]) -> Response:
@@ -74,16 +77,17 @@ class DrillRoutes:
             return self._preview(int(status))
         if found["mail"]:
             return self._mail(found["mail"])
+        if found["kind"]:
+            abort(405, valid_methods=["POST"]) if found["kind"] in DRILLS else abort(404)
         if found["page"]:
-            if found["kind"]:
-                abort(404) if found["kind"] not in DRILLS else abort(405)
-            return self._render("error_pages.html", words=WORDS, nginx=NGINX_PAGES)
+            nginx = NGINX_PAGES if self.pages.settings.trusted_proxies else ()
+            return self._render("error_pages.html", words=WORDS, nginx=nginx)
         return self._render("drill.html", settings=self.pages.settings)
 
     def _preview(self, status: int) -> Response:
         """Return an error page without an error, and so without a report.
 
-        nginx puts its own in place of those that are requested as nginx's.
+        nginx replaces those under ``/drill/pages/nginx`` by its own.
         """
         if status not in WORDS:
             abort(404)
@@ -91,28 +95,45 @@ class DrillRoutes:
         return self.pages.page(status, Headers())
 
     def _mail(self, identifier: str) -> Response:
-        """Return the mail about a request, as its administrators read it."""
+        """Return the mail about a request, or a page that reloads until the mail is there."""
         content = current_app.extensions["mayday"].courier.mail_of(identifier)
         if content is None:
-            response = self._render("no_mail.html", request_id=identifier)
-            response.headers["Refresh"] = "1"
-            return response
-        message = email.message_from_bytes(content, policy=default)
-        body = message.get_body(("html", "plain"))
-        response = Response("" if body is None else body.get_content(), mimetype="text/html")
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; style-src 'unsafe-inline'"
-        )
+            return self._no_mail(identifier)
+        body = email.message_from_bytes(content, policy=default).get_body(("html",))
+        return _page("" if body is None else body.get_content())
+
+    def _no_mail(self, identifier: str) -> Response:
+        reloads = request.args.get("reloads", 0, int)
+        waits = self.pages.settings.mail.server is not None and 0 <= reloads < MAIL_RELOADS
+        response = self._render("no_mail.html", request_id=identifier, waits=waits)
+        if waits:
+            response.headers["Refresh"] = f"1; url={request.path}?reloads={reloads + 1}"
         return response
 
     def _render(self, template: str, **values: Any) -> Response:
-        values["app_name"] = self.pages.settings.app.name
-        text = environment.get_template(template).render(values)
-        return Response(text, headers={"Cache-Control": "no-store"}, mimetype="text/html")
+        settings = self.pages.settings
+        text = environment.get_template(template).render(
+            app_name=settings.app.name,
+            sends_mail=settings.mail.server is not None,
+            window=_duration(settings.reports.window),
+            **values,
+        )
+        return _page(text)
+
+
+def _page(text: str) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return allow_inline_style(Response(text, headers=headers, mimetype="text/html"))
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration such as ``1 minute`` or ``90 seconds``."""
+    count, unit = (int(seconds // 60), "minute") if seconds % 60 == 0 else (int(seconds), "second")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _wants_page() -> bool:
-    """Return whether a person sent the form: a browser's Accept header names HTML."""
+    """Return whether a browser sent the form: its Accept header names HTML."""
     accept = request.headers.get("Accept", "")
     return "text/html" in accept and not prefers_json(accept)
 

@@ -23,6 +23,7 @@ from ..context.record_fields import GROUP
 from ..settings import Settings
 from .negotiation import PROBLEM_JSON, prefers_json
 from .plain import plain_page, problem
+from .style_policy import allow_inline_style, restore_policy
 from .words import Words, words_of
 
 APP_TEMPLATE: Final = "mayday/page.html"  # in the app's own template folder
@@ -75,6 +76,8 @@ class ErrorPages:
             return find(error, *blueprints) or self.handler_for(error)
 
         self.app._find_error_handler = find_error_handler  # type: ignore[method-assign,assignment]
+        # Flask calls the first of these functions last.
+        self.app.after_request_funcs.setdefault(None, []).insert(0, restore_policy)
 
     def handler_for(self, error: Exception) -> Callable[[Any], Any] | None:
         """Return our handler for an error; ``None`` lets Flask make a 500 of it."""
@@ -118,18 +121,22 @@ class ErrorPages:
         if detail is not None:
             words = Words(words.title, detail)
         identifier = request_id.current() or "-"
-        if prefers_json(request.headers.get("Accept", "")):
-            body, mimetype = problem(status, words.title, words.detail, identifier), PROBLEM_JSON
-        else:
-            body, mimetype = self._html(status, words, identifier), "text/html"
         headers["Vary"] = "Accept"
         headers["Cache-Control"] = "no-store"
         if status in (502, 503):
             headers.setdefault("Retry-After", str(RETRY_AFTER))
-        return Response(body, status, headers, mimetype=mimetype)
+        if prefers_json(request.headers.get("Accept", "")):
+            body = problem(status, words.title, words.detail, identifier)
+            return Response(body, status, headers, mimetype=PROBLEM_JSON)
+        values = self._values(status, words, identifier)
+        page = self._page_of_the_app(values)
+        if page is not None:
+            return Response(page, status, headers, mimetype="text/html")
+        page = _own_page(values)
+        return allow_inline_style(Response(page, status, headers, mimetype="text/html"))
 
-    def _html(self, status: int, words: Words, identifier: str) -> str:
-        values: dict[str, object] = {
+    def _values(self, status: int, words: Words, identifier: str) -> dict[str, Any]:
+        return {
             "app_name": self.settings.app.name,
             "status": status,
             "title": words.title,
@@ -140,16 +147,15 @@ class ErrorPages:
             "drill": self.settings.drill,
             "log_hint": f"grep {identifier} {self.settings.log.path}",
         }
+
+    def _page_of_the_app(self, values: dict[str, Any]) -> str | None:
+        """Return the page from the app's template; ``None`` if it has none, or it fails."""
         try:
             if self._has_own_template():
                 return render_template(APP_TEMPLATE, **values)
         except Exception:
             logger.exception("The app's template %s failed", APP_TEMPLATE)
-        try:
-            return environment.get_template("page.html").render(values)
-        except Exception:
-            logger.exception("The template of the error page failed")
-            return plain_page(status, words.title, words.detail, identifier)
+        return None
 
     def _has_own_template(self) -> bool:
         if self._own_template is None:
@@ -162,6 +168,14 @@ class ErrorPages:
             else:
                 self._own_template = True
         return self._own_template
+
+
+def _own_page(values: dict[str, Any]) -> str:
+    try:
+        return environment.get_template("page.html").render(values)
+    except Exception:
+        logger.exception("The template of the error page failed")
+        return plain_page(*(values[name] for name in ("status", "title", "detail", "request_id")))
 
 
 def _own_words(error: HTTPException) -> str | None:

@@ -13,6 +13,7 @@ from ..reporting import registry
 from ..reporting.pipeline import Pipeline
 from .negotiation import PROBLEM_JSON, prefers_json
 from .plain import plain_page, problem
+from .style_policy import HEADER, POLICY
 from .words import WORDS
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class _Response:
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("Vary", "Accept"),
+            (HEADER, POLICY),
         ]
         # With exc_info the server raises the exception again if headers are on the wire.
         exc_info = sys.exc_info() if self.started else None

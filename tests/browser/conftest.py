@@ -1,4 +1,4 @@
-"""Chromium, and a page in it that notes what a visitor would never see: console and requests."""
+"""Fixtures: Chromium, and a recorder of console messages and requested hosts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Watch:
-    """What happened on a page behind the visitor's back."""
+    """Console messages of a page, and the hosts that it sent requests to."""
 
     console: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
@@ -61,7 +61,7 @@ class Watch:
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
 
     def _console(self, text: str) -> None:
-        # Chromium's own note of every error page, which a visitor has asked for.
+        # Chromium logs this for every error page.
         if not text.startswith("Failed to load resource: the server responded with a status of"):
             self.console.append(text)
 
@@ -73,11 +73,11 @@ def watch() -> Watch:
 
 @pytest.fixture
 def new_context(chromium: Browser) -> Iterator[object]:
-    """Return a function that makes a browser's context, closed at the end."""
+    """Return a function that creates a browser context, which is closed after the test."""
     contexts: list[BrowserContext] = []
 
     def make(**options: object) -> BrowserContext:
-        # Still pictures: axe and the screenshots must not meet a colour on its way.
+        # Without transitions: axe and the screenshots need the final colours.
         context = chromium.new_context(reduced_motion="reduce", **options)  # type: ignore[arg-type]
         context.set_default_timeout(10_000)
         contexts.append(context)
@@ -94,7 +94,7 @@ def new_name() -> str:
 
 @pytest.fixture(scope="session")
 def name(site_url: str) -> str:
-    """The name of a user who has registered."""
+    """The name of a registered user."""
     username = new_name()
     Visitor(site_url).register(username)
     return username
@@ -104,10 +104,10 @@ def log_in(page: Page, username: str) -> None:
     page.goto("/login")
     page.get_by_label("Username").fill(username)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign In").click()
+    page.get_by_role("button", name="Log in").click()
 
 
 def keep(page: Page, name: str) -> None:
-    """Keep a screenshot."""
+    """Save a screenshot of the whole page."""
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

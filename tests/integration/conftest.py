@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -78,7 +78,8 @@ class Postgres:
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for process in (pid, *map(int, children)):
-            os.kill(process, number)
+            with suppress(ProcessLookupError):  # a backend whose client has just left
+                os.kill(process, number)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ FAULTS = [
     Fault("taken name written past the form", drill("database"), 500, "IntegrityError"),
     Fault("no database at its address", drill("unavailable"), 503, "OperationalError"),
     Fault("database stopped", explore, 503, "OperationalError", database_down, 5.0),
-    Fault("database frozen", explore, 503, "Unanswered", database_frozen, 5.0),
+    Fault("database frozen", explore, 503, "DatabaseTimeoutError", database_frozen, 5.0),
     Fault("request hangs", drill("timeout"), 504, "Request timed out", all_well, TIMEOUT + 2),
     Fault("worker killed", drill("crash"), 502, "was killed by SIGKILL"),
 ]

@@ -1,4 +1,4 @@
-"""A visitor over HTTP: keeps cookies, fills forms in, follows redirects."""
+"""A visitor over HTTP that keeps cookies, fills in forms and follows redirects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 PASSWORD = "correct horse battery staple"
 TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
-# The navigation has a form too, for logging out: the page's own comes last.
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Visitor:
 
     @property
     def cookie(self) -> str:
-        """The header that the visitor's browser sends."""
+        """The Cookie header that a browser would send."""
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
 
     def open(self, path: str, **fields: str) -> Page:
@@ -43,6 +42,7 @@ class Visitor:
             return Page(response.status, response.url, response.read().decode())
 
     def token(self, path: str) -> str:
+        # The page's own form comes after the logout form in the navigation.
         return TOKEN.findall(self.open(path).text)[-1]
 
     def send(self, path: str, **fields: str) -> Page:

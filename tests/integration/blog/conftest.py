@@ -1,4 +1,4 @@
-"""The blog on PostgreSQL, served by gunicorn with the processes and threads of a container."""
+"""Fixtures: the blog on PostgreSQL, under gunicorn with two workers of four threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blog on SQLite, without a server."""
+"""Fixtures: the blog on SQLite, without a server, and its visitors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.visitor import PASSWORD, Page, Visitor
 
 
 class ClientVisitor(Visitor):
-    """A visitor that calls the app itself."""
+    """A visitor that calls the app through Flask's test client."""
 
     def __init__(self, app: Flask) -> None:
         self.client = app.test_client()
@@ -56,10 +56,10 @@ def john(app: Flask) -> ClientVisitor:
 
 def _logged_in(app: Flask, username: str) -> ClientVisitor:
     with app.app_context():
-        # The usual hash is dear on purpose: too dear for every test.
-        cheap = generate_password_hash(PASSWORD, "pbkdf2:sha256:1")
+        # The usual hash is slow on purpose.
+        fast_hash = generate_password_hash(PASSWORD, "pbkdf2:sha256:1")
         email = f"{username}@example.com"
-        db.session.add(User(username=username, email=email, password_hash=cheap))
+        db.session.add(User(username=username, email=email, password_hash=fast_hash))
         db.session.commit()
     visitor = ClientVisitor(app)
     visitor.log_in(username)
@@ -68,21 +68,21 @@ def _logged_in(app: Flask, username: str) -> ClientVisitor:
 
 @pytest.fixture
 def queries(app: Flask) -> Callable[[], Iterator[list[str]]]:
-    """Return a context that collects the statements executed in it."""
+    """Return a context manager that collects the SQL statements executed inside it."""
 
     @contextmanager
     def collect() -> Iterator[list[str]]:
         statements: list[str] = []
 
-        def note(connection, cursor, statement, *_) -> None:
+        def collect_statement(connection, cursor, statement, *_) -> None:
             statements.append(statement)
 
         with app.app_context():
             engine = db.engine
-        event.listen(engine, "before_cursor_execute", note)
+        event.listen(engine, "before_cursor_execute", collect_statement)
         try:
             yield statements
         finally:
-            event.remove(engine, "before_cursor_execute", note)
+            event.remove(engine, "before_cursor_execute", collect_statement)
 
     return collect

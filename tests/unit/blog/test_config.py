@@ -28,14 +28,14 @@ def problems(**overrides: object) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_an_override_wins_over_the_file_of_the_environment(
+def test_an_override_wins_over_a_secret_file_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "is-not-there"))
     assert read().config["SECRET_KEY"] == KEY
 
 
-def test_a_missing_secret_key_is_refused_with_the_command_that_makes_one() -> None:
+def test_a_missing_secret_key_is_refused_with_the_command_that_creates_one() -> None:
     (problem,) = problems(SECRET_KEY=None)
     assert problem.startswith("SECRET_KEY is not set")
     assert "secrets.token_hex(32)" in problem
@@ -46,7 +46,9 @@ def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path) -
     assert read(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "key").config["SECRET_KEY"] == KEY
 
 
-def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_that_is_set_twice_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "key").write_text(KEY)
     monkeypatch.setenv("SECRET_KEY", KEY)
     monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
@@ -54,28 +56,28 @@ def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
         read(SECRET_KEY=None)
 
 
-def test_an_empty_variable_beside_its_file_counts_as_unset(
+def test_an_empty_variable_counts_as_unset_if_its_file_is_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "key").write_text(KEY)
-    monkeypatch.setenv("SECRET_KEY", "")  # as compose passes what .env leaves out
+    monkeypatch.setenv("SECRET_KEY", "")  # as compose passes a variable that .env does not set
     monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
     assert read(SECRET_KEY=None).config["SECRET_KEY"] == KEY
 
 
-def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_message_names_a_secret_file_that_cannot_be_read(tmp_path: Path) -> None:
     (problem,) = problems(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "missing")
     assert problem.startswith(f"SECRET_KEY_FILE is '{tmp_path}/missing'")
     assert "No such file" in problem
 
 
-def test_a_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_secret_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"\xff" * 40)
     (problem,) = problems(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "key")
     assert "not UTF-8" in problem
 
 
-def test_no_message_shows_a_secret(tmp_path: Path) -> None:
+def test_error_messages_do_not_contain_secrets(tmp_path: Path) -> None:
     secrets = {
         "SECRET_KEY": "short-but-secret",
         "POSTGRES_PASSWORD": "also-short-secret",
@@ -87,36 +89,36 @@ def test_no_message_shows_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_every_name_of_postgresql_means_psycopg2(scheme: str) -> None:
+def test_every_scheme_for_postgresql_selects_psycopg2(scheme: str) -> None:
     url = read(DATABASE_URL=f"{scheme}://web@db:5433/microblog").config["SQLALCHEMY_DATABASE_URI"]
     assert url.drivername == "postgresql+psycopg2"
     assert (url.username, url.host, url.port, url.database) == ("web", "db", 5433, "microblog")
 
 
-def test_the_password_of_the_database_comes_from_its_own_setting() -> None:
+def test_the_database_password_is_taken_from_its_own_setting() -> None:
     app = read(DATABASE_URL="postgresql://web@db/microblog", POSTGRES_PASSWORD=PASSWORD)
     assert app.config["SQLALCHEMY_DATABASE_URI"].password == PASSWORD
 
 
-def test_a_password_in_the_url_and_beside_it_is_refused() -> None:
+def test_a_password_both_in_the_url_and_in_its_own_setting_is_refused() -> None:
     (problem,) = problems(
         DATABASE_URL="postgresql://web:another@db/microblog", POSTGRES_PASSWORD=PASSWORD
     )
     assert "keep one of them" in problem
 
 
-def test_a_short_password_of_the_database_is_refused() -> None:
+def test_a_short_database_password_is_refused() -> None:
     (problem,) = problems(DATABASE_URL="postgresql://web@db/microblog", POSTGRES_PASSWORD="short")
     assert problem.startswith("POSTGRES_PASSWORD has 5 characters")
 
 
-def test_sqlite_takes_no_password() -> None:
+def test_the_database_password_is_ignored_for_sqlite() -> None:
     app = read(DATABASE_URL="sqlite:////tmp/x.db", POSTGRES_PASSWORD=PASSWORD)
     assert str(app.config["SQLALCHEMY_DATABASE_URI"]) == "sqlite:////tmp/x.db"
 
 
 @pytest.mark.parametrize("url", ["not a url", "postgresql://host:port/name"])
-def test_a_url_that_cannot_be_read_is_refused_with_an_example(url: str) -> None:
+def test_a_url_that_cannot_be_parsed_is_refused_with_an_example(url: str) -> None:
     (problem,) = problems(DATABASE_URL=url)
     assert problem.startswith(
         "DATABASE_URL cannot be parsed: write postgresql://user@host:5432/name"
@@ -124,6 +126,6 @@ def test_a_url_that_cannot_be_read_is_refused_with_an_example(url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "postgresql+asyncpg", "sqlite+pysqlcipher"])
-def test_another_database_is_refused(scheme: str) -> None:
+def test_an_unsupported_database_is_refused(scheme: str) -> None:
     (problem,) = problems(DATABASE_URL=f"{scheme}://user@host/name")
     assert problem.startswith(f"DATABASE_URL is '{scheme}://…'")

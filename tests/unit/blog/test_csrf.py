@@ -1,13 +1,15 @@
+"""The CSRF token: a form with a bad token is shown again with its input, and changes nothing."""
+
 from __future__ import annotations
 
 import pytest
 
 from tests.support.visitor import PASSWORD, registration
 
-EXPIRED = "This form had expired. Please look it over and send it again."
+EXPIRED = "This form has expired. Please check it and send it again."
 
 
-def test_an_expired_post_is_shown_again_with_its_text(app, susan):
+def test_an_expired_post_form_is_shown_again_with_its_text(app, susan):
     app.config["WTF_CSRF_TIME_LIMIT"] = -1
     page = susan.send("/", post="A long thought")
     assert page.status == 400
@@ -32,14 +34,14 @@ def test_a_form_with_a_forged_token_changes_nothing(susan, token):
     assert "Not mine" not in susan.open("/explore").text
 
 
-def test_the_form_shown_again_can_be_sent(app, visitor):
+def test_a_form_that_is_shown_again_can_be_sent(app, visitor):
     app.config["WTF_CSRF_TIME_LIMIT"] = -1
     assert visitor.register("susan").status == 400
     app.config["WTF_CSRF_TIME_LIMIT"] = 3600
     assert visitor.register("susan").url == "/login"
 
 
-def test_a_program_that_sends_no_token_gets_the_error_as_json(susan):
+def test_a_json_client_without_a_token_gets_a_problem_document(susan):
     answer = susan.client.post("/", data={"post": "Beep"}, headers={"Accept": "application/json"})
     assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
     assert answer.json["detail"] == EXPIRED

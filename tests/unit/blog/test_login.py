@@ -1,3 +1,5 @@
+"""Login and logout, with sessions, remember-me cookies and the redirect back."""
+
 from __future__ import annotations
 
 import logging
@@ -10,7 +12,11 @@ from app.models import User
 from tests.support.visitor import PASSWORD
 
 
-def test_the_home_page_asks_to_log_in_and_goes_on_from_there(visitor):
+def is_logged_out(visitor):
+    return visitor.open("/edit_profile").url == "/login?next=%2Fedit_profile"
+
+
+def test_a_page_that_needs_a_login_redirects_there_and_back(visitor):
     visitor.register("susan")
     page = visitor.open("/edit_profile")
     assert page.url == "/login?next=%2Fedit_profile"
@@ -20,27 +26,27 @@ def test_the_home_page_asks_to_log_in_and_goes_on_from_there(visitor):
 
 
 @pytest.mark.parametrize(("username", "password"), [("susan", "wrong"), ("nobody", PASSWORD)])
-def test_a_wrong_name_and_a_wrong_password_look_the_same(visitor, username, password):
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(visitor, username, password):
     visitor.register("susan")
     page = visitor.send("/login", username=username, password=password)
-    assert "Invalid username or password" in page.text
+    assert "Invalid username or password." in page.text
     assert f'value="{username}"' in page.text
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 500, "\U0001f600", "' OR 1=1"])
-def test_a_name_that_cannot_be_logs_nobody_in(visitor, name):
+def test_login_with_an_invalid_name_fails(visitor, name):
     page = visitor.send("/login", username=name, password="x")
     assert page.status == 200
-    assert "Invalid username or password" in page.text
+    assert "Invalid username or password." in page.text
 
 
-def test_the_log_tells_of_a_failed_login_without_what_was_typed(visitor, caplog):
+def test_a_failed_login_is_logged_without_the_typed_name_and_password(visitor, caplog):
     visitor.register("susan")
     with caplog.at_level(logging.INFO):
         visitor.send("/login", username="my-password-by-mistake", password="secret-typed")
         visitor.send("/login", username="susan", password="secret-typed")
-    assert "A log-in failed for an unknown name" in caplog.text
-    assert "A log-in failed for user 1" in caplog.text
+    assert "Login failed for an unknown name" in caplog.text
+    assert "Login failed for user 1" in caplog.text
     assert "mistake" not in caplog.text
     assert "secret-typed" not in caplog.text
 
@@ -61,7 +67,7 @@ def test_the_log_tells_of_a_failed_login_without_what_was_typed(visitor, caplog)
         "/explore\0",
     ],
 )
-def test_a_login_leads_to_no_other_site(visitor, target):
+def test_login_does_not_redirect_to_another_site(visitor, target):
     visitor.register("susan")
     token = visitor.token("/login")
     response = visitor.client.post(
@@ -73,7 +79,7 @@ def test_a_login_leads_to_no_other_site(visitor, target):
     assert response.location == "/"
 
 
-def test_remember_me_survives_the_end_of_the_session(visitor):
+def test_remember_me_logs_in_again_after_the_session_ends(visitor):
     visitor.register("susan")
     visitor.log_in("susan", remember_me="y")
     cookie = visitor.client.get_cookie("remember_token")
@@ -83,44 +89,44 @@ def test_remember_me_survives_the_end_of_the_session(visitor):
     assert "Hi, susan!" in visitor.open("/").text
 
 
-def test_without_remember_me_the_session_is_all_there_is(susan):
+def test_without_remember_me_the_login_ends_with_the_session(susan):
     assert susan.client.get_cookie("remember_token") is None
     susan.client.delete_cookie("session")
-    assert susan.open("/").url == "/login?next=%2F"
+    assert is_logged_out(susan)
 
 
 @pytest.mark.parametrize("cookie", ["1|é", "1|" + "0" * 128, "|", "99999999999999|x", "1\x7f|ÿ"])
-def test_a_forged_cookie_is_no_error(visitor, cookie):
+def test_a_forged_remember_me_cookie_is_ignored(visitor, cookie):
     visitor.register("susan")
     visitor.client.set_cookie("remember_token", cookie)
-    page = visitor.open("/")
-    assert (page.status, page.url) == (200, "/login?next=%2F")
+    assert is_logged_out(visitor)
 
 
 @pytest.mark.parametrize("identifier", ["7", "", "-1", "x", "9" * 30, "\0", None, "¹"])
-def test_a_session_of_nobody_is_nobody(visitor, identifier):
+def test_a_session_with_an_unknown_user_id_is_ignored(visitor, identifier):
     with visitor.client.session_transaction() as session:
         session["_user_id"] = identifier
-    assert visitor.open("/").url == "/login?next=%2F"
+    assert is_logged_out(visitor)
 
 
-def test_a_user_who_is_deleted_is_logged_out(app, susan):
+def test_a_deleted_user_is_logged_out(app, susan):
     with app.app_context():
         db.session.execute(delete(User))
         db.session.commit()
-    assert susan.open("/").url == "/login?next=%2F"
+    assert is_logged_out(susan)
     assert susan.open("/explore").status == 200
 
 
-def test_logging_out_takes_a_form_of_ours(susan):
+def test_logout_needs_a_post_with_a_valid_token(susan):
     assert susan.client.get("/logout").status_code == 405
     page = susan.open("/logout", csrf_token="forged")
     assert "Please log out again." in page.text
     assert "Hi, susan!" in page.text
     page = susan.open("/logout", csrf_token=susan.token("/explore"))
-    assert page.url == "/login?next=%2F"
+    assert page.url == "/"
+    assert is_logged_out(susan)
 
 
-def test_a_user_who_is_logged_in_has_no_use_for_these_pages(susan):
+def test_login_and_registration_redirect_a_logged_in_user_to_the_home_page(susan):
     assert susan.open("/login").url == "/"
     assert susan.open("/register").url == "/"

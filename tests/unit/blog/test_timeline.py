@@ -1,3 +1,5 @@
+"""Posts, the pages of a timeline, and what these pages cost."""
+
 from __future__ import annotations
 
 import re
@@ -29,7 +31,7 @@ def write(app, count, authors=1, body="post {}"):
         db.session.commit()
 
 
-def test_a_post_is_seen_by_everybody(susan, visitor):
+def test_everybody_can_read_a_post(susan, visitor):
     page = susan.send("/", post="Hello <b>world</b>")
     assert page.url == "/"
     assert "Your post is now live!" in page.text
@@ -38,19 +40,19 @@ def test_a_post_is_seen_by_everybody(susan, visitor):
 
 
 @pytest.mark.parametrize("body", ["", "  \r\n ", "a" * 141, "a\0b"])
-def test_a_post_that_cannot_be_is_a_form_error(susan, body):
+def test_an_invalid_post_is_a_form_error(susan, body):
     page = susan.send("/", post=body)
     assert page.status == 200
     assert "There is a problem" in page.text
-    assert "Nobody has said anything yet." in page.text
+    assert "Nobody has posted anything yet." in page.text
 
 
 @pytest.mark.parametrize("body", ["a" * 140, "\U0001f600" * 140, "a\r\nb"])
-def test_140_characters_are_a_post(susan, body):
+def test_a_post_may_have_140_characters(susan, body):
     assert "Your post is now live!" in susan.send("/", post=body).text
 
 
-def test_the_pages_show_every_post_once_newest_first_there_and_back(app, visitor):
+def test_the_pages_show_every_post_once_in_both_directions(app, visitor):
     write(app, 34)
     expected = [f"post {number}" for number in reversed(range(34))]
     address, seen, last = "/explore", [], ""
@@ -65,12 +67,12 @@ def test_the_pages_show_every_post_once_newest_first_there_and_back(app, visitor
     while newer := PREVIOUS.search(text):
         text = visitor.open(f"/explore{newer[1]}").text
         back = SAID.findall(text) + back
-        # The first page is always a full one, so that it can repeat some of the second.
+    # The first page is always full, so it can repeat posts of the second.
     assert back[:POSTS_PER_PAGE] == expected[:POSTS_PER_PAGE]
     assert [post for number, post in enumerate(back) if post not in back[:number]] == expected
 
 
-def test_a_page_stays_the_same_while_others_write(app, visitor):
+def test_a_page_stays_the_same_when_a_post_is_added(app, visitor):
     write(app, 15)
     older = "/explore" + NEXT.search(visitor.open("/explore").text)[1]
     before = SAID.findall(visitor.open(older).text)
@@ -80,7 +82,7 @@ def test_a_page_stays_the_same_while_others_write(app, visitor):
     assert SAID.findall(visitor.open(older).text) == before
 
 
-def test_a_user_page_shows_that_users_posts(app, visitor):
+def test_a_user_page_shows_only_the_posts_of_that_user(app, visitor):
     write(app, 24, authors=2)
     text = visitor.open("/user/author1").text
     assert SAID.findall(text) == [f"post {number}" for number in range(23, 4, -2)]
@@ -89,12 +91,12 @@ def test_a_user_page_shows_that_users_posts(app, visitor):
 
 
 @pytest.mark.parametrize("key", ["", "x", "-1", "1.0", "9" * 11, "%00", "¹", "1%20"])
-def test_what_can_be_no_key_is_not_found(visitor, key):
+def test_an_invalid_key_is_not_found(visitor, key):
     assert visitor.open(f"/explore?before={key}").status == 404
     assert visitor.open(f"/explore?after={key}").status == 404
 
 
-def test_keys_at_the_edges_are_pages(app, visitor):
+def test_keys_without_a_post_show_a_page(app, visitor):
     write(app, 3)
     assert visitor.open("/explore?before=0").status == 200
     for key in ("before=9999999999", "after=0", "after=9999999999"):
@@ -102,7 +104,7 @@ def test_keys_at_the_edges_are_pages(app, visitor):
 
 
 @pytest.mark.parametrize("path", ["/", "/explore", "/explore?before=20", "/user/author0"])
-def test_the_number_of_queries_does_not_grow(app, susan, queries, path):
+def test_the_number_of_queries_does_not_grow_with_the_posts(app, susan, queries, path):
     write(app, 2, authors=2)
     with queries() as few:
         susan.open(path)
@@ -122,7 +124,7 @@ def test_an_error_page_makes_no_query(susan, queries):
     with queries() as statements:
         assert susan.open("/nowhere").status == 404
         assert susan.open("/user/%00").status == 404
-    # The user page asks who is looking, before it looks for whom.
+    # A blueprint's page loads the current user before it looks for the one in its address.
     assert len(statements) <= 1
     with queries() as statements:
         susan.open("/nowhere")
@@ -130,7 +132,7 @@ def test_an_error_page_makes_no_query(susan, queries):
 
 
 @pytest.mark.parametrize("body", ["'" * 140, "\U0001f600" * 140, "a\n" * 70])
-def test_the_heaviest_page_has_less_than_30_kb_in_all(app, susan, body):
+def test_the_largest_page_has_less_than_30_kb_with_its_assets(app, susan, body):
     with app.app_context():
         user = User(username="a" * 64, email="a@example.com", about_me="'" * 140)
         user.posts = [Post(body=body) for _ in range(30)]
@@ -141,7 +143,7 @@ def test_the_heaviest_page_has_less_than_30_kb_in_all(app, susan, body):
         assert len(susan.open(path).text.encode()) + static < 30_000
 
 
-def test_pages_have_nothing_from_elsewhere_and_nothing_inline(app, susan):
+def test_pages_have_no_inline_code_and_nothing_from_other_sites(app, susan):
     susan.send("/", post="Hello")
     with app.test_request_context():
         paths = [url_for("main.index"), url_for("main.explore")]

@@ -1,8 +1,11 @@
-"""The drills: hidden where they are off, refused to other sites, and exact in what they do."""
+"""The pages and drills at ``/drill``: who may use them, and what each of them does."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -10,9 +13,12 @@ from werkzeug.test import TestResponse
 
 from app.database import db
 from flask_mayday.drill.drills import DRILLS
+from flask_mayday.pages.style_policy import POLICY
+from flask_mayday.pages.words import WORDS
 from flask_mayday.report.report import Report
 
 ReadReports = Callable[[], list[Report]]
+WaitUntil = Callable[..., Any]
 KINDS = list(DRILLS)
 
 
@@ -26,7 +32,7 @@ def post(app: Flask, kind: str, origin: str | None = None, **form: str) -> TestR
     return app.test_client().post(f"/drill/{kind}", data=form, headers=headers)
 
 
-def test_the_drills_are_hidden_unless_they_are_switched_on(
+def test_without_drill_every_address_is_not_found(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     app = make_app()
@@ -48,8 +54,26 @@ def test_an_unknown_drill_is_not_found(app: Flask) -> None:
     assert post(app, "tea").status_code == 404
 
 
-def test_a_drill_is_no_link(app: Flask) -> None:
-    assert app.test_client().get("/drill/exception").status_code == 405
+def test_a_drill_answers_only_to_post(app: Flask) -> None:
+    answer = app.test_client().get("/drill/exception")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("path", ["/drill/exception", "/drill/mail/" + "a" * 32, "/drill/"])
+def test_a_route_of_the_app_at_the_same_path_wins(app: Flask, path: str) -> None:
+    app.add_url_rule(path, "own", lambda: "the app's", methods=["GET", "POST"])
+    client = app.test_client()
+    assert client.get(path).text == "the app's"
+    assert client.post(path).text == "the app's"
+    assert client.post("/drill/template").status_code == 500
+
+
+@pytest.mark.parametrize("rule", ["/<path:page>", "/drill/<kind>", "/drill/exceptions", "/drills"])
+def test_a_route_of_the_app_at_another_path_does_not_hide_the_drills(app: Flask, rule: str) -> None:
+    app.add_url_rule(rule, "own", lambda **_: "the app's", methods=["GET", "POST"])
+    client = app.test_client()
+    assert client.post("/drill/exception").status_code == 500
+    assert 'action="/drill/exception"' in client.get("/drill").text
 
 
 @pytest.mark.parametrize(
@@ -67,7 +91,7 @@ def test_a_drill_is_no_link(app: Flask) -> None:
         "\x7f",
     ],
 )
-def test_a_form_of_another_site_is_refused(
+def test_a_form_from_another_site_is_refused(
     app: Flask, read_reports: ReadReports, origin: str
 ) -> None:
     assert post(app, "exception", origin).status_code == 403
@@ -75,11 +99,11 @@ def test_a_form_of_another_site_is_refused(
 
 
 @pytest.mark.parametrize("origin", [None, "http://localhost", "https://localhost"])
-def test_a_form_of_ones_own_is_taken(app: Flask, origin: str | None) -> None:
+def test_a_form_from_the_same_site_is_accepted(app: Flask, origin: str | None) -> None:
     assert post(app, "exception", origin).status_code == 500
 
 
-def test_an_exception_bears_its_message(app: Flask, read_reports: ReadReports) -> None:
+def test_an_exception_has_the_message_of_the_form(app: Flask, read_reports: ReadReports) -> None:
     for message in ("one", "one", "two"):
         assert post(app, "exception", message=message).status_code == 500
     first, again, other = read_reports()
@@ -99,7 +123,7 @@ def test_messages_that_differ_only_in_a_number_are_different_errors(
     assert len({report.fingerprint for report in read_reports()}) == 2
 
 
-def test_without_a_message_every_exception_is_an_error_of_its_own(
+def test_exceptions_without_a_message_are_different_errors(
     app: Flask, read_reports: ReadReports
 ) -> None:
     post(app, "exception")
@@ -119,7 +143,9 @@ def test_the_database_drill_is_reported_without_the_values_of_the_statement(
     assert "hidden due to hide_parameters=True" in report.message
 
 
-def test_a_burst_writes_exactly_so_many_lines(app: Flask, read_log: Callable[[], str]) -> None:
+def test_a_burst_writes_the_number_of_lines_that_was_asked_for(
+    app: Flask, read_log: Callable[[], str]
+) -> None:
     answer = post(app, "log-burst", lines="25")
     assert (answer.status_code, answer.json) == (200, {"ordered": 25, "written": 25})
     lines = [line for line in read_log().splitlines() if "of a burst" in line]
@@ -139,3 +165,104 @@ def test_a_number_out_of_range_is_refused_with_the_range(
     assert answer.json is not None
     assert f"The field {field} takes a whole number from 1 to " in answer.json["detail"]
     assert read_reports() == []
+
+
+# Pages for a browser
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_a_browser_gets_the_counts_as_a_page(app: Flask) -> None:
+    client = app.test_client()
+    answer = client.post("/drill/log-burst", data={"lines": "25"}, headers=BROWSER)
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    assert "25 lines were written to the log." in answer.text
+
+
+@pytest.mark.parametrize(
+    "accept", [None, "*/*", "application/json", "text/html;q=0.1,application/json"]
+)
+def test_other_clients_get_the_counts_as_json(app: Flask, accept: str | None) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    answer = app.test_client().post("/drill/log-burst", data={"lines": "2"}, headers=headers)
+    assert answer.json == {"ordered": 2, "written": 2}
+
+
+def test_the_pages_list_every_error_page_and_nginx_behind_a_proxy_only(
+    make_app: Callable[..., Flask],
+) -> None:
+    page = make_app(DRILL=True).test_client().get("/drill/pages").text
+    for status in WORDS:
+        assert f'href="/drill/pages/{status}"' in page
+    assert "nginx" not in page
+    behind_nginx = make_app(DRILL=True, TRUSTED_PROXIES=1)
+    assert 'href="/drill/pages/nginx/502"' in behind_nginx.test_client().get("/drill/pages").text
+
+
+def test_a_preview_of_an_error_page_reports_nothing(app: Flask, read_reports: ReadReports) -> None:
+    for status in WORDS:
+        answer = app.test_client().get(f"/drill/pages/{status}")
+        assert answer.status_code == status
+        assert WORDS[status].title in html.unescape(answer.text)
+    assert read_reports() == []
+
+
+# The mail of a request
+
+
+IDENTIFIER = "0123456789abcdef0123456789abcdef"
+
+
+def test_the_mail_link_of_an_error_page_leads_to_the_mail(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object], wait_until: WaitUntil
+) -> None:
+    client = make_app(DRILL=True, REPORT_WINDOW=1, **mail_settings).test_client()
+    for count in (1, 2):
+        page = client.post("/drill/exception", data={"message": "on purpose"}, headers=BROWSER)
+        (address,) = re.findall('href="(/drill/mail/[^"]+)"', page.text)
+        # The second one is counted, and its mail is the digest.
+        wait_until(lambda: "on purpose" in client.get(address).text, f"mail {count}")  # noqa: B023
+        mail = client.get(address)
+        assert (mail.status_code, mail.mimetype) == (200, "text/html")
+        assert page.headers["X-Request-ID"] in mail.text
+        assert mail.headers["Content-Security-Policy"] == POLICY
+        assert "Refresh" not in mail.headers
+
+
+def test_a_mail_that_is_not_there_yet_is_awaited_for_a_minute(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object]
+) -> None:
+    client = make_app(DRILL=True, REPORT_WINDOW=90, **mail_settings).test_client()
+    address, reloads = f"/drill/mail/{IDENTIFIER}", 0
+    while True:
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert IDENTIFIER in answer.text
+        assert "mailed less than 90 seconds ago, this one is counted instead" in answer.text
+        if "Refresh" not in answer.headers:
+            break
+        delay, _, address = answer.headers["Refresh"].partition("; url=")
+        reloads += int(delay)
+        assert reloads <= 60
+    assert reloads == 60
+    assert "This page does not reload any more." in answer.text
+
+
+@pytest.mark.parametrize("reloads", ["", "-1", "x", "1e9", "9" * 30])
+def test_an_odd_number_of_reloads_is_no_error(
+    make_app: Callable[..., Flask], mail_settings: dict[str, object], reloads: str
+) -> None:
+    client = make_app(DRILL=True, **mail_settings).test_client()
+    assert client.get(f"/drill/mail/{IDENTIFIER}?reloads={reloads}").status_code == 200
+
+
+def test_an_app_that_sends_no_mail_says_so(app: Flask) -> None:
+    answer = app.test_client().get(f"/drill/mail/{IDENTIFIER}")
+    assert "This app sends no mail" in answer.text
+    assert "Refresh" not in answer.headers
+
+
+@pytest.mark.parametrize("identifier", ["", "x", "A" * 32, "a" * 31, "a" * 33])
+def test_what_is_no_request_id_has_no_mail_page(app: Flask, identifier: str) -> None:
+    assert app.test_client().get(f"/drill/mail/{identifier}").status_code == 404

@@ -145,7 +145,7 @@ def test_a_host_that_is_no_name_is_a_bad_request_and_no_report(
     body, status, headers = run_wsgi_app(app.wsgi_app, environ)
     page = b"".join(body).decode()
     assert status == "400 BAD REQUEST"
-    assert "Skip to the content" in page  # the page itself, not the plain one
+    assert "Skip to content" in page  # the page itself, not the plain one
     assert headers["X-Request-ID"] in page
     assert read_reports() == []
 

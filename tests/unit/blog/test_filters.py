@@ -1,4 +1,4 @@
-"""How times and users are shown."""
+"""The template filters for times and avatars."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from app.models import now
         (timedelta(days=29), "29 days ago"),
     ],
 )
-def test_a_time_is_said_by_its_distance(passed, text):
+def test_a_recent_time_is_shown_as_relative(passed, text):
     assert ago(now() - passed) == text
 
 
-def test_a_time_long_ago_is_said_by_its_date():
+def test_an_old_time_is_shown_as_a_date():
     moment = datetime(2024, 3, 7, 14, 5, 9, tzinfo=UTC)
     assert ago(moment) == day(moment) == "7 March 2024"
     assert exact(moment) == "7 March 2024, 14:05:09 UTC"
 
 
-def test_a_user_has_one_avatar_whatever_the_case():
+def test_the_avatar_does_not_depend_on_the_case_of_the_name():
     assert avatar("Susan") == avatar("susan") != avatar("john")
 
 
-def test_the_shapes_of_an_avatar_can_be_told_apart():
+def test_the_three_colours_of_an_avatar_differ():
     for number in range(500):
-        drawn = avatar(f"user{number}")
-        assert len({drawn.ground, drawn.block, drawn.disc}) == 3
+        shapes = avatar(f"user{number}")
+        assert len({shapes.background, shapes.block, shapes.disc}) == 3
