@@ -144,7 +144,7 @@ COPY nginx /srv/nginx
 COPY flask_mayday/pages /srv/pages
 COPY app/static /srv/static
 RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx \
-    && mkdir /srv/demo && mv /srv/nginx/demo-*.conf /srv/demo/ && chmod -R u=rwX,go=rX /srv
+    && chmod -R u=rwX,go=rX /srv
 
 
 FROM your-packages AS your-static
@@ -169,7 +169,6 @@ EXPOSE 8080
 FROM nginx-base AS nginx
 
 COPY --from=edge /srv/static /usr/share/microblog/static
-COPY --from=edge /srv/demo /etc/nginx/
 
 
 FROM nginx-base AS your-nginx

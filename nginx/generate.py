@@ -72,27 +72,16 @@ def main(pages: Path, target: Path) -> None:
     for name in ("title", "detail", "request_id"):
         text = text.replace(name.upper(), variable(name, "none"))
     (target / "pages" / "error.json").write_text(text + "\n")
-    write_headers(target, html, (pages / "templates" / "style.html").read_text())
+    write_headers(target, html)
 
 
-def write_headers(target: Path, page: str, style: str) -> None:
-    """Write the headers of nginx's own pages, which need nothing else, and of the demo's."""
+def write_headers(target: Path, page: str) -> None:
+    """Write the headers of nginx's own pages, which need nothing else."""
     own = f"default-src 'none'; style-src {style_hash(page)}; {REST}"
     (target / "page-headers.conf").write_text(
         "# Written by generate.py.\n"
         "include headers.conf;\n"
         f'add_header Content-Security-Policy "{own}" always;\n{COMMON}'
-    )
-    demo = (
-        f"default-src 'none'; style-src 'self' {style_hash(page)} {style_hash(style)}; "
-        "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
-    # A policy that the app sends itself is left alone.
-    (target / "demo-map.conf").write_text(
-        f'map $upstream_http_content_security_policy $demo_policy {{ "" "{demo}"; }}\n'
-    )
-    (target / "demo-headers.conf").write_text(
-        f"add_header Content-Security-Policy $demo_policy always;\n{COMMON}"
     )
 
 

@@ -25,6 +25,8 @@ from sqlalchemy import text
 
 from app import create_app
 from app.database import db
+from app.models import User
+from flask_mayday.context import request_id
 from flask_mayday.gunicorn.thread_worker import Worker
 
 POOL = ThreadPoolExecutor(1)
@@ -221,6 +223,15 @@ def stuck_in_c() -> str:
 def long_statement() -> str:
     db.session.execute(text("SELECT pg_sleep(6)"))
     return "done"
+
+
+def duplicate_name() -> str:
+    """Write a name twice, past the form's check: the rename bug of the tutorial."""
+    for number in range(2):
+        address = f"{number}.{request_id.current()}@drill.invalid"
+        db.session.add(User(username="drill", email=address))
+        db.session.flush()
+    return "the database has no constraint on names"
 
 
 def kill() -> str:

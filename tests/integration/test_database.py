@@ -55,8 +55,8 @@ def test_a_taken_name_is_reported_without_what_was_to_be_written(
     smtp_server: Any,
     wait_until: Callable[..., Any],
 ) -> None:
-    server = gunicorn(**smtp_server.settings, DATABASE_URL=database_url)
-    answer = server.request("/drill/database", "POST", "")
+    server = gunicorn(SOURCES, **smtp_server.settings, DATABASE_URL=database_url)
+    answer = server.request("/duplicate_name")
     assert answer.status == 500
     (mail,) = wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
     assert "UniqueViolation" in mail["Subject"]
@@ -81,8 +81,8 @@ def test_a_password_hash_is_in_no_log_and_in_no_mail(
         " ADD CONSTRAINT short_name CHECK (length(username) < 3) NOT VALID",
         name,
     )
-    server = gunicorn(**smtp_server.settings, DATABASE_URL=database_url)
-    answer = server.request("/drill/database", "POST", "")
+    server = gunicorn(SOURCES, **smtp_server.settings, DATABASE_URL=database_url)
+    answer = server.request("/duplicate_name")
     assert answer.status == 500
     (mail,) = wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
     assert "CheckViolation" in mail["Subject"]

@@ -17,13 +17,13 @@ def test_one_request_id_ties_page_mail_log_and_nginx_together(stack: Stack) -> N
     mail = stack.mail_of(answer.request_id)
     text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert "Traceback (most recent call last)" in text
-    assert "DrillError: This error was ordered at /drill" in text
+    assert "DrillError: Test error raised from /drill" in text
     assert mail["To"] == "admin@microblog.example"
     assert mail["Subject"].startswith("[Microblog] DrillError: This error was ordered")
 
     log = stack.make("logs", f"REQUEST={answer.request_id}").stdout
     assert "ERROR: Exception on /drill/exception [POST]" in log
-    assert "flask_mayday.drill.drills.DrillError: This error was ordered at /drill" in log
+    assert "flask_mayday.drill.drills.DrillError: Test error raised from /drill" in log
     nginx_line = log.strip().splitlines()[-1]
     assert re.match(r"\d{4}-.* \"POST /drill/exception\" 500 .*\[request", nginx_line)
 
@@ -61,7 +61,7 @@ def test_a_flood_of_equal_errors_is_one_mail_and_one_digest_with_the_exact_count
 def test_a_log_burst_rotates_the_log_and_loses_no_line(stack: Stack) -> None:
     answer = stack.drill("log-burst", lines="9000")
     assert json.loads(answer.text) == {"ordered": 9000, "written": 9000}
-    mark = f"of 9000 of a burst ordered at /drill .*request {answer.request_id}"
+    mark = f"of 9000 of a burst from /drill .*request {answer.request_id}"
     lines = re.findall(rf"Line (\d+) {mark}", stack.log())
     assert lines == [str(number) for number in range(1, 9001)]
     files = stack.shell("web", "ls -l /var/log/microblog").splitlines()
