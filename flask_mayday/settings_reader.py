@@ -14,6 +14,8 @@ from typing import Final, TypeVar
 
 import click
 
+from .folders import default_folder
+
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
 PREFIX: Final = "MAYDAY_"
@@ -100,9 +102,14 @@ class SettingsReader:
 
         return self._first(name, convert, f"use one of {', '.join(allowed)}.") or default
 
-    def path(self, name: str, base: Path, default: str) -> Path:
-        """Return a folder; a relative one starts at ``base``."""
-        return (base / (self.line(name) or default)).absolute()
+    def folder(self, setting: str, instance: Path, default: str, app: str) -> Path:
+        """Return a folder; a relative one starts at ``instance``.
+
+        The default is the folder ``default`` there; see :func:`.folders.default_folder`.
+        """
+        if text := self.line(setting):
+            return (instance / text).absolute()
+        return default_folder(instance.absolute(), default, app, self.environ)
 
     def file_name(self, name: str, default: str) -> str:
         """Return the name of a file, without a folder."""

@@ -24,14 +24,14 @@ from .server import ENTRY, server_settings
 
 _server = server_settings()
 
-# Where the command line names no app: the one that `flask run` would find.
+# The default, if the command line names no app: the one that `flask run` would find.
 wsgi_app = ENTRY
 workers = _server.workers
 threads = _server.threads
 worker_class = "flask_mayday.gunicorn.thread_worker.Worker"
 logger_class = "flask_mayday.gunicorn.logger.Logger"
 accesslog = "-"
-# Errors are reported whatever LOG_LEVEL says: that only decides what the log keeps.
+# Errors are reported whatever LOG_LEVEL is: it only decides what the log keeps.
 loglevel = "debug"
 
 # The app is built once, before the fork: a killed worker is back within milliseconds.

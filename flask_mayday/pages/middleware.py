@@ -184,9 +184,9 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         try:
             for part in self.body:
-                in_flight.answer()
+                in_flight.mark_responding()
                 yield part
-            in_flight.answer()  # a head without a body is sent after it
+            in_flight.mark_responding()  # a head without a body is sent after it
         except GeneratorExit:
             raise  # the client has gone
         except BaseException:

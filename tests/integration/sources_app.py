@@ -250,6 +250,10 @@ def exit_3() -> str:
     os._exit(3)
 
 
+def exit_4() -> str:
+    os._exit(4)
+
+
 def exit_7() -> str:
     os._exit(7)
 

@@ -124,6 +124,7 @@ def test_what_is_no_error_or_was_dealt_with_is_not_reported(
         ("terminated", "was killed by SIGUSR2"),
         ("exit_0", "exited with status 0"),
         ("exit_3", "exited with status 3"),
+        ("exit_4", "exited with status 4"),
         ("exit_7", "exited with status 7"),
     ],
 )
@@ -145,7 +146,8 @@ def test_what_ends_a_worker_is_one_report_with_the_request_that_died(
     assert f"GET /{view} [request {IDENTIFIER}]" in report.traceback
     if view in ("segfault", "abort_signal"):
         assert f"in {view}" in report.traceback
-    server.stop()
+    assert server.request("/log_warning").status == 200
+    assert server.stop() == 0
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
@@ -291,7 +293,7 @@ def test_who_comes_to_a_worker_whose_threads_all_hang_is_served_by_the_next(
     assert (answer.status, answer.seconds < 2 + 2 + 6) == (200, True)
     server.stop()
     messages = query_spool("SELECT json_extract(body, '$.message') FROM reports")
-    assert messages == [("Request timed out after 2 s: GET /hang",)] * 2
+    assert messages == [("Request timed out after 2 s",)] * 2
 
 
 def test_threads_beyond_the_settings_are_watched_too(
