@@ -127,7 +127,8 @@ class Mayday:
         """Answer 503 with ``Retry-After``, instead of 500, where a view raises ``kind``.
 
         ``when`` is called with the exception, and returns whether it means an outage.
-        ``message`` is the message of the report. They are one error group, whichever view raises them::
+        ``message`` is the message of the report. All of them are one error group, whichever view
+        raises them::
 
             mayday.unavailable(redis.ConnectionError)
             mayday.unavailable(SQLAlchemyError, when=is_unavailable)

@@ -1,35 +1,27 @@
-"""The default folders of the log and the spool, where an app cannot write its instance folder."""
+"""The folder that replaces an instance folder which cannot be written, for log and spool."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-logger = logging.getLogger("flask_mayday.settings")
 
+def writable_base(instance: Path, name: str, app: str, environ: Mapping[str, str]) -> Path:
+    """Return the folder below which this process can make and write the folder ``name``.
 
-def default_folder(instance: Path, name: str, app: str, environ: Mapping[str, str]) -> Path:
-    """Return the folder ``name`` in ``instance``, or one that this process can make and write.
-
-    The other one is ``$XDG_STATE_HOME/<app>/<name>``, by default below ``~/.local/state``. It is
-    used, with a warning, only if it can be written and the instance folder cannot. Nothing is made
-    or opened.
+    This is ``instance``, or ``$XDG_STATE_HOME/<app>`` (by default in ``~/.local/state``) if only
+    that can be written. Nothing is made or opened.
     """
-    folder = instance / name
-    if is_writable(folder):
-        return folder
-    state = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    other = Path(state) / app / name
-    if not other.is_absolute() or not is_writable(other):
-        return folder
-    logger.warning("%s cannot be written: using %s", folder, other)
-    return other
+    if is_writable(instance / name):
+        return instance
+    state = Path(environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"))
+    base = state / app
+    return base if base.is_absolute() and is_writable(base / name) else instance
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether this process can write ``folder``, or make it where it does not exist."""
+    """Return whether this process can write ``folder``, or make it if it does not exist."""
     for path in (folder, *folder.parents):
         if os.path.lexists(path):
             return path.is_dir() and os.access(path, os.W_OK | os.X_OK)

@@ -1,4 +1,4 @@
-"""The page that needs nothing: the app's and nginx's are one."""
+"""The plain page of the app and the page of nginx are the same."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_the_page_of_nginx_is_the_same_word_for_word():
     assert plain_page(404, "Gone", "Away", "0a") == filled
 
 
-def test_the_content_security_policy_knows_its_style():
+def test_the_content_security_policy_allows_the_style():
     (style,) = re.findall("<style>(.*?)</style>", PAGE, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"style-src 'self' 'sha256-{digest}';" in (NGINX / "headers.conf").read_text()
 
 
-def test_an_error_has_the_same_title_whoever_answers_it():
+def test_an_error_has_the_same_title_from_nginx_and_the_app():
     template = (NGINX / "templates/microblog.conf.template").read_text()
     (lines,) = re.findall(r"map \$status \$error_title \{(.*?)\}", template, re.DOTALL)
     titles = dict(re.findall(r'^    (\w+) "(.*)";$', lines, re.MULTILINE))
