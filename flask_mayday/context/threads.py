@@ -67,7 +67,7 @@ def submit(
             request_id.resume(before)
 
     future = _submit(pool, run_for_request)
-    # submit() makes the future itself, and lets nobody choose its class.
+    # submit() makes the future itself, and has no way to choose its class.
     future.__class__ = _WatchedFuture
     future.environ = environ  # type: ignore[attr-defined]
     return future

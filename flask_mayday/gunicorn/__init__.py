@@ -37,12 +37,12 @@ loglevel = "debug"
 # The app is built once, before the fork: a killed worker is back within milliseconds.
 preload_app = True
 # The heartbeat file must not wait for a disk.
-worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes a file without a name in it
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn unlinks its file at once
 # A thread in the master during a fork can leave a locked logging lock in the child.
 control_socket_disable = True
 
 timeout = int(_server.request_timeout) + 5
-# Two seconds more than a request may take: the watchdog reports the one that hangs.
+# Two seconds more than a request may take: the watchdog reports a hung one first.
 graceful_timeout = int(_server.request_timeout) + 2
 keepalive = 5
 limit_request_line = 8190  # gunicorn's maximum; nginx refuses what is longer

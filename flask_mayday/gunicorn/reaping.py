@@ -24,5 +24,8 @@ def reap_workers(arbiter: Any) -> None:
             _reap_workers(arbiter)
             return
         except HaltServer:
-            if not worker_deaths.exited_after_boot():
+            worker = worker_deaths.exited_after_boot()
+            if worker is None:
                 raise
+            worker.tmp.close()
+            arbiter.cfg.child_exit(arbiter, worker)

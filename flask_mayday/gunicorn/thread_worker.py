@@ -4,8 +4,8 @@ It accepts only as many connections as it has threads. gunicorn's own accepts a 
 would wait for a thread that hangs while another worker is idle.
 
 It closes its listening sockets when it stops accepting. gunicorn's own keeps them open until its
-last request is done. The kernel would queue more connections meanwhile, which nobody serves; nginx
-does not send a POST among them to another container.
+last request is done. Meanwhile the kernel would queue connections that are never served, and nginx
+would not send a POST among them to another container.
 
 It reads the rest of a large body that the app has not read, after a 404 for instance. Otherwise
 the connection breaks while nginx is still sending, and the visitor gets a 502.
@@ -49,7 +49,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.handle_exit(signal.SIGTERM, None)
 
     def has_at_most(self, connections: int) -> bool:
-        """Return whether it has stopped accepting and has at most so many ``connections``."""
+        """Return whether it has stopped accepting and has at most this many connections."""
         return not self._accepting and self.nr_conns <= connections
 
     def set_accept_enabled(self, enabled: bool) -> None:

@@ -36,7 +36,7 @@ _workers: list[Any] = []
 _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 _stopping = False
-_exited_after_boot = False
+_exited_after_boot: Any = None
 
 
 def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
@@ -57,9 +57,10 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
         pid, status = arguments
         _endings[pid] = f"exited with status {status}"
         if status in BOOT_FAILURES:  # gunicorn takes it for a boot failure, without child_exit
-            _exited_after_boot = False
+            _exited_after_boot = None
             for worker in [one for one in _workers if one.pid == pid]:
-                _exited_after_boot = worker.in_flight.has_served
+                if worker.in_flight.has_served:
+                    _exited_after_boot = worker
                 after_death(worker)
         return True
     return message in SHUTTING_DOWN
@@ -75,8 +76,8 @@ def note_server_stop() -> None:
     _stopping = True
 
 
-def exited_after_boot() -> bool:
-    """Return whether the last worker that exited with a boot failure's code had booted.
+def exited_after_boot() -> Any:
+    """Return the last worker that exited with the code of a boot failure, if it had booted.
 
     A request can end its worker with any exit code, through ``os._exit``.
     """

@@ -48,7 +48,7 @@ def returned_502() -> tuple[str, int]:
 
 
 def log_error() -> str:
-    logging.getLogger("somebody.elses").error("an error is logged")
+    logging.getLogger("another.library").error("an error is logged")
     return "fine"
 
 
@@ -75,7 +75,7 @@ def log_below_one_without_propagation() -> str:
 
 
 def log_warning() -> str:
-    logging.getLogger("somebody.elses").warning("nothing but a warning")
+    logging.getLogger("another.library").warning("nothing but a warning")
     return "fine"
 
 

@@ -311,7 +311,7 @@ def test_the_transaction_of_a_failed_request_is_rolled_back(app: Flask) -> None:
     app.add_url_rule("/half-done", view_func=half_done)
     with app.app_context():
         db.create_all()
-        # The view's session is this context's: what it left would be seen here.
+        # The view used the session of this context, so that leftovers would be visible here.
         assert app.test_client().get("/half-done").status_code == 500
         assert db.session.query(User).count() == 0
 

@@ -27,11 +27,11 @@ def test_an_error_of_any_logger_is_reported(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
-    logging.getLogger("somebody.else").error("No %s", "luck")
+    logging.getLogger("another.library").error("No %s", "luck")
     logging.getLogger().critical("Root")
-    logging.getLogger("somebody.else").warning("Only a warning")
+    logging.getLogger("another.library").warning("Only a warning")
     assert [(r.level, r.logger, r.message) for r in read_reports()] == [
-        ("ERROR", "somebody.else", "No luck"),
+        ("ERROR", "another.library", "No luck"),
         ("CRITICAL", "root", "Root"),
     ]
 
