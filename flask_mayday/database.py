@@ -1,7 +1,7 @@
-"""What the extension does with an app's database: roll back, ask whether it answers, time it.
+"""The app's database: rolls back, checks whether it answers, and logs slow statements.
 
-Works with Flask-SQLAlchemy where the app uses it, and does nothing elsewhere: SQLAlchemy is never
-imported here unless the app has.
+Works with Flask-SQLAlchemy, and does nothing for an app without it: SQLAlchemy is imported only if
+the app has imported it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def extension_of(app: Flask) -> Any:
 
 
 def roll_back(app: Flask) -> None:
-    """Leave a failed transaction, so that nothing of it reaches what comes next. Never raises.
+    """Roll back the session's transaction, so that the error page starts afresh. Never raises.
 
-    A connection whose server is gone cannot be rolled back: it is discarded.
+    If that fails, because the server is gone, the connection is discarded.
     """
     db = extension_of(app)
     try:
@@ -48,15 +48,16 @@ def roll_back(app: Flask) -> None:
 
 
 def roll_back_at_teardown(app: Flask) -> None:
-    """Roll back before Flask-SQLAlchemy closes the session, which would raise, page or not.
+    """Roll back at the end of each request, before Flask-SQLAlchemy closes the session.
 
-    Flask calls the function that was registered last first.
+    Closing it raises if the connection is lost, even after the error page was made.
     """
+    # Flask calls the function that was registered last first.
     app.teardown_appcontext_funcs.append(lambda error: roll_back(app))
 
 
 def forget_connections(app: Flask) -> None:
-    """In a process that was forked: leave the parent's connections alone, and make new ones."""
+    """Make new connections in a forked process, and leave those of the parent open."""
     db = extension_of(app)
     if db is None:
         return
@@ -66,7 +67,7 @@ def forget_connections(app: Flask) -> None:
 
 
 def trouble_of(app: Flask) -> str | None:
-    """Ask the app's database for an answer; return the name of the exception if it gives none."""
+    """Query the app's database; return the name of the exception, or ``None`` if it answers."""
     db = extension_of(app)
     if db is None:
         return None
@@ -92,7 +93,7 @@ def watch_slow_statements() -> None:
 
 
 def _slow_ms() -> int:
-    """Return the limit of the current app, else that of the first app in this process."""
+    """Return ``LOG_SLOW_MS`` of the current app, else of the first app in this process."""
     if has_app_context() and "mayday" in current_app.extensions:
         current: Pipeline = current_app.extensions["mayday"]
         return current.settings.log.slow_ms

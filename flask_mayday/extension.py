@@ -1,4 +1,4 @@
-"""The extension: connects the parts of this package to Flask apps."""
+"""The extension object, :class:`Mayday`, which connects this package to Flask apps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .pages.middleware import ErrorMiddleware
 from .redaction.config import secrets_of_config
 from .redaction.redactor import Redactor
 from .report.report import Report
-from .report.request import ROUTE
+from .report.request import NOBODY, ROUTE
 from .reporting import registry
 from .reporting.pipeline import Pipeline
 from .settings import Settings, read_settings
@@ -126,8 +126,9 @@ class Mayday:
     ) -> None:
         """Answer 503 with ``Retry-After``, instead of 500, where a view raises ``kind``.
 
-        ``when`` decides which exceptions of that kind mean that a service is away; ``message`` is
-        what the report says. All of them are one error group, whichever view has met them::
+        ``when`` is called with the exception, and returns whether it means an outage.
+        ``message`` is the message of the report. All of them are one error group, whichever view
+        raises them::
 
             mayday.unavailable(redis.ConnectionError)
             mayday.unavailable(SQLAlchemyError, when=is_unavailable)
@@ -193,10 +194,10 @@ def secrets_of(app: Flask) -> tuple[str, ...]:
 
 
 def _user_of_session() -> object:
-    """Return the user's id from the session that Flask has open, or from the loaded user.
+    """Return the user's id from the open session or from the loaded user, or ``None``.
 
-    No user is loaded for it, which could query a dead database; and ``flask.session`` is not
-    touched, which would make the response vary with the cookie.
+    It never loads a user, which could query a dead database, and never uses ``flask.session``,
+    which would make the response vary with the cookie.
     """
     context: Any = flask_globals.request_ctx
     session = getattr(context, "_session", None)
@@ -209,9 +210,9 @@ def _user_of_session() -> object:
 
 
 class _Hooks:
-    """What the extension does at each request of one app, beside the middleware.
+    """The extension's functions that Flask calls during each request of one app.
 
-    Signals refer to it weakly, so that it goes when the app goes.
+    Signals refer to it weakly, so that it is freed with the app.
     """
 
     def __init__(self, app: Flask, pages: ErrorPages, user: UserFunction) -> None:
@@ -225,27 +226,29 @@ class _Hooks:
         app.teardown_request(self.note_user)
 
     def begin(self, sender: Flask, **_: object) -> None:
-        """Leave the route, without what a visitor put into it, where the report finds it."""
-        if self._is_first:  # not earlier: other extensions may be initialised after this one
+        """Store the route and the session's user in the WSGI environment, for a report."""
+        if self._is_first:  # not earlier: other extensions may be initialised later
             self._is_first = False
             database.roll_back_at_teardown(sender)
             database.watch_slow_statements()
         if request.url_rule is not None:
             request.environ[ROUTE] = str(request.url_rule)
+        user = _user_of_session()
+        request.environ[request_id.SESSION_USER_KEY] = NOBODY if user is None else user
 
     def note_exception(self, sender: Flask, exception: Exception, **_: object) -> None:
-        """Keep the exception for the middleware, in case nothing logs it."""
+        """Store the exception for the middleware, which reports it if nothing has logged it."""
         del sender
         request.environ[request_id.EXCEPTION_KEY] = exception
         self.note_user()
 
     def before_the_app(self) -> Any:
-        """Answer a drill, or refuse a host that cannot be read."""
+        """Answer a request for a drill, or refuse a host name that cannot be decoded."""
         _refuse_unreadable_host()
         return self.drill.answer() if self.drill is not None else None
 
     def note_user(self, error: BaseException | None = None) -> None:
-        """Leave the user's id where the access line and the report find it."""
+        """Store the user's id in the WSGI environment, for the access line and the report."""
         del error
         try:
             function = self.user()
@@ -257,7 +260,7 @@ class _Hooks:
 
 
 def _refuse_unreadable_host() -> None:
-    """Answer 400 where the host's name cannot be decoded: no address can be made of it."""
+    """Answer 400 if the host name cannot be decoded: no URL can be built with it."""
     if "xn--" in request.host.lower():
         try:
             _ = request.host_url

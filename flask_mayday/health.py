@@ -1,4 +1,4 @@
-"""Health: whether this process serves requests (live), and whether a visitor's would succeed."""
+"""Health checks: whether this process serves requests (live), and can serve visitors (ready)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.wrappers import Response
 
 from . import database
-from .context.in_flight import HEALTH
+from .context.in_flight import HEALTH_PATHS
 from .context.request_id import REPORTED_KEY
 from .reporting.pipeline import Pipeline
 
@@ -23,24 +23,24 @@ READY: Final = "/health/ready"
 
 
 class HealthMiddleware:
-    """Answers the health checks before the app does.
+    """WSGI middleware that answers ``/health/live`` and ``/health/ready`` before the app does.
 
-    Whatever the app asks of every request, such as a login, HTTPS or a trusted host, does not
-    apply to them. Where the app has a route at the same path, the app answers.
+    So what the app requires of every request, such as a login, HTTPS or a trusted host, does not
+    apply to them. If the app has a route at the same path, the app answers.
     """
 
     def __init__(self, wsgi: WSGIApplication, app: Flask, pipeline: Pipeline) -> None:
         self.wsgi = wsgi
         self.app = app
         self.pipeline = pipeline
-        self._own: frozenset[str] | None = None  # paths that are the app's; asked once
+        self._own: frozenset[str] | None = None  # paths of the app's routes, read once
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a health check, or let the app answer (PEP 3333)."""
         path = environ.get("PATH_INFO")
-        if path in HEALTH and path not in self._paths_of_the_app():
+        if path in HEALTH_PATHS and path not in self._paths_of_the_app():
             response = self._answer(path)
-            # The answer is a state, not an error: the requests that suffer are reported.
+            # A 503 here is a state and not an error. The requests that fail are reported.
             environ[REPORTED_KEY] = True
             return response(environ, start_response)
         return self.wsgi(environ, start_response)
@@ -52,9 +52,10 @@ class HealthMiddleware:
 
     def _answer(self, path: str) -> Response:
         if path == LIVE:
-            # Stuck mail, or a spool that takes no reports, is said here too: it is read where no
-            # mail arrives. The status stays 200, because a restart would not help.
-            return _json({"status": "ok", **self.pipeline.courier.state()}, 200)
+            # Mail, spool and log are included because a monitor reads them where no mail arrives.
+            # The status stays 200: a restart would not help.
+            log = self.pipeline.log_file.trouble or "ok"
+            return _json({"status": "ok", **self.pipeline.courier.state(), "log": log}, 200)
         trouble = database.trouble_of(self.app)
         if trouble is not None:
             return _json({"status": "unavailable", "database": trouble}, 503)

@@ -173,7 +173,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
     name = import_name.rpartition(".")[2] if import_name != "__main__" else "app"
     mail = _read_mail(reader, instance)
     log = LogSettings(
-        folder=reader.path("LOG_DIR", instance, "logs"),
+        folder=reader.folder("LOG_DIR", instance, "logs", name),
         file_name=reader.file_name("LOG_FILE", f"{name}.log"),
         max_bytes=reader.integer("LOG_MAX_BYTES", 10240, 1024, 1 << 40),
         backup_count=reader.integer("LOG_BACKUP_COUNT", 10, 1, 1_000_000),
@@ -192,7 +192,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         mail=mail,
         log=log,
         spool=SpoolSettings(
-            folder=reader.path("SPOOL_DIR", instance, "spool"),
+            folder=reader.folder("SPOOL_DIR", instance, "spool", name),
             max_bytes=reader.integer("SPOOL_MAX_BYTES", 256 << 20, 1 << 20, 1 << 40),
         ),
         reports=ReportSettings(

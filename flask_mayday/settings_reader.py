@@ -14,6 +14,8 @@ from typing import Final, TypeVar
 
 import click
 
+from .folders import writable_base
+
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
 PREFIX: Final = "MAYDAY_"
@@ -60,6 +62,7 @@ class SettingsReader:
         self.config = config
         self.environ = environ
         self.problems: list[str] = []
+        self._warned_of: set[Path] = set()
 
     def finish(self) -> None:
         """Raise :exc:`ConfigurationError` if any value was invalid."""
@@ -100,9 +103,19 @@ class SettingsReader:
 
         return self._first(name, convert, f"use one of {', '.join(allowed)}.") or default
 
-    def path(self, name: str, base: Path, default: str) -> Path:
-        """Return a folder; a relative one starts at ``base``."""
-        return (base / (self.line(name) or default)).absolute()
+    def folder(self, setting: str, instance: Path, default: str, app: str) -> Path:
+        """Return a folder; a relative one starts at ``instance``.
+
+        The default is ``default`` in ``instance``, or in the state folder of ``app`` if the
+        instance folder cannot be written, with one warning for all such folders.
+        """
+        if text := self.line(setting):
+            return (instance / text).absolute()
+        base = writable_base(instance.absolute(), default, app, self.environ)
+        if base != instance.absolute() and base not in self._warned_of:
+            self._warned_of.add(base)
+            logger.warning("%s cannot be written: using %s", instance.absolute(), base)
+        return base / default
 
     def file_name(self, name: str, default: str) -> str:
         """Return the name of a file, without a folder."""

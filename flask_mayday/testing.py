@@ -1,4 +1,4 @@
-"""Lets an app's own tests see which errors would have been reported.
+"""For an app's own tests: collects the reports that the app makes.
 
 In tests (``app.testing``) nothing is written or mailed. Inside :func:`captured_reports`, reports
 are collected instead::
@@ -27,8 +27,8 @@ __all__ = ["captured_reports"]
 def captured_reports(app: Flask) -> Iterator[list[Report]]:
     """Collect the reports that ``app`` makes inside the ``with`` block, oldest first.
 
-    They go into the list that is returned, and neither into the spool nor into a mail. Where Flask
-    propagates exceptions to the test, as it does by default under ``app.testing``, set
+    The ``with`` statement binds the list. Its reports are neither stored nor mailed. Under
+    ``app.testing`` Flask propagates exceptions to the test by default: set
     ``PROPAGATE_EXCEPTIONS`` to false to have them handled and reported. Raises :exc:`KeyError` if
     ``Mayday.init_app`` was not called for ``app``.
     """

@@ -1,1 +1,1 @@
-"""Which request a thread works for: request ids, threads, the table of requests in flight."""
+"""The request that a thread works for: request ids, threads, the table of requests in flight."""

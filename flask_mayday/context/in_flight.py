@@ -1,7 +1,7 @@
-"""The requests that a worker serves right now, in memory that outlives the worker.
+"""The requests that a worker is serving, in memory that outlives the worker.
 
-The table is shared memory made by the master before the fork: a worker that is killed in the
-middle of a request leaves behind whose request it was, without a system call a request.
+The master makes the table in shared memory before the fork. When a worker is killed, the master
+reads there which requests were interrupted. Noting a request takes no system call.
 """
 
 from __future__ import annotations
@@ -18,17 +18,23 @@ from . import request_id
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-SLOT: Final = 1024  # bytes
-LENGTH: Final = 2  # bytes before each entry
-ANSWERED: Final = LENGTH  # the byte that says whether the answer is on its way
-TOLD: Final = ANSWERED + 1  # the byte that says whether the request was reported
-HEAD: Final = TOLD + 1
-HEALTH: Final = frozenset({"/health/live", "/health/ready"})  # paths that no visitor asks for
+SLOT_BYTES: Final = 1024  # for each thread
+LENGTH_BYTES: Final = 2  # at the start of a slot: the length of its entry, 0 without one
+RESPONDING: Final = LENGTH_BYTES  # offset of a byte: 1 if the response is being sent
+REPORTED: Final = RESPONDING + 1  # offset of a byte: 1 if the request was reported
+HEADER_BYTES: Final = REPORTED + 1
+# Flags of the whole worker, in the last bytes of the table:
+HAS_SERVED: Final = -2
+END_REPORTED: Final = -1
+HEALTH_PATHS: Final = frozenset({"/health/live", "/health/ready"})  # not requested by visitors
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A request that a thread of this process serves; ``since`` is on the monotonic clock."""
+class RequestInProgress:
+    """A request that a thread of this process is serving.
+
+    ``since`` is when it began, in seconds of :func:`time.monotonic`.
+    """
 
     slot: int
     thread: int
@@ -37,40 +43,43 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """A request that a worker has left behind.
+class InterruptedRequest:
+    """A request that a worker was serving when it died.
 
-    ``answered``: its answer was on its way. ``told``: it was reported itself.
+    ``responding``: its response was being sent. ``reported``: it has a report of its own already.
     """
 
     request_id: str
     method: str
     path: str
     thread: int
-    answered: bool
-    told: bool
+    responding: bool
+    reported: bool
 
 
-class Table:
-    """One slot for each thread of a worker."""
+class RequestTable:
+    """The requests of one worker, with one slot for each of its ``slots`` threads."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.memory = mmap.mmap(-1, slots * SLOT + 1)  # and a byte for what the worker has told
-        self.serving: dict[int, Serving] = {}
+        self.memory = mmap.mmap(-1, slots * SLOT_BYTES + 2)  # two flags of the worker at the end
+        self.in_progress: dict[int, RequestInProgress] = {}
         self._slot = threading.local()
         self._assigned = 0
         self._lock = threading.Lock()
 
     def begin(self, environ: WSGIEnvironment) -> None:
-        """Note the request that this thread begins with."""
+        """Record that this thread has begun to serve the request of ``environ``."""
+        self.memory[HAS_SERVED] = 1
         slot = self._slot_of_thread()
         if slot is None:
             return
-        start, thread = slot * SLOT, threading.get_ident()
+        start, thread = slot * SLOT_BYTES, threading.get_ident()
         with self._lock:
-            self.serving[slot] = Serving(slot, thread, time.monotonic(), environ)
-            self.memory[start + ANSWERED : start + HEAD] = bytes(HEAD - ANSWERED)
+            self.in_progress[slot] = RequestInProgress(slot, thread, time.monotonic(), environ)
+            self.memory[start + RESPONDING : start + HEADER_BYTES] = bytes(
+                HEADER_BYTES - RESPONDING
+            )
         entry = {
             "request_id": environ[request_id.ENVIRON_KEY],
             "method": environ.get("REQUEST_METHOD", ""),
@@ -78,57 +87,68 @@ class Table:
             "thread": thread,
         }
         data = json.dumps(entry).encode()
-        if len(data) > SLOT - HEAD:
+        if len(data) > SLOT_BYTES - HEADER_BYTES:
             data = json.dumps({**entry, "path": "(too long)"}).encode()
-        # The length last: an entry counts when it is whole.
-        self.memory[start + HEAD : start + HEAD + len(data)] = data
-        self.memory[start : start + LENGTH] = len(data).to_bytes(LENGTH, "big")
+        # The length comes last: until then, the entry may be incomplete.
+        self.memory[start + HEADER_BYTES : start + HEADER_BYTES + len(data)] = data
+        self.memory[start : start + LENGTH_BYTES] = len(data).to_bytes(LENGTH_BYTES, "big")
 
-    def answer(self) -> None:
-        """Note that this thread sends its answer: its visitor may have it, and ask anew."""
+    def mark_responding(self) -> None:
+        """Record that this thread is sending the response to its request."""
         slot = getattr(self._slot, "number", None)
         if slot is not None:
-            self.memory[slot * SLOT + ANSWERED] = 1
+            self.memory[slot * SLOT_BYTES + RESPONDING] = 1
 
-    def tell(self, serving: Serving) -> None:
-        """Note that a request was reported, unless it has ended meanwhile."""
+    def mark_reported(self, in_progress: RequestInProgress) -> None:
+        """Record that a request was reported; does nothing if it has ended meanwhile."""
         with self._lock:
-            if self.serving.get(serving.slot) is serving:
-                self.memory[serving.slot * SLOT + TOLD] = 1
+            if self.in_progress.get(in_progress.slot) is in_progress:
+                self.memory[in_progress.slot * SLOT_BYTES + REPORTED] = 1
 
-    def is_told(self, serving: Serving) -> bool:
-        """Return whether it was."""
-        return self.memory[serving.slot * SLOT + TOLD] == 1
+    def is_reported(self, in_progress: RequestInProgress) -> bool:
+        """Return whether a request in progress has been reported."""
+        return self.memory[in_progress.slot * SLOT_BYTES + REPORTED] == 1
 
     def end(self) -> None:
-        """Note that this thread has done with its request."""
+        """Record that this thread has finished its request."""
         slot = getattr(self._slot, "number", None)
         if slot is not None:
-            self.memory[slot * SLOT : slot * SLOT + LENGTH] = bytes(LENGTH)
-            self.serving.pop(slot, None)
+            self.memory[slot * SLOT_BYTES : slot * SLOT_BYTES + LENGTH_BYTES] = bytes(LENGTH_BYTES)
+            self.in_progress.pop(slot, None)
 
-    def left_behind(self) -> list[Left]:
-        """Return what the table's worker served when it died, for the master."""
+    def interrupted(self) -> list[InterruptedRequest]:
+        """Return, in the master, the requests that the worker was serving when it died."""
         found = []
-        for start in range(0, self.slots * SLOT, SLOT):
-            length = int.from_bytes(self.memory[start : start + LENGTH], "big")
-            if 0 < length <= SLOT - HEAD:
-                entry = json.loads(self.memory[start + HEAD : start + HEAD + length])
-                answered, told = self.memory[start + ANSWERED : start + HEAD]
-                found.append(Left(**entry, answered=bool(answered), told=bool(told)))
+        for start in range(0, self.slots * SLOT_BYTES, SLOT_BYTES):
+            length = int.from_bytes(self.memory[start : start + LENGTH_BYTES], "big")
+            if 0 < length <= SLOT_BYTES - HEADER_BYTES:
+                entry = json.loads(
+                    self.memory[start + HEADER_BYTES : start + HEADER_BYTES + length]
+                )
+                responding, reported = self.memory[start + RESPONDING : start + HEADER_BYTES]
+                found.append(
+                    InterruptedRequest(
+                        **entry, responding=bool(responding), reported=bool(reported)
+                    )
+                )
         return found
 
-    def tell_end(self) -> None:
-        """Note that the worker has reported its own end."""
-        self.memory[-1] = 1
+    def mark_end_reported(self) -> None:
+        """Record, in the worker, that it has reported why it ends."""
+        self.memory[END_REPORTED] = 1
 
     @property
-    def end_is_told(self) -> bool:
-        """Whether it has, for the master."""
-        return self.memory[-1] == 1
+    def end_is_reported(self) -> bool:
+        """Whether the worker has reported itself why it ended."""
+        return self.memory[END_REPORTED] == 1
+
+    @property
+    def has_served(self) -> bool:
+        """Whether the worker has begun to serve a request, so that it did not fail to boot."""
+        return self.memory[HAS_SERVED] == 1
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the shared memory."""
         self.memory.close()
 
     def _slot_of_thread(self) -> int | None:
@@ -142,28 +162,28 @@ class Table:
         return int(number)
 
 
-_table: Table | None = None
+_table: RequestTable | None = None
 
 
-def use(table: Table) -> None:
-    """Note this process's requests in ``table`` from now on."""
+def use(table: RequestTable) -> None:
+    """Record the requests of this process in ``table`` from now on."""
     global _table
     _table = table
 
 
 def begin(environ: WSGIEnvironment) -> None:
-    """Note a request, where this process is a worker."""
+    """Record that this thread has begun to serve a request; does nothing outside of a worker."""
     if _table is not None:
         _table.begin(environ)
 
 
-def answer() -> None:
-    """Note that its answer is sent."""
+def mark_responding() -> None:
+    """Record that this thread is sending its response; does nothing outside of a worker."""
     if _table is not None:
-        _table.answer()
+        _table.mark_responding()
 
 
 def end() -> None:
-    """Note its end."""
+    """Record that this thread has finished its request; does nothing outside of a worker."""
     if _table is not None:
         _table.end()

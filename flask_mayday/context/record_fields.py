@@ -20,9 +20,9 @@ GROUP: Final = f"{PREFIX}group"  # text: records with the same one belong to one
 # The requests that a worker was serving when it died: a sequence of mappings with ``request_id``,
 # ``method``, ``path`` and ``state``, which is one of the three below.
 REQUESTS: Final = f"{PREFIX}requests"
-INTERRUPTED: Final = "interrupted"  # the visitor has got no answer
-RESPONDING: Final = "responding"  # the answer was being sent
-REPORTED: Final = "reported"  # a report of its own has been made before
+INTERRUPTED: Final = "interrupted"  # the visitor has received no response
+RESPONDING: Final = "responding"  # the response was being sent
+REPORTED: Final = "reported"  # it has a report of its own
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -1,4 +1,4 @@
-"""The request id that ties page, mail and log together, and the request that it belongs to."""
+"""The request id, which connects page, mail and log, and the current request of a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ HEADER: Final = "X-Request-ID"
 ENVIRON_KEY: Final = "flask_mayday.request_id"
 PATH_KEY: Final = "flask_mayday.path"  # as it was requested: middlewares of the app may change it
 USER_KEY: Final = "flask_mayday.user_id"  # who was logged in, for the access line and the report
-EXCEPTION_KEY: Final = "flask_mayday.exception"  # that the app has raised
+SESSION_USER_KEY: Final = "flask_mayday.session_user_id"  # who was logged in when it began
+EXCEPTION_KEY: Final = "flask_mayday.exception"  # the exception that the app has raised
 REPORTED_KEY: Final = "flask_mayday.reported"  # the exception that was reported, or True
 FORM: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -24,11 +25,12 @@ _environ: ContextVar[Mapping[str, object] | None] = ContextVar("request_environ"
 
 
 def begin(environ: WSGIEnvironment, *, trusted: bool) -> str:
-    """Give the request of ``environ`` its id and make it the current one of this thread.
+    """Give the request of ``environ`` an id, make it current in this thread, and return the id.
 
-    The header is taken only from a trusted proxy and only in nginx's form of 32 hex digits:
-    an id that a client chose could forge log lines or point at somebody else's request.
-    It stays current until the thread's next request, for the server's access log comes after.
+    ``X-Request-ID`` is used only if ``trusted``, which means that a proxy sets it, and only if it
+    is 32 hex digits: an id that a client chose could forge log lines or name another request.
+    The request stays current until the thread's next one, since the server writes its access log
+    after the response.
     """
     sent = environ.get("HTTP_X_REQUEST_ID", "")
     request_id = sent if trusted and FORM.fullmatch(sent) else uuid.uuid4().hex
@@ -39,21 +41,21 @@ def begin(environ: WSGIEnvironment, *, trusted: bool) -> str:
 
 
 def current() -> str | None:
-    """Return the id of the request that this thread serves, if it serves one."""
+    """Return the id of the request that this thread works for, or ``None``."""
     environ = _environ.get()
     return None if environ is None else str(environ[ENVIRON_KEY])
 
 
 def current_environ() -> Mapping[str, object] | None:
-    """Return the WSGI environment of the request that this thread serves, if it serves one."""
+    """Return the WSGI environment of the request that this thread works for, or ``None``."""
     return _environ.get()
 
 
 def resume(environ: Mapping[str, object] | None) -> None:
-    """Make the request of ``environ`` the current one of this thread, which works for it."""
+    """Make the request of ``environ``, which has its id, the current one of this thread."""
     _environ.set(environ)
 
 
 def forget() -> None:
-    """Leave the current request, for a thread that goes on to other work."""
+    """Make no request the current one of this thread."""
     _environ.set(None)

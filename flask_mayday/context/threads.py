@@ -1,12 +1,12 @@
-"""Threads that a request starts go on with its id, in the log and in reports.
+"""Gives the threads that a request starts its request id, in the log and in reports.
 
-Context variables do not reach a new thread before Python 3.14, nor then unless the interpreter is
-told so (``-X thread_inherit_context``), and who starts the thread is often a library: so it is
-done where every thread starts, and for this one variable only. All of them would hand Flask's
-contexts, and with them the request's database session, to a second thread.
+A new thread does not inherit context variables before Python 3.14, and after it only with
+``-X thread_inherit_context``. Often a library starts the thread. So ``Thread.start`` and
+``ThreadPoolExecutor.submit`` are replaced, and pass on the current request only: all context
+variables would include Flask's contexts, and so share the database session between threads.
 
-An exception in a task of a thread pool belongs to whoever asks for its outcome. Where nobody ever
-does, it is logged, as asyncio logs that of a task.
+The exception of a thread-pool task goes to the caller of ``Future.result``. If it is never
+retrieved, it is logged, as asyncio does for its tasks.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ _submit = ThreadPoolExecutor.submit
 
 
 def install() -> None:
-    """Let threads and the tasks of thread pools have the request of whoever starts them."""
+    """Make new threads and thread-pool tasks belong to the request that starts them."""
     threading.Thread.start = start  # type: ignore[assignment,method-assign]
     ThreadPoolExecutor.submit = submit  # type: ignore[assignment,method-assign]
 
 
 def start(thread: threading.Thread) -> None:
-    """Start a thread; its id stays to the end, for the record of what ends the thread."""
+    """Start ``thread`` for the current request, if there is one.
+
+    The request stays the current one to the end of the thread, so that the record of an exception
+    that ends it has the request id.
+    """
     environ = request_id.current_environ()
     if environ is not None:
         run = thread.run
@@ -48,7 +52,10 @@ def start(thread: threading.Thread) -> None:
 def submit(
     pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Future[Any]:
-    """Give a task to a pool, whose threads serve one request after the other, or none."""
+    """Submit a task to ``pool`` that runs for the current request, or for none.
+
+    The threads of a pool work for one request after the other.
+    """
     environ = request_id.current_environ()
 
     def run_for_request() -> Any:
@@ -60,36 +67,37 @@ def submit(
             request_id.resume(before)
 
     future = _submit(pool, run_for_request)
-    future.__class__ = _Watched
+    # submit() makes the future itself, and has no way to choose its class.
+    future.__class__ = _WatchedFuture
     future.environ = environ  # type: ignore[attr-defined]
     return future
 
 
-class _Watched(Future[Any]):
-    """A future that knows whether anybody has asked for its outcome, or given it up."""
+class _WatchedFuture(Future[Any]):
+    """A future that logs its exception if nobody has retrieved it or cancelled the task."""
 
     environ: Mapping[str, object] | None = None
-    asked = False
+    retrieved = False
 
     def result(self, timeout: float | None = None) -> Any:
-        self.asked = True
+        self.retrieved = True
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self.asked = True
+        self.retrieved = True
         return super().exception(timeout)
 
     def cancel(self) -> bool:
-        self.asked = True
+        self.retrieved = True
         return super().cancel()
 
     def __del__(self) -> None:
-        if self.asked or not self.done():
+        if self.retrieved or not self.done():
             return
         error = super().exception()
         if error is not None:
             logger.error(
-                "Nobody has asked what became of a task in a thread pool",
+                "Thread-pool task exception was never retrieved",
                 exc_info=error,
                 extra={ENVIRON: self.environ},
             )

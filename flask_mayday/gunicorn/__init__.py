@@ -24,25 +24,25 @@ from .server import ENTRY, server_settings
 
 _server = server_settings()
 
-# Where the command line names no app: the one that `flask run` would find.
+# The default, if the command line names no app: the one that `flask run` would find.
 wsgi_app = ENTRY
 workers = _server.workers
 threads = _server.threads
 worker_class = "flask_mayday.gunicorn.thread_worker.Worker"
 logger_class = "flask_mayday.gunicorn.logger.Logger"
 accesslog = "-"
-# Errors are reported whatever LOG_LEVEL says: that only decides what the log keeps.
+# Errors are reported whatever LOG_LEVEL is: it only decides what the log keeps.
 loglevel = "debug"
 
 # The app is built once, before the fork: a killed worker is back within milliseconds.
 preload_app = True
 # The heartbeat file must not wait for a disk.
-worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes a file without a name in it
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn unlinks its file at once
 # A thread in the master during a fork can leave a locked logging lock in the child.
 control_socket_disable = True
 
 timeout = int(_server.request_timeout) + 5
-# Two seconds more than a request may take: the watchdog reports the one that hangs.
+# Two seconds more than a request may take: the watchdog reports a hung one first.
 graceful_timeout = int(_server.request_timeout) + 2
 keepalive = 5
 limit_request_line = 8190  # gunicorn's maximum; nginx refuses what is longer

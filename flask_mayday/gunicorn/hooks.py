@@ -1,4 +1,4 @@
-"""gunicorn's hooks: from the fork of a worker to the report of its death."""
+"""gunicorn's hooks, from the start of the server and the fork of a worker to their ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .loading import flask_apps_in
 from .server import pipeline
 from .thread_worker import Worker
 
-EARLY: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
+BLOCKED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
 COURIER_GRACE: Final = 5.0  # seconds that a stopping worker waits for the mail it is sending
 NAMES: Final = (
     "when_ready",
@@ -28,7 +28,7 @@ logger = logging.getLogger("flask_mayday")
 
 
 def when_ready(server: Any) -> None:
-    """Log the start, once, in the master."""
+    """Log, in the master, that the server has started, and with which settings."""
     current = pipeline()
     if current is None:
         return
@@ -54,7 +54,7 @@ def when_ready(server: Any) -> None:
 
 
 def _unconnected(cfg: Any) -> list[str]:
-    """Return the hooks that neither are ours nor mention ours."""
+    """Return the names of the hooks that are not ours and do not call ours."""
     found = []
     for name in NAMES:
         hook = getattr(cfg, name)
@@ -65,21 +65,24 @@ def _unconnected(cfg: Any) -> list[str]:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Prepare what the worker leaves behind should it die."""
+    """Prepare, in the master, what is needed to report the death of ``worker``."""
     del server
     worker_deaths.before_fork(worker, worker.cfg.threads)
-    # A worker that gets a signal before it has handlers of its own would use the master's, and
-    # run on until it is killed: it gets the signal when it is ready for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
+    # Until a worker has signal handlers of its own, it has the master's, which would not end it.
+    # So its signals wait until it is ready.
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
 
 
 def unblock_signals() -> None:
-    """Let a process get the signals that :func:`pre_fork` has blocked."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
+    """Unblock the signals that :func:`pre_fork` has blocked."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Watch the requests, and deliver what an earlier process has left, before the first one."""
+    """Start the watchdog and the courier in a worker, before its first request.
+
+    The courier also delivers reports of processes that have ended.
+    """
     unblock_signals()
     worker_deaths.after_fork(worker)
     for app in flask_apps_in(worker.wsgi):
@@ -94,13 +97,13 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Report the worker's death, in the master, unless it was asked to end."""
+    """Report, in the master, the death of ``worker``, unless it ended normally."""
     del server
     worker_deaths.after_death(worker)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Let the courier finish the mail that it is sending."""
+    """Let the courier of a stopping worker finish the mail that it is sending."""
     del server, worker
     current = pipeline()
     if current is not None:
@@ -108,7 +111,7 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """Log the end, once, in the master."""
+    """Log, in the master, that the server has stopped."""
     del server
     current = pipeline()
     if current is not None:

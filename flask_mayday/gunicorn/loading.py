@@ -1,11 +1,12 @@
-"""Loads the app under gunicorn: reports why it does not load, and connects the extension to it."""
+"""Loads the app under gunicorn, reports why it cannot be loaded, and gives it the extension."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 from flask import Flask
@@ -17,27 +18,46 @@ from ..pages import error_pages
 from . import server
 
 logger = logging.getLogger("flask_mayday")
+NOT_WRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 _load = WSGIApplication.load
 
 
 def load(application: Any) -> Any:
-    """Load the app as gunicorn does, report what goes wrong, and connect the extension."""
+    """Load the app as gunicorn does, and give it the extension.
+
+    Raises what the app raises, or exits, after the reason was logged.
+    """
     try:
         wsgi = _load(application)
-    except click.ClickException as error:  # of the settings, or of Flask's search for the app
+    except click.ClickException as error:  # invalid settings, or Flask finds no app
         logger.critical("The app cannot be loaded. %s", error.format_message())
         sys.exit(1)
     except RuntimeError:
-        # gunicorn prints the text of this one, takes it for reported, and ends.
+        # gunicorn prints only the text of a RuntimeError, and ends.
         sys.excepthook(*sys.exc_info())
         sys.exit(1)
+    except OSError as error:
+        if error.errno in NOT_WRITABLE:
+            logger.warning(
+                "The app cannot write %s (%s). In a container with a read-only root it must write "
+                "below a mounted folder: set INSTANCE_PATH to the folder that it writes to, or "
+                "let it log to stderr",
+                error.filename or "a file",
+                error.strerror,
+            )
+        raise
     connect(wsgi, application.app_uri)
     server.end_boot_pipeline()
     return wsgi
 
 
 def connect(wsgi: Any, app_uri: str) -> None:
-    """Give the Flask apps in a WSGI callable the extension, where they have not asked for it."""
+    """Call ``init_app`` for the Flask apps in a WSGI callable that have not called it themselves.
+
+    ``app_uri`` is the app's name on gunicorn's command line, for the messages. Exits with the
+    correction if ``wsgi`` is a function: a factory without ``()``.
+    """
     apps = list(flask_apps_in(wsgi))
     if not apps:
         logger.error(
@@ -57,7 +77,7 @@ def connect(wsgi: Any, app_uri: str) -> None:
 
 
 def flask_apps_in(wsgi: Any) -> Iterator[Flask]:
-    """Yield the Flask apps that a WSGI callable is or wraps."""
+    """Yield the Flask apps that a WSGI callable is or wraps, the outermost first."""
     seen: set[int] = set()
     waiting = [wsgi]
     while waiting and len(seen) < 50:
@@ -75,7 +95,7 @@ def flask_apps_in(wsgi: Any) -> Iterator[Flask]:
 
 
 def _replace(wsgi: Any, inner: Any, app: Flask) -> None:
-    """Let a middleware that wraps ``app.wsgi_app``, as it was, call it as it is now."""
+    """Make the middleware that wraps the old ``app.wsgi_app``, ``inner``, call the new one."""
     for _ in range(50):
         for name in ("app", "wsgi_app"):
             if getattr(wsgi, name, None) == inner and not isinstance(wsgi, Flask):
@@ -85,7 +105,7 @@ def _replace(wsgi: Any, inner: Any, app: Flask) -> None:
 
 
 def add_unreadable_requests() -> None:
-    """Answer 400, not 500, where gunicorn cannot read a request's body."""
+    """Answer 400, not 500, if gunicorn cannot read the body of a request."""
     for kind in (NoMoreData, ParseException):
         if kind not in error_pages.unreadable_requests:
             error_pages.unreadable_requests.append(kind)

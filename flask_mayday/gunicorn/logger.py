@@ -1,4 +1,4 @@
-"""gunicorn's loggers, joined to the app's log."""
+"""gunicorn's loggers, which write to the app's log."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from gunicorn.glogging import Logger as GunicornLogger
 
 from ..context import request_id
-from ..context.in_flight import HEALTH
+from ..context.in_flight import HEALTH_PATHS
 from ..context.record_fields import UNREPORTED
 from . import patches, server, stdout, worker_deaths
 
-# gunicorn of an exception that comes out of the app when a part of the answer is sent.
-CUT_OFF = "Error handling request"
-# gunicorn of a request that it cannot read, and quotes.
+# What gunicorn logs of an exception that the app raises when a part of the response is sent,
+RESPONSE_FAILED = "Error handling request"
+# and, with a quotation, of a request that it cannot read.
 REFUSED = "Invalid request from "
 QUERY = re.compile(r"\?[^\s']*")
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
-    """Hands gunicorn's records to the root logger, so that one log has them all."""
+    """Passes gunicorn's records to the root logger, so that one log has everything."""
 
     def setup(self, cfg: Any) -> None:
-        """Set gunicorn's loggers up without handlers of their own; start to log and report.
+        """Remove the handlers of gunicorn's loggers, apply our patches, and start to report.
 
         This is the first of our code that gunicorn runs, before it loads the app.
         """
@@ -41,40 +41,44 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         server.start_boot_pipeline(settings)
 
     def critical(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log at CRITICAL; what is said of a worker's death is reported once it is reaped."""
+        """Log at CRITICAL, without a report if a worker's death will be reported."""
         self._log(logging.CRITICAL, msg, args, kwargs)
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log at ERROR, likewise."""
+        """Log at ERROR, without a report if a worker's death will be reported."""
         self._log(logging.ERROR, msg, args, kwargs)
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log at ERROR with the traceback, and report it unless that was done already."""
+        """Log at ERROR with the traceback, and report it unless it has been reported."""
         environ = request_id.current_environ() or {}
-        told = msg == CUT_OFF and environ.get(request_id.REPORTED_KEY)
-        kwargs = {"exc_info": True, **({"extra": {UNREPORTED: True}} if told else {}), **kwargs}
+        is_reported = msg == RESPONSE_FAILED and environ.get(request_id.REPORTED_KEY)
+        kwargs = {
+            "exc_info": True,
+            **({"extra": {UNREPORTED: True}} if is_reported else {}),
+            **kwargs,
+        }
         self._log(logging.ERROR, msg, args, kwargs)
-        worker_deaths.tell_oneself(msg)
+        worker_deaths.note_own_end(msg)
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log at WARNING, likewise; what was refused without its query."""
+        """Log at WARNING; a request that gunicorn has refused is logged without its query."""
         if msg.startswith(REFUSED):
             msg = QUERY.sub("", msg)
         self._log(logging.WARNING, msg, args, kwargs)
 
     def _log(self, level: int, msg: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if worker_deaths.is_told_later(msg, args):
+        if worker_deaths.note_worker_end(msg, args):
             kwargs = {**kwargs, "extra": {UNREPORTED: True}}
         self.error_log.log(level, msg, *args, **kwargs)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
-        """Log a request: the one line that each has, from whom knows its time and its bytes.
+        """Log the access line of a request: client, method, path, status, time, bytes and user.
 
-        A slow one at WARNING; a health check, which comes every few seconds, only at DEBUG.
+        A slow request is logged at WARNING, and a health check, every few seconds, at DEBUG.
         """
         del req
         level = logging.WARNING if request_time >= self.slow else logging.INFO
-        if environ.get("PATH_INFO") in HEALTH:
+        if environ.get("PATH_INFO") in HEALTH_PATHS:
             level = logging.DEBUG
         self.access_log.log(
             level,
@@ -86,5 +90,5 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             request_time / timedelta(milliseconds=1),
             resp.sent,
             environ.get(request_id.USER_KEY, "-"),
-            stacklevel=2,  # where gunicorn has served it
+            stacklevel=2,  # gunicorn's code that has served it
         )

@@ -13,14 +13,14 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.http import wsgi
 
-from . import hooks, loading, refusals, shutdown
+from . import hooks, loading, reaping, refusals, shutdown
 from .responses import WholeResponse
 
 _applied = False
 
 
 def apply() -> None:
-    """Apply the patches, once in a process."""
+    """Apply the patches; does nothing the second time in a process."""
     global _applied
     if _applied:
         return
@@ -30,10 +30,12 @@ def apply() -> None:
     WSGIApplication.load = loading.load
     # Head and body go out in one write: a worker killed between two leaves half a response.
     wsgi.Response = WholeResponse
-    # What gunicorn refuses before the app sees it gets a page of ours instead of a bare one.
+    # A request that gunicorn refuses before the app sees it gets our page instead of a bare one.
     util.write_error = refusals.write_error
     # Workers that had to be killed at a stop are reaped, and so reported.
     Arbiter.stop = shutdown.stop
+    # A request that exits with 3 or 4 ends its worker and not the server.
+    Arbiter.reap_workers = reaping.reap_workers
     # Not gunicorn's: the parent gets back the signals that pre_fork has blocked for the child.
     os.register_at_fork(after_in_parent=hooks.unblock_signals)
     loading.add_unreadable_requests()

@@ -28,19 +28,22 @@ DEBUGGER: Final = (
     "Set FLASK_DEBUG=0 for gunicorn, or use `flask run --debug` instead."
 )
 ENTRY: Final = "flask_mayday.gunicorn.entry:application"
-DEFAULT_NAME: Final = "gunicorn"  # of the process, as gunicorn has it
+DEFAULT_NAME: Final = "gunicorn"  # gunicorn's name for its process
 UNSUPPORTED: Final = ("gevent", "eventlet", "tornado", "asgi", "uvicorn")
 
 _boot: Pipeline | None = None
 
 
 def server_settings() -> ServerSettings:
-    """Return what gunicorn's configuration needs; an invalid value is refused later, by name."""
+    """Return the settings of the environment that gunicorn's configuration needs.
+
+    An invalid value counts as unset here. :func:`boot_settings` refuses it by name.
+    """
     return read_server(SettingsReader({}, os.environ))
 
 
 def check(cfg: Any) -> None:
-    """End the process where gunicorn is configured in a way that cannot work; say the fix."""
+    """Exit with the fix as message if gunicorn is configured in a way that cannot work."""
     if os.environ.get("FLASK_DEBUG", "").strip().lower() in TRUE:
         sys.exit(DEBUGGER)
     if any(name in str(cfg.worker_class_str).lower() for name in UNSUPPORTED):
@@ -65,8 +68,8 @@ def app_named_in(cfg: Any) -> str:
 def boot_settings(app_uri: str) -> Settings:
     """Return the settings of the environment, for an app that is not loaded yet.
 
-    ``app_uri`` is gunicorn's, such as ``package.module:create_app()``. Ends the process where a
-    setting is invalid.
+    ``app_uri`` is gunicorn's, such as ``package.module:create_app()``. Exits, with every
+    problem in the message, if a setting is invalid.
     """
     module = app_uri.partition(":")[0].removesuffix(".py").replace("/", ".")
     try:
@@ -78,7 +81,7 @@ def boot_settings(app_uri: str) -> Settings:
 
 
 def instance_path_of(module: str) -> Path:
-    """Return the folder in which Flask will look for the instance of the app in ``module``."""
+    """Return what Flask will use as the instance folder of the app in ``module``."""
     try:
         prefix, package_path = find_package(module.partition(".")[0])
     except Exception:  # the module cannot be found: gunicorn is about to say so
@@ -89,7 +92,7 @@ def instance_path_of(module: str) -> Path:
 
 
 def start_boot_pipeline(settings: Settings) -> None:
-    """Log and report from now on, until the app has a pipeline of its own."""
+    """Log and report from now on, until the app has its own pipeline."""
     global _boot
     secrets = [*settings.secret_values, *secrets_of_config({}, os.environ)]
     redactor = Redactor(secrets, settings.secret_names)
@@ -99,7 +102,7 @@ def start_boot_pipeline(settings: Settings) -> None:
 
 
 def end_boot_pipeline() -> None:
-    """Leave logging and reporting to the app's pipeline."""
+    """Stop the pipeline of the boot: the app has its own now."""
     global _boot
     if _boot is not None:
         registry.unregister(_boot)

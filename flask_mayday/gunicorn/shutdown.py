@@ -1,4 +1,4 @@
-"""In the master: gunicorn's stop, which leaves no worker behind of whose end nobody has heard."""
+"""gunicorn's stop, which also reaps, and so reports, workers killed at shutdown."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gunicorn.errors import HaltServer
 from . import worker_deaths
 
 REAPED_WITHIN: Final = 2.0  # seconds after SIGKILL
-LOOK: Final = 0.01  # seconds between two looks
+POLL_INTERVAL: Final = 0.01  # seconds
 
 _stop = Arbiter.stop
 
 
 def stop(arbiter: Any, graceful: bool = True) -> None:
-    """Stop the workers, and reap those that had to be killed for it.
+    """Stop the workers, and reap those that had to be killed.
 
-    gunicorn looks once, right after SIGKILL, when they are not dead yet.
+    gunicorn itself reaps only once, right after SIGKILL, when they may still be alive.
     """
-    worker_deaths.expect_killed()
+    worker_deaths.note_server_stop()
     while True:
-        with suppress(HaltServer):  # another worker could not boot; each is raised for once
+        with suppress(HaltServer):  # a worker could not boot; raised once for each
             _stop(arbiter, graceful)
             break
     deadline = time.monotonic() + REAPED_WITHIN
     while arbiter.WORKERS and time.monotonic() < deadline:
         with suppress(HaltServer):
             arbiter.reap_workers()
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)

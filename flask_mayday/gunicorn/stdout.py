@@ -1,4 +1,4 @@
-"""The log's lines on stdout, where a container's engine reads them."""
+"""Writes the log to stdout too, where the container engine reads it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from ..reporting import registry
 
 
 class StdoutHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes each record to stdout, in the form and with the redaction of its app's log."""
+    """Writes each record to stdout, formatted and redacted as in the log of its app."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let through what the app's log takes."""
+        """Return whether the level of the app's log lets ``record`` through."""
         pipeline = registry.pipeline_of(record)
         return pipeline is not None and record.levelno >= pipeline.log_file.level
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line that the log file gets too."""
+        """Return the line as it is in the log file."""
         pipeline = registry.pipeline_of(record)
         return "" if pipeline is None else pipeline.formatter.format(record)
 
 
 def install() -> None:
-    """Write to stdout, unless the root logger has a handler that writes to a stream already."""
+    """Write the log to stdout, unless the root logger has a handler for a stream already."""
     root = logging.getLogger()
     if not any(isinstance(handler, logging.StreamHandler) for handler in root.handlers):
         root.addHandler(StdoutHandler())

@@ -1,14 +1,14 @@
-"""gunicorn's threaded worker, which takes no visitor whom it cannot serve, and cuts none off.
+"""gunicorn's threaded worker, changed so that no connection waits or breaks without need.
 
-gunicorn's own takes a thousand connections, whether or not it has a thread for them: visitors wait
-for one that hangs, beside a worker that has nothing to do.
+It accepts only as many connections as it has threads. gunicorn's own accepts a thousand: they
+would wait for a thread that hangs while another worker is idle.
 
-It stops accepting at its end but keeps its sockets open until its last request is done. The
-kernel goes on to take connections meanwhile, which nobody serves, and which nginx may not ask
-another container for when they are POSTs.
+It closes its listening sockets when it stops accepting. gunicorn's own keeps them open until its
+last request is done. Meanwhile the kernel would queue connections that are never served, and nginx
+would not send a POST among them to another container.
 
-It also closes a connection on which a large body has not been read, after a 404 for instance.
-nginx, which is still sending that body, then has no answer but a 502.
+It reads the rest of a large body that the app has not read, after a 404 for instance. Otherwise
+the connection breaks while nginx is still sending, and the visitor gets a 502.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from ..context.in_flight import Table
+from ..context.in_flight import RequestTable
 
-UNREAD_WITHIN: Final = 5.0  # seconds
-UNREAD_MAXIMUM: Final = 1 << 20  # bytes
+BODY_TIMEOUT: Final = 5.0  # seconds to read the rest of a body
+BODY_BYTES: Final = 1 << 20  # of the rest of a body
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Serves as many as it has threads; at its end all in the queue, and then no more."""
+    """Serves one connection per thread; when it stops, it serves those that are queued first."""
 
     alive: bool
-    in_flight: Table
+    in_flight: RequestTable
     nr_conns: int
     sockets: list[Any]
     _accepting: bool
-    _retires = False
+    _is_retiring = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -41,23 +41,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.max_keepalived = 0  # nginx opens a connection for each request
 
     def retire(self) -> None:
-        """Accept no more, and finish what has begun; to be called from another thread.
+        """Accept no more connections and finish the requests in progress; callable from any thread.
 
-        Who waits in the queue is left to the other workers and to the one that comes next.
+        Queued connections are left to the other workers and to the replacement of this one.
         """
-        self._retires = True
+        self._is_retiring = True
         self.handle_exit(signal.SIGTERM, None)
 
-    def serves_at_most(self, connections: int) -> bool:
-        """Tell whether it accepts no more and has no more than so many connections."""
+    def has_at_most(self, connections: int) -> bool:
+        """Return whether it has stopped accepting and has at most this many connections."""
         return not self._accepting and self.nr_conns <= connections
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop accepting; stop for good where the worker is to end."""
+        """Start or stop accepting; close the listening sockets if the worker is ending."""
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
-                if not self._retires:
+                if not self._is_retiring:
                     self._serve_queue(listener)
                 listener.close()
 
@@ -68,6 +68,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.accept(listener)
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        deadline = time.monotonic() + UNREAD_WITHIN
-        read = conn.parser.finish_body(deadline=deadline, max_bytes=UNREAD_MAXIMUM)
+        deadline = time.monotonic() + BODY_TIMEOUT
+        read = conn.parser.finish_body(deadline=deadline, max_bytes=BODY_BYTES)
         return keepalive and bool(read)

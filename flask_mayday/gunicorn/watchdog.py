@@ -1,6 +1,6 @@
-"""The watchdog: reports a request that outlasts REQUEST_TIMEOUT, then replaces the worker.
+"""The watchdog: reports a request that takes longer than REQUEST_TIMEOUT, and ends its worker.
 
-gunicorn's own timeout watches the worker's main loop, which goes on while a thread hangs.
+gunicorn's own timeout watches only the worker's main loop, which goes on while a thread hangs.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from ..context.in_flight import Serving
-from ..context.record_fields import ENVIRON, STACK
-from ..context.request_id import REPORTED_KEY
+from ..context.in_flight import RequestInProgress
+from ..context.record_fields import ENVIRON, GROUP, STACK
+from ..context.request_id import REPORTED_KEY, SESSION_USER_KEY, USER_KEY
+from ..report.request import ROUTE
 from .thread_worker import Worker
 
-LOOK: Final = 0.25  # seconds between two looks
-# nginx gives up a second after the request's time; the worker must live until it has.
-UNTIL_REPLACED: Final = 2.0  # seconds after the request's time
-LEEWAY: Final = 5.0  # seconds for those who were served without a request in the table
+POLL_INTERVAL: Final = 0.25  # seconds
+# nginx gives up a second after REQUEST_TIMEOUT. The worker must live until then.
+REPLACE_AFTER: Final = 2.0  # seconds after REQUEST_TIMEOUT
+OTHERS_GRACE: Final = 5.0  # seconds for connections whose request is not in the table yet
 
 logger = logging.getLogger(__name__)
 
 
 def start(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
-    """Watch the requests of ``worker``; ``timeout`` is what each may take, in seconds.
+    """Start a thread that watches the requests of ``worker``.
 
-    ``before_end`` is called before the worker is replaced: nothing else is, at such an end.
+    Each may take ``timeout`` seconds. ``before_end`` is called before the worker ends: it ends
+    without Python's clean-up.
     """
     arguments = (worker, timeout, before_end)
     threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True).start()
@@ -38,44 +40,50 @@ def start(worker: Worker, timeout: float, before_end: Callable[[], None]) -> Non
 
 def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
     table = worker.in_flight
-    give_up: float | None = None
+    deadline: float | None = None
     while True:
-        time.sleep(LOOK)
-        hung = [one for one in list(table.serving.values()) if _age(one) >= timeout]
-        for serving in hung:
-            if not table.is_told(serving):
-                report(serving, timeout)
-                table.tell(serving)
-        ripe = [one for one in hung if _age(one) >= timeout + UNTIL_REPLACED]
-        if ripe and give_up is None:
-            # The others that are with this worker are answered first, and no more come to it.
+        time.sleep(POLL_INTERVAL)
+        hung = [one for one in list(table.in_progress.values()) if _age(one) >= timeout]
+        for request in hung:
+            if not table.is_reported(request):
+                report(request, timeout)
+                table.mark_reported(request)
+        overdue = [one for one in hung if _age(one) >= timeout + REPLACE_AFTER]
+        if overdue and deadline is None:
+            # Its other requests are answered first, and it accepts no more.
             worker.retire()
-            give_up = time.monotonic() + timeout + UNTIL_REPLACED + LEEWAY
-        if give_up is None:
+            deadline = time.monotonic() + timeout + REPLACE_AFTER + OTHERS_GRACE
+        if deadline is None:
             continue
-        others_are_done = len(ripe) == len(hung) and worker.serves_at_most(len(hung))
-        if others_are_done or time.monotonic() > give_up:
+        others_are_done = len(overdue) == len(hung) and worker.has_at_most(len(hung))
+        if others_are_done or time.monotonic() > deadline:
             break
-    logger.warning("Worker %d ends: a request in it hangs", os.getpid())
+    logger.warning("Worker %d ends because a request in it hangs", os.getpid())
     before_end()
-    # Not through SystemExit: that would wait for the thread that hangs. The master starts another
-    # worker at once.
+    # SystemExit would wait for the thread that hangs. The master starts another worker at once.
     os._exit(0)
 
 
-def _age(serving: Serving) -> float:
-    return time.monotonic() - serving.since
+def _age(request: RequestInProgress) -> float:
+    return time.monotonic() - request.since
 
 
-def report(serving: Serving, timeout: float) -> None:
-    """Log where the request hangs, as the request's own error."""
-    serving.environ[REPORTED_KEY] = True
-    frame = sys._current_frames().get(serving.thread)
+def report(request: RequestInProgress, timeout: float) -> None:
+    """Log an error of ``request`` with the stack at which it hangs after ``timeout`` seconds."""
+    environ = request.environ
+    environ[REPORTED_KEY] = True
+    if SESSION_USER_KEY in environ:
+        # The session belongs to the other thread, so that the report cannot look there.
+        environ.setdefault(USER_KEY, environ[SESSION_USER_KEY])
+    frame = sys._current_frames().get(request.thread)
     stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+    method, path = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO")
     logger.error(
-        "Request timed out after %g s: %s %s",
+        "Request timed out after %g s",
         timeout,
-        serving.environ.get("REQUEST_METHOD"),
-        serving.environ.get("PATH_INFO"),
-        extra={ENVIRON: serving.environ, STACK: f"Stack of the request:\n{stack}".rstrip()},
+        extra={
+            ENVIRON: environ,
+            STACK: f"Stack of {method} {path}:\n{stack}".rstrip(),
+            GROUP: f"timed out: {method} {environ.get(ROUTE, path)}",
+        },
     )

@@ -1,4 +1,4 @@
-"""In the master: makes one report of a worker's death, with the requests that died with it."""
+"""Reports the death of a worker, in the master, with the requests that it interrupted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from typing import Any, Final, TextIO
 
 from ..context import request_id
-from ..context.in_flight import HEALTH, Left, Table, use
+from ..context.in_flight import HEALTH_PATHS, InterruptedRequest, RequestTable, use
 from ..context.record_fields import (
     ENVIRON,
     INTERRUPTED,
@@ -19,14 +19,15 @@ from ..context.record_fields import (
     STACK,
 )
 
-# What gunicorn's master logs of a death, in two or three records. They stay in the log; the one
+# gunicorn's master logs a death in two or three records. They are logged and not reported: the one
 # report is made when the worker has been reaped.
 TIMEOUT: Final = "WORKER TIMEOUT (pid:%s)"
 SIGNALLED: Final = "Worker (pid:%s) was sent %s!"
 EXITED: Final = "Worker (pid:%s) exited with code %s."
-GIVING_UP: Final = ("Shutting down: %s", "Reason: %s")  # since a worker exited with one of:
-GIVEN_UP_FOR: Final = (3, 4)
-# What a worker itself logs of its end.
+SHUTTING_DOWN: Final = ("Shutting down: %s", "Reason: %s")
+# Exit codes of a worker that could not boot. gunicorn stops the server for them.
+BOOT_FAILURES: Final = (3, 4)
+# What a worker logs of its own end.
 FAILED: Final = "Exception in worker process"
 CRASHED: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)  # by faulthandler
 
@@ -35,10 +36,15 @@ _workers: list[Any] = []
 _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 _stopping = False
+_exited_after_boot: Any = None
 
 
-def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
-    """Note what gunicorn says of a worker's end; tell whether a report of it will follow."""
+def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
+    """Read a log message of gunicorn's master; return whether it is about a worker's end.
+
+    Such a message needs no report of its own: :func:`after_death` makes one.
+    """
+    global _exited_after_boot
     if message == TIMEOUT:
         _timed_out.add(int(arguments[0]))
         return True
@@ -50,88 +56,101 @@ def is_told_later(message: str, arguments: tuple[Any, ...]) -> bool:
     if message == EXITED:
         pid, status = arguments
         _endings[pid] = f"exited with status {status}"
-        if status in GIVEN_UP_FOR:  # and then the master reaps nobody any more
+        if status in BOOT_FAILURES:  # gunicorn takes it for a boot failure, without child_exit
+            _exited_after_boot = None
             for worker in [one for one in _workers if one.pid == pid]:
+                if worker.in_flight.has_served:
+                    _exited_after_boot = worker
                 after_death(worker)
         return True
-    return message in GIVING_UP
+    return message in SHUTTING_DOWN
 
 
 def _why_killed() -> str:
-    return ", since the server stopped" if _stopping else ", perhaps for want of memory"
+    return ", since the server stopped" if _stopping else " (out of memory?)"
 
 
-def expect_killed() -> None:
-    """Note that the server stops: who has not finished in time is killed."""
+def note_server_stop() -> None:
+    """Record that the server is stopping, and kills workers that do not finish in time."""
     global _stopping
     _stopping = True
 
 
-def tell_oneself(message: str) -> None:
-    """In a worker that logs why it ends: note that the master need not report it."""
+def exited_after_boot() -> Any:
+    """Return the last worker that exited with the code of a boot failure, if it had booted.
+
+    A request can end its worker with any exit code, through ``os._exit``.
+    """
+    return _exited_after_boot
+
+
+def note_own_end(message: str) -> None:
+    """Record, in a worker that logs and reports why it ends, that the master need not."""
     if message == FAILED and _workers:
-        _workers[-1].in_flight.tell_end()  # made last before the fork: this process's own
+        _workers[-1].in_flight.mark_end_reported()  # the last one made before the fork: our own
 
 
 def before_fork(worker: Any, threads: int) -> None:
-    """Make what a worker leaves behind: its table of requests, and a file for its last stack."""
-    worker.in_flight = Table(threads)
+    """Give ``worker`` a table of its requests and a file for its last stack; both outlive it."""
+    worker.in_flight = RequestTable(threads)
     descriptor = os.memfd_create(f"last stack of worker {worker.age}", os.MFD_CLOEXEC)
     worker.last_stack = os.fdopen(descriptor, "w+")
     _workers.append(worker)
 
 
 def after_fork(worker: Any) -> None:
-    """In the worker: note requests, and write the stacks down when it is aborted or crashes.
+    """Record, in the worker, its requests, and its stacks when it is aborted or crashes.
 
     gunicorn aborts a worker whose main loop has stopped. ``faulthandler`` writes the stacks even
-    where a C extension never comes back to Python, and then lets the signal do its work.
+    if a C extension never returns to Python, and then lets the signal end the process.
     """
     use(worker.in_flight)
     faulthandler.enable(file=worker.last_stack, all_threads=True)
 
 
 def after_death(worker: Any) -> None:
-    """Report how a worker ended, unless it ended as it should or has told of it itself."""
+    """Report how a worker ended, unless it ended normally or has reported its end itself."""
     if worker not in _workers:
         return
     _workers.remove(worker)
     ending = _endings.pop(worker.pid, None)
     timed_out = worker.pid in _timed_out
     _timed_out.discard(worker.pid)
-    left = worker.in_flight.left_behind()
-    if ending is None and not all(one.told for one in left):
+    requests = worker.in_flight.interrupted()
+    if ending is None and not all(one.reported for one in requests):
         ending = "exited with status 0"
-    if _stopping and not _visitors(left) and ending is not None and "SIGKILL" in ending:
-        ending = None  # it was at a mail, or at what was told before
-    if ending is not None and not worker.in_flight.end_is_told:
+    if _stopping and not _visitors(requests) and ending is not None and "SIGKILL" in ending:
+        ending = None  # it was sending a mail, or hung in a request that is reported already
+    if ending is not None and not worker.in_flight.end_is_reported:
         _report(worker, "did not answer in time and " + ending if timed_out else ending)
     worker.in_flight.close()
     worker.last_stack.close()
 
 
 def _report(worker: Any, ending: str) -> None:
-    requests = worker.in_flight.left_behind()
+    requests = worker.in_flight.interrupted()
     stack = _read(worker.last_stack)
     visitors = _visitors(requests)
-    # Whose answer was on its way may be the same visitor, who has asked anew.
-    lost = [one for one in visitors if not one.answered] or visitors
-    whose = _crashed(requests, stack) or (lost[0] if len(lost) == 1 else None)
+    # A response that was being sent may be complete, and its visitor wait for another request.
+    unanswered = [one for one in visitors if not one.responding] or visitors
+    blamed = _request_of_crashed_thread(requests, stack)
+    if blamed is None and len(unanswered) == 1:
+        blamed = unanswered[0]
     logger.critical(
         "Worker %s %s",
         worker.pid,
         ending,
         extra={
-            ENVIRON: None if whose is None else _environ(whose),
+            ENVIRON: None if blamed is None else _environ(blamed),
             REQUESTS: [_as_data(one) for one in requests],
             STACK: stack.rstrip(),
         },
     )
     for one in visitors:
-        if one is not whose:  # so that the log has a line under each visitor's id
+        if one is not blamed:  # so that the log has a line with each request id
             logger.warning(
                 "%s, for worker %s %s: %s %s",
-                "Perhaps cut off" if one.answered else "Cut off",
+                "Perhaps cut off" if one.responding else "Cut off",
                 worker.pid,
                 ending,
                 one.method,
@@ -140,30 +159,36 @@ def _report(worker: Any, ending: str) -> None:
             )
 
 
-def _as_data(request: Left) -> dict[str, str]:
+def _as_data(request: InterruptedRequest) -> dict[str, str]:
     """Return a request as a report keeps it."""
     return {
         "request_id": request.request_id,
         "method": request.method,
         "path": request.path,
-        "state": REPORTED if request.told else RESPONDING if request.answered else INTERRUPTED,
+        "state": REPORTED
+        if request.reported
+        else RESPONDING
+        if request.responding
+        else INTERRUPTED,
     }
 
 
-def _visitors(requests: list[Left]) -> list[Left]:
-    """Return those whom nobody has told of, and somebody waits for."""
-    return [one for one in requests if one.path not in HEALTH and not one.told]
+def _visitors(requests: list[InterruptedRequest]) -> list[InterruptedRequest]:
+    """Return the requests of visitors that have no report of their own."""
+    return [one for one in requests if one.path not in HEALTH_PATHS and not one.reported]
 
 
-def _crashed(requests: list[Left], stack: str) -> Left | None:
-    """Return the request of the thread that crashed, where faulthandler could tell it."""
+def _request_of_crashed_thread(
+    requests: list[InterruptedRequest], stack: str
+) -> InterruptedRequest | None:
+    """Return the request of the thread that crashed, if faulthandler has named it."""
     thread = CRASHED.search(stack)
     if thread is None:
         return None
     return next((one for one in requests if one.thread == int(thread[1], 16)), None)
 
 
-def _environ(request: Left) -> dict[str, str]:
+def _environ(request: InterruptedRequest) -> dict[str, str]:
     return {
         request_id.ENVIRON_KEY: request.request_id,
         "REQUEST_METHOD": request.method,

@@ -1,4 +1,4 @@
-"""Answers an app's errors, where the app has no handler of its own for them."""
+"""Answers the errors of an app for which it has no handler of its own."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class ErrorPages:
         self.app = app
         self.settings = settings
         self.unavailable: list[Unavailable] = []
-        self._own_template: bool | None = None  # whether the app has one; asked at the first error
+        self._own_template: bool | None = None  # looked up at the first error
 
     def install(self) -> None:
-        """Answer the errors for which Flask finds no handler of the app's."""
-        # Flask offers no hook after its search, and a registered handler would take part in it:
-        # ours for 404 would be preferred to the app's for HTTPException.
+        """Answer, from now on, the errors for which Flask finds no handler of the app."""
+        # Flask has no hook for errors without a handler. If ours were registered, Flask would
+        # prefer our handler of 404 to the app's handler of HTTPException.
         find = self.app._find_error_handler
 
         def find_error_handler(error: Exception, *blueprints: list[str]) -> Any:  # none in 2.3
@@ -92,7 +92,7 @@ class ErrorPages:
         return None
 
     def answer(self, error: HTTPException) -> Response | HTTPException:
-        """Return the page of an HTTP error; a redirect, or a response made elsewhere, as it is."""
+        """Return the page of an HTTP error; a redirect or an error with a response is unchanged."""
         if error.response is not None or error.code is None or error.code < 400:
             return error
         if error.code >= 500:
@@ -102,13 +102,13 @@ class ErrorPages:
         return self.page(error.code, headers, detail=_own_words(error))
 
     def answer_unavailable(self, error: Exception, message: str) -> Response | HTTPException:
-        """Report that something the app needs is away, and ask the visitor to come back."""
+        """Report that a service is unavailable, and answer 503."""
         logger.error(message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
         request.environ[request_id.REPORTED_KEY] = True
         return self.answer(ServiceUnavailable())
 
     def answer_unreadable_request(self, error: Exception) -> Response | HTTPException:
-        """Refuse a body whose chunks are broken or which ends too early: the client's error."""
+        """Answer 400: the body's chunks are broken, or it ends too early."""
         del error
         return self.answer(BadRequest())
 
@@ -164,7 +164,7 @@ class ErrorPages:
             except TemplateNotFound as error:
                 self._own_template = error.name != APP_TEMPLATE
             except Exception:
-                self._own_template = True  # it is there, and broken: say so at each error
+                self._own_template = True  # it exists and is broken: logged at each error
             else:
                 self._own_template = True
         return self._own_template
@@ -179,7 +179,7 @@ def _own_page(values: dict[str, Any]) -> str:
 
 
 def _own_words(error: HTTPException) -> str | None:
-    """Return what a view said beyond the status; of a 5xx nothing, which could tell internals."""
+    """Return the description that a view has given, except for a 5xx: it may show internals."""
     if isinstance(error, InternalServerError) or error.code is None or error.code >= 500:
         return None
     return None if error.description == type(error).description else error.description

@@ -1,4 +1,4 @@
-"""The outermost layer of an app: every request gets an id, and every failure a page."""
+"""The outermost WSGI middleware: gives each request an id, and each failure a page."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 
 def never() -> bool:
-    """Return ``False``."""
+    """Return ``False``: exceptions are handled here."""
     return False
 
 
 class ErrorMiddleware:
     """WSGI middleware that gives request ids and catches what escapes the app.
 
-    Flask lets through what its error handlers raise themselves and what is no ``Exception``, such
-    as the ``SystemExit`` with which gunicorn ends a worker that has timed out. Without this layer
-    the visitor gets the server's bare page, and nobody a report.
+    Flask does not handle exceptions of error handlers, nor a ``BaseException`` such as the
+    ``SystemExit`` with which gunicorn ends a worker that has timed out. Without this middleware
+    the visitor would get the server's bare page, and there would be no report.
 
-    ``trust_header`` says whether a proxy sets ``X-Request-ID``; ``propagate``, asked per request,
-    whether exceptions go on to a debugger or a test.
+    ``trust_header`` says whether a proxy sets ``X-Request-ID``; ``propagate``, called for each
+    request, whether exceptions go on to a debugger or a test.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class ErrorMiddleware:
         self.propagate = propagate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request (PEP 3333)."""
+        """Handle one request (PEP 3333)."""
         environ[registry.PIPELINE] = self.pipeline
-        if request_id.ENVIRON_KEY in environ:  # an app inside another: the outer one does it
+        if request_id.ENVIRON_KEY in environ:  # mounted in another app, whose middleware does it
             return self.app(environ, start_response)
         request_id.begin(environ, trusted=self.trust_header)
         in_flight.begin(environ)
@@ -100,7 +100,7 @@ class _Response:
         return self.start_response(status, kept, exc_info)
 
     def failed(self) -> Iterable[bytes]:
-        """Report the exception being handled; answer it where nothing has been sent yet."""
+        """Report the exception being handled, and return an error page if nothing was sent yet."""
         self.report()
         identifier = self.environ[request_id.ENVIRON_KEY]
         words = WORDS[500]
@@ -132,7 +132,7 @@ class _Response:
         )
 
     def _is_reported(self) -> bool:
-        """Return whether the log has recorded what this request fails with."""
+        """Return whether the exception of this request has been reported."""
         reported = self.environ.get(request_id.REPORTED_KEY)
         error = self.environ.get(request_id.EXCEPTION_KEY)
         if reported is True or reported is None or error is None:
@@ -160,14 +160,14 @@ class _Response:
         return str(self.environ.get("PATH_INFO", ""))
 
     def forget(self) -> None:
-        """Let go of the exception: its frames refer to the environment, and so to itself."""
+        """Drop the exception: its frames refer to the environment, which would be a cycle."""
         self.environ.pop(request_id.EXCEPTION_KEY, None)
         if self.environ.get(request_id.REPORTED_KEY):
             self.environ[request_id.REPORTED_KEY] = True
 
 
 def _chain(error: object) -> Iterator[object]:
-    """Yield an exception and what it came of."""
+    """Yield an exception, its cause or context, and so on."""
     for _ in range(10):
         if not isinstance(error, BaseException):
             return
@@ -176,7 +176,7 @@ def _chain(error: object) -> Iterator[object]:
 
 
 class _Body:
-    """A response's body. What fails while it is sent is reported too."""
+    """The body of a response. An exception while it is sent is reported."""
 
     def __init__(self, body: Iterable[bytes], response: _Response, propagate: bool) -> None:
         self.body = body
@@ -186,11 +186,11 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         try:
             for part in self.body:
-                in_flight.answer()
+                in_flight.mark_responding()
                 yield part
-            in_flight.answer()  # a head without a body is sent after it
+            in_flight.mark_responding()  # for a response without a body
         except GeneratorExit:
-            raise  # the client has gone
+            raise  # the client has disconnected
         except BaseException:
             if self.propagate:
                 raise

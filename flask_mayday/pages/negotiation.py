@@ -1,4 +1,4 @@
-"""Which form of an error a client asks for: a page or a problem document."""
+"""Content negotiation of errors: an HTML page or a problem document."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from werkzeug.http import parse_accept_header
 
 PROBLEM_JSON: Final = "application/problem+json"
 JSON_TYPES: Final = ("application/json", PROBLEM_JSON)
-ACCEPT_MAXIMUM: Final = 2000  # characters of a header that is worth remembering
+MAX_CACHED_LENGTH: Final = 2000  # characters of a header
 
 
 def prefers_json(accept: str) -> bool:
-    """Return whether a client that sends ``Accept: accept`` names JSON and weighs it above HTML.
+    """Return whether the header ``Accept: accept`` names JSON and gives it more weight than HTML.
 
-    A browser names HTML, curl names nothing, and both get HTML; so do ties and ``*/*``.
+    Browsers, which name HTML, and curl, which names nothing, get HTML; so do ties and ``*/*``.
     """
-    return _prefers_json(accept) if len(accept) <= ACCEPT_MAXIMUM else _weighs_json_higher(accept)
+    return _prefers_json(accept) if len(accept) <= MAX_CACHED_LENGTH else _compute(accept)
 
 
-def _weighs_json_higher(accept: str) -> bool:
+def _compute(accept: str) -> bool:
     accepted = parse_accept_header(accept, MIMEAccept)
     json_quality = max(_qualities(accepted, *JSON_TYPES), default=0)
     # Werkzeug does not find text/html;charset=utf-8 when asked for text/html.
@@ -29,11 +29,11 @@ def _weighs_json_higher(accept: str) -> bool:
     return json_quality > html_quality
 
 
-_prefers_json = lru_cache(maxsize=256)(_weighs_json_higher)
+_prefers_json = lru_cache(maxsize=256)(_compute)
 
 
 def _qualities(accepted: MIMEAccept, *media_types: str) -> list[float]:
-    """Return the weights of the types that are named, whatever their parameters."""
+    """Return the weights of those ``media_types`` that a header names, with any parameters."""
     return [
         quality
         for value, quality in accepted

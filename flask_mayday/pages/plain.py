@@ -1,4 +1,4 @@
-"""Error pages that need nothing: no template, no database, no Flask. And the JSON form."""
+"""Error pages without templates, database or Flask, as HTML and as JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLAIN_PAGE: Final = """<!doctype html>
 
 
 def plain_page(status: int, title: str, detail: str, request_id: str) -> str:
-    """Return a whole page that depends on nothing."""
+    """Return an HTML page with these texts, escaped, and no reference to another file."""
     return PLAIN_PAGE.format(
         status=status,
         title=html.escape(title),
@@ -48,7 +48,7 @@ def plain_page(status: int, title: str, detail: str, request_id: str) -> str:
 
 
 def problem(status: int, title: str, detail: str, request_id: str) -> str:
-    """Return a problem document (RFC 9457)."""
+    """Return a problem document (RFC 9457) with these texts, as JSON."""
     return json.dumps(
         {
             "type": "about:blank",

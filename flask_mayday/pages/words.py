@@ -1,4 +1,4 @@
-"""The words of every error page: the app's, and nginx's, which are generated from this table."""
+"""The texts of all error pages; nginx's are generated from this table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Words:
-    """What a page says: what happened, and what to do now."""
+    """The text of a page: ``title`` says what happened, ``detail`` what the visitor can do."""
 
     title: str
     detail: str
@@ -27,7 +27,7 @@ WORDS: Final = {
     405: Words("Method Not Allowed", "This address exists, but not for this kind of request."),
     406: Words("Not Acceptable", "This page is not available in a format that you accept."),
     408: Words("Request timed out", "Your request took too long to arrive. Try again."),
-    409: Words("Conflict", "Somebody else has changed this meanwhile. Reload the page."),
+    409: Words("Conflict", "Somebody else has changed this in the meantime. Reload the page."),
     410: Words("Gone", "This page has been removed for good."),
     412: Words("This page has changed", "It changed since you opened it. Reload the page."),
     413: Words("Too large", "What you sent is larger than this site accepts."),
@@ -62,7 +62,7 @@ WORDS: Final = {
 
 
 def words_of(status: int) -> Words:
-    """Return the words for a status; for one without words of its own, its standard phrase."""
+    """Return the texts for ``status``; for one that is not in the table, its standard phrase."""
     if status in WORDS:
         return WORDS[status]
     try:

@@ -1,8 +1,7 @@
-"""Identical errors in quick succession: one a second is recorded in full, the others refer to it.
+"""Finds identical errors: one a second is recorded in full, and the others refer to it.
 
-In a flood most of the cost is the full report: the traceback with its source, and every header of
-the request, redacted. An identical error has the same traceback, and its short report costs a
-tenth of that.
+Most of the cost of a report is the traceback with its source and the redaction of the request. An
+identical error has the same traceback, and its short report costs a tenth.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from ..report.report import Report
 from ..report.traceback_reader import exact
 
 INTERVAL: Final = 1.0  # seconds for which a full report stands for identical errors
-MAX_REMEMBERED: Final = 256  # kinds of errors, in each process
-MAX_CHAIN: Final = 10  # exceptions that led to one another
-MAX_FRAMES: Final = 200  # of all of them
+MAX_REMEMBERED: Final = 256  # different errors, in each process
+MAX_CHAIN: Final = 10  # exceptions connected by cause or context
+MAX_FRAMES: Final = 200  # of all tracebacks
 MAX_TEXT: Final = 2000  # characters of a message
 
 
 class _NotComparableError(Exception):
-    """The error is compared with no other, and recorded in full each time."""
+    """The error cannot be compared with others, and is recorded in full each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
     """What identical errors have in common: types, texts, and each frame's code and position.
 
-    ``key`` knows types and code objects by their ``id()``; ``kept_alive`` keeps the ids valid.
+    ``key`` holds the ``id()`` of types and code objects; ``kept_alive`` keeps the ids valid.
     """
 
     key: Hashable
@@ -53,11 +52,11 @@ class DuplicateFilter:
         return known[1]
 
     def remember(self, occurrence: Occurrence | None, report: Report) -> None:
-        """Note that ``report`` has been recorded in full."""
+        """Remember that ``report`` has been recorded in full."""
         if occurrence is None:
             return
         if len(self._recorded) >= MAX_REMEMBERED and occurrence.key not in self._recorded:
-            self._recorded.clear()  # with so many kinds within a second, none is a duplicate
+            self._recorded.clear()  # with so many different errors in a second, duplicates are rare
         self._recorded[occurrence.key] = (time.monotonic(), report, occurrence)
 
 
@@ -94,7 +93,7 @@ def _occurrence(record: logging.LogRecord) -> Occurrence | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and those that led to it, as a traceback shows them."""
+    """Yield an exception, its cause or context, and so on, as a traceback shows them."""
     for _ in range(MAX_CHAIN):
         if error is None:
             return

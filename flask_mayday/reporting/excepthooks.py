@@ -1,4 +1,4 @@
-"""Reports what no logger sees: exceptions that end a thread or the process, or go nowhere."""
+"""Logs exceptions that end a thread or the process, and those that cannot propagate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _previous_excepthook = sys.excepthook
 
 
 def install(before_exit: Callable[[], None]) -> None:
-    """Log, and so report, what ends a thread or this process; call ``before_exit`` at its end."""
+    """Log, and so report, unhandled exceptions; call ``before_exit`` when the process exits."""
     global _previous_excepthook
     if sys.excepthook is not end_of_process:
         _previous_excepthook = sys.excepthook
@@ -25,7 +25,7 @@ def install(before_exit: Callable[[], None]) -> None:
 
 
 def remove(before_exit: Callable[[], None]) -> None:
-    """Restore the hooks that were there before."""
+    """Undo :func:`install`: restore the previous hook of the process and Python's own others."""
     sys.unraisablehook = sys.__unraisablehook__
     sys.excepthook = _previous_excepthook
     threading.excepthook = threading.__excepthook__
@@ -37,7 +37,7 @@ def end_of_process(
 ) -> None:
     """Log the exception that ends the process, then let the previous hook print it.
 
-    A mistake typed at an interactive prompt ends nothing: it is only printed.
+    At an interactive prompt the process goes on, and the exception is only printed.
     """
     interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive)
     try:
@@ -49,7 +49,7 @@ def end_of_process(
 
 
 def end_of_thread(ending: threading.ExceptHookArgs) -> None:
-    """Log the exception that ends a thread."""
+    """Log the exception that ends a thread; ``SystemExit`` ends one silently."""
     if ending.exc_value is None or issubclass(ending.exc_type, SystemExit):
         return
     name = ending.thread.name if ending.thread is not None else "unknown"
@@ -59,10 +59,10 @@ def end_of_thread(ending: threading.ExceptHookArgs) -> None:
 
 def ignored(failure: sys.UnraisableHookArgs) -> None:
     """Log an exception that cannot propagate, such as one in a destructor."""
-    if issubclass(failure.exc_type, SystemExit):  # gunicorn ends a worker that waits for a thread
+    if issubclass(failure.exc_type, SystemExit):  # gunicorn ends a worker with it
         return
     value = failure.exc_value or failure.exc_type()
-    # Only a name: the object may hold secrets, and is being destroyed.
+    # Only its name: its repr may show secrets, and it is half destroyed.
     place = getattr(failure.object, "__qualname__", type(failure.object).__qualname__)
     information = (failure.exc_type, value, failure.exc_traceback)
     logger.error("Exception ignored in %s", place, exc_info=information)

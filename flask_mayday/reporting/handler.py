@@ -1,4 +1,4 @@
-"""Turns ERROR and CRITICAL records into reports, and puts them into the spool."""
+"""Makes reports of ERROR and CRITICAL records, and puts them into the spool."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 class ReportHandler(logging.Handler):
     """Puts a report into the spool for each record. Never raises, never waits for mail.
 
-    ``before_report`` holds functions that may change a report, or drop it by returning ``None``;
-    ``user`` is a function that returns who is logged in, or ``None``.
+    ``before_report`` holds functions that may change a report, or drop it by returning ``None``.
     """
 
     def __init__(self, settings: Settings, builder: ReportBuilder, courier: Courier) -> None:
@@ -41,25 +40,25 @@ class ReportHandler(logging.Handler):
         self.outbox = courier.outbox
         self.before_report: list[BeforeReport] = []
         self.duplicates = DuplicateFilter()
-        self._inside = threading.local()
+        self._state = threading.local()
         self._complained = -COMPLAINT_INTERVAL
 
     def is_reported(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is one to report."""
+        """Return whether ``record`` is an error that gets a report of its own."""
         return record.levelno >= self.level and not getattr(record, UNREPORTED, False)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit without the handler's lock: the spool has its own, with a bounded wait."""
+        """Report ``record`` without the handler's lock: the spool's own lock has a timeout."""
         if not self.is_reported(record) or not self.filter(record):
             return False
         self.emit(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Report the record; where that is not possible, say so on stderr."""
-        if getattr(self._inside, "emitting", False):
-            return  # an error of the reporter itself: the log has it, a report would be a loop
-        self._inside.emitting = True
+        """Report ``record``; if that fails, write why to stderr."""
+        if getattr(self._state, "emitting", False):
+            return  # an error of the reporter itself: it is in the log, and reporting it would loop
+        self._state.emitting = True
         spool, what = self.outbox.folder, f"An error of logger {record.name}"
         try:
             self._report(record)
@@ -73,19 +72,19 @@ class ReportHandler(logging.Handler):
             reason = f"{type(error).__name__}: {error}"
             self._complain(f"{what} could not be put into the spool {spool}: {reason}")
         finally:
-            self._inside.emitting = False
+            self._state.emitting = False
 
     def report_of(self, record: logging.LogRecord) -> Report:
-        """Return the report of a record, as an app's own tests see it."""
+        """Return the report of ``record`` for an app's own tests, and store it nowhere."""
         _mark_reported(record)
         return self.builder.build(record)
 
     def flush(self) -> None:
-        """Write what only memory holds, as far as the spool takes it."""
+        """Write the reports in memory to the spool, as far as it can be written."""
         self.outbox.flush()
 
     def close(self) -> None:
-        """Write what only memory holds for the last time; say on stderr what is lost with it."""
+        """Write the reports in memory to the spool; write to stderr how many are lost."""
         self.flush()
         if lost := len(self.outbox.backlog):
             self._complained = -COMPLAINT_INTERVAL
@@ -111,7 +110,7 @@ class ReportHandler(logging.Handler):
         self.courier.wake()
 
     def _changed(self, report: Report) -> Report | None:
-        """Return the report as the app's functions want it; ``None`` if one has dropped it."""
+        """Return the report as ``before_report`` has changed it, or ``None`` if it was dropped."""
         for change in self.before_report:
             try:
                 changed = change(report)
@@ -135,7 +134,7 @@ class ReportHandler(logging.Handler):
 
 
 def _mark_reported(record: logging.LogRecord) -> None:
-    """Note with its request which exception was reported."""
+    """Store the reported exception in the environment of its request."""
     environ = environ_of(record)
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and isinstance(environ, dict):

@@ -1,4 +1,4 @@
-"""Everything that records the errors of one app: its log file, its spool, its courier."""
+"""The pipeline of one app: its log file, its spool and its courier."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _breadcrumbs = Breadcrumbs()
 
 
 def never() -> bool:
-    """Return ``False``: the answer for a pipeline that has no app to ask."""
+    """Return ``False``, as the default of a condition that depends on an app."""
     return False
 
 
@@ -36,8 +36,8 @@ class Pipeline:
     """Writes the log, the reports and the mails of one app.
 
     Opens no file and starts no thread before the first record. ``root_path`` is the folder of the
-    app's own code. ``is_debug`` and ``is_testing`` are asked per record: in debug mode, and in
-    tests that do not collect reports, nothing is written or mailed.
+    app's own code. ``is_debug`` and ``is_testing`` are called for each record: in debug mode, and
+    in tests that do not collect reports, nothing is written or mailed.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Pipeline:
             _breadcrumbs.handle(record)
 
     def collect(self, record: logging.LogRecord) -> None:
-        """Keep the report of an error in memory, for an app's own tests."""
+        """Append the report of an error to ``collected``, for an app's own tests."""
         if self.collected is not None and self.reports.is_reported(record):
             self.collected.append(self.reports.report_of(record))
 
     def report(self, record: logging.LogRecord) -> None:
-        """Report a record that logging did not hand over: a handler or a level was in the way."""
+        """Log and report a record directly, because logging would have dropped it."""
         if self.collected is not None:
             self.collect(record)
         elif not self.is_debug() and not self.is_testing():
@@ -99,9 +99,9 @@ class Pipeline:
             self.reports.handle(record)
 
     def ensure_delivery(self) -> None:
-        """Start the courier's thread in this process, unless it runs; cheap once it does."""
+        """Start the courier's thread in this process, unless it runs; cheap for every request."""
         if not self.is_debug() and not self.is_testing():
-            # In an empty context: the thread works for every request, not only for this one.
+            # In an empty context, because the thread belongs to no request.
             Context().run(self.courier.ensure_running)
 
     def is_own(self, record: logging.LogRecord) -> bool:
@@ -137,5 +137,5 @@ def _close(log_file: RotatingFile, reports: ReportHandler, courier: Courier) -> 
 
 
 def environ_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """Return the WSGI environment of the request that a record is about, empty without one."""
+    """Return the WSGI environment of a record's request, or an empty mapping."""
     return record_fields.environ_of(record) or {}

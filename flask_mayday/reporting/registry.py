@@ -1,10 +1,9 @@
-"""The pipelines of this process, and which of them a log record belongs to.
+"""The pipelines of this process, and the choice of the one that a log record goes to.
 
-The standard library's own place for this, a handler on the root logger, does not work for an
-extension: a handler there silences the console output of Flask and Werkzeug, makes a later
-``logging.basicConfig()`` do nothing, and is gone after ``dictConfig``, ``fileConfig`` or
-``basicConfig(force=True)``. So records are taken where every enabled logger hands them over,
-``Logger.callHandlers``; handlers, levels and propagation stay as the app has set them.
+A handler on the root logger would not do. It silences the console output of Flask and Werkzeug,
+turns a later ``logging.basicConfig()`` into nothing, and is removed by ``dictConfig``,
+``fileConfig`` and ``basicConfig(force=True)``. So ``Logger.callHandlers`` is replaced, which every
+enabled logger calls. Handlers, levels and propagation stay as the app has set them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _call_handlers = logging.Logger.callHandlers
 
 
 def register(pipeline: Pipeline) -> None:
-    """Send records to ``pipeline`` too, for as long as something refers to it."""
+    """Send records to ``pipeline`` from now on; the registry does not keep it alive."""
     with _lock:
         _pipelines.append(weakref.ref(pipeline, _forget))
         if len(_pipelines) == 1:
@@ -70,10 +69,7 @@ def pipeline_of(record: logging.LogRecord) -> Pipeline | None:
 
 
 def lower_root_level(level: str) -> None:
-    """Let records of ``level`` through at the root logger, unless the app has set its level.
-
-    ``WARNING`` is what Python sets.
-    """
+    """Lower the root logger to ``level``, unless its level differs from Python's ``WARNING``."""
     root, wanted = logging.getLogger(), logging.getLevelNamesMapping()[level]
     if root.level == logging.WARNING and wanted < root.level:
         root.setLevel(wanted)
@@ -102,13 +98,13 @@ def _uninstall() -> None:
 
 
 def deliver_before_exit() -> None:
-    """Deliver what this process has reported and has no running courier for."""
+    """Deliver the reports of this process for which no courier is running."""
     for pipeline in pipelines():
         pipeline.courier.deliver_before_exit()
 
 
 def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:
-    """Call the logger's handlers, as without us, then hand the record to its pipeline."""
+    """Call the handlers of ``log`` as usual, then pass ``record`` to its pipeline."""
     hide_parameters(record)
     try:
         _call_handlers(log, record)
@@ -119,9 +115,9 @@ def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:
 
 
 def hide_parameters(record: logging.LogRecord) -> None:
-    """Keep SQL parameters out of what SQLAlchemy's exceptions say, whatever the engine's options.
+    """Remove SQL parameters from the text of SQLAlchemy's exceptions, for every engine.
 
-    They are what visitors typed, password hashes included.
+    They hold what visitors have typed, and password hashes.
     """
     error = record.exc_info[1] if record.exc_info else None
     for _ in range(20):
@@ -133,10 +129,9 @@ def hide_parameters(record: logging.LogRecord) -> None:
 
 
 def enable_own_loggers() -> None:
-    """Enable our loggers and gunicorn's where ``dictConfig`` or ``fileConfig`` disabled them.
+    """Enable our loggers and gunicorn's again if ``dictConfig`` or ``fileConfig`` disabled them.
 
-    Both disable every logger that their configuration does not name, unless told otherwise. An
-    app's own loggers stay as they are.
+    Both disable all loggers that they do not name, by default. The app's loggers stay as they are.
     """
     for log in _own_loggers:
         if log.disabled:

@@ -1,4 +1,4 @@
-"""The app with everything added that can go wrong, for gunicorn and flask to run in the tests."""
+"""The demo app with a view for every way to fail, for the tests to run under gunicorn and flask."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def returned_502() -> tuple[str, int]:
 
 
 def log_error() -> str:
-    logging.getLogger("somebody.elses").error("an error is logged")
+    logging.getLogger("another.library").error("an error is logged")
     return "fine"
 
 
@@ -77,7 +77,7 @@ def log_below_one_without_propagation() -> str:
 
 
 def log_warning() -> str:
-    logging.getLogger("somebody.elses").warning("nothing but a warning")
+    logging.getLogger("another.library").warning("nothing but a warning")
     return "fine"
 
 
@@ -86,7 +86,7 @@ def thread_raises() -> str:
     return "fine"
 
 
-def future_that_nobody_asks() -> str:
+def future_never_retrieved() -> str:
     POOL.submit(view_raises)
     return "fine"
 
@@ -130,7 +130,7 @@ def task_never_retrieved() -> str:
 
 
 def future_of_a_loop() -> str:
-    """What a pool runs for asyncio belongs to who awaits it."""
+    """The exception of a task that asyncio runs in a pool goes to the coroutine that awaits it."""
 
     async def main() -> str:
         try:
@@ -200,7 +200,7 @@ def out_of_memory() -> str:
     try:
         return str(len(bytearray(1 << 30)))
     finally:
-        # A thread whose stack finds no room lets the one that starts it wait for good.
+        # Thread.start would wait for ever for a thread without memory for its stack.
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
@@ -249,7 +249,7 @@ def abort_signal() -> str:
 
 
 def terminated() -> str:
-    os.kill(os.getpid(), signal.SIGUSR2)  # nobody handles it
+    os.kill(os.getpid(), signal.SIGUSR2)  # no handler is installed
     return "never"
 
 
@@ -259,6 +259,10 @@ def exit_0() -> str:
 
 def exit_3() -> str:
     os._exit(3)
+
+
+def exit_4() -> str:
+    os._exit(4)
 
 
 def exit_7() -> str:
@@ -273,7 +277,7 @@ VIEWS = {
 
 
 def make() -> Flask:
-    """Build the app, and break where SOURCES_BREAK says."""
+    """Make the app, or fail at the place that SOURCES_BREAK names."""
     if BREAK == "import":
         import tests.integration.there_is_no_such_module  # type: ignore[import-not-found]  # noqa: F401
     if BREAK == "import of the blog":
@@ -298,7 +302,7 @@ def make() -> Flask:
 
 
 class BrokenWorker(Worker):
-    """A worker that never gets as far as to serve."""
+    """A worker that cannot boot."""
 
     def init_process(self, *arguments: Any) -> None:
         if BREAK == "worker exits":

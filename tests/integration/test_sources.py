@@ -1,4 +1,4 @@
-"""Every source of an error: one report each, in the spool within two seconds, and mailed."""
+"""Every source of an error makes one report, spooled within two seconds and mailed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def the_report(
     wait_until: Callable[..., Any],
     record_property: Callable[[str, object], None],
 ) -> Callable[..., Report]:
-    """Return a function that waits for a report and its mail, and finds no other."""
+    """Return a function that waits for the only report and its mail, and returns the report."""
 
     def wait(since: float | None = None, reports: str = "SELECT body FROM reports") -> Report:
         wait_until(lambda: query_spool(reports), "a report in the spool", SPOOLED_WITHIN)
@@ -50,7 +50,7 @@ IDENTIFIER = "0123456789abcdef" * 2
 
 
 @pytest.mark.parametrize(
-    ("view", "status", "said"),
+    ("view", "status", "message"),
     [
         ("view_raises", 500, "a view raises"),
         ("abort_500", 500, "Answered 500"),
@@ -61,7 +61,7 @@ IDENTIFIER = "0123456789abcdef" * 2
         ("log_without_propagation", 200, "an error is logged where no handler of ours is"),
         ("log_below_one_without_propagation", 200, "logged with its traceback"),
         ("thread_raises", 200, "a view raises"),
-        ("future_that_nobody_asks", 200, "a view raises"),
+        ("future_never_retrieved", 200, "a view raises"),
         ("future_whose_error_is_raised", 500, "a view raises"),
         ("pool_maps", 500, "a view raises"),
         ("destructor_raises", 200, "a view raises"),
@@ -78,14 +78,14 @@ IDENTIFIER = "0123456789abcdef" * 2
         ("out_of_memory", 500, ""),
     ],
 )
-def test_what_fails_in_a_request_is_one_report_with_its_id(
+def test_every_failure_in_a_request_is_one_report_with_its_id(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     the_report: Callable[..., Report],
     query_spool: QuerySpool,
     view: str,
     status: int,
-    said: str,
+    message: str,
 ) -> None:
     server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1)
     started = time.monotonic()
@@ -96,7 +96,7 @@ def test_what_fails_in_a_request_is_one_report_with_its_id(
     else:
         assert server.request(f"/{view}", headers=header(IDENTIFIER)).status == status
     report = the_report(started)
-    assert report.message.startswith(said)
+    assert report.message.startswith(message)
     assert report.request_id == IDENTIFIER
     assert smtp_server.mails[0]["X-Request-ID"] == IDENTIFIER
     server.stop()
@@ -106,7 +106,7 @@ def test_what_fails_in_a_request_is_one_report_with_its_id(
 @pytest.mark.parametrize(
     "view", ["log_warning", "future_whose_error_is_handled", "future_of_a_loop"]
 )
-def test_what_is_no_error_or_was_dealt_with_is_not_reported(
+def test_a_warning_or_a_handled_exception_is_not_reported(
     gunicorn: Callable[..., Any], smtp_server: Any, query_spool: QuerySpool, view: str
 ) -> None:
     server = gunicorn(APP, **smtp_server.settings)
@@ -116,7 +116,7 @@ def test_what_is_no_error_or_was_dealt_with_is_not_reported(
 
 
 @pytest.mark.parametrize(
-    ("view", "said"),
+    ("view", "message"),
     [
         ("kill", "was killed by SIGKILL"),
         ("segfault", "was killed by SIGSEGV"),
@@ -124,51 +124,53 @@ def test_what_is_no_error_or_was_dealt_with_is_not_reported(
         ("terminated", "was killed by SIGUSR2"),
         ("exit_0", "exited with status 0"),
         ("exit_3", "exited with status 3"),
+        ("exit_4", "exited with status 4"),
         ("exit_7", "exited with status 7"),
     ],
 )
-def test_what_ends_a_worker_is_one_report_with_the_request_that_died(
+def test_a_worker_death_is_one_report_with_the_interrupted_request(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     the_report: Callable[..., Report],
     query_spool: QuerySpool,
     view: str,
-    said: str,
+    message: str,
 ) -> None:
-    # One thread, so that no request before it is still being ended when the worker dies.
+    # One thread, so that no earlier request is still in the table when the worker dies.
     server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1, WEB_THREADS=1)
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         server.request(f"/{view}", headers=header(IDENTIFIER))
     report = the_report(time.monotonic())
-    assert said in report.message
+    assert message in report.message
     assert report.request_id == IDENTIFIER
     assert f"GET /{view} [request {IDENTIFIER}]" in report.traceback
     if view in ("segfault", "abort_signal"):
         assert f"in {view}" in report.traceback
-    server.stop()
+    assert server.request("/log_warning").status == 200
+    assert server.stop() == 0
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
-def test_a_request_that_hangs_harms_no_other_of_its_worker(
+def test_a_hung_request_does_not_affect_other_requests_of_its_worker(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     the_report: Callable[..., Report],
     query_spool: QuerySpool,
 ) -> None:
-    """There is one worker, and without a pause others ask it while it is replaced."""
+    """Other clients send requests without a pause while the only worker is replaced."""
     server = gunicorn(
         APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
     )
     (hanging,) = server.workers()
     statuses: list[int] = []
 
-    def ask_on() -> None:
+    def send_requests() -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and hanging in server.workers():
             statuses.append(server.request("/slow", timeout=20).status)
 
     with ThreadPoolExecutor(3) as clients:
-        others = [clients.submit(ask_on) for _ in range(3)]
+        others = [clients.submit(send_requests) for _ in range(3)]
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             server.request("/hang", headers=header(IDENTIFIER))
         for other in others:
@@ -180,7 +182,7 @@ def test_a_request_that_hangs_harms_no_other_of_its_worker(
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
-def test_a_crash_is_told_under_its_own_id_and_found_by_whom_it_has_cut_off(
+def test_a_crash_is_reported_under_its_own_id_and_found_by_an_interrupted_one(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     the_report: Callable[..., Report],
@@ -196,7 +198,7 @@ def test_a_crash_is_told_under_its_own_id_and_found_by_whom_it_has_cut_off(
 
     with ThreadPoolExecutor(1) as clients:
         waiting = clients.submit(ask, "hang", other)
-        wait_until(lambda: "It hangs" in server.log.read_text(), "the one that is cut off")
+        wait_until(lambda: "It hangs" in server.log.read_text(), "the request that is interrupted")
         ask("segfault", IDENTIFIER)
         waiting.result()
     report = the_report()
@@ -209,13 +211,13 @@ def test_a_crash_is_told_under_its_own_id_and_found_by_whom_it_has_cut_off(
     assert "WARNING: Cut off, for worker" in lines[-1]
 
 
-def test_a_worker_killed_beside_a_request_that_was_reported_is_told_under_the_other_id(
+def test_a_death_after_a_reported_hang_is_reported_under_the_id_of_another_request(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
     query_spool: QuerySpool,
 ) -> None:
-    """Between the report of a request that hangs and the end of its worker others come to it."""
+    """A worker gets other requests between the report of a hung one and its own end."""
     server = gunicorn(
         APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
     )
@@ -227,24 +229,30 @@ def test_a_worker_killed_beside_a_request_that_was_reported_is_told_under_the_ot
 
     with ThreadPoolExecutor(1) as clients:
         hanging = clients.submit(ask, "hang", IDENTIFIER)
-        wait_until(lambda: query_spool(reports) == [(IDENTIFIER,)], "the report of the one")
+        wait_until(
+            lambda: query_spool(reports) == [(IDENTIFIER,)], "the report of the hung request"
+        )
         other = IDENTIFIER[::-1]
         ask("kill", other)
         hanging.result()
-    wait_until(lambda: query_spool(reports) == [(IDENTIFIER,), (other,)], "the other's", 2)
+    wait_until(
+        lambda: query_spool(reports) == [(IDENTIFIER,), (other,)],
+        "the report of the other request",
+        2,
+    )
     server.stop()
     assert len(query_spool(reports)) == 2
 
 
 @pytest.mark.parametrize("view", ["hang", "stuck_in_c"])
-def test_a_request_that_outlasts_its_time_is_one_report_with_its_stack(
+def test_a_request_that_takes_too_long_is_one_report_with_its_stack(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     the_report: Callable[..., Report],
     query_spool: QuerySpool,
     view: str,
 ) -> None:
-    """The one in Python by our watchdog, the one that never leaves C by gunicorn's master."""
+    """Our watchdog reports the one in Python, gunicorn's master the one that is stuck in C."""
     server = gunicorn(APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1)
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         server.request(f"/{view}", headers=header(IDENTIFIER))
@@ -255,7 +263,7 @@ def test_a_request_that_outlasts_its_time_is_one_report_with_its_stack(
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
-def test_nobody_waits_for_a_thread_that_hangs_while_another_worker_has_one(
+def test_no_request_waits_for_a_hung_thread_while_another_worker_is_idle(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
     server = gunicorn(APP, REQUEST_TIMEOUT=20, WEB_CONCURRENCY=2, WEB_THREADS=1)
@@ -267,13 +275,13 @@ def test_nobody_waits_for_a_thread_that_hangs_while_another_worker_has_one(
 
     with ThreadPoolExecutor(1) as clients:
         hanging = clients.submit(hang)
-        wait_until(lambda: "It hangs" in server.log.read_text(), "the one that hangs")
+        wait_until(lambda: "It hangs" in server.log.read_text(), "the request that hangs")
         assert max(server.request("/log_warning").seconds for _ in range(20)) < 10
         server.kill()
         hanging.result()
 
 
-def test_who_comes_to_a_worker_whose_threads_all_hang_is_served_by_the_next(
+def test_a_request_to_a_worker_whose_threads_all_hang_is_served_by_its_replacement(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any], query_spool: QuerySpool
 ) -> None:
     server = gunicorn(APP, REQUEST_TIMEOUT=2, WEB_CONCURRENCY=1, WEB_THREADS=2)
@@ -287,14 +295,14 @@ def test_who_comes_to_a_worker_whose_threads_all_hang_is_served_by_the_next(
         wait_until(lambda: server.log.read_text().count("It hangs") == 2, "both threads")
         answer = server.request("/slow", timeout=30)
         list(hanging)
-    # The time of a request, and two seconds until nginx has given up.
+    # REQUEST_TIMEOUT, two seconds for nginx to give up, and time for a new worker.
     assert (answer.status, answer.seconds < 2 + 2 + 6) == (200, True)
     server.stop()
     messages = query_spool("SELECT json_extract(body, '$.message') FROM reports")
-    assert messages == [("Request timed out after 2 s: GET /hang",)] * 2
+    assert messages == [("Request timed out after 2 s",)] * 2
 
 
-def test_threads_beyond_the_settings_are_watched_too(
+def test_threads_of_the_command_line_are_watched_too(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any], query_spool: QuerySpool
 ) -> None:
     server = gunicorn(APP, "--threads", "4", WEB_THREADS=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1)
@@ -309,20 +317,20 @@ def test_threads_beyond_the_settings_are_watched_too(
 
 
 @pytest.mark.parametrize(
-    ("view", "said"),
+    ("view", "message"),
     [
         ("hang", "Request timed out after 1 s"),
         ("stuck_in_c", "was killed by SIGKILL, since the server stopped"),
     ],
 )
-def test_a_request_that_does_not_end_at_a_stop_is_one_report(
+def test_a_request_that_hangs_at_a_stop_is_one_report(
     gunicorn: Callable[..., Any],
     the_report: Callable[..., Report],
     smtp_server: Any,
     wait_until: Callable[..., Any],
     query_spool: QuerySpool,
     view: str,
-    said: str,
+    message: str,
 ) -> None:
     server = gunicorn(
         APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
@@ -334,16 +342,16 @@ def test_a_request_that_does_not_end_at_a_stop_is_one_report(
 
     with ThreadPoolExecutor(1) as clients:
         asked = clients.submit(ask)
-        wait_until(lambda: "It hangs" in server.log.read_text(), "the one that hangs")
+        wait_until(lambda: "It hangs" in server.log.read_text(), "the request that hangs")
         server.stop()
         asked.result()
     report = the_report()
-    assert said in report.message
+    assert message in report.message
     assert report.request_id == IDENTIFIER
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
-def test_a_worker_killed_at_a_stop_over_a_mail_is_no_error(
+def test_a_worker_killed_at_a_stop_while_sending_a_mail_is_not_reported(
     gunicorn: Callable[..., Any], smtp_server: Any, query_spool: QuerySpool, wait_until: Any
 ) -> None:
     smtp_server.behave("hang")
@@ -352,7 +360,7 @@ def test_a_worker_killed_at_a_stop_over_a_mail_is_no_error(
     )
     before = smtp_server.connections
     server.request("/view_raises")
-    wait_until(lambda: smtp_server.connections > before, "the courier at its mail")
+    wait_until(lambda: smtp_server.connections > before, "the courier to connect")
     server.stop()
     assert query_spool("SELECT json_extract(body, '$.message') FROM reports") == [
         ("a view raises",)
@@ -363,7 +371,7 @@ def test_a_worker_killed_at_a_stop_over_a_mail_is_no_error(
 
 
 @pytest.mark.parametrize(
-    ("what", "options", "said"),
+    ("what", "options", "message"),
     [
         ("import", [APP], "No module named 'tests.integration.there_is_no_such_module'"),
         ("import of the blog", [APP], "import of app.main.routes halted"),
@@ -381,37 +389,37 @@ def test_a_worker_killed_at_a_stop_over_a_mail_is_no_error(
         ),
     ],
 )
-def test_a_server_that_does_not_start_has_mailed_why_before_it_ends(
+def test_a_server_that_cannot_start_mails_why_before_it_exits(
     refused_gunicorn: Callable[..., tuple[int, str]],
     smtp_server: Any,
     the_report: Callable[..., Report],
     what: str,
     options: list[str],
-    said: str,
+    message: str,
 ) -> None:
     settings = {**smtp_server.settings, "SOURCES_BREAK": what, "WEB_CONCURRENCY": "1"}
     status, output = refused_gunicorn(*options, **settings)
     assert status != 0
     assert len(smtp_server.mails) == 1, output
-    assert said in the_report().message
+    assert message in the_report().message
 
 
 @pytest.mark.parametrize("what", ["worker", "worker exits"])
-def test_workers_that_do_not_start_are_one_report_each_and_no_other(
+def test_workers_that_cannot_start_are_one_report_each(
     refused_gunicorn: Callable[..., tuple[int, str]], query_spool: QuerySpool, what: str
 ) -> None:
-    """gunicorn's own exception of the second escapes from its handling of the first."""
+    """gunicorn raises for the second worker while it handles the first."""
     options = [APP, "-k", "tests.integration.sources_app.BrokenWorker"]
     status, output = refused_gunicorn(*options, SOURCES_BREAK=what, WEB_CONCURRENCY="3")
     assert status == 3
     assert "HaltServer" not in output
-    said = "the worker cannot start" if what == "worker" else "exited with status 3"
+    expected = "the worker cannot start" if what == "worker" else "exited with status 3"
     messages = query_spool("SELECT json_extract(body, '$.message') FROM reports")
     assert 1 <= len(messages) <= 3
-    assert all(said in message for (message,) in messages)
+    assert all(expected in message for (message,) in messages)
 
 
-def test_a_server_that_does_not_start_ends_though_the_mail_server_hangs(
+def test_a_server_that_cannot_start_exits_though_the_mail_server_hangs(
     refused_gunicorn: Callable[..., tuple[int, str]], smtp_server: Any, query_spool: QuerySpool
 ) -> None:
     smtp_server.behave("hang")
@@ -452,7 +460,7 @@ def test_a_migration_that_raises_is_one_report(
     tmp_path: Path,
     error: str,
 ) -> None:
-    """Flask-Migrate catches the RuntimeError, and ends the process after one line."""
+    """Flask-Migrate catches a RuntimeError and exits after one line."""
     migrations = tmp_path / "migrations"
     (migrations / "versions").mkdir(parents=True)
     for name in ("env.py", "alembic.ini", "script.py.mako"):

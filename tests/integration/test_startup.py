@@ -1,4 +1,4 @@
-"""Starting and stopping the real server: what it refuses, what it says, and how often."""
+"""Starting and stopping the real server: what it refuses, and what it logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 SHORT = "only-31-characters-are-in-this-0"[:31]
 
 
-def test_a_server_without_a_secret_key_is_refused_with_the_mend(
+def test_a_server_without_a_secret_key_is_refused_with_the_fix(
     refused_gunicorn: Callable[..., tuple[int, str]],
 ) -> None:
     status, output = refused_gunicorn(SECRET_KEY="")
@@ -31,7 +31,7 @@ def test_a_server_with_a_short_secret_key_is_refused_without_showing_it(
     assert "Traceback" not in output
 
 
-def test_the_debugger_is_refused_with_the_mend(
+def test_the_debugger_is_refused_with_the_fix(
     refused_gunicorn: Callable[..., tuple[int, str]],
 ) -> None:
     status, output = refused_gunicorn(FLASK_DEBUG="1")
@@ -41,7 +41,7 @@ def test_the_debugger_is_refused_with_the_mend(
 
 
 @pytest.mark.parametrize("stream", ["the log file", "stdout"])
-def test_start_and_stop_are_told_once_however_many_workers(
+def test_start_and_stop_are_logged_once_for_any_number_of_workers(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any], stream: str
 ) -> None:
     server = gunicorn(WEB_CONCURRENCY=4)

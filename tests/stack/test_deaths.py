@@ -19,8 +19,8 @@ def test_a_worker_that_is_killed_for_want_of_memory_is_one_report(stack: Stack) 
     stack.shell("web", f'python3 -c "{GREEDY}"', check=False)
     made = f"SELECT json_extract(body, '$.message') FROM reports WHERE id > {before}"
     (message,) = wait_until(lambda: stack.spool(made), "a report", 10)[0]  # type: ignore[index]
-    assert message == f"Worker {workers[0]} was killed by SIGKILL, perhaps for want of memory"
-    subject = "was killed by SIGKILL, perhaps for want of memory"
+    assert message == f"Worker {workers[0]} was killed by SIGKILL (out of memory?)"
+    subject = "was killed by SIGKILL (out of memory?)"
     wait_until(
         lambda: [mail for mail in stack.mails() if subject in mail["Subject"]], "the mail", 10
     )

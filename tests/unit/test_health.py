@@ -20,10 +20,10 @@ GONE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens on port 1
 def test_a_process_is_live_without_its_database(make_app: Callable[..., Flask]) -> None:
     answer = make_app(DATABASE_URL=GONE).test_client().get("/health/live")
     assert answer.status_code == 200
-    assert answer.json == {"status": "ok", "mail": "off", "spool": "ok"}
+    assert answer.json == {"status": "ok", "mail": "off", "spool": "ok", "log": "ok"}
 
 
-def test_mail_that_is_stuck_is_told_where_no_mail_is_needed(
+def test_stuck_mail_is_shown_in_the_health_check(
     make_app: Callable[..., Flask], mail_settings: dict[str, object]
 ) -> None:
     app = make_app(**mail_settings)
@@ -38,7 +38,7 @@ def test_mail_that_is_stuck_is_told_where_no_mail_is_needed(
     assert answer.json["mail"] == f"stuck since {since}"
 
 
-def test_a_spool_that_cannot_be_written_or_read_is_told(
+def test_a_spool_that_cannot_be_written_or_read_is_shown_in_the_health_check(
     make_app: Callable[..., Flask], mail_settings: dict[str, object], tmp_path: Path
 ) -> None:
     (tmp_path / "spool").touch()
@@ -49,6 +49,20 @@ def test_a_spool_that_cannot_be_written_or_read_is_told(
     (tmp_path / "spool").unlink()
     (tmp_path / "spool" / "reports.db").mkdir(parents=True)
     assert app.test_client().get("/health/live").json["mail"].startswith("unknown, the spool")
+
+
+def test_a_log_that_cannot_be_written_is_shown_in_the_health_check(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    (tmp_path / "logs").touch()
+    client = make_app().test_client()
+    logging.getLogger("app").warning("not written")
+    answer = client.get("/health/live")
+    assert answer.status_code == 200
+    assert answer.json["log"] == "File exists"
+    (tmp_path / "logs").unlink()
+    logging.getLogger("app").warning("written")
+    assert client.get("/health/live").json["log"] == "ok"
 
 
 def test_a_process_is_ready_with_its_database(make_app: Callable[..., Flask]) -> None:

@@ -49,7 +49,7 @@ def test_an_id_is_not_taken_from_a_client(make_app: Callable[..., Flask]) -> Non
         "٣" * 32,
     ],
 )
-def test_an_id_of_another_form_is_not_taken_even_from_a_proxy(
+def test_an_id_of_another_format_is_refused_even_from_a_proxy(
     make_app: Callable[..., Flask], sent: str
 ) -> None:
     assert re.fullmatch("[0-9a-f]{32}", answered := id_of(make_app(TRUSTED_PROXIES=1), sent))

@@ -1,4 +1,4 @@
-"""Threads that a request starts bear its id; those of nobody's bear none."""
+"""Threads that a request starts have its id; others have none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_thread_has_the_id_of_the_request_that_started_it() -> None:
     assert seen == [identifier]
 
 
-def test_so_has_a_thread_of_a_thread_and_one_with_a_run_of_its_own() -> None:
+def test_a_subclass_and_a_thread_that_a_thread_starts_have_the_id_too() -> None:
     seen: list[str | None] = []
 
     class Own(threading.Thread):
@@ -66,7 +66,7 @@ def test_the_threads_of_a_pool_go_from_one_request_to_the_next() -> None:
         assert pool.submit(request_id.current).result() is None
 
 
-def test_what_ends_a_thread_is_told_with_the_id(
+def test_an_exception_that_ends_a_thread_is_logged_with_the_id(
     make_app: Callable[..., object], read_log: Callable[[], str]
 ) -> None:
     make_app()
@@ -76,7 +76,7 @@ def test_what_ends_a_thread_is_told_with_the_id(
     assert line.endswith(f"[request {identifier}]")
 
 
-def test_the_courier_works_for_no_request(make_app: Callable[..., object]) -> None:
+def test_the_courier_belongs_to_no_request(make_app: Callable[..., object]) -> None:
     """It starts in the first request of ``flask run`` and lives on."""
     app = make_app()
     ids: list[str | None] = []
@@ -87,14 +87,14 @@ def test_the_courier_works_for_no_request(make_app: Callable[..., object]) -> No
     assert ids == [None]
 
 
-# What becomes of a task that fails
+# Tasks that fail
 
 
 def fail() -> None:
     raise ValueError("boom")
 
 
-def test_a_tasks_error_that_nobody_asks_for_is_logged_as_its_requests(
+def test_the_exception_of_a_task_is_logged_with_the_id_if_it_is_never_retrieved(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     identifier = begin()
@@ -106,18 +106,18 @@ def test_a_tasks_error_that_nobody_asks_for_is_logged_as_its_requests(
     assert "ValueError: boom" in caplog.text
 
 
-def test_one_that_somebody_asks_for_or_gives_up_is_his_own(
+def test_an_exception_that_is_retrieved_or_whose_task_is_cancelled_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         assert isinstance(pool.submit(fail).exception(), ValueError)
         with pytest.raises(ValueError, match="boom"):
             pool.submit(fail).result()
-        given_up = pool.submit(fail)
-        wait([given_up])
-        assert not given_up.cancel()
+        cancelled = pool.submit(fail)
+        wait([cancelled])
+        assert not cancelled.cancel()
         with pytest.raises(ValueError, match="boom"):
             list(pool.map(lambda _: fail(), range(3)))
         pool.submit(str)
-    del given_up
+    del cancelled
     assert caplog.records == []

@@ -1,7 +1,8 @@
-"""Any Flask app under gunicorn: found, and given the extension, without a changed line."""
+"""Any unchanged Flask app is found under gunicorn and gets the extension."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client
 
-from flask_mayday.gunicorn.loading import connect, flask_apps_in
+from flask_mayday.gunicorn import loading
+from flask_mayday.gunicorn.loading import connect, flask_apps_in, load
 from flask_mayday.gunicorn.server import instance_path_of
 
 
@@ -25,7 +27,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 
 
 class OldFashioned:
-    """A middleware as they are written by hand."""
+    """A hand-written middleware."""
 
     def __init__(self, wsgi_app: Any) -> None:
         self.wsgi_app = wsgi_app
@@ -45,12 +47,12 @@ WRAPPERS: list[Callable[[Flask], Any]] = [
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS)
-def test_an_app_inside_of_a_middleware_is_found(app: Flask, wrap: Callable[[Flask], Any]) -> None:
+def test_an_app_inside_a_middleware_is_found(app: Flask, wrap: Callable[[Flask], Any]) -> None:
     assert list(flask_apps_in(wrap(app))) == [app]
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS[:-1])
-def test_an_app_that_knows_nothing_of_us_answers_with_an_id(
+def test_an_unchanged_app_answers_with_a_request_id(
     app: Flask, wrap: Callable[[Flask], Any]
 ) -> None:
     wsgi = wrap(app)
@@ -75,13 +77,39 @@ def test_a_factory_without_its_call_is_refused_with_the_correction() -> None:
         connect(create_app, "foreign:create_app")
 
 
-def test_what_is_no_flask_app_is_served_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_app_of_another_framework_is_served_and_an_error_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Other:
         def __call__(self, environ: Any, start_response: Any) -> Any:
             raise NotImplementedError
 
     connect(Other(), "other:app")
     assert "other:app is not a Flask app" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "/app/instance"),
+            "The app cannot write /app/instance (Read-only file system). ",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/app/x.db"), "cannot write /app/x.db"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/app/x.db"), ""),
+    ],
+)
+def test_an_app_that_cannot_write_at_start_gets_the_fix_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: OSError, text: str
+) -> None:
+    def fail(application: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loading, "_load", fail)
+    with pytest.raises(type(error)):
+        load(None)
+    assert text in caplog.text
+    assert ("set INSTANCE_PATH" in caplog.text) == bool(text)
 
 
 def test_the_instance_folder_is_where_flask_will_look(tmp_path: Path, monkeypatch: Any) -> None:

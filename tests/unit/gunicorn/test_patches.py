@@ -16,7 +16,7 @@ from gunicorn.http import errors, parser, wsgi
 from gunicorn.workers import gthread
 
 import flask_mayday.gunicorn as configuration
-from flask_mayday.gunicorn import hooks, patches
+from flask_mayday.gunicorn import hooks, patches, reaping, worker_deaths
 
 
 def parameters(function: Any) -> list[str]:
@@ -100,9 +100,17 @@ def test_a_parser_finishes_a_body_within_bounds() -> None:
     assert {"deadline", "max_bytes"} <= set(parameters(parser.Parser.finish_body))
 
 
+def test_an_exit_code_is_logged_before_the_server_stops_for_it() -> None:
+    text = source(reaping._reap_workers)
+    assert worker_deaths.EXITED in text
+    assert text.index("exited with code") < text.index("raise HaltServer")
+    codes = (arbiter.Arbiter.WORKER_BOOT_ERROR, arbiter.Arbiter.APP_LOAD_ERROR)
+    assert codes == worker_deaths.BOOT_FAILURES
+
+
 def test_patches_are_applied_once(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [(WSGIApplication, "load"), (wsgi, "Response"), (util, "write_error")]
-    for owner, name in [*names, (arbiter.Arbiter, "stop")]:
+    for owner, name in [*names, (arbiter.Arbiter, "stop"), (arbiter.Arbiter, "reap_workers")]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(patches, "_applied", False)
     forks: list[Any] = []

@@ -1,4 +1,4 @@
-"""A worker's death: one report, under the request id of whom it served."""
+"""A worker's death: one report, under the request id of the visitor it interrupted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 
 from flask_mayday.context import record_fields as records
 from flask_mayday.context import request_id
-from flask_mayday.context.in_flight import Table
+from flask_mayday.context.in_flight import RequestTable
 from flask_mayday.gunicorn import worker_deaths as deaths
 
-Serve = Callable[[Table, str, str], int]
+Serve = Callable[[RequestTable, str, str], int]
 Killed = Callable[..., list[logging.LogRecord]]
 
 
@@ -24,23 +24,23 @@ Killed = Callable[..., list[logging.LogRecord]]
 def serve() -> Iterator[Serve]:
     """Return a function that begins a request in a thread of its own, whose number it returns.
 
-    One of "answered" is answered, one of "told" is reported; none ends before the test does.
+    "/answered" is being answered, "/reported" is reported; none ends before the test does.
     """
     over = threading.Event()
     pool = ThreadPoolExecutor(8)
 
-    def begin(table: Table, path: str, identifier: str, begun: Future[int]) -> None:
+    def begin(table: RequestTable, path: str, identifier: str, begun: Future[int]) -> None:
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, request_id.ENVIRON_KEY: identifier}
         table.begin(environ)
         if path == "/answered":
-            table.answer()
-        if path == "/told":
-            (serving,) = (one for one in table.serving.values() if one.environ is environ)
-            table.tell(serving)
+            table.mark_responding()
+        if path == "/reported":
+            (in_progress,) = (one for one in table.in_progress.values() if one.environ is environ)
+            table.mark_reported(in_progress)
         begun.set_result(threading.get_ident())
         over.wait()
 
-    def serve(table: Table, path: str, identifier: str) -> int:
+    def serve(table: RequestTable, path: str, identifier: str) -> int:
         begun = Future[int]()
         pool.submit(begin, table, path, identifier, begun)
         return begun.result()
@@ -54,7 +54,7 @@ def serve() -> Iterator[Serve]:
 def killed(caplog: pytest.LogCaptureFixture) -> Killed:
     """Return a function that reports the death of a table's worker, and returns what it logged."""
 
-    def kill(table: Table, stack: str = "") -> list[logging.LogRecord]:
+    def kill(table: RequestTable, stack: str = "") -> list[logging.LogRecord]:
         worker = SimpleNamespace(pid=7, in_flight=table, last_stack=io.StringIO(stack))
         with caplog.at_level(logging.WARNING):
             deaths._report(worker, "was killed by SIGKILL")
@@ -72,22 +72,22 @@ def killed(caplog: pytest.LogCaptureFixture) -> Killed:
         (["/health/live"], None),
         (["/answered", "/explore", "/health/live"], "1"),
         (["/answered"], "0"),
-        (["/told", "/explore"], "1"),
-        (["/told"], None),
+        (["/reported", "/explore"], "1"),
+        (["/reported"], None),
     ],
 )
-def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
+def test_a_death_is_reported_under_the_id_of_the_only_interrupted_visitor(
     serve: Serve, killed: Killed, paths: list[str], whose: str | None
 ) -> None:
-    table = Table(4)
+    table = RequestTable(4)
     for number, path in enumerate(paths):
         serve(table, path, str(number))
     record, *_ = killed(table)
     assert records.request_id_of(record) == whose
-    told = records.traceback_of(record)
+    shown = records.traceback_of(record)
     for number, path in enumerate(paths):
-        assert (f"GET {path} [request {number}]" in told) == (path != "/told")
-    states = {"/told": records.REPORTED, "/answered": records.RESPONDING}
+        assert (f"GET {path} [request {number}]" in shown) == (path != "/reported")
+    states = {"/reported": records.REPORTED, "/answered": records.RESPONDING}
     assert getattr(record, records.REQUESTS) == [
         {
             "request_id": str(number),
@@ -99,11 +99,11 @@ def test_a_death_is_told_under_the_id_of_the_one_visitor_who_was_served(
     ]
 
 
-def test_the_death_of_several_visitors_is_one_report_and_a_line_under_the_id_of_each(
+def test_a_death_with_several_visitors_is_one_report_and_one_log_line_for_each(
     serve: Serve, killed: Killed
 ) -> None:
-    table = Table(5)
-    for number, path in enumerate(["/explore", "/health/live", "/login", "/told", "/answered"]):
+    table = RequestTable(5)
+    for number, path in enumerate(["/explore", "/health/live", "/login", "/reported", "/answered"]):
         serve(table, path, str(number))
     death, *lines = killed(table)
     assert death.levelno == logging.CRITICAL
@@ -118,10 +118,10 @@ def test_the_death_of_several_visitors_is_one_report_and_a_line_under_the_id_of_
     assert lines[2].getMessage() == f"Perhaps c{said}/answered"
 
 
-def test_of_several_visitors_a_crash_is_told_under_the_id_of_the_thread_that_crashed(
+def test_a_crash_is_reported_under_the_id_of_the_thread_that_crashed(
     serve: Serve, killed: Killed
 ) -> None:
-    table = Table(4)
+    table = RequestTable(4)
     others = [serve(table, "/explore", "0")]
     crashed = serve(table, "/crashes", "1")
     others.append(serve(table, "/login", "2"))
@@ -132,14 +132,14 @@ def test_of_several_visitors_a_crash_is_told_under_the_id_of_the_thread_that_cra
     assert [records.request_id_of(line) for line in lines] == ["0", "2"]
 
 
-def test_a_request_that_follows_one_that_was_reported_is_not_told_yet() -> None:
-    table = Table(1)
+def test_a_request_that_follows_a_reported_one_is_not_marked_as_reported() -> None:
+    table = RequestTable(1)
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", request_id.ENVIRON_KEY: "1"}
     table.begin(environ)
-    first = table.serving[0]
-    table.tell(first)
+    first = table.in_progress[0]
+    table.mark_reported(first)
     table.end()
     table.begin({**environ, request_id.ENVIRON_KEY: "2"})
-    table.tell(first)  # too late: another is in its place
-    (left,) = table.left_behind()
-    assert (left.request_id, left.told) == ("2", False)
+    table.mark_reported(first)  # too late: another request has its slot
+    (left,) = table.interrupted()
+    assert (left.request_id, left.reported) == ("2", False)

@@ -46,7 +46,7 @@ class WithCode(psycopg2.OperationalError):
 
 @pytest.fixture
 def app(make_app: Callable[..., Flask]) -> Flask:
-    """Return an app with a path for each kind of trouble."""
+    """Return an app with a path for each kind of error."""
     app = make_app()
 
     def boom() -> str:
@@ -65,7 +65,7 @@ def raising(app: Flask, path: str, error: BaseException) -> None:
 
 
 def trouble(answer: TestResponse) -> dict[str, Any]:
-    """Return the problem document, after a look at what is common to all of them."""
+    """Return the problem document, after checking what all of them have in common."""
     assert answer.content_type == "application/problem+json"
     document: dict[str, Any] = json.loads(answer.data)
     assert set(document) == {"type", "title", "status", "detail", "request_id"}
@@ -116,20 +116,20 @@ def test_the_answer_to_head_has_no_body(
     assert (answer.status_code, answer.data) == (status, b"")
 
 
-def test_a_wrong_method_is_told_which_are_right(app: Flask) -> None:
+def test_a_response_to_a_wrong_method_names_the_allowed_ones(app: Flask) -> None:
     answer = app.test_client().delete("/boom", headers=JSON)
     assert answer.status_code == 405
     assert trouble(answer)["title"] == "Method Not Allowed"
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
-def test_a_redirect_is_no_error(app: Flask) -> None:
+def test_a_redirect_is_not_replaced(app: Flask) -> None:
     app.add_url_rule("/away", view_func=lambda: abort(redirect("/elsewhere")))
     answer = app.test_client().get("/away")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/elsewhere")
 
 
-def test_a_response_of_ones_own_stays_itself(app: Flask) -> None:
+def test_a_response_passed_to_abort_is_not_replaced(app: Flask) -> None:
     own = app.response_class("mine", 418)
     app.add_url_rule("/own", view_func=lambda: abort(own))
     answer = app.test_client().get("/own")
@@ -138,7 +138,7 @@ def test_a_response_of_ones_own_stays_itself(app: Flask) -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example.org", "a..b", "xn--a"])
 @pytest.mark.parametrize("path", ["/", "/explore", "/nothing-here"])
-def test_a_host_that_is_no_name_is_a_bad_request_and_no_report(
+def test_an_undecodable_host_is_a_bad_request_and_not_reported(
     app: Flask, read_reports: ReadReports, host: str, path: str
 ) -> None:
     environ = EnvironBuilder(path=path).get_environ() | {"HTTP_HOST": host}
@@ -150,7 +150,7 @@ def test_a_host_that_is_no_name_is_a_bad_request_and_no_report(
     assert read_reports() == []
 
 
-def test_what_a_visitor_sent_is_escaped(app: Flask) -> None:
+def test_text_from_the_visitor_is_escaped(app: Flask) -> None:
     app.add_url_rule("/echo", view_func=lambda: abort(400, "<script>alert(1)</script>"))
     answer = app.test_client().get("/echo")
     assert answer.status_code == 400
@@ -158,7 +158,7 @@ def test_what_a_visitor_sent_is_escaped(app: Flask) -> None:
     assert "&lt;script&gt;" in answer.text
 
 
-def test_the_page_says_whether_somebody_was_told(
+def test_the_page_says_whether_the_administrator_was_notified(
     make_app: Callable[..., Flask], mail_settings: dict[str, object]
 ) -> None:
     for overrides, words in (
@@ -209,14 +209,12 @@ def test_a_5xx_that_a_view_returns_is_reported_too(app: Flask, read_reports: Rea
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/abort/400", "/abort/429", "/health/live"])
-def test_what_is_no_error_of_ours_is_not_reported(
-    app: Flask, read_reports: ReadReports, path: str
-) -> None:
+def test_client_errors_are_not_reported(app: Flask, read_reports: ReadReports, path: str) -> None:
     app.test_client().get(path)
     assert read_reports() == []
 
 
-def test_the_report_names_the_route_and_not_what_the_visitor_put_into_it(
+def test_the_report_names_the_route_without_the_values_of_its_variables(
     app: Flask, read_reports: ReadReports
 ) -> None:
     def show(username: str) -> str:
@@ -278,7 +276,7 @@ def test_a_handler_of_every_error_that_raises_is_caught_outside_flask(
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Collect every statement that goes to any database meanwhile."""
+    """Return a list of the SQL statements that are executed from now on."""
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
@@ -292,7 +290,7 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(("path", "status"), PATHS)
-def test_an_error_page_asks_the_database_nothing_even_for_somebody_logged_in(
+def test_an_error_page_makes_no_query_even_for_a_logged_in_user(
     app: Flask, path: str, status: int
 ) -> None:
     client = app.test_client()
@@ -304,7 +302,7 @@ def test_an_error_page_asks_the_database_nothing_even_for_somebody_logged_in(
     assert seen == []
 
 
-def test_a_failed_request_leaves_nothing_of_its_transaction(app: Flask) -> None:
+def test_the_transaction_of_a_failed_request_is_rolled_back(app: Flask) -> None:
     def half_done() -> str:
         db.session.add(User(username="half", email="half@example.com"))
         db.session.flush()
@@ -313,7 +311,7 @@ def test_a_failed_request_leaves_nothing_of_its_transaction(app: Flask) -> None:
     app.add_url_rule("/half-done", view_func=half_done)
     with app.app_context():
         db.create_all()
-        # The view's session is this context's: what it left would be seen here.
+        # The view used the session of this context, so that leftovers would be visible here.
         assert app.test_client().get("/half-done").status_code == 500
         assert db.session.query(User).count() == 0
 
@@ -348,7 +346,7 @@ OURS = {
 
 
 @pytest.mark.parametrize("kind", UNAVAILABLE)
-def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
+def test_an_unavailable_database_is_a_503_with_retry_after(
     app: Flask, read_reports: ReadReports, kind: str
 ) -> None:
     raising(app, "/query", UNAVAILABLE[kind])
@@ -362,9 +360,7 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_a_wrong_query_is_an_error_of_ours(
-    app: Flask, read_reports: ReadReports, kind: str
-) -> None:
+def test_a_wrong_query_is_a_500(app: Flask, read_reports: ReadReports, kind: str) -> None:
     raising(app, "/query", OURS[kind])
     answer = app.test_client().get("/query")
     assert answer.status_code == 500
@@ -373,7 +369,7 @@ def test_a_wrong_query_is_an_error_of_ours(
     assert report.type == type(OURS[kind]).__name__
 
 
-def test_a_taken_name_is_reported_without_what_was_to_be_written(
+def test_a_duplicate_name_is_reported_without_the_sql_parameters(
     app: Flask, read_reports: ReadReports, read_log: Callable[[], str]
 ) -> None:
     def register() -> str:

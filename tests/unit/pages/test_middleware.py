@@ -1,4 +1,4 @@
-"""The layer around the app: what escapes Flask still becomes a page and a report."""
+"""The middleware: an exception that escapes Flask becomes a page and a report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def around(app: Flask, wsgi: Any) -> ErrorMiddleware:
 
 
 class Server:
-    """A WSGI server's side of one request, as strict as gunicorn's."""
+    """The server's side of one WSGI request, as strict as gunicorn's."""
 
     def __init__(self) -> None:
         self.status = ""
@@ -65,7 +65,7 @@ class Server:
 @pytest.mark.parametrize(
     "error", [SystemExit(1), RuntimeError("boom"), MemoryError(), RecursionError()]
 )
-def test_what_escapes_the_app_gets_a_page_and_a_report(
+def test_an_exception_that_escapes_the_app_gets_a_page_and_a_report(
     app: Flask, read_reports: ReadReports, error: BaseException
 ) -> None:
     def escaping(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -97,7 +97,7 @@ def test_the_answer_to_head_has_no_body_outside_the_app_either(app: Flask) -> No
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
-def test_an_interrupt_is_not_held_up(
+def test_a_keyboard_interrupt_is_raised_again(
     app: Flask, read_reports: ReadReports, error: BaseException
 ) -> None:
     def interrupted(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -124,7 +124,7 @@ def test_a_body_that_fails_before_its_first_byte_becomes_a_page(
     assert report.message == "boom before the first byte"
 
 
-def test_a_body_that_fails_half_way_is_reported_once_and_broken_off(
+def test_a_body_that_fails_half_way_is_reported_once_and_cut_off(
     app: Flask, read_reports: ReadReports
 ) -> None:
     def pieces() -> Iterator[bytes]:
@@ -141,7 +141,7 @@ def test_a_body_that_fails_half_way_is_reported_once_and_broken_off(
     assert report.request_id == server.request_id
 
 
-def test_a_client_that_goes_away_is_no_error(app: Flask, read_reports: ReadReports) -> None:
+def test_a_client_that_disconnects_is_not_an_error(app: Flask, read_reports: ReadReports) -> None:
     closed: list[bool] = []
 
     def pieces() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Exceptions and requests built to break the reporter: each is reported, in its bounds.
+"""Exceptions and requests built to break the reporter: each is reported, within limits.
 
 ``EXAMPLES`` in the environment is how many: 300 where it is unset, 10,000 in a long run.
 """
@@ -223,7 +223,7 @@ def raised(error: BaseException, message: object = "It failed", *arguments: obje
 
 
 class Spool:
-    """Takes what the handler puts into it, as the outbox does."""
+    """An outbox that keeps its reports in a list."""
 
     folder = Path("spool")
 
@@ -333,7 +333,7 @@ def plain() -> dict[str, Any]:
     "make",
     [huge_message, huge_words, huge_surrogates, huge_bytes, recursive, wide_group, long_chain],
 )
-def test_a_report_has_its_bounds_in_size_and_time(
+def test_a_report_is_bounded_in_size_and_time(
     make: Callable[[], BaseException], request_: Callable[[], dict[str, Any]]
 ) -> None:
     environ = EnvironBuilder("/", **request_()).get_environ()
@@ -351,13 +351,13 @@ def test_a_report_has_its_bounds_in_size_and_time(
         print(f"{make.__name__} {request_.__name__}: {took * 1000:.1f} ms")  # noqa: T201
 
 
-def test_the_spool_has_no_more_of_a_recursion_than_its_ends() -> None:
+def test_the_spool_keeps_only_both_ends_of_a_recursion() -> None:
     report = build_report(raised(recursive()), Redactor([]))
     assert "frames are left out" in report.traceback
     assert len(json.dumps(report.traceback)) < 20_000
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_every_strange_exception_is_told(make: Callable[[], BaseException]) -> None:
+def test_every_strange_exception_is_reported(make: Callable[[], BaseException]) -> None:
     report = build_report(raised(make()), Redactor([SECRET]))
     assert not report.message.startswith("The report could not be made")

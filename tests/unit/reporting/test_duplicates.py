@@ -1,4 +1,4 @@
-"""Equal errors in quick succession: told whole once a second, and briefly in between."""
+"""Identical errors in quick succession: one full report a second, short ones in between."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def briefly(reports: list[Report]) -> list[bool]:
     return [bool(report.like) for report in reports]
 
 
-def test_of_equal_errors_one_a_second_is_told_whole(
+def test_one_of_the_identical_errors_of_a_second_is_recorded_in_full(
     make_app: Callable[..., Flask], read_reports: ReadReports, clock: Callable[[float], None]
 ) -> None:
     make_app()
@@ -68,7 +68,7 @@ def test_of_equal_errors_one_a_second_is_told_whole(
     assert len({report.uuid for report in reports}) == 5
 
 
-def test_a_repeat_is_equal_in_all_that_equal_errors_have_in_common(
+def test_a_short_report_has_everything_that_identical_errors_have_in_common(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
@@ -82,7 +82,7 @@ def test_a_repeat_is_equal_in_all_that_equal_errors_have_in_common(
     assert repeat.time > whole.time
 
 
-def test_a_repeat_tells_of_its_own_request_and_hides_its_own_secrets(
+def test_a_short_report_shows_its_own_request_and_masks_its_own_secrets(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     app = make_app(DRILL=True)
@@ -111,7 +111,7 @@ def test_a_repeat_tells_of_its_own_request_and_hides_its_own_secrets(
     ],
     ids=["message", "line", "level"],
 )
-def test_a_different_error_is_told_whole(
+def test_a_different_error_is_recorded_in_full(
     make_app: Callable[..., Flask], read_reports: ReadReports, other: Callable[[], None]
 ) -> None:
     make_app()
@@ -127,7 +127,7 @@ def log_as_critical() -> None:
         logging.getLogger("blog").critical("It failed", exc_info=True)
 
 
-def test_an_error_with_another_cause_is_told_whole(
+def test_an_error_with_another_cause_is_recorded_in_full(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
@@ -139,7 +139,7 @@ def test_an_error_with_another_cause_is_told_whole(
     assert briefly(read_reports()) == [False, False, False]
 
 
-def test_records_without_an_exception_are_equal_by_place_and_message(
+def test_records_without_an_exception_are_identical_by_place_and_message(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
@@ -148,7 +148,7 @@ def test_records_without_an_exception_are_equal_by_place_and_message(
     assert briefly(read_reports()) == [False, True, False]
 
 
-def test_what_cannot_be_compared_is_told_whole(
+def test_an_error_that_cannot_be_compared_is_recorded_in_full(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
@@ -178,7 +178,7 @@ def test_what_cannot_be_compared_is_told_whole(
     assert repeats.occurrence_of(record) is None
 
 
-def test_what_was_not_written_is_no_report_to_refer_to(
+def test_no_report_refers_to_one_that_was_not_written(
     make_app: Callable[..., Flask],
     read_reports: ReadReports,
     monkeypatch: pytest.MonkeyPatch,
@@ -199,7 +199,7 @@ def test_what_was_not_written_is_no_report_to_refer_to(
     assert sorted(briefly(reports)) == [False, False, True]
 
 
-def test_the_memory_of_errors_is_bounded() -> None:
+def test_the_number_of_remembered_errors_is_bounded() -> None:
     remembered = repeats.DuplicateFilter()
     empty = dict.fromkeys(Report.__slots__, "")
     for number in range(10_000):
@@ -208,7 +208,7 @@ def test_the_memory_of_errors_is_bounded() -> None:
     assert len(remembered._recorded) <= repeats.MAX_REMEMBERED
 
 
-def test_a_repeat_does_not_have_the_lines_that_an_earlier_request_has_logged(
+def test_a_short_report_has_no_log_lines_of_an_earlier_request(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
@@ -222,7 +222,7 @@ def test_a_repeat_does_not_have_the_lines_that_an_earlier_request_has_logged(
     assert repeat.earlier == []
 
 
-def test_nothing_of_an_earlier_request_is_left_in_a_repeat(
+def test_a_short_report_has_nothing_of_an_earlier_request(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     app = make_app(DRILL=True)

@@ -1,4 +1,4 @@
-"""From a log record to the outbox: every error, once, and never at the cost of who logs."""
+"""From a log record to the outbox: every error once, and the caller never fails for it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_an_error_of_any_logger_is_reported(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     make_app()
-    logging.getLogger("somebody.else").error("No %s", "luck")
+    logging.getLogger("another.library").error("No %s", "luck")
     logging.getLogger().critical("Root")
-    logging.getLogger("somebody.else").warning("Only a warning")
+    logging.getLogger("another.library").warning("Only a warning")
     assert [(r.level, r.logger, r.message) for r in read_reports()] == [
-        ("ERROR", "somebody.else", "No luck"),
+        ("ERROR", "another.library", "No luck"),
         ("CRITICAL", "root", "Root"),
     ]
 
@@ -65,16 +65,14 @@ def test_a_second_app_in_one_process_does_not_report_twice(
     assert len(read_reports()) == 1
 
 
-def test_the_debugger_takes_the_place_of_reports(
-    make_app: Callable[..., Flask], tmp_path: Path
-) -> None:
+def test_nothing_is_written_in_debug_mode(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     make_app(FLASK_DEBUG=True)
     logging.getLogger("app").error("boom")
     assert not (tmp_path / "logs").exists()
     assert not (tmp_path / "spool").exists()
 
 
-def test_a_spool_that_cannot_be_written_costs_a_line_on_stderr_and_nothing_else(
+def test_a_spool_that_cannot_be_written_only_costs_a_line_on_stderr(
     make_app: Callable[..., Flask], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "spool").touch()
@@ -86,7 +84,7 @@ def test_a_spool_that_cannot_be_written_costs_a_line_on_stderr_and_nothing_else(
     assert "memory holds it" in complaint
 
 
-def test_a_spool_whose_database_is_damaged_is_no_concern_of_who_logs(
+def test_a_damaged_database_does_not_affect_the_caller(
     make_app: Callable[..., Flask], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = make_app()
@@ -97,7 +95,7 @@ def test_a_spool_whose_database_is_damaged_is_no_concern_of_who_logs(
     assert "spool" not in capsys.readouterr().err
 
 
-def test_what_is_held_at_the_end_of_the_process_is_written_or_told(
+def test_reports_in_memory_are_written_at_exit_or_counted_on_stderr(
     make_app: Callable[..., Flask],
     read_reports: ReadReports,
     tmp_path: Path,
@@ -116,7 +114,7 @@ def test_what_is_held_at_the_end_of_the_process_is_written_or_told(
 
 
 @pytest.mark.parametrize("trouble", ["closed", "full"])
-def test_a_broken_stderr_costs_nothing_either(
+def test_a_broken_stderr_does_not_affect_the_caller(
     make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     (tmp_path / "spool").touch()
@@ -131,7 +129,7 @@ def test_a_broken_stderr_costs_nothing_either(
         broken.close()
 
 
-def test_an_error_of_the_reporter_itself_is_no_endless_loop(
+def test_an_error_of_the_reporter_itself_does_not_loop(
     make_app: Callable[..., Flask],
     read_reports: ReadReports,
     monkeypatch: pytest.MonkeyPatch,
@@ -190,7 +188,7 @@ def test_a_pipeline_that_is_unregistered_reports_nothing(
     assert read_reports() == []
 
 
-def test_reports_are_kept_and_not_to_be_mailed_while_there_is_no_mail_server(
+def test_reports_made_without_a_mail_server_are_stored_and_never_mailed(
     make_app: Callable[..., Flask], mail_settings: dict[str, object], tmp_path: Path
 ) -> None:
     first = make_app()

@@ -1,4 +1,4 @@
-"""Through the whole app: a visitor's secret is in no log line, spool, page or mail."""
+"""In the whole app, no log line, report, page or mail shows a visitor's secret."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TOKEN = "token.of~the_bearer"
 def app(make_app: Callable[..., Flask], mail_settings: dict[str, object]) -> Flask:
     made = make_app(**mail_settings)
 
-    @made.route("/reset/<path:told>", methods=["GET", "POST"])
-    def reset(told: str) -> str:
+    @made.route("/reset/<path:token>", methods=["GET", "POST"])
+    def reset(token: str) -> str:
         logging.getLogger("app.blog").info("Resetting for %s", dict(request.form))
-        logging.getLogger("app.blog").warning("%r came with %s", told, dict(request.headers))
+        logging.getLogger("app.blog").warning("%r came with %s", token, dict(request.headers))
         try:
             raise KeyError(request.form["password"])
         except KeyError as error:
@@ -32,7 +32,7 @@ def app(make_app: Callable[..., Flask], mail_settings: dict[str, object]) -> Fla
     return made
 
 
-def test_a_visitors_secrets_stay_in(
+def test_no_output_shows_a_visitors_secrets(
     app: Flask,
     read_log: Callable[[], str],
     tmp_path: Path,
@@ -56,7 +56,7 @@ def test_a_visitors_secrets_stay_in(
             assert secret not in text
 
 
-def test_the_mail_is_in_the_spool_without_them(
+def test_the_mail_in_the_spool_shows_no_secrets(
     app: Flask, tmp_path: Path, wait_until: Callable[..., object]
 ) -> None:
     app.test_client().post(
