@@ -1,11 +1,11 @@
-"""Secrets: made where they are missing, taken from the operator, refused where they are weak."""
+"""Secrets are created if missing, taken from the operator, and refused if weak."""
 
 from __future__ import annotations
 
 from tests.support.compose import Stack
 
 
-def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_mend(
+def test_an_unusable_secret_stops_the_start_with_its_name_and_the_fix(
     other_stack: Stack,
 ) -> None:
     secrets = other_stack.directory / "secrets"
@@ -23,7 +23,7 @@ def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_mend
     assert "Traceback" not in output
 
 
-def test_an_operators_secrets_are_taken_even_if_only_root_may_read_them(
+def test_an_operators_secrets_are_used_even_if_only_root_can_read_them(
     other_stack: Stack,
 ) -> None:
     own = {
@@ -46,7 +46,7 @@ def test_an_operators_secrets_are_taken_even_if_only_root_may_read_them(
     )
 
 
-def test_an_app_without_its_secret_does_not_start_and_says_the_mend(stack: Stack) -> None:
+def test_an_app_without_its_secret_does_not_start_and_names_the_fix(stack: Stack) -> None:
     command = ["docker", "compose", "run", "--rm", "--no-deps", "-T"]
     command += ["-e", "SECRET_KEY_FILE=", "web"]
     done = stack.run(*command, check=False)

@@ -143,7 +143,7 @@ def test_a_mail_larger_than_size_is_not_sent_and_the_verdict_names_both_sizes(
 
 
 @pytest.mark.parametrize("size", ["SIZE", "SIZE 0", "SIZE many"])
-def test_a_size_extension_without_a_number_is_no_limit(
+def test_a_size_extension_without_a_positive_number_is_no_limit(
     offer: Callable[..., Verdict], scripted_server: Any, size: str
 ) -> None:
     scripted_server.script = {"EHLO": ehlo(size)}

@@ -62,7 +62,7 @@ def test_each_of_fifty_administrators_gets_the_mail_once(
     assert caplog.messages == []
 
 
-def test_after_a_failure_between_two_transactions_only_the_second_is_retried(
+def test_after_a_failed_transaction_only_recipients_without_the_mail_are_retried(
     courier: Any, scripted_server: Any
 ) -> None:
     limit = Limit(20, b"552 Too many recipients\r\n")
