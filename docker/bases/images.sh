@@ -1,9 +1,9 @@
-# The four base images: their settings, their names, and what is on this machine. Sourced.
+# The four base images: settings, names, and whether they are on this machine. Sourced.
 # shellcheck shell=bash
 
 root=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../..") # of the repository
 
-# The one place that names the official images is compose.yaml: ${PYTHON_IMAGE:-python:…}
+# The official images are named in compose.yaml only: ${PYTHON_IMAGE:-python:…}
 default_image() { # SETTING
   local image
   image=$(grep -oE "\\$\{$1:-[^}]+\}" "$root/compose.yaml" | head -n 1)
@@ -20,7 +20,7 @@ is_ours() { [[ $1 == microblog-base/* ]]; }
 
 have_image() { docker image inspect --format '{{.Id}}' "$@" >/dev/null 2>&1; }
 
-remember_image() { # SETTING IMAGE: its line in .env; every other line stays, and a kill leaves the old file whole
+remember_image() { # SETTING IMAGE: sets its line in .env and keeps the others; replaces the file atomically
   local file=$root/.env line="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=.*" new
   [[ $(image_in_env_file "$1") != "$2" ]] || return 0
   file=$(readlink -f "$file")
@@ -29,12 +29,12 @@ remember_image() { # SETTING IMAGE: its line in .env; every other line stays, an
     cp -p "$file" "$new"
   else
     chmod 644 "$new"
-    chown --reference="$root" "$new" 2>/dev/null || true # root may run make in somebody's checkout
+    chown --reference="$root" "$new" 2>/dev/null || true # root may run make in another user's checkout
   fi
   if grep -qE "$line" "$new"; then
     sed -i -E "s|$line|$1=$2|" "$new"
   else
-    if [[ -n $(tail -c 1 "$new") ]]; then echo >>"$new"; fi # the last line had no end
+    if [[ -n $(tail -c 1 "$new") ]]; then echo >>"$new"; fi # the last line had no newline
     printf '%s=%s\n' "$1" "$2" >>"$new"
   fi
   mv -f "$new" "$file"

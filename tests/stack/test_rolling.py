@@ -89,7 +89,7 @@ def test_an_unhealthy_new_version_does_not_replace_the_old_one(other_stack: Stac
     assert after not in before
     assert other_stack.get("/explore").status == 200
 
-    # Docker keeps the container's name and its exit status.
+    # A restart keeps the container's default gateway.
     gateway = other_stack.shell("web", GATEWAY)
     other_stack.run("docker", "restart", after)
     wait_until(lambda: other_stack.get("/explore").status == 200, "the restarted container")

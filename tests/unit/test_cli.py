@@ -104,7 +104,7 @@ def test_the_list_fails_when_mail_is_stuck_for_an_hour(
     spool.execute("UPDATE mails SET created = ? WHERE state = 'waiting'", (time.time() - 3700,))
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
-    assert "Mail is stuck since" in result.output
+    assert "Mail has been stuck since" in result.output
 
 
 @pytest.mark.usefixtures("spool")
@@ -342,7 +342,7 @@ def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
     spool.execute("UPDATE reports SET mail_id = NULL, time = ?", (long_ago,))
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
-    assert "Mail is stuck since" in result.output
+    assert "Mail has been stuck since" in result.output
 
 
 @pytest.mark.usefixtures("spool")
