@@ -46,14 +46,14 @@ TROUBLE: Final = {
     sqlite3.SQLITE_CANTOPEN: OTHER_USER,
     sqlite3.SQLITE_PERM: OTHER_USER,
     sqlite3.SQLITE_READONLY: OTHER_USER,
-    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES or run `flask reports purge`.",
+    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or `flask reports purge`.",
 }
 # The states of errors, in the order of the list.
 STATES: Final = {
     "waiting": "waiting for the mail server",
     "delivered": "delivered",
     "held": "held for a digest or summary",
-    "failed": "refused by the mail server",
+    "failed": "failed, refused by the mail server",
     "unmailable": "recorded while mail was off",
 }
 
