@@ -38,6 +38,7 @@ class SimulatedCourier:
         self.now = START
         self.outbox = Outbox(settings.spool.folder, settings.spool.max_bytes)
         self.mailbox = Mailbox(self.outbox)
+        self.settings = settings
         self.start_delivery(settings)
 
     def start_delivery(self, settings: Settings) -> None:

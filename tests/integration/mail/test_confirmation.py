@@ -164,7 +164,7 @@ def test_a_stop_during_a_wait_for_confirmation_counts_as_a_possible_delivery(
 ) -> None:
     slow = SlowContent()
     scripted_server.script = {"content": slow}
-    settings = courier.delivery.settings
+    settings = courier.settings
     for _ in range(6):
         courier.deliver_after(300)
         courier.delivery.close()
