@@ -1,8 +1,8 @@
-# Shows the steps of a verb with the seconds that they take, and ends it with a message that says the mend. Sourced.
+# Functions that show the steps of a command with their times, and end it with an error and its fix. Sourced.
 # shellcheck shell=bash
 
 if ((BASH_VERSINFO[0] < 5)); then
-  echo "error: This needs bash 5 or later, and $BASH is $BASH_VERSION. Install a newer one and put it first in PATH." >&2
+  echo "error: bash 5 or later is needed; $BASH is $BASH_VERSION. Install a newer one and put it first in PATH." >&2
   exit 1
 fi
 
@@ -25,8 +25,8 @@ die() { # WHAT_IS_WRONG WHAT_TO_DO...
   exit 1
 }
 
-# A step runs in a process group of its own, so that an interrupt can end everything that it started, and without
-# the caller's `set -e`: give it a script, or a function that chains its commands with &&.
+# A step runs in its own process group, so that an interrupt ends everything that it started. The caller's `set -e`
+# does not apply in it: pass a script, or a function that chains its commands with &&.
 _step_titles=() _step_pids=() _step_logs=() _step_starts=()
 _step_old_traps=
 
@@ -52,8 +52,8 @@ step_start() { # TITLE COMMAND...: in the background; several may run until step
   if [[ ! -t 1 ]]; then say " .. $title"; fi
 }
 
-step_wait() { # until all have ended; the status is that of the last one that failed
-  local i running status=0 told=$SECONDS
+step_wait() { # waits for all steps; returns the status of the last one that failed
+  local i running status=0 last_shown=$SECONDS
   while ((${#_step_pids[@]})); do
     running=0
     for i in "${!_step_pids[@]}"; do
@@ -66,8 +66,8 @@ step_wait() { # until all have ended; the status is that of the last one that fa
     if ((running)); then
       if [[ -t 1 ]]; then
         _step_show $'\r\e[K -> ' ''
-      elif ((SECONDS - told >= 15)); then
-        told=$SECONDS
+      elif ((SECONDS - last_shown >= 15)); then
+        last_shown=$SECONDS
         _step_show '    ' $'\n'
       fi
       sleep 0.1
@@ -86,7 +86,7 @@ _step_show() { # BEFORE AFTER: the titles still running and the time of the olde
     oldest=${oldest:-${_step_starts[i]}}
     line+="${line:+; }${_step_titles[i]}"
   done
-  line="$((($(_now) - oldest) / 1000000)) s: $line"       # the time first: the line may be cut
+  line="$((($(_now) - oldest) / 1000000)) s: $line"       # the time first, because the line may be cut
   if [[ -t 1 ]]; then line=${line:0:${COLUMNS:-80}-5}; fi # a longer one would wrap, and could not be rewritten
   printf '%s%s%s' "$1" "$line" "$2"
 }
@@ -102,7 +102,7 @@ _step_end() { # INDEX: tells how it ended and forgets it
     rm -f "$log"
   else
     printf ' %s %s (%s s, exit status %s)\n' "$(_paint 1 31 FAILED)" "${_step_titles[i]}" "$tenths" "$status"
-    printf '%s\n' "The end of its output (all of it is in $log):" >&2
+    printf '%s\n' "The end of its output (the rest is in $log):" >&2
     tail -n 30 "$log" | sed 's/^/    /' >&2
   fi
   unset "_step_pids[i]" "_step_titles[i]" "_step_logs[i]" "_step_starts[i]"

@@ -1,4 +1,4 @@
-"""``flask reports``: what waits, what was delivered, what failed; and whether mail can be sent."""
+"""``flask reports``: list, show, retry, resend and purge error reports, and send a test mail."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .spool.stored_report import StoredReport
 from .spool.wording import counted
 
 NO_COURIER: Final = "No courier is running; mail stays queued until the web service is up."
-# What each primary code of SQLite means here, and the fix.
+# The cause and the fix for each primary error code of SQLite.
 OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
 DAMAGED: Final = (
     "it is damaged. A running server replaces it within seconds and keeps it as "
-    "reports.db.corrupt-…: try again, or start a server."
+    "reports.db.corrupt-…: try again, or start the server."
 )
-LOCKED: Final = "another process keeps it locked: try again in a moment."
+LOCKED: Final = "another process has locked it: try again in a moment."
 TROUBLE: Final = {
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
@@ -46,14 +46,14 @@ TROUBLE: Final = {
     sqlite3.SQLITE_CANTOPEN: OTHER_USER,
     sqlite3.SQLITE_PERM: OTHER_USER,
     sqlite3.SQLITE_READONLY: OTHER_USER,
-    sqlite3.SQLITE_FULL: "it, or its disk, is full: see SPOOL_MAX_BYTES, or `flask reports purge`.",
+    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or `flask reports purge`.",
 }
 # The states of errors, in the order of the list.
 STATES: Final = {
     "waiting": "waiting for the mail server",
     "delivered": "delivered",
     "held": "held for a digest or summary",
-    "failed": "failed, refused for good",
+    "failed": "failed, refused by the mail server",
     "unmailable": "recorded while mail was off",
 }
 
@@ -87,24 +87,24 @@ def _admins() -> tuple[str, ...]:
 
 @contextmanager
 def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
-    """Open the spool: its database, and the reports in files that the courier has not taken.
+    """Open the spool; yield its inventory and the reports that are still in files.
 
-    Where that fails, say what is wrong and how to fix it.
+    Raises ``ClickException`` with the cause and the fix if the spool cannot be read.
     """
     path = _settings().spool.folder / "reports.db"
     try:
         waiting = Incoming(path.parent / "incoming").read()
         if not (waiting and path.parent.stat().st_uid == os.geteuid()):
-            path.stat()  # a database that root makes could not be written by the server
+            path.stat()  # the server could not write a database created by root
         with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
             yield inventory, waiting
     except FileNotFoundError as error:
         raise click.ClickException(
-            f"There is no spool {path}: no error was reported yet, or the server has another "
-            "SPOOL_DIR."
+            f"There is no spool at {path}: no error has been reported yet, or the server uses "
+            "another SPOOL_DIR."
         ) from error
     except BrokenPipeError:
-        raise  # the reader of the output has seen enough, as in `flask reports list | head`
+        raise  # the reader closed the pipe, as in `flask reports list | head`
     except OSError as error:
         raise click.ClickException(f"The spool {path}: {OTHER_USER} ({error})") from error
     except sqlite3.Error as error:
@@ -114,7 +114,7 @@ def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
 
 
 def _show(text: str) -> None:
-    """Print a text that may come from outside, so that the terminal obeys none of it."""
+    """Print a text that may come from outside, with control characters escaped."""
     for line in text.split("\n"):
         click.echo(escape_controls(line))
 
@@ -142,7 +142,7 @@ def _warn_without_courier() -> None:
 def list_reports(last: int) -> None:
     """Count the errors and list the last mails.
 
-    Exit status 1: mail is stuck for an hour, was refused for good, or reports cannot be read.
+    Exit status 1: mail has been stuck for an hour or was refused, or reports cannot be read.
     """
     settings = _settings()
     with _inventory() as (inventory, waiting):
@@ -160,7 +160,7 @@ def list_reports(last: int) -> None:
 
 
 def _list_errors(inventory: Inventory, waiting: int) -> None:
-    states = STATES | ({"new": "not taken in yet"} if waiting else {})
+    states = STATES | ({"new": "not processed yet"} if waiting else {})
     counts = inventory.error_counts() | {"new": waiting}
     for state, words in states.items():
         count = counts.get(state, 0)
@@ -179,10 +179,10 @@ def _list_mails(inventory: Inventory, last: int) -> None:
 
 
 def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
-    """Return what an operator has to see to, a sentence each."""
+    """Return the problems that an operator has to fix, one sentence each."""
     settings = _settings()
     problems = []
-    # Held errors are mailed when their window is over, or, beyond the hourly cap, one later.
+    # Held errors are mailed after their window, or one window later if over the hourly cap.
     held = inventory.held_since()
     moments = [
         inventory.waiting_since(),
@@ -192,11 +192,11 @@ def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
         [one for one in moments if one is not None] + [one.time for one in waiting], default=None
     )
     if first is not None and first < time.time() - STUCK:
-        problems.append(f"Mail is stuck since {moment(first)}: see `flask reports test`.")
+        problems.append(f"Mail has been stuck since {moment(first)}: run `flask reports test`.")
     if refused := inventory.refused():
         problems.append(
-            f"{counted(refused, 'mail')} refused for good: see `flask reports show NUMBER`, and "
-            "`flask reports retry` to try again."
+            f"{counted(refused, 'mail')} refused by the mail server: see "
+            "`flask reports show NUMBER`, and run `flask reports retry` to try again."
         )
     if files := Incoming(settings.spool.folder / "incoming").unreadable():
         names = ", ".join(str(path) for path in files[:10])
@@ -218,7 +218,7 @@ def show(identifier: str) -> None:
         return
     if not reports:
         raise click.ClickException(
-            f"There is no mail and no request {identifier} in the spool: see `flask reports list`."
+            f"No mail or request {identifier} in the spool: see `flask reports list`."
         )
     for report in reports:
         _show(json.dumps(json.loads(report.to_json()), indent=2, ensure_ascii=False))
@@ -227,8 +227,8 @@ def show(identifier: str) -> None:
 def _show_mail(identifier: str, content: bytes) -> None:
     if not content:
         raise click.ClickException(
-            f"The text of mail {identifier} is gone: the mail was delivered, and its text has "
-            "expired or was deleted because the spool was full. See SPOOL_MAX_BYTES."
+            f"The text of mail {identifier} was deleted: the mail was delivered, and then its "
+            "text expired or the spool was full. See SPOOL_MAX_BYTES."
         )
     message = email.message_from_bytes(content, policy=default)
     body = message.get_body(("plain",))
@@ -238,7 +238,7 @@ def _show_mail(identifier: str, content: bytes) -> None:
 
 @group.command()
 def retry() -> None:
-    """Try every waiting mail now, and those that were refused for good once more."""
+    """Try every waiting mail now, and every refused mail once more."""
     admins = _settings().mail.admins
     with _inventory() as (inventory, _):
         waiting, failed = inventory.retry(admins)
@@ -252,14 +252,14 @@ def retry() -> None:
 
 @group.command()
 @click.argument("numbers", metavar="[NUMBER]...", type=click.IntRange(1, 1 << 62), nargs=-1)
-@click.option("--hours", type=click.FloatRange(0), help="Also those of the last so many hours.")
+@click.option("--hours", type=click.FloatRange(0), help="Also all mails of the last HOURS hours.")
 def resend(numbers: tuple[int, ...], hours: float | None) -> None:
     """Send delivered mails again, for example after the mail server has lost them.
 
     They keep their Message-ID. NUMBER is the number of a mail in `flask reports list`.
     """
     if not numbers and hours is None:
-        raise click.UsageError("Name mails by their number, or use --hours.")
+        raise click.UsageError("Give the numbers of mails, or use --hours.")
     admins = _admins()
     since = time.time() - hours * 3600 if hours is not None else float("inf")
     with _inventory() as (inventory, _):
@@ -273,10 +273,10 @@ def resend(numbers: tuple[int, ...], hours: float | None) -> None:
 @click.option(
     "--days",
     type=click.IntRange(0, 36_500),
-    help="Keep the reports of the last so many days [REPORT_KEEP_DAYS].",
+    help="Keep the reports of the last DAYS days [REPORT_KEEP_DAYS].",
 )
 def purge_reports(days: int | None) -> None:
-    """Delete what was delivered or recorded while mail was off; keep the rest."""
+    """Delete reports that were delivered or recorded while mail was off, and keep the rest."""
     settings = _settings().reports
     keep = settings.keep_days if days is None else days
     now = time.time()
@@ -287,7 +287,7 @@ def purge_reports(days: int | None) -> None:
 
 @group.command()
 def test() -> None:
-    """Send a mail now, and explain what is wrong if that fails."""
+    """Send a test mail now, and explain the error if that fails."""
     settings = _settings()
     admins = _admins()
     message_id = make_msgid(domain=settings.mail.sender.rpartition("@")[2])

@@ -1,4 +1,4 @@
-# What this machine's own settings say of mirrors, proxies and certificate authorities, for the builds. Sourced.
+# Passes this machine's mirrors, proxies and certificate authorities on to the builds. Sourced.
 # shellcheck shell=bash
 
 write_machine_settings() { # FOLDER: a file for each tool; they reach a build as secrets and stay in no image

@@ -1,4 +1,4 @@
-# Packages through the machine's own apt: what is missing is installed, other releases are read beside it. Sourced.
+# Installs missing packages with the machine's apt, and downloads packages of other releases. Sourced.
 # shellcheck shell=bash
 # shellcheck disable=SC2016  # $(NAME) is for apt to fill in
 
@@ -10,8 +10,8 @@ apt_install() { # PACKAGE...
   _apt_install "$@"
 }
 
-# Its status is no matter: one broken third-party source makes it fail. For the lock of the lists, held by another
-# apt-get, apt itself does not wait.
+# Its exit status is ignored, because one broken third-party source makes it fail. apt does not wait for the lock of the
+# package lists, so this does.
 _apt_update() {
   local output end=$((SECONDS + 120))
   until output=$(apt-get -q update 2>&1) || [[ $output != *'Could not get lock'* ]] || ((SECONDS >= end)); do
@@ -22,7 +22,7 @@ _apt_update() {
 
 _apt_install() { apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@"; }
 
-# The lists tell which mirrors this machine uses; Debian 12's first keyring knew nothing of Debian 13.
+# The package lists show which mirrors this machine uses. Debian 12's first keyring has no keys for Debian 13.
 apt_ready() { apt_lists_exist && { [[ -e $_trixie_key ]] || ! grep -qs '^ID=debian' /etc/os-release; }; }
 
 apt_make_ready() {
@@ -34,8 +34,8 @@ _trixie_key=/usr/share/keyrings/debian-archive-trixie-automatic.gpg
 
 apt_lists_exist() { compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; }
 
-# Lines for sources.list that name RELEASE of Debian (trixie) and its security suite on the mirrors that this machine
-# itself uses, whatever release it runs.
+# Prints lines for sources.list for RELEASE of Debian (trixie) and its security suite, on the mirrors that this machine
+# uses.
 debian_sources() { # RELEASE
   local mirror security key=/usr/share/keyrings/debian-archive-keyring.gpg
   mirror=$(_mirrors Debian '$(LABEL) $(REPO_URI)' | sed -n 's/^Debian //p' | head -n 1)
@@ -52,7 +52,7 @@ ubuntu_sources() { # the machine's own release, as its own sources name it
 
 _mirrors() { apt-get indextargets --format "$2" 'Identifier: Packages' "Origin: $1"; } # ORIGIN FORMAT
 
-# apt-get with sources and state of its own in FOLDER, and the machine's proxies and other settings.
+# Runs apt-get with separate sources and state in FOLDER, and with the machine's proxies and other settings.
 apt_beside() { # FOLDER APT_GET_ARGUMENT...
   local folder=$1
   shift

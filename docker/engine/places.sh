@@ -1,14 +1,14 @@
-# Where our engine keeps its things, and how to tell what answers. Sourced.
+# The paths of our engine, and checks of what is running. Sourced.
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # used by those that source this
 
-ENGINE_ROOT=/opt/microblog-engine     # programs, unpacked from packages; nothing else on the machine uses them
+ENGINE_ROOT=/opt/microblog-engine     # programs, unpacked from packages; used by nothing else on the machine
 ENGINE_DATA=/var/lib/microblog-engine # images, containers, volumes
 ENGINE_RUN=/run/microblog-engine      # pid file, lock, and dockerd's own state
 ENGINE_LOG=/var/log/microblog-engine.log
 ENGINE_PIDFILE=$ENGINE_RUN/docker.pid
 ENGINE_SOCKET=/var/run/docker.sock # the default, so that `docker` needs no setting
-ENGINE_LINKS=/usr/local/bin        # for a client, where the system has none
+ENGINE_LINKS=/usr/local/bin        # for links to the client, if the system has none
 ENGINE_PLUGINS=/usr/local/lib/docker/cli-plugins
 ENGINE_OLDEST=25 # the first with healthcheck.start_interval
 

@@ -12,7 +12,7 @@ from .values import MIN_VALUE_LENGTH
 
 MAX_DEPTH: Final = 5  # of nested configuration values
 
-# The last word of a setting that holds a secret. "WTF_CSRF_FIELD_NAME" ends with another.
+# The last word in the name of a secret setting; "WTF_CSRF_FIELD_NAME" is no secret.
 SECRET_WORDS: Final = frozenset(
     {
         *("password", "passwords", "passwd", "passphrase", "pass", "pwd", "pw"),
@@ -20,7 +20,7 @@ SECRET_WORDS: Final = frozenset(
         *("apikey", "fallbacks"),
     }
 )
-# What stands before "key" in the name of a secret; elsewhere the value has to look random.
+# The word before "key" in the name of a secret; with another word the value must look random.
 KEY_WORDS: Final = frozenset(
     {
         *("secret", "api", "private", "access", "account", "auth", "encryption", "crypt", "hmac"),
@@ -28,7 +28,7 @@ KEY_WORDS: Final = frozenset(
     }
 )
 PUBLIC_KEY_WORDS: Final = frozenset({"public", "publishable", "site"})
-# Names that end like those of secrets and hold none.
+# Names that end like those of secrets but are not.
 NO_SECRETS: Final = frozenset({"PWD", "OLDPWD", "SECURITY_TOKEN_AUTHENTICATION_KEY"})
 RANDOM: Final = re.compile(r"(?=[^\d]*\d)(?=[^A-Za-z]*[A-Za-z])\S{16,}")
 FILE: Final = re.compile(r"(?:\.{0,2}|~|[A-Za-z]:)[/\\][\w./\\ -]{1,300}\.\w{1,6}")
@@ -86,7 +86,7 @@ def _is_secret(name: str, value: str) -> bool:
 def _passwords_of_urls(value: str) -> Iterator[str]:
     for url in URL.findall(value):
         authority = url.partition("://")[2]
-        # As SQLAlchemy reads it: a password may hold what ends an authority, except the last "@".
+        # Like SQLAlchemy, split at the last "@": a password may contain "/", "?" and "@" itself.
         credentials = authority.rpartition("@")[0] if ":" in authority else ""
         password = credentials.partition(":")[2]
         if password:

@@ -17,14 +17,14 @@ MAX_REMEMBERED: Final = 5000
 ESCAPE_SIGNS: Final = (b"%", b"\\", b"&")
 ENTITIES: Final = ("quot", "apos", "lt", "gt", "amp")
 
-# %25, &amp; and runs of backslashes come from escaping an escaped text again. How many backslashes
-# a text had at first cannot be told: those that escape nothing count as none.
+# %25, &amp; and runs of backslashes come from escaping an escaped text again. The original number
+# of backslashes is unknown, so backslashes that escape nothing are ignored.
 _BACKSLASHED: Final = rb"""(?:
     u[dD][89abAB][0-9A-Fa-f]{2}\\++u[dD][c-fC-F][0-9A-Fa-f]{2}
     | u(?:[0-9A-Fa-f]{4}|\{[0-9A-Fa-f]{1,6}\}) | U[0-9A-Fa-f]{8} | x[0-9A-Fa-f]{2} | [0-7]{3}
     | [abfnrtv"'/`]
 )"""
-# Each alternative begins with a character, so that re skips what none of them begins with.
+# Each alternative starts with a literal character, so that re can skip other positions.
 ESCAPE: Final = re.compile(
     rb"(%(?:25)*(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
     rb"| &(?:amp;)*(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|" + "|".join(ENTITIES).encode() + rb");"
@@ -61,16 +61,16 @@ def decoded_layers(data: bytes) -> list[bytes]:
 
 
 def spans_before_decoding(data: bytes, spans: list[Span]) -> list[Span]:
-    """Return where ``data`` holds what ``spans`` are in the layer decoded from it.
+    """Return the spans of ``data`` that correspond to ``spans`` in the layer decoded from it.
 
-    An escape that a span holds in part belongs to it whole.
+    An escape that a span covers in part is included as a whole.
     """
     parts = ESCAPE.split(data)
     encoded = [0, *accumulate(map(len, parts))]
     decoded = [0, *accumulate(map(len, _decoded_parts(parts)))]
     found = []
     for start, end in spans:
-        # Parts with an even number stand for themselves, the others are escapes.
+        # Parts with an even index are literal, the others are escapes.
         first, last = bisect_right(decoded, start) - 1, bisect_left(decoded, end) - 1
         begin = encoded[first] + (0 if first % 2 else start - decoded[first])
         found.append(

@@ -22,16 +22,16 @@ Bounded = Callable[[str, int], str]
 def redacted_fields(
     fields: Mapping[str, object], bounded: Bounded, names: SecretNames, mask: str
 ) -> Fields:
-    """Return ``fields`` with ``mask`` for each secret's value and all else as ``bounded`` has it.
+    """Return ``fields`` with secret values replaced by ``mask`` and others passed to ``bounded``.
 
-    ``bounded`` redacts a text and cuts it to a number of characters. What exceeds the limits of
-    this module is left out, with its number in its place.
+    ``bounded`` redacts a text and cuts it to a number of characters. Fields beyond the limits of
+    this module are left out, and their number is given instead.
     """
     return _Walk(bounded, names, mask).mapping(fields, 0)
 
 
 class _Walk:
-    """One walk through fields, which ends where a report has enough of them."""
+    """One walk through nested fields, which stops at the limits of this module."""
 
     def __init__(self, bounded: Bounded, names: SecretNames, mask: str) -> None:
         self.bounded = bounded

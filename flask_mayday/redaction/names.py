@@ -2,8 +2,8 @@
 
 The lists combine those of Django (``HIDDEN_SETTINGS``), sentry-sdk (``DEFAULT_DENYLIST``) and
 OWASP's Logging Cheat Sheet with payment data and the word for "password" in other languages.
-Names are compared by their parts: ``newPassword2`` is ``new`` and ``password``, ``compass`` is no
-``pass``.
+Names are compared by their parts: ``newPassword2`` is ``new`` and ``password``, and ``compass``
+does not match ``pass``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# One part of a name is one of these.
+# A name is secret if one of its parts is one of these.
 WORDS: Final = _words(
     """
     pass passwd password passwords passphrase passcode pwd pw psw pswd pword dbpass userpass mypass
@@ -41,7 +41,7 @@ WORDS: Final = _words(
     """
 )
 
-# A part of a name holds or ends with one of these: accesstoken, PHPSESSID.
+# A name is secret if a part contains or ends with one of these: accesstoken, PHPSESSID.
 INSIDE: Final = _words(
     """
     password passwd passphrase passwort kennwort contrasen apikey secretkey privatekey accesskey
@@ -51,7 +51,7 @@ INSIDE: Final = _words(
 )
 ENDINGS: Final = ("token", "tokens", "secret", "secrets", "pwd", "passcode", "cookie")
 
-# Two parts of a name follow each other.
+# A name is secret if two adjacent parts are one of these pairs.
 PAIRS: Final = _words(
     """
     pass_phrase pass_code pass_word pass_wd de_passe access_key secret_key conn_str
@@ -61,14 +61,14 @@ PAIRS: Final = _words(
     """
 )
 
-# The last part is "code", and another is one of these, or none is there.
+# A name that ends with "code" is secret if it has no other part, or one of these.
 CODES: Final = _words(
     """
     auth authorization verification verify security recovery reset confirm confirmation activation
     access backup pass invite invitation login otp one sms card device user temp temporary unlock
     """
 )
-# The last part is "key", and none of these is another.
+# A name that ends with "key" is secret unless another part is one of these.
 OPEN_KEYS: Final = _words(
     """
     primary foreign public publishable sort partition cache routing object index dict group lookup
@@ -76,7 +76,7 @@ OPEN_KEYS: Final = _words(
     range composite hot short shortcut arrow order metric label locale i18n storage json map item
     """
 )
-# The name is about a secret and does not hold it.
+# These parts say that the value describes a secret and is none.
 DESCRIBED: Final = _words(
     """
     type count length len size limit expires expiry expiration expired ttl lifetime enabled required
@@ -107,9 +107,9 @@ OTHER_SCRIPTS: Final = tuple(
         "पासवर्ड",
     )
 )
-# Words that begin or end with a letter which has an accent.
+# Words that begin or end with an accented letter.
 ACCENTED: Final = ("contraseña", "lösenord", "hasło", "şifre", "jelszó", "slaptažodis")
-# Names whose value is a secret in a form or a JSON object, but too often not in a sentence.
+# Names whose value is secret in a form or a JSON object, but often not in a sentence.
 VAGUE: Final = frozenset({"key", "keys", "code", "pan", "tan", "salt", "parole", "clave"})
 
 # Letters that Unicode does not decompose.
@@ -129,7 +129,7 @@ class SecretNames:
         self._cached = lru_cache(maxsize=2000)(self._decide)
 
     def hints(self) -> set[str]:
-        """Return lower-case texts of which each secret name holds at least one."""
+        """Return lower-case texts; each secret name contains at least one of them."""
         found = {
             *WORDS,
             *INSIDE,
@@ -139,14 +139,14 @@ class SecretNames:
             "code",
         }
         found |= {max(parts, key=len) for parts in self._extra}
-        # Not decomposed, and as they are in a text.
+        # Also with accents, as they appear in a text.
         for word in ACCENTED + OTHER_SCRIPTS:
             found |= {normalize("NFC", form) for form in (word, word.capitalize(), word.upper())}
         return found
 
     def match(self, name: str) -> bool:
         """Return whether the value of a field called ``name`` is a secret."""
-        # Visitors choose names; long ones must not fill the memory.
+        # Visitors choose these names, so long ones are not cached.
         decide = self._cached if len(name) <= REMEMBERED_LENGTH else self._decide
         return decide(name)
 
@@ -186,7 +186,7 @@ def _secret_parts(parts: tuple[str, ...]) -> bool:
 
 
 def _holds(parts: tuple[str, ...], extra: tuple[str, ...]) -> bool:
-    """Return whether the parts of an extra name follow each other in a name."""
+    """Return whether a name contains the parts of an extra name in the same order."""
     starts = range(len(parts) - len(extra) + 1)
     return any(parts[start : start + len(extra)] == extra for start in starts) or "".join(
         extra

@@ -1,7 +1,7 @@
-r"""Finds the value that follows a secret's name, in the notations that texts have.
+r"""Finds the value that follows a secret's name, in the notations common in texts.
 
-A name is found first, and what follows it is matched once from where the name ends. Each pattern
-consumes what it has looked at, or looks at a bounded stretch, so that none can backtrack.
+The name is found first; the text after it is then matched once. Each pattern is possessive or
+bounded, so that none can backtrack.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .names import VAGUE, SecretNames
 NAME_BYTES: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-" + bytes(
     range(128, 256)
 )
-MAX_NAME_LENGTH: Final = 60  # bytes before and after the word by which a name is found
+MAX_NAME_LENGTH: Final = 60  # bytes before and after the matched word of a name
 NAME_END: Final = re.compile(rb"[\w.\x80-\xff-]{0,%d}+" % MAX_NAME_LENGTH)
 
-# A quotation mark, as it is or as HTML and URLs write it, with the backslashes of nested JSON.
+# A quotation mark, literal or as in HTML and URLs, with the backslashes of nested JSON.
 QUOTE: Final = (
     rb"(?P<escape>\\{0,15})(?P<quote>[\"'`]|&(?:amp;){0,3}(?:quot|apos|\#34|\#39|\#x22|\#x27);"
     rb"|%(?:25){0,3}2[27])"
@@ -29,16 +29,16 @@ QUOTED: Final = (
     rb"(?:[A-Za-z]\w{0,30}\(){0,2}[bBuUrRfFN]{0,2}" + QUOTE + rb"(?P<secret>(?:[^\"'`\\&%]"
     rb"|\\(?P=escape)(?P=escape)?(?s:.)|(?!" + SAME_QUOTE + rb")(?s:.))*+)"
 )
-# What brackets hold, two levels deep: a list or an object under a secret's name.
+# The content of brackets, two levels deep: a list or an object as the secret's value.
 ITEM: Final = rb"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?|[\w\s,.:+\\-]"
 GROUP: Final = rb"[\[({](?:" + ITEM + rb")*+[\])}]?"
 GROUPED: Final = rb"(?P<secret>[\[({](?:" + ITEM + rb"|" + GROUP + rb")*+[\])}]?)"
-# A shorter number is no secret worth hiding.
+# Shorter numbers are not masked.
 NUMBER: Final = rb"(?P<secret>\d{4,}+[\d.]*+)"
 ENCODED_SPACE: Final = rb"(?:\s|%20|\+|&nbsp;){0,3}"
 COLON: Final = rb"(?::=|=>|:|=|%(?:25){0,3}3[aA](?:%20|\+)?|&\#58;)"
 
-# The value ends where a space, a quotation mark, an ampersand or the next "name=" comes.
+# The value ends at a space, a quotation mark, an ampersand or the next "name=".
 BARE: Final = (
     rb"(?P<secret>(?:[^\s\"'`<>&;,)}\]\\%]|[;,)}\]](?![\s\"'`<>&;,)}\]\\]|\Z|[\w-]{1,40}=)"
     rb"|\\(?![nrt\"'])|%(?!(?:25){0,3}(?:26|2[27]))|&(?!(?:amp;|\w{1,40}=)))++)"
@@ -51,7 +51,7 @@ def _any(*patterns: bytes) -> tuple[re.Pattern[bytes], ...]:
     return tuple(re.compile(pattern) for pattern in patterns)
 
 
-# Of a dictionary, a JSON object, an item that is set; of a list of pairs, of an argument list.
+# In a dictionary, a JSON object, an item assignment, a list of pairs or an argument list.
 AFTER_QUOTE: Final = _any(
     KEY_QUOTE + rb"\]?" + ENCODED_SPACE + COLON + ENCODED_SPACE + QUOTED,
     KEY_QUOTE + rb"\]?\s?" + COLON + rb"\s{0,2}" + GROUPED,
@@ -59,7 +59,7 @@ AFTER_QUOTE: Final = _any(
     # <add key="password" value="x"/>, <property name="password">x<
     KEY_QUOTE + rb"(?:\s{1,3}[\w:-]{1,40}=[\"'][^\"'<>]{0,99}[\"']){0,3}\s{1,3}value=" + QUOTED,
     KEY_QUOTE + rb"\s{0,3}>(?P<secret>[^<]+)",
-    # A part of a multipart form.
+    # In a multipart form.
     KEY_QUOTE + rb"(?:\r?\n|\\r\\n){2}(?P<secret>(?:[^\r\n\\]|\\(?![rn]))++)",
 )
 AFTER_QUOTE_IN_PAIR: Final = _any(KEY_QUOTE + rb",\s{0,3}" + QUOTED)
@@ -67,11 +67,11 @@ AFTER_EQUALS: Final = _any(rb"\s{0,3}(?:=>|==?)\s{0,3}" + QUOTED)
 AFTER_EQUALS_BARE: Final = _any(
     rb"[ \t]{0,3}(?:=>|=(?!=)|(?<=[ \t])==(?=[ \t]))[ \t]{0,3}\{?+" + BARE
 )
-# NAME=value on a line of its own, as in .env, whatever the value holds.
+# NAME=value on a line of its own, as in .env, with any value.
 TO_LINE_END: Final = _any(rb"=(?P<secret>[^\s\"'\\](?:[^\n\\]|\\(?!n))*+)")
 AFTER_COLON: Final = _any(
     rb"\s{0,3}:=?\s{0,3}" + QUOTED,
-    # YAML's block of text, and a single word up to the end of a line or of an object.
+    # A YAML block, or a single word up to the end of the line or the object.
     rb":\s?[|>][+-]?\d?\n(?P<secret>(?:[ \t]+[^\n]*+(?:\n|\Z))++)",
     rb"[ \t]{0,3}:[ \t]{0,9}(?P<secret>[^\s\"'`<>{}\[\](),]++)"
     rb"(?=[ \t]{0,9}(?:\r?\n|\Z|\}|,[ \t]?[\w\"']{1,40}:|[ \t]\#))",
@@ -96,7 +96,7 @@ AFTER_ENCODED_EQUALS: Final = _any(
     rb"(?:%(?:25){0,3}3[dD]|&(?:amp;)?\#(?:61|x3[dD]);)(?P<secret>"
     rb"(?:(?!%(?:25){0,3}(?:26|2[27]|0[aA]))[^\s&\"'<>])++)",
 )
-# Which patterns to try, by the byte after the name.
+# The patterns to try, by the byte after the name.
 BY_NEXT_BYTE: Final[Mapping[bytes, tuple[re.Pattern[bytes], ...]]] = {
     **dict.fromkeys((b'"', b"'", b"`", b"\\"), AFTER_QUOTE),
     b"&": (*AFTER_QUOTE, *AFTER_ENCODED_EQUALS),
@@ -107,7 +107,7 @@ BY_NEXT_BYTE: Final[Mapping[bytes, tuple[re.Pattern[bytes], ...]]] = {
     **dict.fromkeys((b">", b"<", b"("), ()),
     b"\t": (*AFTER_EQUALS, *AFTER_EQUALS_BARE),
 }
-# Values that say something about a secret, and are none.
+# Values that describe a secret and are none.
 NO_SECRETS: Final = frozenset(
     b"none null nil true false yes no on off missing required invalid expired empty unknown "
     b"undefined wrong str int bool bytes".split()
@@ -119,10 +119,10 @@ LINE_START: Final = re.compile(rb"(?:^|\n|\\n)[ \t]{0,9}(?:export |set |ENV )?\Z
 
 
 def value_of_name(data: bytes, start: int, end: int, names: SecretNames) -> Span | None:
-    """Return where the value of a secret's name is; an empty span if it has none there.
+    """Return the span of the value after a secret's name, or an empty span if there is none.
 
-    Returns ``None`` where the name is not that of a secret. ``start`` and ``end`` are those of a
-    word in ``data`` that a secret's name may hold.
+    Returns ``None`` if the name is not that of a secret. ``start`` and ``end`` delimit a word in
+    ``data`` that may be part of a secret's name.
     """
     name_end = NAME_END.match(data, end).end()  # type: ignore[union-attr]
     following = data[name_end : name_end + 1]
@@ -147,14 +147,14 @@ def value_of_name(data: bytes, start: int, end: int, names: SecretNames) -> Span
 
 
 def _is_vague(name: bytes, before: bytes) -> bool:
-    """Return whether a name without quotation marks may be an ordinary word, or a host."""
+    """Return whether an unquoted name may be an ordinary word or a host."""
     if before.endswith(b"//"):
         return True
     return name.lower().decode("utf-8", "replace") in VAGUE and not before.endswith((b"?", b"&"))
 
 
 def _by_place(name: bytes, before: bytes, following: bytes) -> tuple[re.Pattern[bytes], ...]:
-    """Return the patterns of notations that are known by what stands before the name."""
+    """Return the patterns of the notations that are recognised by the text before the name."""
     if before.endswith(b"<key>"):
         return AFTER_KEY_TAG
     if before.endswith((b"<", b"&lt;")) or (b"<" in before and before.endswith(b":")):

@@ -1,4 +1,4 @@
-"""Finds what a text shows to be a secret: what follows a secret's name, what has its shape."""
+"""Finds secrets in a text by their names and by their shapes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .names import SecretNames
 from .notations import value_of_name
 from .shapes import Finder, finders
 
-# Hints are words and prefixes by which names and shapes are found: a text may hold so many, and
-# one more for each so many of its bytes. More only occur in a text that was made to be slow.
+# Hints are the words and prefixes that lead to names and shapes. A text may contain MIN_HINTS of
+# them, or one per BYTES_PER_HINT bytes; only a text made to be slow contains more.
 MIN_HINTS: Final = 2000
 BYTES_PER_HINT: Final = 20
-# What is found costs more.
+# Secrets cost more time than hints.
 MIN_FOUND: Final = 1000
 BYTES_PER_FOUND: Final = 50
 
 
 class TooManyMatchesError(Exception):
-    """A text holds so much that looks like a secret that it cannot be redacted in time."""
+    """A text contains too many possible secrets to be redacted in reasonable time."""
 
 
 @lru_cache(maxsize=8)
 def pattern_search(extra_names: tuple[str, ...]) -> PatternSearch:
-    """Return the search for the built-in names, ``extra_names``, and shapes; made once."""
+    """Return the cached search for the built-in names, ``extra_names`` and shapes."""
     return PatternSearch(SecretNames(extra_names))
 
 
@@ -47,9 +47,9 @@ class PatternSearch:
         )
 
     def spans(self, data: bytes) -> list[Span]:
-        """Return where ``data`` holds what is shown to be a secret, in order.
+        """Return the spans of the secrets in ``data``, in order.
 
-        Raises :exc:`TooManyMatchesError`.
+        Raises :exc:`TooManyMatchesError` if ``data`` was apparently made to be slow.
         """
         hints = self._hints.find_matches_as_indexes(data.lower())
         if len(hints) > MIN_HINTS + len(data) // BYTES_PER_HINT:

@@ -19,7 +19,7 @@ __all__ = ["CUT_CONTEXT", "MASK", "BoundRedactor", "Redactor"]
 
 MASK: Final = "********"
 MASK_BYTES: Final = MASK.encode()
-CUT_CONTEXT: Final = 4096  # characters beside a cut that are redacted too: as long as a secret
+CUT_CONTEXT: Final = 4096  # characters beside a cut that are also redacted: the longest secret
 MAX_TEXT_BYTES: Final = 4 << 20  # of a text that is redacted
 MAX_ADDED_SECRETS: Final = 2000
 
@@ -31,9 +31,9 @@ class TextTooLongError(Exception):
 class Redactor:
     """Masks the secrets of an app; :meth:`bind` adds those of one request.
 
-    ``secrets`` are values to mask wherever they appear, from 8 characters on. ``extra_names`` are
-    names of fields whose values are secrets, in addition to the built-in ones. One redactor serves
-    all threads.
+    ``secrets`` are values to mask wherever they appear; those of fewer than 8 characters are
+    ignored. ``extra_names`` are names of secret fields in addition to the built-in ones. A
+    redactor is thread-safe.
     """
 
     def __init__(self, secrets: Iterable[str], extra_names: Iterable[str] = ()) -> None:
@@ -46,8 +46,7 @@ class Redactor:
     def add_secret(self, value: str) -> None:
         """Mask ``value`` from now on, in all threads and encodings.
 
-        Values of fewer than 8 characters are ignored. Of more than 2,000 added values the oldest
-        are forgotten.
+        Values of fewer than 8 characters are ignored. Only the last 2,000 added values are kept.
         """
         with self._lock:
             if value not in self._added:
@@ -58,13 +57,13 @@ class Redactor:
         """Return a redactor for one report or log record.
 
         ``environ`` is the WSGI environment of the request that the texts are about, or ``None``.
-        Its secrets are those that the request has sent and the app has read by now.
+        The secrets that the request sent are masked, as far as the app has read them.
         """
         return BoundRedactor(self, environ)
 
     @property
     def settings(self) -> ValueSearch:
-        """The search for the secrets of the app, which no request brought."""
+        """The search for the secrets of the app."""
         found = self._settings
         if found is None:
             with self._lock:
@@ -82,7 +81,7 @@ class BoundRedactor:
         self._environ = environ
 
     def text(self, text: str) -> str:
-        """Return ``text`` with known secrets, and whatever looks like one, masked.
+        """Return ``text`` with known secrets, and texts that look like secrets, masked.
 
         Never raises: a text that could not be redacted is left out, with the reason in its place.
         """
@@ -117,7 +116,7 @@ class BoundRedactor:
             return _left_out(error)
 
     def fields(self, fields: Mapping[str, object]) -> Fields:
-        """Return named values, nested ones too, masked by name, else like :meth:`text`."""
+        """Return ``fields``, nested ones too, masked by name and otherwise like :meth:`text`."""
         return redacted_fields(fields, self.bounded, self._redactor.patterns.names, MASK)
 
     def _redacted(self, text: str) -> str:
@@ -175,7 +174,7 @@ def _masked(text: str, data: bytes, spans: list[Span]) -> str:
 
 
 def _common_start(one: str, other: str) -> str:
-    """Return what both texts begin with."""
+    """Return the common prefix of both texts."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return "".join(character for character, _ in pairs)
 

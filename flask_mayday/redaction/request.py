@@ -1,4 +1,4 @@
-"""Collects the secrets that a request brought: cookies, credentials, fields with secret names."""
+"""Collects the secrets of a request: cookies, credentials, fields with secret names."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from urllib.parse import parse_qsl, unquote
 from .names import SecretNames
 from .values import MAX_VALUE_LENGTH, MIN_VALUE_LENGTH, ValueSearch
 
-CACHE: Final = "flask_mayday.secrets"  # in the WSGI environ: what was read, the search for it
-MAX_VALUES: Final = 64  # of a request's head, and of its body
-MAX_CHARACTERS: Final = 32_000  # of all values of the head, and of the body
+CACHE: Final = "flask_mayday.secrets"  # in the WSGI environ: the parsed body and its search
+MAX_VALUES: Final = 64  # of the headers, and of the body
+MAX_CHARACTERS: Final = 32_000  # of all values of the headers, and of the body
 MAX_ENCODED: Final = 4000  # characters of the first values: also searched for in base64 and hex
 SPLIT_HEADERS: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
-MAX_NODES: Final = 2000  # values of a JSON document that are looked at
+MAX_NODES: Final = 2000  # values of a JSON document that are examined
 MAX_QUERY_LENGTH: Final = 100_000  # characters
 
 Parsed = tuple[object, object]
 
 
 def secrets_of(environ: Mapping[str, object], names: SecretNames) -> ValueSearch:
-    """Return the search for the secrets of a request, as far as it has been read by now."""
+    """Return the search for the secrets of a request, as far as the app has read it."""
     parsed = parsed_body(environ)
     known = environ.get(CACHE)
     if isinstance(known, tuple) and known[0][0] is parsed[0] and known[0][1] is parsed[1]:
         found: ValueSearch = known[1]
         return found
-    # A body can hold any number of them: they must not displace those of the head.
+    # A body can contain many secrets, which must not displace those of the headers.
     head, plain_head = _first(_in_head(environ, names))
     body, plain_body = _first(_in_body(parsed, names))
     found = ValueSearch((*head, *body), (*plain_head, *plain_body))
@@ -41,9 +41,9 @@ def secrets_of(environ: Mapping[str, object], names: SecretNames) -> ValueSearch
 
 
 def parsed_body(environ: Mapping[str, object]) -> Parsed:
-    """Return the form and the JSON document of a request where Flask has read them, else None.
+    """Return the form and the JSON document of a request, each None if Flask has not read it.
 
-    Never reads them: the stream may be at its end, or broken, and its client slow.
+    Never reads the stream, which may be at its end or broken, or have a slow client.
     """
     request = environ.get("werkzeug.request")
     if request is None:
@@ -55,7 +55,7 @@ def parsed_body(environ: Mapping[str, object]) -> Parsed:
 
 
 def _first(values: Iterator[str]) -> tuple[list[str], list[str]]:
-    """Return the first values, within the limits: to find in every encoding, and as text only."""
+    """Return the first values within the limits: those for all encodings, and the others."""
     encoded: dict[str, None] = {}
     plain: dict[str, None] = {}
     length = 0
@@ -70,18 +70,18 @@ def _first(values: Iterator[str]) -> tuple[list[str], list[str]]:
 
 
 def _meanings(value: str) -> Iterator[str]:
-    """Return a value as it was sent, and as its readers may understand it."""
+    """Return a value as sent, and as an app may decode it."""
     yield value
     if "%" in value:
         yield unquote(value)
     if not value.isascii():
-        # WSGI hands the bytes of a header over as Latin-1 (PEP 3333).
+        # WSGI passes the bytes of a header as Latin-1 (PEP 3333).
         with suppress(UnicodeError):
             yield value.encode("latin-1").decode("utf-8")
 
 
 def _in_head(environ: Mapping[str, object], names: SecretNames) -> Iterator[str]:
-    """Return the secret values of the headers, those first that grant the most."""
+    """Return the secret values of the headers, the most powerful ones first."""
     if authorization := environ.get("HTTP_AUTHORIZATION"):
         yield from _credentials(str(authorization))
     cookies = _cookies(str(environ.get("HTTP_COOKIE") or ""), names)
@@ -125,7 +125,7 @@ def _cookies(header: str, names: SecretNames) -> list[tuple[bool, str]]:
         found.append((first, value))
         if value.startswith('"'):
             found.append((first, _unquote(value)))
-        # A signed value is its parts, too: the session's data, the time and the signature.
+        # Also the parts of a signed value: the session's data, the time and the signature.
         pieces = value.split(".")
         found += [(first, piece) for piece in pieces if len(piece) >= 2 * MIN_VALUE_LENGTH]
     return found
@@ -148,7 +148,7 @@ def _credentials(header: str) -> Iterator[str]:
 
 
 def _secrets_in(document: object, names: SecretNames) -> Iterator[str]:
-    """Return what stands under a secret's name, at any depth."""
+    """Return the values under secret names, at any depth."""
     waiting: list[tuple[object, bool]] = [(document, False)]
     for _ in range(MAX_NODES):
         if not waiting:

@@ -1,7 +1,7 @@
 r"""Finds secrets whose value and name are unknown, by their shape: tokens, keys, URLs, SQL details.
 
-Each pattern belongs to the text by which it is found and is matched there once. Each looks at a
-bounded stretch, or consumes what it has looked at, so that none can backtrack.
+Each pattern is found by a literal text and matched there once. Each is possessive or bounded, so
+that none can backtrack.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 from .escapes import Span
 from .names import SecretNames
 
-# Prefixes by which providers mark their tokens (AWS, Azure, GitHub, GitLab, Google, npm, PyPI,
-# Slack, SendGrid, Stripe and others), by the number of characters that follow at least.
+# Prefixes of providers' tokens (AWS, Azure, GitHub, GitLab, Google, npm, PyPI, Slack, SendGrid,
+# Stripe and others), by the minimum number of characters that follow.
 TOKEN_PREFIXES: Final = {
     10: """
         sk_live_ sk_test_ rk_live_ rk_test_ whsec_ rzp_live_ xoxb- xoxp- xoxa- xoxe- xoxr-
@@ -54,9 +54,9 @@ NO_WORD: Final = rb"(?:\s|%20|\+){1,9}(?=[a-z/+=-]{0,99}[A-Z0-9._~%])"
 HOST: Final = rb"@(?=[\w\[.%-])"
 USER: Final = rb"[^\s/:@?#\"'`<>\[\](){},\\]"
 
-# Text by which it is found, and what is matched from there on. The group "secret" is masked.
+# The literal text that finds a shape, and the pattern to match there. Its group "secret" is masked.
 SHAPES: Final = (
-    # JSON Web Tokens (RFC 7519), and the sessions that itsdangerous has signed.
+    # JSON Web Tokens (RFC 7519), and sessions signed by itsdangerous.
     ("eyJ", rb"(?P<secret>eyJ" + SEGMENT + rb"{8,}+\.%s{4,}+(?:\.%s*+){0,3})" % (SEGMENT, SEGMENT)),
     (".eJ", rb"(?P<secret>\.eJ" + SEGMENT + rb"{8,}+\.%s{5,}+\.%s{20,}+)" % (SEGMENT, SEGMENT)),
     # Azure: a client secret of Entra ID, the key of a storage account.
@@ -64,13 +64,13 @@ SHAPES: Final = (
     ("7Q~", rb"(?P<secret>7Q~[\w.~-]{30,}+)"),
     ("JQQJ99", rb"(?P<secret>JQQJ99[A-Za-z0-9]{30,}+)"),
     (".atlasv1.", rb"(?P<secret>\.atlasv1\.[\w-]{30,}+)"),
-    # Mailchimp, Telegram and the addresses of web hooks.
+    # Mailchimp, Telegram and webhook addresses.
     ("-us", rb"(?<=[0-9a-f]{32})(?P<secret>-us\d{1,2}\b)"),
     (":AA", rb"(?<=\d{8})(?P<secret>:AA[\w-]{32,}+)"),
     ("hooks.slack.com/", rb"hooks\.slack\.com/\w{1,20}/(?P<secret>[\w/-]{10,}+)"),
     ("/api/webhooks/", rb"/api/webhooks/(?P<secret>\d{10,20}+/[\w-]{20,}+)"),
     ("webhook.office.com/", rb"webhook\.office\.com/(?P<secret>[\w@/-]{20,}+)"),
-    # Hashes of passwords: crypt's, Werkzeug's, Django's, LDAP's.
+    # Password hashes: crypt, Werkzeug, Django, LDAP.
     ("$2", rb"(?P<secret>\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{20,}+)"),
     ("$argon2", rb"(?P<secret>\$argon2[^\s\"'&<>)]++)"),
     *((f"${kind}$", rb"(?P<secret>\$[156y]\$[^\s\"'&<>):]{8,}+)") for kind in "156y"),
@@ -88,12 +88,12 @@ SHAPES: Final = (
         "PuTTY-User-Key-File",
         rb"(?P<secret>PuTTY-User-Key-File(?:(?!Private-MAC:)(?s:.))*+(?:Private-MAC: ?\w*+)?)",
     ),
-    # Credentials in headers. The words are those of prose, too: a token is no lower-case word.
+    # Credentials in headers. The words also occur in prose, so a lower-case word is no token.
     *(
         (word, rb"(?<![\w-])%s%s(?P<secret>[\w.~+/=%%:-]{8,}+)" % (word.encode(), NO_WORD))
         for word in ("Bearer", "bearer", "BEARER", "Basic", "basic", "BASIC")
     ),
-    # The user information of a URL. A number that a slash follows is the port of a host.
+    # The user information of a URL. A number followed by a slash is a port.
     (
         "://",
         rb"://%s{0,200}+:(?!\d{1,5}(?:[\s/?#\"'`<>),;\]\\]|\Z))(?P<secret>[^\n\"'`<>@]{1,300}+"
@@ -111,7 +111,7 @@ SHAPES: Final = (
     ("sshpass -p", rb"sshpass -p ?[\"']?(?P<secret>[^\s\"']++)"),
     ("redis-cli ", rb"redis-cli [^\n]{0,300}?(?:-a|--pass) (?P<secret>[^\s\"']++)"),
     ("machine ", rb"machine \S{1,200} [^\n]{0,300}?password (?P<secret>\S++)"),
-    # SQL that sets a password, and what databases quote of their rows and statements.
+    # SQL that sets a password, and rows and statements quoted by databases.
     (
         "IDENTIFIED",
         rb"(?i:IDENTIFIED(?: WITH [\w']{1,60})? (?:BY|AS)(?: PASSWORD)?) ?'"
@@ -178,7 +178,7 @@ def _finder(pattern: bytes) -> Finder:
 
 
 def _inserted_values(data: bytes, start: int, end: int, names: SecretNames) -> Span | None:
-    """Return where the values of an INSERT are, if a column's name is that of a secret."""
+    """Return the span of an INSERT's values if a column has a secret's name."""
     del end
     found = INSERT.match(data, start)
     if found is None or b"'" not in found["secret"]:
@@ -188,7 +188,7 @@ def _inserted_values(data: bytes, start: int, end: int, names: SecretNames) -> S
 
 
 def finders() -> dict[bytes, list[Finder]]:
-    """Return, by the lower-case text by which a shape is found, what finds its secret there."""
+    """Return the finders of secrets by the lower-case text that leads to their shape."""
     found: dict[bytes, list[Finder]] = {}
     for hint, pattern in SHAPES:
         found.setdefault(hint.lower().encode(), []).append(_finder(pattern))

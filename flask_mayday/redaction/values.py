@@ -1,4 +1,4 @@
-"""Finds secret values in a text, in every encoding in which they can turn up."""
+"""Finds secret values in a text, in all common encodings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
 from .escapes import Span, decoded_layers, spans_before_decoding
 
-# Shorter values are ordinary words too often ("dev"): they are masked by name only.
+# Shorter values are often ordinary words ("dev"), so they are masked by name only.
 MIN_VALUE_LENGTH: Final = 8
-MAX_VALUE_LENGTH: Final = 4096  # characters of one value that are searched for: a cookie's limit
-PIECE_LENGTH: Final = 128  # characters: a text may hold a part of a long value
+MAX_VALUE_LENGTH: Final = (
+    4096  # characters of one value that are searched for: the limit of a cookie
+)
+PIECE_LENGTH: Final = 128  # characters: a text may contain only a part of a long value
 
-# Values that are secrets of nobody and words of every report.
+# Common words of reports that are never masked by value.
 COMMON: Final = frozenset(
     {
         "accepted",
@@ -39,31 +41,31 @@ COMMON: Final = frozenset(
     }
 )
 
-BASE64_NEIGHBOURS: Final = 4  # characters that hold the first and last bits of an encoded value
+BASE64_NEIGHBOURS: Final = 4  # characters that contain the first and last bits of an encoded value
 BASE64: Final = re.compile(rb"[a-z0-9/+_-]{0,%d}(?:=|%%3d){0,2}" % BASE64_NEIGHBOURS)
 BASE64_SIGNS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789/+_-"
 URL_SAFE: Final = re.compile(rb"[A-Za-z0-9._~-]*")
 ESCAPE_AT_END: Final = re.compile(rb"(?:\\+|%[0-9a-f]?|&[#\w]{0,8})\Z")
-# To build an automaton takes as long as to search for a pattern in so many bytes for each of the
-# pattern's own bytes.
+# Building an automaton costs, per byte of the patterns, as much as searching this many bytes of
+# text for one pattern.
 BUILD_COST: Final = 40
 
 
 def folded(data: bytes) -> bytes:
-    """Return ``data`` as it is compared: escapes have letters in either case."""
+    """Return ``data`` in lower case for comparison, because escapes use either case."""
     return data.lower()
 
 
 class ValueSearch:
     """Searches texts for a fixed set of secret values, in time linear in the text.
 
-    ``values`` are searched for in all encodings, ``plain_values`` not in base64 and hexadecimal.
+    ``values`` are searched for in all encodings, ``plain_values`` not in base64 and hex.
     """
 
     def __init__(self, values: Iterable[str], plain_values: Iterable[str] = ()) -> None:
         found = {piece: False for value in plain_values for piece in pieces(value)}
         found |= {piece: True for value in values for piece in pieces(value)}
-        # The shortest is the last.
+        # Sorted by length, the shortest last.
         self._waiting = sorted(found.items(), key=lambda item: len(item[0]), reverse=True)
         self._forms: dict[bytes, bool] = {}
         self._size = self._searched = 0
@@ -74,9 +76,10 @@ class ValueSearch:
         return bool(self._forms or self._waiting)
 
     def prepare(self, length: float = math.inf) -> None:
-        """Make ready to search texts of up to ``length`` bytes; by default, of any length.
+        """Prepare the search of texts of up to ``length`` bytes; by default, of any length.
 
-        An encoded value is no shorter than the value, or by few characters in base64.
+        Values that are longer than the text are skipped: encoding makes a value longer, or, in
+        base64, only a few characters shorter.
         """
         with self._lock:
             while self._waiting and len(self._waiting[-1][0]) <= length + BASE64_NEIGHBOURS:
@@ -89,9 +92,9 @@ class ValueSearch:
                 self._automaton = _Automaton(self._forms)
 
     def spans(self, text: bytes) -> list[Span]:
-        """Return where a folded text holds one of the values that are ready, in any order."""
+        """Return the spans of the prepared values in a folded text, in any order."""
         if self._automaton is None:
-            # An automaton costs more than it saves if all that is searched is a log line.
+            # For a single log line, building an automaton costs more than it saves.
             self._searched += len(text)
             if self._searched * len(self._forms) <= BUILD_COST * self._size:
                 return _found_one_by_one(list(self._forms.items()), text)
@@ -129,7 +132,7 @@ def _found_one_by_one(forms: list[tuple[bytes, bool]], text: bytes) -> list[Span
 
 
 def value_spans(data: bytes, searches: Iterable[ValueSearch]) -> list[Span]:
-    """Return where a text holds a value of ``searches``, however its characters are encoded."""
+    """Return the spans of the values of ``searches`` in a text, in any encoding."""
     searches = [search for search in searches if search]
     if not searches:
         return []
@@ -147,10 +150,10 @@ def value_spans(data: bytes, searches: Iterable[ValueSearch]) -> list[Span]:
 
 @lru_cache(maxsize=1000)
 def pieces(value: str) -> tuple[str, ...]:
-    """Return what to search for, so that nothing of ``value`` is left; nothing if it is short.
+    """Return the pieces of ``value`` to search for, or none if it is too short.
 
-    A long value, and each line of one, is searched for in pieces: a text may hold a part of it,
-    and what indents lines, as the traceback of an exception group does, splits it.
+    Long values and their lines are searched for in pieces: a text may contain only a part, and
+    indentation, as in the traceback of an exception group, splits a value at its newlines.
     """
     value = value[:MAX_VALUE_LENGTH]
     found = [value] if len(value) <= PIECE_LENGTH else []
@@ -175,13 +178,13 @@ def _forms(piece: str, encoded: bool) -> tuple[tuple[bytes, bool], ...]:
     texts = [raw]
     if not piece.isascii():
         # WSGI passes the bytes of a header as Latin-1 (PEP 3333), and so does repr(bytes). What
-        # repr() has escaped before stays as it is.
+        # repr() has already escaped stays unchanged.
         texts.append(raw.decode("latin-1").encode())
         texts.append(b"".join(map(_as_latin_1_if_printable, piece)))
     text_forms = {folded(layer) for text in texts for layer in decoded_layers(text)}
     # In a form a plus is a space.
     text_forms |= {form.replace(b" ", b"+") for form in text_forms}
-    # What follows a value in a text can make an escape of its last characters.
+    # The text after a value can turn its last characters into an escape.
     text_forms |= {ESCAPE_AT_END.sub(b"", form) for form in text_forms}
     found = [(form, False) for form in text_forms if len(form) >= MIN_VALUE_LENGTH // 2]
     return (*found, *((form, True) for form in _binary_forms(raw))) if encoded else tuple(found)
@@ -203,7 +206,7 @@ def _binary_forms(raw: bytes) -> set[bytes]:
         }
     for text in texts:
         for offset in range(3):
-            # Whole groups only: the characters at either end depend on the neighbours.
+            # Whole groups only: the characters at both ends depend on the neighbouring bytes.
             inner = text[(3 - offset) % 3 :]
             encoded = base64.b64encode(inner[: len(inner) - len(inner) % 3])
             forms |= {encoded, encoded.replace(b"+", b"-").replace(b"/", b"_")}
@@ -211,7 +214,7 @@ def _binary_forms(raw: bytes) -> set[bytes]:
 
 
 def _whole(text: bytes, start: int, end: int) -> Span:
-    """Return a match with the characters around it that hold bits of the value."""
+    """Extend a match by the characters around it that contain bits of the value."""
     before = text[max(0, start - BASE64_NEIGHBOURS) : start]
     start -= len(before) - len(before.rstrip(BASE64_SIGNS))
     after = BASE64.match(text, end)

@@ -1,1 +1,1 @@
-"""What the log and the error path cost, beside what others do: ``make bench``."""
+"""Benchmarks of the log and the error path against alternatives: ``make bench``."""

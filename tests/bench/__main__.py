@@ -1,4 +1,4 @@
-"""Measures the log and the error path, prints the tables and keeps them with their figures."""
+"""Run the benchmarks, print the tables, and save them with their figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("log", "errors"))
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
-        print("wrk is missing, which makes the load. On Debian and Ubuntu: apt-get install wrk")
+        print("wrk, the load generator, is missing. On Debian and Ubuntu: apt-get install wrk")
         return 1
     begun, load = time.time(), os.getloadavg()
     figures: dict[str, object] = {}
@@ -57,7 +57,7 @@ def keep(figures: dict[str, object], text: str) -> None:
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
     (RESULTS / f"{name}.md").write_text(text + "\n")
-    print(f"\nKept in {RESULTS.relative_to(Path.cwd())}/{name}.json and .md")
+    print(f"\nSaved in {RESULTS.relative_to(Path.cwd())}/{name}.json and .md")
 
 
 if __name__ == "__main__":

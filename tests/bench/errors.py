@@ -1,8 +1,8 @@
-"""The error path: what a failing request costs while the mail server is well or ill.
+"""The error path: the cost of a failing request with a good and with a bad mail server.
 
-Beside our app, in the same rounds: the same without reports, and the tutorial's app with and
-without its mail handler. The load is wrk's. Healthy requests beside errors come at a pace, for
-a visitor does not wait for another's answer before he comes: no such tool sends them so.
+Each round also measures our app without reports, and the tutorial's app with and without its mail
+handler. wrk generates the load. Healthy requests beside errors start at fixed times, because
+visitors do not wait for each other; wrk cannot do that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.bench.servers import app, mail_server
 
 PATH = "/drill/exception"
 SECONDS = 2
-# Where the tutorial waits 5 s for each mail, a run must last as long as two of them; fewer runs.
+# The tutorial waits 5 s for each mail: a run must last for two of them, so there are fewer.
 SECONDS_HANGING, ROUNDS_HANGING = 11, 2
 HEALTHY_SECONDS, HEALTHY_RATE, ERROR_RATE = 2.0, 30, 5
 GIVEN_UP = 10.0  # seconds
@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 
 def measure(rounds: int, say: Say) -> tuple[list[Row], list[Row]]:
-    """Return the rows of the failing requests, and of the healthy ones beside them."""
+    """Return the rows of the failing requests, and of healthy requests beside them."""
     failing: list[Row] = []
     healthy: list[Row] = []
     for behaviour in BEHAVIOURS:
@@ -64,7 +64,7 @@ def _failing(behaviour: str, ports: dict[str, int], rounds: int, say: Say) -> li
     runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for number in range(rounds):
         say(f"errors: the mail server {behaviour}, round {number + 1} of {rounds}")
-        # Forth and back, so that none always comes after the same other.
+        # In alternating order, so that none always runs after the same other one.
         for kind, (app_name, message, _) in list(KINDS.items())[:: 1 if number % 2 else -1]:
             slow = behaviour == "hangs" and app_name == "tutorial"
             if not slow or number < ROUNDS_HANGING:
@@ -110,7 +110,7 @@ def _healthy(ports: dict[str, int], rounds: int, say: Say) -> list[Row]:
 
 
 def _paced(port: int) -> list[float]:
-    """Send healthy requests and errors at their paces; return the seconds of the healthy ones."""
+    """Send healthy requests and errors at fixed rates; return the seconds of the healthy ones."""
     taken: list[float] = []
     threads = []
     begin = time.monotonic()
@@ -163,7 +163,7 @@ def _healthy_row(name: str, runs: dict[str, list[list[float]]]) -> Row:
 
 
 def table(failing: list[Row], healthy: list[Row]) -> str:
-    """Return the rows for people."""
+    """Return the rows as Markdown tables."""
     lines = [
         "| mail server | app | errors/s (lowest to highest) | p50 | p99 | throughput to control "
         "| p50 to control | rounds |",

@@ -1,4 +1,4 @@
-"""The load: wrk, on loopback, for so many seconds."""
+"""The load generator: wrk on loopback for a number of seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Run = dict[str, float]
 
 
 def load(port: int, seconds: int, path: str, method: str = "GET", body: str = "") -> Run:
-    """Return requests a second (``rate``), ``p50_ms``, ``p99_ms`` and ``failures``."""
+    """Run wrk; return requests per second (``rate``), ``p50_ms``, ``p99_ms`` and ``failures``."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", SCRIPT]
     command += [f"http://127.0.0.1:{port}{path}", "--", method, body]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)

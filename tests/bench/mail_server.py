@@ -13,7 +13,7 @@ BEHAVIOURS = ("answers", "hangs", "refuses", "takes 500 ms", "cuts")
 
 
 class Server(SMTP):
-    """aiosmtpd's server, which may end the connection in the middle of a mail."""
+    """aiosmtpd's server, which can close the connection in the middle of a mail."""
 
     behaviour = ""
 
@@ -25,7 +25,7 @@ class Server(SMTP):
 
 
 class Taker:
-    """Takes every mail and keeps none."""
+    """Accepts every mail and discards it."""
 
     def __init__(self, delay: float) -> None:
         self.delay = delay

@@ -1,4 +1,4 @@
-"""What the line of each request costs: the log-in page with it and without."""
+"""The cost of one log line per request, measured on the login page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
         }
         for number in range(rounds):
             say(f"request logging, round {number + 1} of {rounds}")
-            # In turns, and each as often first: the second finds a warmer machine.
+            # In alternating order, because the second run finds a warmer machine.
             for name in APPS if number % 2 else reversed(APPS):
                 rates[name].append(load(ports[name], SECONDS, "/login")["rate"])
     ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
@@ -39,8 +39,8 @@ def measure(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
 
 
 def table(found: dict[str, float]) -> str:
-    """Return the figures for people."""
+    """Return the figures as a sentence."""
     return (
-        "The log-in page, {with:,.0f} requests a second with a line in the log for each, "
+        "Login page: {with:,.0f} requests per second with a log line for each, "
         "{without:,.0f} without: ratio {ratio:.3f} ({lowest:.3f} to {highest:.3f}).".format(**found)
     )

@@ -1,4 +1,4 @@
-"""The apps under gunicorn and the mail servers that they are measured with, each a process."""
+"""Processes to measure: the apps under gunicorn, and the mail servers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def app(name: str, mail_port: int, folder: Path) -> Iterator[int]:
 
 @contextmanager
 def mail_server(behaviour: str) -> Iterator[int]:
-    """Run a mail server; yield its port, on which nothing listens where it is to refuse."""
+    """Run a mail server; yield its port; with ``refuses`` nothing listens there."""
     port = free_port()
     if behaviour == "refuses":
         yield port
@@ -80,7 +80,7 @@ def process(command: list[str], environment: dict[str, str], output: Any) -> Ite
     try:
         yield
     finally:
-        # Neither sync workers that wait for a mail server nor the master would end in time.
+        # Sync workers that wait for a mail server do not end in time, nor does the master.
         workers = _children(running.pid)
         running.kill()
         running.wait()

@@ -1,7 +1,7 @@
 """A plain Flask app with the tutorial's error handling: SMTPHandler and RotatingFileHandler.
 
-As chapter 7 of the Flask Mega-Tutorial sets them up, and chapter 17 runs them under gunicorn.
-``MAIL_SERVER`` unset: its control, which mails nothing.
+Set up as in chapter 7 of the Flask Mega-Tutorial and run under gunicorn as in chapter 17. Without
+``MAIL_SERVER`` it mails nothing and serves as the control.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Our app with one thing taken out: what that thing costs is measured against it."""
+"""Our app with one feature switched off, to measure the cost of that feature."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import app
 
 
 def without_reports() -> Flask:
-    """Errors are only logged."""
+    """Return the app with errors logged and not reported."""
     made = app.create_app()
     made.extensions["mayday"].reports.setLevel(logging.CRITICAL + 1)
     return made
 
 
 def without_request_log() -> Flask:
-    """Requests leave no line."""
+    """Return the app without a log line per request."""
     logging.getLogger("gunicorn.access").disabled = True
     return app.create_app()

@@ -1,4 +1,4 @@
-"""What these tests share: real PostgreSQL, real gunicorn, a mail server that misbehaves."""
+"""Fixtures: real PostgreSQL, real gunicorn, and a mail server that can misbehave."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ TEMPLATE = "microblog_template"
 
 @dataclass
 class Postgres:
-    """A server of our own in a temporary folder, run by a user without privileges."""
+    """A PostgreSQL server in a temporary folder, run by an unprivileged user."""
 
     folder: Path
     port: int
     binaries: Path
-    user: str | None  # who runs it, where the tests are run by root
+    user: str | None  # that the server runs as, when the tests run as root
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -83,7 +83,7 @@ class Postgres:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stop it from running while the block does: the kernel goes on to take connections."""
+        """Suspend the server during the block; the kernel still accepts connections."""
         self.signal(signal.SIGSTOP)
         try:
             yield
@@ -137,7 +137,7 @@ def _new_postgres(folder: Path) -> Postgres:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Run one server for the whole session, with a migrated database to clone."""
-    # Not in pytest's folder, which nobody but its user may enter.
+    # Not in pytest's folder, which only the user who runs the tests can enter.
     with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
         server = _new_postgres(Path(name))
         try:
@@ -150,7 +150,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def own_postgres_server() -> Iterator[Postgres]:
-    """Run a server that a test may stop and start."""
+    """Run a server that a test can stop and start."""
     with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
         server = _new_postgres(Path(name))
         try:
@@ -183,8 +183,8 @@ def database_url(postgres_server: Postgres) -> Iterator[str]:
 # SMTP
 
 
-class _Unhurried(SMTP):
-    """aiosmtpd's server, with whatever trouble a test has ordered for each step."""
+class _MisbehavingSMTP(SMTP):
+    """aiosmtpd's server with the failures that ``MailServer.behave`` has set."""
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         if self.event_handler.behaviour == "drop":
@@ -195,13 +195,13 @@ class _Unhurried(SMTP):
 
 @dataclass
 class MailServer:
-    """A mail server whose ``behaviour`` a test may change at any time.
+    """A mail server whose ``behaviour`` a test can change at any time.
 
-    ``accept``, ``hang`` (takes the connection and never answers), ``refuse`` (nothing listens),
-    ``4xx`` and ``5xx`` (of the message), ``poison`` (5xx of the error that says ``refused``),
-    ``recipient`` (refuses ``refused`` for good),
-    ``closing`` (at ``refused`` it says that it closes the connection),
-    ``drop`` (closes the connection at DATA) and ``slow`` (answers after ``delay`` seconds).
+    ``accept``, ``hang`` (accepts the connection and never replies), ``refuse`` (nothing listens),
+    ``4xx`` and ``5xx`` (of the message), ``poison`` (5xx if the error says ``refused``),
+    ``recipient`` (refuses ``refused`` permanently),
+    ``closing`` (answers the recipient ``refused`` with 421),
+    ``drop`` (closes the connection at DATA) and ``slow`` (replies after ``delay`` seconds).
     """
 
     port: int = field(default_factory=_free_port)
@@ -229,7 +229,7 @@ class MailServer:
             class _Controller(Controller):
                 def factory(self) -> SMTP:
                     server.connections += 1
-                    return _Unhurried(self.handler, hostname="mail.example")
+                    return _MisbehavingSMTP(self.handler, hostname="mail.example")
 
             self._controller = _Controller(_Handler(self), hostname="127.0.0.1", port=self.port)
             self._controller.start()
@@ -261,7 +261,7 @@ class MailServer:
             return [mail for mail in self.mails if mail["X-Request-ID"] == request_id]
 
     def total(self) -> int:
-        """Return how many errors the mails tell of; a mail that came twice counts once."""
+        """Return the number of errors in all mails; a mail received twice counts once."""
         with self._lock:
             counts = {mail["Message-ID"]: int(mail["X-Error-Count"]) for mail in self.mails}
         return sum(counts.values())
@@ -274,7 +274,7 @@ class MailServer:
 
 
 class _Handler:
-    """Decides by the server's behaviour what to say, and keeps what was accepted."""
+    """Replies according to the server's behaviour and keeps accepted mails."""
 
     def __init__(self, server: MailServer) -> None:
         self.server = server
@@ -306,7 +306,7 @@ class _Handler:
 
 
 class _SilentListener:
-    """Takes connections and never says a word."""
+    """Accepts connections and never sends a byte."""
 
     def __init__(self, server: MailServer) -> None:
         self.listener = socket.create_server(("127.0.0.1", server.port), backlog=64)
@@ -333,7 +333,7 @@ class _SilentListener:
 
 @pytest.fixture
 def smtp_server() -> Iterator[MailServer]:
-    """Run a mail server that accepts, until a test says otherwise."""
+    """Run a mail server that accepts every mail until a test changes its behaviour."""
     server = MailServer()
     server.behave("accept")
     yield server
@@ -345,7 +345,7 @@ def smtp_server() -> Iterator[MailServer]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an HTTP server answered."""
+    """The response of an HTTP server."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -361,7 +361,7 @@ class Answer:
 
 @dataclass
 class Gunicorn:
-    """A real server with our configuration, whose output goes to a file."""
+    """A gunicorn process with our configuration that writes its output to a file."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -395,7 +395,7 @@ class Gunicorn:
         headers: dict[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Answer:
-        """Send one request on a connection of its own."""
+        """Send one request on a new connection."""
         form = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         started = time.monotonic()
@@ -408,11 +408,11 @@ class Gunicorn:
         return Answer(response.status, response.headers, content, time.monotonic() - started)
 
     def fail(self, message: str = "") -> Answer:
-        """Order an exception with this message."""
+        """Let the drill raise an exception with this message."""
         return self.request("/drill/exception", "POST", urlencode({"message": message}))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it as an operator does; return its exit status."""
+        """Stop the server with a signal and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -422,7 +422,7 @@ class Gunicorn:
             pytest.fail("gunicorn did not stop within 20 s:\n" + self.output)
 
     def kill(self) -> None:
-        """End the master and its workers, at once."""
+        """Kill the master and its workers at once."""
         workers = self.workers()
         if self.process.poll() is None:
             self.process.kill()
@@ -435,7 +435,7 @@ class Gunicorn:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return a whole environment: nothing of the shell's settings, all files in ``folder``."""
+    """Return an environment without the shell's settings and with all files in ``folder``."""
     return {
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
@@ -479,8 +479,8 @@ def _is_live(server: Gunicorn) -> bool:
 def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callable[..., Gunicorn]]:
     """Return a factory: ``gunicorn(WEB_CONCURRENCY=4)`` starts one and waits until it is live.
 
-    With ``ask=False`` it is not asked, and so has served no request. What stands before the
-    settings are options of gunicorn.
+    With ``ask=False`` it does not wait, so the server has served no request. Positional arguments
+    are gunicorn's options.
     """
     with ExitStack() as started:
 
@@ -499,7 +499,7 @@ def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callabl
 
 @pytest.fixture
 def refused_gunicorn(tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """Return a function that starts gunicorn with settings it must refuse: status and output."""
+    """Return a function that starts gunicorn with bad settings: exit status and output."""
 
     def start(*options: str, **environment: str | None) -> tuple[int, str]:
         kept = {name: value for name, value in environment.items() if value is not None}
@@ -538,7 +538,7 @@ def flask(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def query_spool(tmp_path: Path) -> Callable[[str], list[tuple[Any, ...]]]:
-    """Return a function that asks the spool's database as if all reports had been taken in."""
+    """Return a function that queries the spool as if all reports were in its database."""
     return partial(query, tmp_path / "spool")
 
 

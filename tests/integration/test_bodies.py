@@ -1,4 +1,4 @@
-"""Bodies that the app does not read, or cannot."""
+"""Request bodies that the app does not or cannot read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-BODY = 1_000_000  # bytes, a little less than nginx lets through
+BODY = 1_000_000  # bytes, just below nginx's limit
 
 
-def test_a_body_that_nobody_reads_is_taken_all_the_same(gunicorn: Callable[..., Any]) -> None:
-    """nginx, which is still sending it, would have no answer but a 502."""
+def test_a_body_that_the_app_does_not_read_is_still_received(gunicorn: Callable[..., Any]) -> None:
+    """Otherwise nginx, which is still sending it, would answer 502."""
     server = gunicorn()
     head = f"POST /nothing-here HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n".encode()
     for _ in range(5):
@@ -31,7 +31,7 @@ def test_a_body_that_nobody_reads_is_taken_all_the_same(gunicorn: Callable[..., 
 @pytest.mark.parametrize(
     "chunks", [b"ZZ\r\nabc\r\n", b"\r\n\r\n", b"3\r\nabc\r\n0\r\n\0\r\n\r\n", b"3\r\na"]
 )
-def test_a_body_of_broken_chunks_is_refused_and_not_reported(
+def test_a_body_with_malformed_chunks_is_refused_and_not_reported(
     gunicorn: Callable[..., Any], query_spool: Callable[[str], list[Any]], chunks: bytes
 ) -> None:
     server = gunicorn()

@@ -1,4 +1,4 @@
-"""The way of an error when the database is the trouble: away, back again, or violated."""
+"""Errors of the database: stopped, restarted, frozen, and constraint violations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCES = "tests.integration.sources_app:make()"
 JSON = {"Accept": "application/json"}
 
 
-def test_a_stopped_database_is_a_page_within_seconds_and_no_trouble_afterwards(
+def test_a_stopped_database_gets_a_page_within_seconds_and_recovers(
     gunicorn: Callable[..., Any],
     own_postgres_server: Any,
     smtp_server: Any,
@@ -26,7 +26,7 @@ def test_a_stopped_database_is_a_page_within_seconds_and_no_trouble_afterwards(
     server = gunicorn(
         **smtp_server.settings, DATABASE_URL=database.url("microblog_template"), WEB_CONCURRENCY=2
     )
-    for _ in range(10):  # so that every worker has connections that will be stale
+    for _ in range(10):  # so that every worker has connections that become stale
         assert server.request("/health/ready").status == 200
     database.stop()
     answers = [server.request("/drill/database", "POST", "", JSON) for _ in range(3)]
@@ -42,14 +42,14 @@ def test_a_stopped_database_is_a_page_within_seconds_and_no_trouble_afterwards(
     assert server.request("/health/ready").status == 503
     assert server.request("/login").status == 200
     database.start()
-    # Not one request pays for the connections that the server has lost.
+    # No request fails because of the connections that the server has dropped.
     statuses = [server.request("/health/ready").status for _ in range(20)]
     assert statuses == [200] * 20
     (mail,) = wait_until(lambda: list(smtp_server.mails), "the mail about the outage")
     assert mail["X-Request-ID"] == answers[0].request_id
 
 
-def test_a_taken_name_is_reported_without_what_was_to_be_written(
+def test_a_duplicate_name_is_reported_without_the_row(
     gunicorn: Callable[..., Any],
     database_url: str,
     smtp_server: Any,
@@ -74,7 +74,7 @@ def test_a_password_hash_is_in_no_log_and_in_no_mail(
     smtp_server: Any,
     wait_until: Callable[..., Any],
 ) -> None:
-    """PostgreSQL shows a whole row where a check fails: SQLAlchemy cannot hide that."""
+    """PostgreSQL quotes the whole row when a check fails; SQLAlchemy cannot hide it."""
     name = database_url.rpartition("/")[2]
     postgres_server.execute(
         "ALTER TABLE \"user\" ALTER COLUMN password_hash SET DEFAULT 'scrypt:32768:8:1$s$thehash',"
@@ -94,19 +94,19 @@ def test_a_password_hash_is_in_no_log_and_in_no_mail(
         assert f"{answer.request_id}@drill.invalid".encode() not in place
 
 
-def test_a_database_that_hangs_is_a_page_within_seconds(
+def test_a_hanging_database_gets_a_page_within_seconds(
     gunicorn: Callable[..., Any], free_port: Callable[[], int]
 ) -> None:
-    """Something takes the connection and never says a word."""
+    """The connection is accepted, and no reply ever comes."""
     with socket.create_server(("127.0.0.1", free_port()), backlog=64) as silent:
         port = silent.getsockname()[1]
         server = gunicorn(DATABASE_URL=f"postgresql://web@127.0.0.1:{port}/microblog")
         answer = server.request("/drill/database", "POST", "", JSON)
     assert answer.status == 503
-    assert answer.seconds < 5 + 3  # the contract's five, and a busy machine
+    assert answer.seconds < 5 + 3  # five seconds by contract, the rest for a busy machine
 
 
-def test_a_frozen_database_keeps_nobody_waiting_however_many_ask(
+def test_a_frozen_database_delays_no_page_at_any_number_of_requests(
     gunicorn: Callable[..., Any], own_postgres_server: Any, wait_until: Callable[..., Any]
 ) -> None:
     database = own_postgres_server
@@ -130,13 +130,13 @@ def test_a_frozen_database_keeps_nobody_waiting_however_many_ask(
     assert set(outcomes) == {200, 503}
     assert min(outcomes.values()) > 60
     assert max(*taken["/explore"], *taken["/login"]) < 5
-    # One at a time waits for it; the others see at once that it is still away.
+    # One request at a time waits for the database; the others fail at once.
     assert sorted(taken["/explore"])[len(taken["/explore"]) // 2] < 1
-    # It has to let down those who were waiting for it first.
+    # The requests that are still waiting have to time out first.
     wait_until(lambda: {ask("/explore") for _ in range(20)} == {200}, "the database", 5)
 
 
-def test_a_statement_that_the_database_freezes_in_is_a_page_within_seconds(
+def test_a_database_that_freezes_in_a_statement_gets_a_page_within_seconds(
     gunicorn: Callable[..., Any], own_postgres_server: Any, wait_until: Callable[..., Any]
 ) -> None:
     database = own_postgres_server
@@ -151,7 +151,7 @@ def test_a_statement_that_the_database_freezes_in_is_a_page_within_seconds(
             assert time.monotonic() - frozen < 5
 
 
-def test_a_statement_that_takes_long_is_waited_for(
+def test_a_slow_statement_is_not_interrupted(
     gunicorn: Callable[..., Any], own_postgres_server: Any
 ) -> None:
     server = gunicorn(SOURCES, DATABASE_URL=own_postgres_server.url(TEMPLATE), WEB_CONCURRENCY=1)

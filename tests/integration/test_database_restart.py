@@ -1,4 +1,4 @@
-"""PostgreSQL restarted under load: a visitor is asked to come back, and nobody sees an error."""
+"""PostgreSQL restarted under load: visitors get a 503 page, never a 500."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.visitor import Visitor
 
 RESTARTS = int(os.environ.get("RESTARTS", "5"))
 
-# Statements, and commits, that take long enough to be cut off in their middle.
+# Statements, and commits, slow enough to be interrupted.
 SLOW_POSTS = """
 CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END';
@@ -27,7 +27,7 @@ CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON post
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_restarts_show_nothing_but_503_pages_and_none_afterwards(
+def test_restarts_cause_only_503_pages_and_none_afterwards(
     gunicorn: Callable[..., Any], own_postgres_server: Any, mode: str
 ) -> None:
     database = own_postgres_server
@@ -52,7 +52,7 @@ def test_restarts_show_nothing_but_503_pages_and_none_afterwards(
 
 
 def _tracebacks(server: Any) -> str:
-    """Return what the log tells of errors that are not the database's being away."""
+    """Return the tracebacks in the log that are not about an unavailable database."""
     entries = server.log.read_text().split("\n2")
     return "\n".join(
         entry
@@ -62,10 +62,10 @@ def _tracebacks(server: Any) -> str:
     )
 
 
-def test_a_connection_that_breaks_once_the_page_is_made_costs_nothing(
+def test_a_connection_that_breaks_after_the_view_does_not_fail_the_request(
     make_app: Callable[..., Flask], postgres_server: Any, database_url: str
 ) -> None:
-    """Flask-SQLAlchemy closes the session, and rolls it back, after the view has answered."""
+    """Flask-SQLAlchemy closes the session and rolls back after the view has returned."""
     app = make_app(DATABASE_URL=database_url)
 
     @app.after_request

@@ -1,4 +1,4 @@
-"""``make doctor`` names what would stop ``make up``, and what to do."""
+"""``make doctor`` names what would stop ``make up``, and the fix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def doctor(**settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([DOCTOR], env=environ, capture_output=True, text=True, timeout=60)
 
 
-def test_a_port_that_is_no_number_is_a_problem() -> None:
+def test_a_port_that_is_not_a_number_is_a_problem() -> None:
     found = doctor(HTTP_PORT="http")
     assert "problem HTTP_PORT is 'http', which is not a valid port" in found.stdout
     assert found.returncode == 1
 
 
-def test_a_port_of_another_program_is_a_problem() -> None:
+def test_a_port_used_by_another_program_is_a_problem() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         found = doctor(MAILHOG_PORT=str(port))
@@ -30,7 +30,7 @@ def test_a_port_of_another_program_is_a_problem() -> None:
     assert found.returncode == 1
 
 
-def test_no_engine_is_a_problem_where_none_may_be_installed(tmp_path: Path) -> None:
+def test_a_missing_engine_is_a_problem_if_it_may_not_be_installed(tmp_path: Path) -> None:
     found = doctor(DOCKER_HOST=f"unix://{tmp_path}/docker.sock", ENGINE="no")
     assert "problem No Docker engine answers" in found.stdout
     assert found.returncode == 1

@@ -1,4 +1,4 @@
-"""One rotating log for many processes: every line is there, whole, once, in its writer's order."""
+"""One rotating log for many processes: every line is whole, written once, and in order."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def configure_log(folder: Path) -> None:
 
 
 def write(name: int, lines: int, stdout: int) -> None:
-    """Write numbered lines of different lengths, as a worker that was forked does."""
-    os.dup2(stdout, 1)  # the same lines go there, and nobody reads them here
+    """Write numbered lines of different lengths, as a forked worker does."""
+    os.dup2(stdout, 1)  # the log is copied to stdout, which this test does not read
     for number in range(lines):
         logging.getLogger("test").info(
             "writer %d line %d %s end", name, number, "x" * (number * 7 % 120)
@@ -64,7 +64,7 @@ def start(name: int, lines: int) -> BaseProcess:
 
 
 def read_back(folder: Path) -> dict[int, list[int]]:
-    """Return the numbers that each writer wrote, in the order of the log; every line is whole."""
+    """Return each writer's numbers in the order of the log; check that every line is whole."""
     found: dict[int, list[int]] = defaultdict(list)
     there = files(folder / "microblog.log")
     for file in there:
@@ -77,12 +77,12 @@ def read_back(folder: Path) -> dict[int, list[int]]:
             name, number = int(match[1]), int(match[2])
             assert len(match[3]) == number * 7 % 120
             found[name].append(number)
-    # A file is not left before it is full: but for the last, each lacks less than one line.
+    # No file is rotated too early: each but the last has less than one line to spare.
     assert all(file.stat().st_size > LIMIT - 400 for file in there[:-1])
     return found
 
 
-def test_eight_processes_lose_tear_double_and_mix_up_no_line(tmp_path: Path) -> None:
+def test_eight_processes_lose_tear_duplicate_and_reorder_no_line(tmp_path: Path) -> None:
     configure_log(tmp_path)
     logging.getLogger("test").info("writer 99 line 0  end")  # the parent's file is open
     writers = [start(name, LINES) for name in range(WRITERS)]
@@ -95,7 +95,7 @@ def test_eight_processes_lose_tear_double_and_mix_up_no_line(tmp_path: Path) -> 
     assert len(files(tmp_path / "microblog.log")) > 100
 
 
-def test_a_killed_writer_costs_the_others_nothing_and_leaves_no_torn_line(
+def test_a_killed_writer_leaves_no_torn_line_and_does_not_affect_the_others(
     tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:
     configure_log(tmp_path)
@@ -103,7 +103,7 @@ def test_a_killed_writer_costs_the_others_nothing_and_leaves_no_torn_line(
     mortal = {name: start(name, 1_000_000) for name in range(4, WRITERS)}
     name = WRITERS
     while any(process.is_alive() for process in lasting.values()):
-        time.sleep(0.03)  # the pace of the killing; nothing is waited for
+        time.sleep(0.03)  # the interval between kills; there is no condition to wait for
         victim = random.choice(list(mortal))
         killed = mortal.pop(victim)
         assert killed.pid is not None

@@ -18,10 +18,10 @@ import pytest
 
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
-KILLED = 5  # workers, at least, for a test of their deaths
+KILLED = 5  # the minimum of killed workers
 
 
-def test_page_mail_and_log_bear_one_request_id(
+def test_page_mail_and_log_have_one_request_id(
     gunicorn: Callable[..., Any], smtp_server: Any, wait_until: Callable[..., Any]
 ) -> None:
     server = gunicorn(**smtp_server.settings)
@@ -49,7 +49,7 @@ def test_page_mail_and_log_bear_one_request_id(
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "refuse", "4xx", "5xx", "drop", "slow"])
-def test_a_bad_mail_server_does_not_slow_the_error_page_and_gets_the_mail_later(
+def test_a_bad_mail_server_does_not_delay_the_error_page_and_gets_the_mail_later(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -62,7 +62,7 @@ def test_a_bad_mail_server_does_not_slow_the_error_page_and_gets_the_mail_later(
     server.fail("warm up")
     answers = [server.fail(f"failed {kind}") for kind in "abc"]
     assert [answer.status for answer in answers] == [500] * 3
-    # Each would take seconds if it waited for the mail server; the best is not by chance.
+    # A page that waited for the mail server would take seconds; compare the fastest.
     assert min(answer.seconds for answer in answers) < 1
     if behaviour != "slow":
         tried = "SELECT count(*) FROM mails WHERE error != ''"
@@ -72,13 +72,13 @@ def test_a_bad_mail_server_does_not_slow_the_error_page_and_gets_the_mail_later(
     wanted = {answer.request_id for answer in answers}
     wait_until(
         lambda: wanted <= {mail["X-Request-ID"] for mail in list(smtp_server.mails)},
-        "the mails after the mail server was mended",
+        "the mails after the mail server was fixed",
         30,
     )
     assert max(Counter(mail["Message-ID"] for mail in smtp_server.mails).values()) == 1
 
 
-def test_one_refused_recipient_does_not_cost_the_others_their_mail(
+def test_one_refused_recipient_does_not_block_the_others(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -92,7 +92,7 @@ def test_one_refused_recipient_does_not_cost_the_others_their_mail(
     assert smtp_server.recipients == [("here@microblog.example",)]
 
 
-def test_a_server_that_closes_at_one_recipient_has_mailed_nobody(
+def test_a_connection_closed_at_one_recipient_delivers_to_none(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -108,7 +108,7 @@ def test_a_server_that_closes_at_one_recipient_has_mailed_nobody(
     assert smtp_server.recipients == [both]
 
 
-def test_a_mail_that_is_refused_for_good_does_not_hold_up_the_next(
+def test_a_permanently_refused_mail_does_not_delay_the_next(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -126,7 +126,7 @@ def test_a_mail_that_is_refused_for_good_does_not_hold_up_the_next(
     assert len(smtp_server.mails) == 1
 
 
-def test_what_waited_is_delivered_after_a_restart(
+def test_waiting_mails_are_delivered_after_a_restart(
     gunicorn: Callable[..., Any], smtp_server: Any, wait_until: Callable[..., Any]
 ) -> None:
     smtp_server.behave("refuse")
@@ -134,7 +134,7 @@ def test_what_waited_is_delivered_after_a_restart(
     answers = [server.fail(f"failed {kind}") for kind in "abc"]
     server.kill()
     smtp_server.behave("accept")
-    gunicorn(ask=False, **smtp_server.settings)  # and nobody sends it a request
+    gunicorn(ask=False, **smtp_server.settings)  # and no request is sent to it
     for answer in answers:
         (mail,) = wait_until(
             lambda wanted=answer.request_id: smtp_server.with_request_id(wanted), "the mail", 30
@@ -161,7 +161,7 @@ def test_without_a_mail_server_reports_are_kept_and_not_mailed_later(
 
 
 def courier_of(server: Any) -> int:
-    """Return the pid of the process that holds courier.lock, 0 where none does."""
+    """Return the pid of the process that holds courier.lock, or 0."""
     try:
         inode = (server.spool / "courier.lock").stat().st_ino
     except FileNotFoundError:
@@ -173,7 +173,7 @@ def courier_of(server: Any) -> int:
     return 0
 
 
-def test_another_worker_delivers_when_the_one_that_did_is_killed(
+def test_another_worker_takes_over_delivery_from_a_killed_one(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -190,13 +190,13 @@ def test_another_worker_delivers_when_the_one_that_did_is_killed(
     wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 5)
 
 
-def test_another_server_on_the_spool_delivers_when_the_one_that_did_is_killed(
+def test_another_server_on_the_spool_takes_over_delivery_from_a_killed_one(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Two containers on one volume, one of which goes without a word."""
+    """Two containers on one volume, one of which is killed."""
     one = gunicorn(**smtp_server.settings, WEB_CONCURRENCY=1)
     wait_until(lambda: courier_of(one) in one.workers(), "the first one's courier")
     other = gunicorn(**smtp_server.settings, WEB_CONCURRENCY=1)
@@ -210,7 +210,7 @@ def test_another_server_on_the_spool_delivers_when_the_one_that_did_is_killed(
     wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 5)
 
 
-def test_a_thousand_equal_errors_of_four_workers_are_one_mail_and_one_digest(
+def test_a_thousand_identical_errors_of_four_workers_become_one_mail_and_one_digest(
     gunicorn: Callable[..., Any], smtp_server: Any, wait_until: Callable[..., Any]
 ) -> None:
     window = 6
@@ -222,7 +222,7 @@ def test_a_thousand_equal_errors_of_four_workers_are_one_mail_and_one_digest(
     started = time.monotonic()
     with ThreadPoolExecutor(8) as clients:
         statuses = Counter(clients.map(fail, range(1000)))
-    windows = int((time.monotonic() - started) // window)  # 0, but on a very slow machine
+    windows = int((time.monotonic() - started) // window)  # 0, except on a very slow machine
     assert statuses == {500: 1000}
     wait_until(lambda: smtp_server.total() == 1000, "all of them counted", 40)
     first, *digests = smtp_server.mails
@@ -270,10 +270,10 @@ def test_no_secret_of_a_request_is_in_mail_log_or_spool(
         assert value.encode() not in everything
 
 
-def test_a_full_spool_costs_the_visitor_nothing(
+def test_an_unusable_spool_does_not_affect_visitors(
     gunicorn: Callable[..., Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "spool").touch()  # no folder: neither database nor file can be written
+    (tmp_path / "spool").touch()  # a file in place of the folder: nothing can be written
     server = gunicorn()
     answers = [server.fail(f"failed {kind}") for kind in "abc"]
     assert [answer.status for answer in answers] == [500] * 3
@@ -288,9 +288,9 @@ def test_every_answered_error_is_reported_while_workers_are_killed(
     wait_until: Callable[..., Any],
     query_spool: QuerySpool,
 ) -> None:
-    """A worker dies every 100 ms; a 500 that a visitor has seen was reported before he saw it.
+    """A worker is killed every 100 ms; an error is reported before its response is sent.
 
-    Each wave fails 500 times; there is another where it was over before enough workers were killed.
+    Waves of 500 failing requests are repeated until enough workers were killed.
     """
     server = gunicorn(**smtp_server.settings, WEB_CONCURRENCY=4, REPORT_WINDOW=2)
     done = threading.Event()
@@ -341,6 +341,6 @@ def test_every_answered_error_is_reported_while_workers_are_killed(
     assert answered <= logged
     wait_until(
         lambda: smtp_server.total() == query_spool("SELECT count(*) FROM reports")[0][0],
-        "every report told of in a delivered mail, once",
+        "every report counted once in a delivered mail",
         30,
     )

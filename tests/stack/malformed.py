@@ -1,4 +1,4 @@
-"""Malformed requests, as bytes for a socket: the same ones for the same seed.
+"""Malformed requests as bytes for a socket, reproducible by seed.
 
 Each kind breaks one part of a request and leaves the rest as a browser sends it, so that what
 comes after the broken part is reached too.
@@ -108,7 +108,7 @@ STRANGERS = (
 
 @dataclass(frozen=True)
 class Malformed:
-    """What to send; ``endless`` where its end may be missing, so that no answer may come."""
+    """A request to send; ``endless`` if its end may be missing, so that no response may come."""
 
     kind: str
     sent: bytes
@@ -116,13 +116,13 @@ class Malformed:
 
     @property
     def head(self) -> bool:
-        """Whether the answer has no body."""
+        """Whether the response has no body."""
         return self.sent.startswith(b"HEAD ")
 
 
 @dataclass(frozen=True)
 class Session:
-    """A session's cookie and the token of its forms, which are at these paths."""
+    """A session's cookie, its CSRF token, and the paths of its forms."""
 
     cookie: str
     token: str
@@ -130,7 +130,7 @@ class Session:
 
 
 def malformed_requests(seed: int, count: int, *sessions: Session) -> Iterator[Malformed]:
-    """Make that many, all kinds in turn."""
+    """Yield ``count`` requests, all kinds in turn."""
     chance = Random(seed)
     kinds: list[Callable[[Random], Malformed]] = [
         *(_line, _target, _headers, _length, _chunks, _body, _pipeline, _half, _bent, _stranger),
@@ -179,7 +179,7 @@ def _headers(chance: Random) -> Malformed:
 
 
 def _length(chance: Random) -> Malformed:
-    """A length that is none, or a length and a coding."""
+    """An invalid length, or both a length and a coding."""
     headers = [b"Content-Length: " + chance.choice(LENGTHS)]
     if chance.random() < 0.3:
         headers.append(b"Transfer-Encoding: " + chance.choice(CODINGS))
@@ -201,7 +201,7 @@ def _body(chance: Random) -> Malformed:
 
 
 def _form(chance: Random, session: Session) -> Malformed:
-    """A form that has its token, so that its fields are read."""
+    """A form with a valid token, so that its fields are read."""
     fields = [b"csrf_token=" + session.token.encode()]
     fields += [name + b"=" + chance.choice(FIELD_VALUES) for name in chance.choices(FIELDS, k=5)]
     body = b"&".join(fields)
@@ -212,22 +212,22 @@ def _form(chance: Random, session: Session) -> Malformed:
 
 
 def _pipeline(chance: Random) -> Malformed:
-    """Requests one after the other on a connection, the last of them broken."""
+    """Several requests on one connection, the last of them malformed."""
     first = _plain(chance).replace(b"Connection: close", b"Connection: keep-alive")
     last = chance.choice((_target, _headers, _body))(chance)
-    # Whoever reads the answers would have to know that only the last has no body.
+    # Not HEAD: the reader of the responses would have to know that only the last has no body.
     sent = b"GET " + last.sent.removeprefix(b"HEAD ") if last.head else last.sent
     return Malformed("pipeline", first * chance.randint(1, 3) + sent)
 
 
 def _half(chance: Random) -> Malformed:
-    """A client that goes away in the middle of its request."""
+    """A client that disconnects in the middle of its request."""
     whole = chance.choice((_plain(chance), _body(chance).sent, _headers(chance).sent))
     return Malformed("half", whole[: chance.randrange(len(whole))], endless=True)
 
 
 def _bent(chance: Random) -> Malformed:
-    """A good request with a few bytes changed, doubled or taken away."""
+    """A valid request with a few bytes changed, doubled or removed."""
     sent = bytearray(chance.choice((_plain(chance), _body(chance).sent)))
     for _ in range(chance.randint(1, 5)):
         place = chance.randrange(min(len(sent), 300))
@@ -236,6 +236,6 @@ def _bent(chance: Random) -> Malformed:
 
 
 def _stranger(chance: Random) -> Malformed:
-    """Another protocol, or none."""
+    """Another protocol, or random bytes."""
     sent = chance.choice((*STRANGERS, chance.randbytes(chance.randint(1, 3000))))
     return Malformed("stranger", sent, endless=b"\n" not in sent.strip(b"\r\n"))

@@ -1,4 +1,4 @@
-"""A broken spool: visitors do not notice, operators are told, and nothing is lost."""
+"""A broken spool: visitors do not notice, operators see a warning, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 from tests.support.compose import PROJECT, Answer, Stack, end, wait_until
 
 PAGES = 20
-LATER = 0.1  # seconds that a page may come later
+LATER = 0.1  # seconds by which a page may be slower
 SPOOL = "/var/spool/microblog"
 WORKERS = "/proc/1/task/1/children"
 
 
 @pytest.fixture(scope="module")
 def small_spool() -> Iterator[Stack]:
-    """A stack whose spool is a small disk of its own."""
+    """A stack whose spool is on a small disk of its own."""
     stack = Stack(f"{PROJECT}-spool")
     stack.settings["COMPOSE_FILE"] = "compose.yaml:tests/stack/small_spool.yaml"
     stack.remove()
@@ -49,7 +49,7 @@ def locked(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def corrupt(stack: Stack) -> Iterator[None]:
-    """The database is overwritten, but for its first page, and its log too."""
+    """Everything but the database's first page is overwritten, and so is its WAL."""
     stack.shell(
         "web",
         f"cd {SPOOL}; for f in reports.db reports.db-wal; do"
@@ -67,7 +67,7 @@ def deleted(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def read_only(stack: Stack) -> Iterator[None]:
-    """Nobody may write, as on a volume with the wrong owner; the workers have just begun."""
+    """The folder is read-only, as with the wrong owner, and the workers have just started."""
     before = stack.shell("web", f"cat {WORKERS}").split()
     stack.shell("web", f"mkdir -p {SPOOL}/incoming; chmod -R a-w {SPOOL}; kill -9 $(cat {WORKERS})")
 
@@ -82,20 +82,20 @@ def read_only(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def full_disk(stack: Stack) -> Iterator[None]:
-    """Something else fills the disk."""
+    """Another file fills the disk."""
     stack.shell("web", f"cat /dev/zero >{SPOOL}/filler || true")
-    # The blocks that the files have already take some reports more.
-    wait_until(lambda: _is_in_trouble(stack), "a spool that is full")
+    # The blocks already allocated to the files have space for a few more reports.
+    wait_until(lambda: _logs_a_warning(stack), "a spool that is full")
     yield
     stack.shell("web", f"rm {SPOOL}/filler")
 
 
-def _is_in_trouble(stack: Stack) -> bool:
+def _logs_a_warning(stack: Stack) -> bool:
     stack.drill("exception", message=secrets.token_hex(3000))
     return "in memory only" in stack.get("/health/live").text
 
 
-# What is wrong, and what the container's output says about it.
+# The fault, and the words for it in the container's output.
 FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] = {
     "locked for 10 s": (locked, ""),
     "corrupt": (corrupt, "database disk image is malformed|file is not a database"),
@@ -106,7 +106,7 @@ FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] =
 
 
 def _fail(stack: Stack) -> tuple[list[Answer], float]:
-    """Cause exceptions, all different; return the pages and the median of their seconds."""
+    """Raise different exceptions; return the pages and the median of their seconds."""
     answers, taken = [], []
     for _ in range(PAGES):
         begun = time.monotonic()
@@ -120,7 +120,7 @@ def _delivered(stack: Stack) -> set[str]:
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAULTS.values(), ids=FAULTS)
-def test_a_spool_in_trouble_costs_no_visitor_anything_and_no_error_is_lost(
+def test_a_broken_spool_delays_no_page_and_loses_no_error(
     small_spool: Stack,
     fault: Callable[[Stack], AbstractContextManager[None]],
     expected: str,

@@ -1,4 +1,4 @@
-"""What ends a process of the app in its container: want of memory, and a migration that fails."""
+"""Processes that end in the container: killed when out of memory, a failed migration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def last_report(stack: Stack) -> int:
     return int(str(stack.spool("SELECT coalesce(max(id), 0) FROM reports")[0][0]))
 
 
-def test_a_worker_that_is_killed_for_want_of_memory_is_one_report(stack: Stack) -> None:
-    """The container's memory runs out, and the kernel takes the process that it is told to."""
+def test_a_worker_killed_when_out_of_memory_is_one_report(stack: Stack) -> None:
+    """The container runs out of memory, and the kernel kills the process set by oom_score_adj."""
     before = last_report(stack)
     workers = stack.shell("web", "cat /proc/1/task/1/children").split()
     stack.shell("web", f"echo 1000 >/proc/{workers[0]}/oom_score_adj")
@@ -32,7 +32,7 @@ def test_a_worker_that_is_killed_for_want_of_memory_is_one_report(stack: Stack) 
     assert stack.spool(made) == [[message]]
 
 
-def test_a_migration_that_fails_is_one_report_and_mailed(stack: Stack) -> None:
+def test_a_failed_migration_is_reported_once_and_mailed(stack: Stack) -> None:
     before = last_report(stack)
     upgrade = ("run", "--rm", "--no-deps", "-T", "migrate", "flask", "db", "upgrade")
     stack.compose(*upgrade, "no-such-revision", check=False)

@@ -1,4 +1,4 @@
-"""What befalls the stack, as visitor and administrator see it."""
+"""Failures of the stack, as visitors and administrators see them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _send(
 ) -> list[Answer]:
     """Send ``count`` requests, half of which fail, from four clients at once, ``pause`` s apart.
 
-    An answer of status 0 is none: nobody was there.
+    Status 0 means that there was no response.
     """
 
     def one(number: int) -> Answer | None:
@@ -36,7 +36,7 @@ def _send(
 
 
 def _assert_accounted(stack: Stack, answers: list[Answer]) -> None:
-    """Every error that got a page of the app has its mail, or is counted, and its log line."""
+    """Every error that got a page of the app is mailed or counted, and has its log line."""
     paged = {answer.request_id for answer in answers if answer.status == 500}
 
     def undelivered() -> list[object]:
@@ -51,7 +51,7 @@ def _assert_accounted(stack: Stack, answers: list[Answer]) -> None:
     assert [one for one in paged if f"[request {one}]" not in log] == []
 
 
-def test_a_restart_of_web_gives_no_answer_without_a_request_id(stack: Stack) -> None:
+def test_every_response_has_a_request_id_while_web_restarts(stack: Stack) -> None:
     with ThreadPoolExecutor(1) as background:
         sending = background.submit(_send, stack, 400)
         stack.compose("restart", "web")
@@ -61,7 +61,7 @@ def test_a_restart_of_web_gives_no_answer_without_a_request_id(stack: Stack) -> 
     _assert_accounted(stack, answers)
 
 
-def test_a_stack_stopped_and_started_in_the_middle_loses_no_error_that_got_a_page(
+def test_stopping_and_starting_the_stack_loses_no_error_that_got_a_page(
     stack: Stack,
 ) -> None:
     ended = threading.Event()
@@ -74,7 +74,7 @@ def test_a_stack_stopped_and_started_in_the_middle_loses_no_error_that_got_a_pag
         ended.set()
         answers = sending.result()
     answered = [answer for answer in answers if answer.status]
-    assert len(answered) < len(answers)  # nobody was there for a while
+    assert len(answered) < len(answers)  # the stack was down for a while
     assert len([answer.request_id for answer in answered]) == len(answered)
     assert {answer.status for answer in answered} <= {404, 500, 502, 504}
     statuses = [answer.status for answer in answers]
@@ -127,9 +127,9 @@ def _answer(stack: Stack, status: int) -> Answer | None:
     return answer if answer.status == status else None
 
 
-def test_without_web_nginx_has_a_page_of_its_own_with_the_request_id(stack: Stack) -> None:
+def test_nginx_serves_a_page_with_the_request_id_when_web_is_down(stack: Stack) -> None:
     stack.compose("stop", "web")
-    # For a second nginx still tries the address that web had.
+    # nginx tries the old address of web for one more second.
     answer = wait_until(lambda: _answer(stack, 502), "a 502 of nginx")
     assert isinstance(answer, Answer)
     assert "We are back in a moment" in answer.text
@@ -138,10 +138,10 @@ def test_without_web_nginx_has_a_page_of_its_own_with_the_request_id(stack: Stac
     wait_until(lambda: stack.get("/").status != 502, "web behind nginx")
 
 
-def test_a_container_that_has_gone_is_no_timeout(stack: Stack) -> None:
-    """For a second nginx still tries its address, which nobody answers any more."""
+def test_a_removed_container_causes_no_timeout(stack: Stack) -> None:
+    """nginx tries its address, which no longer answers, for one more second."""
 
-    def tried_in_vain() -> bool:
+    def was_tried() -> bool:
         assert stack.get("/explore").status == 200
         stack.run("docker", "network", "disconnect", network, container)
         begun = time.monotonic()
@@ -154,7 +154,7 @@ def test_a_container_that_has_gone_is_no_timeout(stack: Stack) -> None:
 
     network = f"{stack.project}_front"
     (container,) = stack.containers("web")
-    wait_until(tried_in_vain, "an address that nobody answers")
+    wait_until(was_tried, "an address that nobody answers")
 
 
 def test_a_dead_mail_server_delays_no_page_and_loses_no_mail(stack: Stack) -> None:

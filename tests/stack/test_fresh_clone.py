@@ -1,4 +1,4 @@
-"""A fresh clone: `docker compose up` typed by hand is enough."""
+"""In a fresh clone `docker compose up` is enough."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_compose_up_in_a_fresh_clone_ends_healthy(other_stack: Stack) -> None:
     assert other_stack.compose("up", "--detach", "--wait") is not None
 
 
-def test_a_log_folder_of_roots_mounted_in_the_volumes_place_is_made_ours(
+def test_a_root_owned_log_folder_mounted_as_the_volume_gets_our_owner(
     other_stack: Stack,
 ) -> None:
     folder = other_stack.directory / "mounted-logs"

@@ -1,4 +1,4 @@
-"""Ten thousand malformed requests: each gets an answer of ours, and nothing is the worse for it."""
+"""Ten thousand malformed requests: each gets a response of ours and does no damage."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ COUNT = int(os.environ.get("EXAMPLES", "10000"))
 BATCHES = 10
 CLIENTS = 8
 PATIENCE = 20.0  # seconds
-SILENCE = 0.25  # seconds, where no answer may come: then the client closes its side
-OLDEST = 0  # in place of a status: HTTP/0.9 has neither that nor headers
-UNKNOWN = (501, 505)  # the only 5xx that a client can bring about
+SILENCE = 0.25  # seconds without a response, after which the client closes its side
+OLDEST = 0  # in place of a status: HTTP/0.9 has neither status nor headers
+UNKNOWN = (501, 505)  # the only 5xx that a client can cause
 
 
-def test_malformed_requests_always_get_a_page_of_ours(
+def test_malformed_requests_always_get_our_page(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     requests = list(malformed_requests(SEED, COUNT, *_sessions(stack)))
@@ -51,12 +51,12 @@ def test_malformed_requests_always_get_a_page_of_ours(
     assert complaints == []
     assert stack.spool("SELECT count(*) FROM reports") == reports
     assert stack.is_healthy()
-    # The first requests fill pools and caches.
+    # The first requests fill pools and caches, so they do not count as a leak.
     assert median(memory[-3:]) < 1.03 * median(memory[2:5])
 
 
 def _sessions(stack: Stack) -> Iterator[Session]:
-    """Return a stranger's session, and that of somebody who has logged in."""
+    """Yield an anonymous session and a logged-in one."""
     visitor = Visitor(stack.url)
     token = visitor.token("/login")
     yield Session(visitor.cookie, token, ("/login", "/register"))
@@ -68,7 +68,7 @@ def _sessions(stack: Stack) -> Iterator[Session]:
 
 
 def _ask(port: int, request: Malformed) -> tuple[list[Answer], list[str]]:
-    """Return the answers to a request, and what is wrong with them."""
+    """Return the responses to a request, and the problems found in them."""
     answers: list[Answer] = []
     try:
         answers.extend(_send(port, request))
@@ -76,8 +76,8 @@ def _ask(port: int, request: Malformed) -> tuple[list[Answer], list[str]]:
         for answer in answers:
             _assert_ours(answer, request)
     except (AssertionError, OSError, http.client.HTTPException) as error:
-        told = [(answer.status, answer.text[:200]) for answer in answers]
-        return answers, [f"{error!r}: {request.kind} {request.sent[:200]!r} got {told}"]
+        received = [(answer.status, answer.text[:200]) for answer in answers]
+        return answers, [f"{error!r}: {request.kind} {request.sent[:200]!r} got {received}"]
     return answers, []
 
 
@@ -88,13 +88,13 @@ def _assert_ours(answer: Answer, request: Malformed) -> None:
         return
     assert answer.request_id
     assert answer.status < 500 or answer.status in UNKNOWN
-    # A form that is shown again with what is wrong is no error page.
+    # A form that is shown again with its errors is not an error page.
     if answer.status >= 400 and not request.head and "There is a problem" not in answer.text:
         assert answer.request_id in answer.text, "no request id in the page"
 
 
 class _Connection(BufferedReader):
-    """What comes from a socket, open from one answer to the next."""
+    """A buffered socket that stays open between responses."""
 
     def __init__(self, client: socket.socket) -> None:
         super().__init__(client.makefile("rb", buffering=0))  # type: ignore[arg-type]
@@ -103,14 +103,14 @@ class _Connection(BufferedReader):
         return self
 
     def close(self) -> None:
-        """Stay open: http.client closes with each answer."""
+        """Stay open: http.client closes its file after each response."""
 
 
 def _send(port: int, request: Malformed) -> Iterator[Answer]:
-    """Send a request and return its answers, more than one where it holds more than one."""
+    """Send the bytes of ``request`` and yield every response."""
     patience = SILENCE if request.endless else PATIENCE
     with socket.create_connection(("127.0.0.1", port), timeout=patience) as client:
-        with suppress(OSError):  # refused before all of it was sent
+        with suppress(OSError):  # the server closed before all of it was sent
             client.sendall(request.sent)
         if request.kind == "half":
             client.shutdown(socket.SHUT_WR)
@@ -144,6 +144,6 @@ def _read_oldest(incoming: _Connection) -> Answer:
 
 
 def _memory(stack: Stack) -> int:
-    """Return what all processes of web and nginx hold, in kilobytes."""
+    """Return the memory of all processes of web and nginx, in kilobytes."""
     script = "cat /proc/[0-9]*/status | awk '/^RssAnon/ {sum += $2} END {print sum}'"
     return sum(int(stack.shell(service, script)) for service in ("web", "nginx"))

@@ -1,4 +1,4 @@
-"""The races again over nginx, with two web containers: one success, seven messages, never a 500."""
+"""Races for one name through nginx and two web containers: one success, never a 500."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def site(stack: Stack) -> str:
 @pytest.mark.parametrize(
     "race", [races.register_one_name, races.register_one_address, races.rename_to_one_name]
 )
-def test_of_eight_that_want_one_name_seven_are_told_so(
+def test_of_eight_requests_for_one_name_one_succeeds_and_seven_get_a_message(
     site: str, race: Callable[[str], tuple[int, int, list[int]]]
 ) -> None:
     assert [race(site) for _ in races.ROUNDS] == [(1, 7, [])] * len(races.ROUNDS)

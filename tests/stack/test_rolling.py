@@ -1,4 +1,4 @@
-"""Replacing containers under load: nobody notices."""
+"""Containers are replaced under load without a failed request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(stack: Stack) -> AbstractContextManager[Counter[int | str]]:
 
 
 def _settle(stack: Stack) -> None:
-    """Wait until nginx has forgotten the containers that are gone: it remembers for a second."""
+    """Wait until nginx has forgotten the removed containers, which takes a second."""
     good_since = time.monotonic()
     deadline = good_since + 30
     while time.monotonic() - good_since < 2:
@@ -63,7 +63,7 @@ GATEWAY = (
 )
 
 
-def test_a_new_version_that_is_not_healthy_leaves_the_old_one_alone(other_stack: Stack) -> None:
+def test_an_unhealthy_new_version_does_not_replace_the_old_one(other_stack: Stack) -> None:
     (other_stack.directory / "compose.override.yaml").write_text(QUICK_HEALTH)
     other_stack.make("up")
     code = other_stack.directory / "app" / "__init__.py"
@@ -79,7 +79,7 @@ def test_a_new_version_that_is_not_healthy_leaves_the_old_one_alone(other_stack:
     assert set(outcomes) == {200}
     assert other_stack.compose("ps", "--all", "--quiet", "web").split() == before
 
-    # The old one hangs: that does not keep the mended version from its place.
+    # The old container hangs, which must not stop the fixed version from replacing it.
     other_stack.run("docker", "kill", "--signal", "STOP", *before)
     other_stack.shell("web", "kill -STOP $(cat /proc/1/task/1/children)")
     wait_until(lambda: other_stack.health("web") == "unhealthy", "a hung web container")
@@ -89,7 +89,7 @@ def test_a_new_version_that_is_not_healthy_leaves_the_old_one_alone(other_stack:
     assert after not in before
     assert other_stack.get("/explore").status == 200
 
-    # Docker keeps its name and its way out.
+    # A restart keeps the container's default gateway.
     gateway = other_stack.shell("web", GATEWAY)
     other_stack.run("docker", "restart", after)
     wait_until(lambda: other_stack.get("/explore").status == 200, "the restarted container")
@@ -107,7 +107,7 @@ def test_scaling_up_and_down_fails_no_request(stack: Stack) -> None:
         stack.make("scale", "N=1")
 
 
-def test_a_web_container_killed_beside_another_costs_only_what_it_held(stack: Stack) -> None:
+def test_killing_one_of_two_web_containers_fails_only_its_own_requests(stack: Stack) -> None:
     stack.make("scale", "N=2")
     try:
         with load(stack) as outcomes:
@@ -120,7 +120,7 @@ def test_a_web_container_killed_beside_another_costs_only_what_it_held(stack: St
         stack.compose("up", "--detach", "--wait", "--no-build", "--scale", "web=1")
 
 
-def test_restarts_of_the_database_show_nothing_but_503_pages(stack: Stack) -> None:
+def test_restarts_of_the_database_cause_only_503_pages(stack: Stack) -> None:
     _settle(stack)
     with load(stack) as outcomes:
         for _ in range(5):
@@ -132,7 +132,7 @@ def test_restarts_of_the_database_show_nothing_but_503_pages(stack: Stack) -> No
     assert set(after) == {200}
 
 
-def test_compose_up_by_hand_with_a_new_version_shows_only_pages_of_ours(
+def test_compose_up_with_a_new_version_shows_only_our_pages(
     other_stack: Stack,
 ) -> None:
     other_stack.compose("up", "--detach", "--build", "--wait")

@@ -1,4 +1,4 @@
-"""Three web containers, one log, one spool: they count together and lose nothing."""
+"""Three web containers share one log and one spool, count together and lose nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _counts(stack: Stack, mark: str) -> list[int]:
 def _raise(stack: Stack, message: str, count: int) -> None:
     def one(number: int) -> int:
         status = stack.drill("exception", message=message).status
-        while status != 500:  # a container is being replaced: that one did not happen
+        while status != 500:  # a container is being replaced, so the error did not occur
             status = stack.drill("exception", message=message).status
         return status
 
@@ -42,7 +42,9 @@ def _raise(stack: Stack, message: str, count: int) -> None:
         assert len(list(clients.map(one, range(count)))) == count
 
 
-def test_a_thousand_equal_errors_are_one_mail_and_one_digest_over_a_restart(three: Stack) -> None:
+def test_a_thousand_identical_errors_become_one_mail_and_one_digest_across_a_restart(
+    three: Stack,
+) -> None:
     mark = f"equal {random.randrange(1 << 40)}"
     three.compose("up", "--detach", "--wait", "--no-build", "--no-deps", "--scale", "web=3", "web")
     _raise(three, mark, 500)
@@ -77,7 +79,7 @@ def test_three_containers_write_one_log_and_lose_no_line(stack: Stack) -> None:
     stack.shell("web", "rm -f /var/log/microblog/numbered.log* /var/log/microblog/.numbered*")
 
 
-def test_every_request_is_found_in_the_one_log_whoever_served_it(three: Stack) -> None:
+def test_the_shared_log_has_every_request_of_every_container(three: Stack) -> None:
     answers = [three.drill("exception") for _ in range(30)]
     log = three.log()
     for answer in answers:
@@ -89,7 +91,7 @@ def test_every_request_is_found_in_the_one_log_whoever_served_it(three: Stack) -
     assert len(hosts) == 3
 
 
-def test_a_thousand_different_errors_keep_to_the_cap_and_add_up(other_stack: Stack) -> None:
+def test_a_thousand_different_errors_stay_within_the_cap_and_add_up(other_stack: Stack) -> None:
     cap = 20
     other_stack.settings.update(REPORT_MAILS_PER_HOUR=str(cap), REPORT_WINDOW="3")
     other_stack.make("up")
@@ -97,18 +99,18 @@ def test_a_thousand_different_errors_keep_to_the_cap_and_add_up(other_stack: Sta
 
     def one(number: int) -> None:
         while other_stack.drill("exception", message=f"the {number}th of its kind").status != 500:
-            pass  # its container was being replaced: that one did not happen
+            pass  # its container was being replaced, so the error did not occur
 
     with ThreadPoolExecutor(6) as clients:
         list(clients.map(one, range(500)))
         other_stack.compose("restart", "--timeout", "20", "web")
         list(clients.map(one, range(500, 1000)))
 
-    def told() -> bool:
+    def all_mailed() -> bool:
         rows = other_stack.spool("SELECT sum(count) FROM mails WHERE state = 'delivered'")
         return rows == [[1000]]
 
-    wait_until(told, "1,000 errors in mails", timeout=90)
+    wait_until(all_mailed, "1,000 errors in mails", timeout=90)
     kinds = {
         str(kind): int(str(count))
         for kind, count in other_stack.spool("SELECT kind, count(*) FROM mails GROUP BY kind")

@@ -1,4 +1,4 @@
-"""What clients accept, and whether they get JSON: the app and nginx must read it alike."""
+"""Accept headers and whether they select JSON; the app and nginx must agree on each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole stack for the tests: project, ports, volumes and images apart from yours."""
+"""A whole stack for the tests, with its own project, ports, volumes and images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parents[2]
-# A name for each checkout: two of them can be tested at once.
+# The name depends on the checkout, so that two can be tested at once.
 PROJECT = f"microblog-test-{zlib.crc32(str(ROOT).encode()):08x}"
 IMAGES = ("PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE", "MAILHOG_IMAGE")
 SETTINGS = {
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def wait_until(look: Callable[[], object], what: str, timeout: float = 30.0) -> object:
-    """Return what ``look`` finds, asked until it finds something, for at most ``timeout`` s."""
+    """Call ``look`` until it returns something, for at most ``timeout`` s; return that."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
@@ -75,7 +75,7 @@ class Answer:
 
     @property
     def request_id(self) -> str:
-        """The id, which every answer must have exactly once."""
+        """The request id, which every response must have exactly once."""
         value = self.header("X-Request-ID")
         assert value is not None, f"no request id in {self}"
         assert re.fullmatch("[0-9a-f]{32}", value)
@@ -97,7 +97,7 @@ def request(
     method: str | None = None,
     timeout: float = 60,
 ) -> Answer:
-    """Send a request, a POST where there is a form, and return whatever comes back."""
+    """Send a request, a POST if there is a form, and return the response."""
     data = urlencode(form).encode() if form is not None else None
     sent = urllib.request.Request(url, data=data, headers=dict(headers or {}), method=method)
     try:
@@ -196,7 +196,7 @@ class Stack:
                 return found
 
     def mail_of(self, request_id: str) -> EmailMessage:
-        """Return the mail that bears a request id, once it is there."""
+        """Wait for the mail with a request id and return it."""
         found = wait_until(
             lambda: [mail for mail in self.mails() if mail["X-Request-ID"] == request_id],
             f"a mail with request id {request_id}",
@@ -210,7 +210,7 @@ class Stack:
         return self.shell("web", "cat $(ls -tr /var/log/microblog/microblog.log*)")
 
     def spool(self, query: str) -> list[list[object]]:
-        """Ask the spool's database, once the courier has taken in what waits in files."""
+        """Query the spool's database once the courier has taken in all files."""
         script = (
             "import glob, json, sqlite3, sys, time;"
             "waiting = '/var/spool/microblog/incoming/*.[lt]*';"  # .lines and .taken
@@ -237,7 +237,7 @@ class Stack:
         self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *arguments)
 
     def remove(self) -> None:
-        """Leave nothing of the project."""
+        """Remove everything of the project."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
         label = f"label=microblog.stack.project={self.project}"
         images = self.run("docker", "images", "--quiet", "--filter", label).stdout.split()
@@ -246,6 +246,6 @@ class Stack:
 
 
 def end(stack: Stack) -> None:
-    """Remove a stack, or keep it for a look with KEEP_STACK=1."""
+    """Remove a stack, or keep it for inspection with KEEP_STACK=1."""
     if os.environ.get("KEEP_STACK") != "1":
         stack.remove()

@@ -1,4 +1,4 @@
-"""Eight visitors who want one name in the same moment. Run against PostgreSQL, and over nginx."""
+"""Eight visitors submit one name at the same moment, to PostgreSQL directly or through nginx."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDS = range(5)
 def at_once(
     visitors: list[Visitor], path: str, fields: Callable[[int], dict[str, str]]
 ) -> list[Page]:
-    """Let each visitor send the form at ``path``; they have opened it before, and wait for all."""
+    """Let all visitors open the form at ``path`` first and then send it at the same moment."""
     barrier = Barrier(len(visitors))
     tokens = [visitor.token(path) for visitor in visitors]
 
@@ -42,7 +42,7 @@ def register_one_name(site: str) -> tuple[int, int, list[int]]:
     pages = at_once(
         [Visitor(site) for _ in range(VISITORS)],
         "/register",
-        # The same name to the database, whatever its case.
+        # The database compares names regardless of case.
         lambda number: registration(
             name.upper() if number % 2 else name, f"{name}.{number}@example.com"
         ),

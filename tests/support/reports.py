@@ -1,4 +1,4 @@
-"""Reports as the tests make them, and as they find them in the spool."""
+"""Make reports for the tests, and read reports from the spool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from flask_mayday.spool.stored_mail import NewMail
 
 
 def a_report(message: str = "boom", **fields: object) -> Report:
-    """Return a report with this message, empty but for what every report has."""
+    """Return a report with this message and otherwise only the required fields."""
     required = (field.name for field in dataclasses.fields(Report) if field.default is MISSING)
     empty: dict[str, Any] = dict.fromkeys(required, "")
     known = {"uuid": uuid.uuid4().hex, "time": time.time(), "fingerprint": "f", "process": 1}
@@ -33,12 +33,12 @@ def a_report(message: str = "boom", **fields: object) -> Report:
 
 
 def build_report(record: logging.LogRecord, redactor: Redactor | None = None) -> Report:
-    """Return the report of a log record, of an app that has no code of its own."""
+    """Return the report of a log record, for an app without own code."""
     return ReportBuilder(redactor or Redactor([]), OwnCode("/nowhere")).build(record)
 
 
 def a_new_mail(fingerprint: str = "f", **fields: Any) -> NewMail:
-    """Return a mail to one administrator, of one error."""
+    """Return a mail about one error to one administrator."""
     known: dict[str, Any] = {
         "message_id": f"<{uuid.uuid4().hex}@example.com>",
         "kind": "report",
@@ -60,7 +60,7 @@ def a_mail(
     size: int = 10,
     count: int = 10,
 ) -> int:
-    """Make a mail of ``size`` bytes for all reports of a fingerprint; return its id."""
+    """Create a mail of ``size`` bytes for all reports of a fingerprint; return its id."""
     mail = a_new_mail(fingerprint, created=created, count=count, content=b"x" * size)
     number = mailbox.add_mail(mail)
     mailbox.assign(number, fingerprint, 1 << 60)
@@ -85,12 +85,12 @@ def in_files(outbox: Outbox) -> list[str]:
 
 
 def query(folder: Path, statement: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement on the spool, as if the courier had just taken in all of it.
+    """Return the rows of a statement on the spool, as if all reports were in its database.
 
-    The courier need not run. Nothing in the spool is changed.
+    No courier has to run, and nothing in the spool is changed.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        # In this order: the courier moves reports from the files to the database.
+        # Files first: the courier moves reports from the files to the database.
         waiting = Incoming(folder / "incoming").read()
         path = folder / "reports.db"
         if path.exists():

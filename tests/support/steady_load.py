@@ -1,4 +1,4 @@
-"""A steady load: requests at their times, however long each takes."""
+"""A steady load: requests start at fixed times, however long each takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAXIMUM = 6000
 
 @contextmanager
 def steady_load(*asks: Callable[[], int]) -> Iterator[Counter[int | str]]:
-    """Ask in turn, 20 times a second, while the block runs; count statuses and exceptions."""
+    """Call ``asks`` in turn, 20 times a second, during the block; count statuses and exceptions."""
     outcomes: Counter[int | str] = Counter()
     ended = threading.Event()
     threads = []

@@ -1,4 +1,4 @@
-"""`flask reports`: what the operator reads of the spool, and changes in it."""
+"""`flask reports`: reading and changing the spool on the command line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(app: Flask) -> Path:
 
 @pytest.fixture
 def spool(folder: Path) -> sqlite3.Connection:
-    """A spool with one mail that waits, one delivered, one failed; and one error without."""
+    """A spool with a waiting, a delivered and a failed mail, and one error without a mail."""
     connection = Database(folder / "reports.db", 1).connection
     now = time.time()
     for number, state in enumerate(("waiting", "delivered", "failed"), 1):
@@ -78,7 +78,9 @@ def spool(folder: Path) -> sqlite3.Connection:
 
 
 @pytest.mark.usefixtures("spool")
-def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: FlaskCliRunner) -> None:
+def test_the_list_counts_every_error_and_shows_the_time_of_the_next_try(
+    cli: FlaskCliRunner,
+) -> None:
     result = cli.invoke(args=["reports", "list"])
     for state in ("waiting", "delivered", "failed", "held"):
         assert f"       1 error {state}" in result.output
@@ -86,12 +88,12 @@ def test_the_list_counts_every_error_and_says_when_mail_is_tried_next(cli: Flask
     assert "450 later" in result.output
 
 
-def test_the_list_fails_only_while_there_is_something_to_see_to(
+def test_the_list_fails_only_while_an_operator_has_to_act(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
-    assert "1 mail refused for good: see `flask reports show NUMBER`" in result.stderr
+    assert "1 mail refused by the mail server: see `flask reports show NUMBER`" in result.stderr
     spool.execute("UPDATE mails SET state = 'delivered' WHERE state = 'failed'")
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 0
@@ -104,7 +106,7 @@ def test_the_list_fails_when_mail_is_stuck_for_an_hour(
     spool.execute("UPDATE mails SET created = ? WHERE state = 'waiting'", (time.time() - 3700,))
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
-    assert "Mail is stuck since" in result.output
+    assert "Mail has been stuck since" in result.output
 
 
 @pytest.mark.usefixtures("spool")
@@ -122,7 +124,7 @@ def test_a_mail_is_shown_without_carriage_returns(cli: FlaskCliRunner) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"uuid": "\xff', b"[]"])
-def test_what_is_still_known_of_a_broken_report_is_shown(
+def test_the_readable_fields_of_a_broken_report_are_shown(
     cli: FlaskCliRunner, spool: sqlite3.Connection, body: bytes
 ) -> None:
     spool.execute("UPDATE reports SET body = CAST(? AS TEXT) WHERE uuid = '4'", (body,))
@@ -133,10 +135,10 @@ def test_what_is_still_known_of_a_broken_report_is_shown(
 
 
 @pytest.mark.usefixtures("spool")
-def test_an_id_that_is_no_utf8_is_not_found(cli: FlaskCliRunner) -> None:
+def test_an_id_that_is_not_utf_8_is_not_found(cli: FlaskCliRunner) -> None:
     result = cli.invoke(args=["reports", "show", os.fsdecode(b"\xff")])
     assert result.exit_code == 1
-    assert "no request \\udcff in the spool" in result.output
+    assert "request \\udcff in the spool" in result.output
 
 
 @pytest.mark.usefixtures("spool")
@@ -149,13 +151,13 @@ def test_an_id_that_is_no_utf8_is_not_found(cli: FlaskCliRunner) -> None:
         ["purge", "--days", "1" + "0" * 400],
     ],
 )
-def test_a_number_that_makes_no_sense_is_refused(cli: FlaskCliRunner, arguments: list[str]) -> None:
+def test_an_invalid_number_is_refused(cli: FlaskCliRunner, arguments: list[str]) -> None:
     result = cli.invoke(args=["reports", *arguments])
     assert result.exit_code == 2
     assert f"Invalid value for '{arguments[1]}'" in result.output
 
 
-def test_a_mail_of_an_impossible_time_is_listed(
+def test_a_mail_with_an_impossible_time_is_listed(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET created = 1e300 WHERE id = 1")
@@ -185,10 +187,10 @@ def test_a_worker_death_is_shown_for_each_request_that_it_interrupted(
 
 
 @pytest.mark.parametrize("taken_in", [False, True])
-def test_an_identical_error_is_shown_with_the_traceback_that_it_refers_to(
+def test_an_identical_error_is_shown_with_the_traceback_of_the_first(
     app: Flask, cli: FlaskCliRunner, taken_in: bool
 ) -> None:
-    """Whether or not the courier has taken the reports from their file."""
+    """Both before and after the courier has imported the reports."""
     for _ in range(2):
         request_id.begin({"REQUEST_METHOD": "GET"}, trusted=False)
         try:
@@ -204,17 +206,17 @@ def test_an_identical_error_is_shown_with_the_traceback_that_it_refers_to(
     assert report["traceback"].startswith("Traceback (most recent call last):")
 
 
-def test_reports_that_no_courier_has_taken_are_listed_where_there_is_no_database_yet(
+def test_reports_in_files_are_listed_before_there_is_a_database(
     app: Flask, cli: FlaskCliRunner
 ) -> None:
     app.extensions["mayday"].courier.outbox.put(a_report("boom", request_id=ID), mailable=True)
     result = cli.invoke(args=["reports", "list"])
-    assert "       1 error not taken in yet" in result.output
+    assert "       1 error not processed yet" in result.output
     assert '"message": "boom"' in cli.invoke(args=["reports", "show", ID]).output
 
 
 @pytest.mark.usefixtures("spool")
-def test_a_reader_that_closes_the_pipe_is_no_trouble_of_the_spool(
+def test_a_closed_pipe_is_not_reported_as_an_error_of_the_spool(
     cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in `flask reports list | head -1`."""
@@ -239,17 +241,16 @@ def test_the_list_counts_errors_whose_reports_were_evicted(
     assert "       1 error held" in output
 
 
-def test_a_mail_whose_text_is_gone_says_why(cli: FlaskCliRunner, spool: sqlite3.Connection) -> None:
+def test_the_reason_for_a_deleted_mail_text_is_shown(
+    cli: FlaskCliRunner, spool: sqlite3.Connection
+) -> None:
     spool.execute("UPDATE mails SET content = '' WHERE id = 2")
     result = cli.invoke(args=["reports", "show", "2"])
     assert result.exit_code == 1
-    assert (
-        "has expired or was deleted because the spool was full. See SPOOL_MAX_BYTES"
-        in result.output
-    )
+    assert "text expired or the spool was full. See SPOOL_MAX_BYTES" in result.output
 
 
-def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
+def test_retry_sends_waiting_mails_at_once_and_refused_mails_once_more(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     result = cli.invoke(args=["reports", "retry"])
@@ -259,7 +260,7 @@ def test_retry_tries_what_waits_at_once_and_what_failed_once_more(
     assert rows[2][2] == '["admin@example.com"]'
 
 
-def test_where_nothing_waits_there_is_nothing_to_retry(
+def test_there_is_nothing_to_retry_without_waiting_mail(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET state = 'delivered'")
@@ -269,7 +270,7 @@ def test_where_nothing_waits_there_is_nothing_to_retry(
 def test_resend_sends_delivered_mails_again_under_their_message_id(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
-    """A mail server may have lost what it has accepted."""
+    """A mail server may have lost mails that it accepted."""
     spool.execute("UPDATE mails SET finished = ?, created = 1", (time.time() - 7200,))
     assert cli.invoke(args=["reports", "resend"]).exit_code == 2
     result = cli.invoke(args=["reports", "resend", "--hours", "1"])
@@ -295,7 +296,7 @@ def test_a_mail_that_is_sent_again_is_not_stuck_at_once(
     assert cli.invoke(args=["reports", "list"]).exit_code == 0
 
 
-def test_purge_deletes_what_was_delivered_and_nothing_else(
+def test_purge_deletes_only_delivered_reports(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET created = ?", (time.time() - 3700,))
@@ -307,7 +308,7 @@ def test_purge_deletes_what_was_delivered_and_nothing_else(
 
 
 @pytest.mark.parametrize(("window", "age"), [(300, 3500), (7200, 7000)])
-def test_purge_undoes_neither_the_hourly_cap_nor_a_window(
+def test_purge_resets_neither_the_hourly_cap_nor_a_window(
     make_app: Callable[..., Flask], spool: sqlite3.Connection, window: int, age: int
 ) -> None:
     spool.execute("UPDATE mails SET created = ?", (time.time() - age,))
@@ -323,7 +324,7 @@ def test_purge_undoes_neither_the_hourly_cap_nor_a_window(
 def test_files_that_cannot_be_read_are_named(
     cli: FlaskCliRunner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a spool that root has restored; root itself may read everything."""
+    """As in a spool restored by root. Simulated, because root can read every file."""
     (folder / "incoming").mkdir()
     foreign = folder / "incoming" / "a.lines"
     foreign.touch()
@@ -334,7 +335,7 @@ def test_files_that_cannot_be_read_are_named(
     assert f"1 file cannot be read, check the owner: {foreign}" in result.stderr
 
 
-def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
+def test_reports_in_files_for_an_hour_count_as_stuck(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("DELETE FROM mails")
@@ -342,11 +343,11 @@ def test_what_no_courier_has_taken_up_for_an_hour_is_stuck_too(
     spool.execute("UPDATE reports SET mail_id = NULL, time = ?", (long_ago,))
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
-    assert "Mail is stuck since" in result.output
+    assert "Mail has been stuck since" in result.output
 
 
 @pytest.mark.usefixtures("spool")
-def test_it_is_said_where_no_courier_delivers(cli: FlaskCliRunner, folder: Path) -> None:
+def test_a_missing_courier_is_mentioned(cli: FlaskCliRunner, folder: Path) -> None:
     words = "No courier is running; mail stays queued until the web service is up."
     assert words in cli.invoke(args=["reports", "list"]).output
     lease = Lease(folder)
@@ -365,14 +366,14 @@ def test_it_is_said_where_no_courier_delivers(cli: FlaskCliRunner, folder: Path)
 def test_a_lock_that_this_user_cannot_open_is_explained(
     cli: FlaskCliRunner, folder: Path, command: str
 ) -> None:
-    (folder / "courier.lock").symlink_to("courier.lock")  # root opens a file of any mode
+    (folder / "courier.lock").symlink_to("courier.lock")  # because root can open a file of any mode
     result = cli.invoke(args=["reports", command])
     assert result.exit_code == 1
     assert "run the command as the server's user" in result.output
 
 
 @pytest.mark.usefixtures("spool")
-def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
+def test_control_characters_from_servers_and_visitors_are_escaped(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
     spool.execute("UPDATE mails SET error = ?", ("450 \x1b[2J\x9b2J",))
@@ -384,11 +385,11 @@ def test_a_terminal_does_not_obey_what_a_server_or_a_visitor_has_said(
         assert "\x9b" not in output
 
 
-# A spool that cannot be used
+# An unusable spool
 
 
 def missing(folder: Path) -> str:
-    return f"There is no spool {folder}/reports.db"
+    return f"There is no spool at {folder}/reports.db"
 
 
 def no_folder(folder: Path) -> str:
@@ -423,7 +424,7 @@ def locked(folder: Path) -> str:
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("BEGIN EXCLUSIVE")
     kept.append(connection)
-    return "another process keeps it locked: try again"
+    return "another process has locked it: try again"
 
 
 kept: list[sqlite3.Connection] = []
@@ -431,7 +432,7 @@ kept: list[sqlite3.Connection] = []
 
 @pytest.mark.parametrize("command", [["list"], ["show", "1"], ["retry"], ["purge"]])
 @pytest.mark.parametrize("trouble", [missing, no_folder, no_file, no_database, torn, locked])
-def test_a_spool_that_cannot_be_used_is_explained(
+def test_an_unusable_spool_is_explained(
     cli: FlaskCliRunner,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -449,10 +450,10 @@ def test_a_spool_that_cannot_be_used_is_explained(
     assert result.output.startswith("Error: ")
 
 
-# The test mail, where there is no server; the others are in tests/integration/mail
+# The test mail without a server; the tests with servers are in tests/integration/mail
 
 
-def test_a_test_mail_that_cannot_be_sent_is_explained(cli: FlaskCliRunner) -> None:
+def test_a_failed_test_mail_is_explained(cli: FlaskCliRunner) -> None:
     result = cli.invoke(args=["reports", "test"])
     assert result.exit_code == 1
     assert "Nothing listens at 127.0.0.1:1: check MAIL_PORT" in result.output

@@ -1,4 +1,4 @@
-"""The settings: what is taken, what is refused, and how the refusal reads."""
+"""The settings: accepted values, refused values, and the error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask_mayday.settings import ConfigurationError, Settings, read_settings
 
 
 def read(**variables: object) -> Settings:
-    """Return the settings of an environment that holds these variables."""
+    """Return the settings read from an environment with these variables."""
     return read_settings(environ={name: str(value) for name, value in variables.items()})
 
 
@@ -29,7 +29,7 @@ def test_the_defaults_are_those_of_the_tutorial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "fix"),
     [
         ("MAIL_PORT", "0", "from 1 to 65535"),
         ("MAIL_PORT", "smtp", "a whole number"),
@@ -59,21 +59,21 @@ def test_the_defaults_are_those_of_the_tutorial() -> None:
         ("WEB_THREADS", "9999999999999999999999", "a whole number"),
     ],
 )
-def test_a_bad_value_is_refused_with_its_name_the_value_and_the_mend(
-    name: str, value: str, mend: str
+def test_an_invalid_value_is_refused_with_name_value_and_fix(
+    name: str, value: str, fix: str
 ) -> None:
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"{name} is {value!r}: ")
-    assert mend in problem
+    assert fix in problem
 
 
 @pytest.mark.parametrize("text", ["1", "true", "Yes", "ON", " on "])
-def test_words_for_on_are_taken(text: str) -> None:
+def test_words_for_on_are_accepted(text: str) -> None:
     assert read(DRILL=text).drill
 
 
 @pytest.mark.parametrize("text", ["0", "False", "no", "OFF", ""])
-def test_words_for_off_are_taken(text: str) -> None:
+def test_words_for_off_are_accepted(text: str) -> None:
     assert not read(DRILL=text).drill
 
 
@@ -81,7 +81,7 @@ SOURCES = ["MAYDAY_ environment", "MAYDAY_ config", "config", "environment"]
 
 
 @pytest.mark.parametrize("first", range(4), ids=SOURCES)
-def test_the_most_specific_source_that_is_set_counts(first: int) -> None:
+def test_the_most_specific_source_wins(first: int) -> None:
     environ: dict[str, str] = {}
     config: dict[str, object] = {}
     sources = [
@@ -96,7 +96,7 @@ def test_the_most_specific_source_that_is_set_counts(first: int) -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, "", " "])
-def test_nothing_in_the_config_leaves_the_environments_value(nothing: object) -> None:
+def test_an_unset_config_value_keeps_the_environments_value(nothing: object) -> None:
     assert read_settings({"MAIL_PORT": nothing}, environ={"MAIL_PORT": "2525"}).mail.port == 2525
 
 
@@ -116,7 +116,7 @@ def test_an_invalid_value_with_our_prefix_in_the_config_is_refused() -> None:
         read_settings({"MAYDAY_LOG_FORMAT": "xml"}, environ={})
 
 
-def test_lists_and_pairs_of_other_libraries_are_understood() -> None:
+def test_lists_and_pairs_of_other_libraries_are_accepted() -> None:
     config = {"ADMINS": ["a@example.com", "b@example.com"], "MAIL_SERVER": "mail.example.com"}
     sender = {"MAIL_DEFAULT_SENDER": ("Errors", "errors@example.com")}
     mail = read_settings({**config, **sender}, environ={}).mail
@@ -124,7 +124,7 @@ def test_lists_and_pairs_of_other_libraries_are_understood() -> None:
     assert mail.sender == "errors@example.com"
 
 
-def test_folders_start_at_the_instance_folder(tmp_path: Path) -> None:
+def test_relative_folders_start_at_the_instance_folder(tmp_path: Path) -> None:
     settings = read_settings({"SPOOL_DIR": "queue"}, environ={}, instance_path=tmp_path)
     assert settings.log.folder == tmp_path / "logs"
     assert settings.spool.folder == tmp_path / "queue"
@@ -135,7 +135,7 @@ def test_the_log_is_named_after_the_app() -> None:
     assert (settings.app.name, settings.log.file_name) == ("web", "web.log")
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(MAIL_PORT="x", LOG_LEVEL="y", WEB_THREADS="z")
     assert {text.split()[0] for text in found} == {"MAIL_PORT", "LOG_LEVEL", "WEB_THREADS"}
 
@@ -163,7 +163,7 @@ def test_administrators_are_separated_by_commas() -> None:
     assert settings.mail.sender == "no-reply@mail.example.com"
 
 
-def test_a_mail_server_whose_name_makes_no_address_needs_a_sender() -> None:
+def test_a_mail_server_whose_name_gives_no_address_needs_a_sender() -> None:
     (problem,) = problems(MAIL_SERVER="::1", ADMINS="a@example.com")
     assert problem.startswith("MAIL_FROM is 'no-reply@::1'")
 
@@ -182,14 +182,14 @@ def test_a_mail_user_without_a_password_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "192.0.2.1", "::", "example.com", "127.0.0.1.evil"])
-def test_the_drill_is_refused_where_others_can_reach_it(bind: str) -> None:
+def test_the_drill_is_refused_on_a_public_address(bind: str) -> None:
     (problem,) = problems(DRILL="1", HTTP_BIND=bind)
     assert problem.startswith("DRILL is '1'")
     assert "set DRILL=0, or HTTP_BIND=127.0.0.1" in problem
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", ""])
-def test_the_drill_is_allowed_on_the_loopback(bind: str) -> None:
+def test_the_drill_is_allowed_on_loopback(bind: str) -> None:
     assert read(DRILL="1", HTTP_BIND=bind).drill
 
 

@@ -1,4 +1,4 @@
-"""A follower shows every line once, however fast the files rotate."""
+"""A follower shows every line once, at any speed of rotation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IN_A_FILE = 110  # lines in a file of 10 KiB
 
 @pytest.fixture
 def follower(path: Path, tmp_path: Path) -> Iterator[Path]:
-    """Follow the log in a process, as ``make logs`` does; return where its output goes."""
+    """Follow the log in a process, as ``make logs`` does; return the path of its output."""
     path.parent.mkdir()
     shown = tmp_path / "shown"
     with shown.open("wb") as output:
@@ -63,7 +63,7 @@ def test_every_line_is_shown_once_across_a_thousand_rotations_at_full_speed(
     finish: Callable[..., None],
     wait_until: Callable[..., object],
 ) -> None:
-    """Ten backups are kept, so a file that the follower misses is soon deleted."""
+    """Only ten backups are kept, so a file that the follower misses is deleted soon."""
     finish(start_writer("before", 1))
     wait_until(lambda: follower.read_text().count("\n") == 1, "the first line")
     reach = 8 * IN_A_FILE // 2

@@ -1,4 +1,4 @@
-"""The log has one line per request, a warning for slow ones, and a line about the start."""
+"""The log has a line per request, warnings for slow requests, and a line at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log that cannot be written costs a warning on stderr, and no request fails or waits."""
+"""A log that cannot be written causes a warning on stderr; no request fails or waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARNING = "cannot be written"
 
 
 @pytest.mark.parametrize("kind", [os.mkfifo, lambda path: os.symlink("/dev/full", path)])
-def test_a_log_that_is_no_regular_file_costs_a_warning_and_the_log_continues_later(
+def test_a_log_that_is_not_a_regular_file_causes_a_warning_and_the_log_continues_later(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any], kind: Callable[[Path], None]
 ) -> None:
     server = gunicorn(WEB_CONCURRENCY=1)
@@ -36,7 +36,7 @@ def test_a_log_that_is_no_regular_file_costs_a_warning_and_the_log_continues_lat
     )
 
 
-def test_a_lock_that_another_process_keeps_delays_one_request_only(
+def test_a_lock_held_by_another_process_delays_only_one_request(
     gunicorn: Callable[..., Any],
 ) -> None:
     server = gunicorn(WEB_CONCURRENCY=1)
@@ -48,7 +48,7 @@ def test_a_lock_that_another_process_keeps_delays_one_request_only(
     assert "another process holds its lock" in server.output
 
 
-def test_a_folder_that_cannot_be_created_costs_a_warning_and_the_app_runs(
+def test_a_folder_that_cannot_be_created_causes_a_warning_and_the_app_runs(
     gunicorn: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -69,7 +69,7 @@ def test_a_missing_folder_is_created(gunicorn: Callable[..., Any], tmp_path: Pat
 def test_sigusr1_changes_nothing(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
-    """gunicorn then reopens its log files, for logrotate. Ours checks the file at each line."""
+    """gunicorn reopens its log files on SIGUSR1; ours checks the file at every line anyway."""
     server = gunicorn(WEB_CONCURRENCY=2)
     workers = wait_until(lambda: len(server.workers()) == 2 and server.workers(), "both workers")
     server.log.rename(server.log.with_suffix(".moved"))

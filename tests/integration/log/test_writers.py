@@ -53,7 +53,7 @@ def test_ten_backups_hold_the_last_lines_without_a_gap(
         assert fault_in(mine, LINES, first=mine[0]) == "", name
 
 
-def test_killed_writers_cost_no_line(
+def test_killed_writers_lose_no_line(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None]
 ) -> None:
     """Every 50 ms a random writer gets SIGKILL, and another one takes its place."""
@@ -148,7 +148,7 @@ def test_a_rename_from_outside_loses_no_line(
         assert fault_in(mine, LINES) == ""
 
 
-def test_a_copytruncate_leaves_no_hole_and_no_partial_line(
+def test_copytruncate_leaves_no_gap_and_no_partial_line(
     path: Path, start_writer: Callable[..., int], finish: Callable[..., None]
 ) -> None:
     """It loses the lines between its copy and its cut, and must not cause anything else."""

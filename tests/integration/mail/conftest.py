@@ -1,4 +1,4 @@
-"""What these tests share: a courier's rounds on a clock of their own, and a server by script."""
+"""Fixtures: a courier on a simulated clock, and mail servers with scripted replies."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ COMMANDS += ("RSET", "QUIT")
 LOGIN = {"MAIL_USERNAME": "blog", "MAIL_PASSWORD": "correct-horse-battery"}
 
 
-class Rounds:
-    """A spool and its courier, at a time that moves when it is told to."""
+class SimulatedCourier:
+    """A spool and its courier on a simulated clock."""
 
     def __init__(self, settings: Settings) -> None:
         self.now = START
         self.outbox = Outbox(settings.spool.folder, settings.spool.max_bytes)
         self.mailbox = Mailbox(self.outbox)
-        self.begin(settings)
+        self.settings = settings
+        self.start_delivery(settings)
 
-    def begin(self, settings: Settings) -> None:
-        """Start a courier, as another process does that finds the spool."""
-        self.round = Delivery(
+    def start_delivery(self, settings: Settings) -> None:
+        """Create the delivery loop, as a process does that opens an existing spool."""
+        self.delivery = Delivery(
             self.mailbox,
             mail=settings.mail,
             reports=settings.reports,
@@ -52,25 +53,25 @@ class Rounds:
         )
 
     def fail(self, kind: str) -> None:
-        """Put a report of this kind."""
+        """Put a report with the fingerprint ``kind`` in the outbox."""
         empty: dict[str, Any] = dict.fromkeys(Report.__slots__, "")
         fields = {"uuid": uuid.uuid4().hex, "time": self.now, "fingerprint": kind}
         about = {"type": "ValueError", "message": kind, "request": None, "process": 1}
         report = Report(**{**empty, **fields, **about, "request_id": uuid.uuid4().hex})
         self.outbox.put(report, mailable=True)
 
-    def after(self, seconds: float) -> None:
-        """Make a round so much later."""
+    def deliver_after(self, seconds: float) -> None:
+        """Advance the clock by ``seconds`` and run one delivery."""
         self.now += seconds
-        self.round.run(self.now)
+        self.delivery.run(self.now)
 
     def column(self, name: str) -> list[Any]:
-        """Return what each mail has there, the oldest first."""
+        """Return the column ``name`` of every mail, oldest first."""
         rows = self.mailbox.connection.execute(f"SELECT {name} FROM mails ORDER BY id")
         return [value for (value,) in rows]
 
     def waits(self) -> list[float]:
-        """Return in how many seconds each waiting mail is tried again."""
+        """Return the seconds until the next try of each waiting mail."""
         rows = self.mailbox.connection.execute(
             "SELECT next_try FROM mails WHERE state = 'waiting' ORDER BY id"
         )
@@ -85,29 +86,29 @@ class Rounds:
 
 
 @pytest.fixture
-def make_rounds(settings: dict[str, object]) -> Iterator[Callable[..., Rounds]]:
-    """Return a factory of spools with a courier: ``make_rounds(MAIL_PORT=25)``."""
+def make_courier(settings: dict[str, object]) -> Iterator[Callable[..., SimulatedCourier]]:
+    """Return a factory of couriers, each with a spool: ``make_courier(MAIL_PORT=25)``."""
     with contextlib.ExitStack() as made:
 
-        def make(**overrides: object) -> Rounds:
-            rounds = Rounds(read_settings({**settings, **overrides}))
-            made.callback(rounds.close)
-            return rounds
+        def make(**overrides: object) -> SimulatedCourier:
+            courier = SimulatedCourier(read_settings({**settings, **overrides}))
+            made.callback(courier.close)
+            return courier
 
         yield make
 
 
 @dataclass
 class ScriptedServer:
-    """A mail server that says what ``script`` has for a step, and otherwise that all is well.
+    """A mail server that replies from ``script`` and accepts every step that is not in it.
 
-    The steps are ``greeting``, the commands, and ``content``. What is said is bytes, or what a
-    function returns for the command or the content, or makes of the connection.
+    The steps are ``greeting``, the SMTP commands, and ``content``. A reply is bytes, or a function
+    that gets the connection and the argument of the step and returns bytes.
     """
 
     script: dict[str, bytes | Callable[..., bytes]] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None  # after STARTTLS
-    otherwise: Callable[..., bytes] | None = None  # for a line that is no command
+    otherwise: Callable[..., bytes] | None = None  # for a line that is not an SMTP command
     connections: int = 0
     heard: list[bytes] = field(default_factory=list)  # every line of every command
     mails: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
@@ -199,7 +200,7 @@ class ScriptedServer:
 
 @pytest.fixture
 def scripted_server() -> Iterator[ScriptedServer]:
-    """Run a server whose every answer a test may write."""
+    """Run a mail server whose replies a test sets."""
     server = ScriptedServer()
     yield server
     server.close()
@@ -207,12 +208,12 @@ def scripted_server() -> Iterator[ScriptedServer]:
 
 @dataclass(frozen=True)
 class Authority:
-    """A CA of the tests, and the certificates that it has made."""
+    """A CA for the tests, and the certificates that it issued."""
 
     folder: Path
 
     def make(self, name: str, subject: str, days: int = 2) -> None:
-        """Make a key and a certificate; with ``days`` below 0 it has expired."""
+        """Make a key and a certificate; a negative ``days`` makes an expired one."""
         key, request, names = (self.folder / f"{name}.{end}" for end in ("key", "csr", "ext"))
         names.write_text(f"subjectAltName={subject}\n")
         self._openssl("req", *_NEW_KEY, key, "-out", request, "-subj", "/CN=mail.example")
@@ -225,11 +226,11 @@ class Authority:
     def make_itself(self) -> None:
         """Make the CA."""
         made = ("-keyout", self.folder / "ca.key", "-out", self.folder / "ca.pem")
-        use = ("-addext", "keyUsage=critical,keyCertSign")  # Python 3.13 insists on it
+        use = ("-addext", "keyUsage=critical,keyCertSign")  # Python 3.13 requires it
         self._openssl("req", "-x509", *_NEW_KEY[:-1], *made, *use, "-subj", "/CN=CA of the tests")
 
     def context(self, name: str) -> ssl.SSLContext:
-        """Return what a server with that certificate needs."""
+        """Return the TLS context of a server with the certificate ``name``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         return context
@@ -245,7 +246,7 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A CA that has made a good certificate, an expired one, and one for another machine."""
+    """Return a CA with a valid certificate, an expired one, and one for another host."""
     made = Authority(tmp_path_factory.mktemp("authority"))
     made.make_itself()
     made.make("good", "IP:127.0.0.1")
@@ -255,10 +256,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class Server:
-    """aiosmtpd as plain, STARTTLS or implicit TLS server, which keeps what it got and from whom."""
+    """An aiosmtpd server (plain, STARTTLS or implicit TLS) that records logins and mails."""
 
     def __init__(self, kind: str, context: ssl.SSLContext | None, *, login: bool) -> None:
-        self.mails: list[tuple[bytes | None, bool]] = []  # who was logged in, and was it encrypted
+        self.mails: list[tuple[bytes | None, bool]] = []  # user, and whether encrypted
         self.passwords: list[bytes] = []
         options: dict[str, Any] = {"ssl_context": context} if kind == "tls" else {}
         if kind == "starttls":
@@ -296,7 +297,7 @@ class Server:
 
 
 def _knock(port: int) -> None:
-    """Connect once, as aiosmtpd does to see whether it runs; it does not know our CA."""
+    """Connect once, as aiosmtpd does to test its server, which does not know our CA."""
     context = ssl._create_unverified_context()
     with (
         socket.create_connection(("127.0.0.1", port), 5) as connection,

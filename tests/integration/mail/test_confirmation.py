@@ -1,4 +1,4 @@
-"""A server that has the whole mail and is slow to confirm it, or never does."""
+"""Servers that receive a whole mail and confirm it late or never."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pytest
 from flask import Flask
 
 from flask_mayday.courier import pending_replies
-from tests.integration.mail.conftest import Rounds
+from tests.integration.mail.conftest import SimulatedCourier
 
 WaitUntil = Callable[..., Any]
 
 
 @pytest.fixture
-def rounds(make_rounds: Callable[..., Any], scripted_server: Any) -> Any:
-    """A courier for that server, with one mail to send."""
-    made = make_rounds(**scripted_server.settings, MAIL_TIMEOUT=1)
+def courier(make_courier: Callable[..., Any], scripted_server: Any) -> Any:
+    """Return a courier for the scripted server, with one mail to send."""
+    made = make_courier(**scripted_server.settings, MAIL_TIMEOUT=1)
     made.fail("one")
     return made
 
 
 class SlowContent:
-    """Answers each mail only when a test says so; keeps count of the copies of each."""
+    """Confirms each mail only when a test releases it, and counts the copies of each."""
 
     def __init__(self, reply: bytes = b"") -> None:
         self.reply = reply
@@ -39,88 +39,91 @@ class SlowContent:
         return self.reply
 
 
-def first_round(rounds: Rounds) -> None:
-    rounds.after(0)
-    assert "has not confirmed it" in rounds.column("error")[0]
+def first_delivery(courier: SimulatedCourier) -> None:
+    courier.deliver_after(0)
+    assert "has not confirmed it" in courier.column("error")[0]
 
 
-def settle(rounds: Rounds, wait_until: WaitUntil, state: str) -> None:
-    """Make rounds until the first mail has this state."""
+def settle(courier: SimulatedCourier, wait_until: WaitUntil, state: str) -> None:
+    """Run deliveries until the first mail is in ``state``."""
 
     def is_settled() -> bool:
-        rounds.after(0)
-        return bool(rounds.column("state")[0] == state)
+        courier.deliver_after(0)
+        return bool(courier.column("state")[0] == state)
 
     wait_until(is_settled, f"the state {state}")
 
 
-def test_a_mail_that_is_confirmed_late_is_delivered_once(
-    rounds: Any, scripted_server: Any, wait_until: WaitUntil, caplog: pytest.LogCaptureFixture
+def test_a_mail_confirmed_late_is_delivered_once(
+    courier: Any, scripted_server: Any, wait_until: WaitUntil, caplog: pytest.LogCaptureFixture
 ) -> None:
     slow = SlowContent()
     scripted_server.script = {"content": slow}
-    first_round(rounds)
+    first_delivery(courier)
     for _ in range(5):
-        rounds.after(300)
-    assert rounds.column("state") == ["waiting"]
+        courier.deliver_after(300)
+    assert courier.column("state") == ["waiting"]
     slow.released.set()
-    settle(rounds, wait_until, "delivered")
+    settle(courier, wait_until, "delivered")
     assert len(slow.copies) == 1
-    assert rounds.column("error") == [None]
+    assert courier.column("error") == [None]
     assert caplog.messages == []
 
 
-def test_other_mails_go_on_over_a_second_connection_while_one_is_not_confirmed(
-    rounds: Any, scripted_server: Any, wait_until: WaitUntil
+def test_other_mails_use_a_second_connection_while_one_is_unconfirmed(
+    courier: Any, scripted_server: Any, wait_until: WaitUntil
 ) -> None:
     slow = SlowContent()
     scripted_server.script = {"content": slow}
-    first_round(rounds)
+    first_delivery(courier)
     scripted_server.script = {}
-    rounds.fail("two")
-    rounds.after(1)
-    assert rounds.column("state") == ["waiting", "delivered"]
+    courier.fail("two")
+    courier.deliver_after(1)
+    assert courier.column("state") == ["waiting", "delivered"]
     assert scripted_server.connections == 2
     slow.released.set()
-    settle(rounds, wait_until, "delivered")
+    settle(courier, wait_until, "delivered")
 
 
 def test_at_most_three_confirmations_are_awaited_at_once(
-    rounds: Any, scripted_server: Any, wait_until: WaitUntil
+    courier: Any, scripted_server: Any, wait_until: WaitUntil
 ) -> None:
     slow = SlowContent()
     scripted_server.script = {"content": slow}
     for number in range(2, 6):
-        rounds.fail(str(number))
+        courier.fail(str(number))
     for _ in range(3):
-        rounds.after(1)
+        courier.deliver_after(1)
     assert len(slow.copies) == scripted_server.connections == 3
     slow.released.set()
-    wait_until(lambda: rounds.after(0) or rounds.column("state") == ["delivered"] * 5, "all")
+    wait_until(
+        lambda: courier.deliver_after(0) or courier.column("state") == ["delivered"] * 5, "all"
+    )
     assert len(slow.copies) == 5
 
 
 @pytest.mark.parametrize("reply", [b"451 later\r\n", b"554 spam\r\n", b"421 closing\r\n"])
-def test_a_late_refusal_is_no_attempt_that_may_have_delivered(
-    rounds: Any, scripted_server: Any, wait_until: WaitUntil, reply: bytes
+def test_a_late_refusal_does_not_count_as_a_possible_delivery(
+    courier: Any, scripted_server: Any, wait_until: WaitUntil, reply: bytes
 ) -> None:
     for _ in range(4):
         slow = SlowContent(reply)
         scripted_server.script = {"content": slow}
-        rounds.after(300)
+        courier.deliver_after(300)
         slow.released.set()
         wait_until(
-            lambda: rounds.after(0) or reply[:3].decode() in rounds.column("error")[0], "the reply"
+            lambda: courier.deliver_after(0) or reply[:3].decode() in courier.column("error")[0],
+            "the reply",
         )
-    assert rounds.column("state") == ["waiting"]
+    assert courier.column("state") == ["waiting"]
     scripted_server.script = {}
-    rounds.after(300)
-    assert rounds.column("state") == ["delivered"]
+    courier.deliver_after(300)
+    assert courier.column("state") == ["delivered"]
     assert len(scripted_server.mails) == 1
 
 
-def test_a_mail_that_is_never_confirmed_is_sent_three_times_and_listed_as_probably_delivered(
-    rounds: Any, scripted_server: Any, make_app: Callable[..., Flask]
+def test_a_mail_never_confirmed_is_sent_three_times_and_listed_as_probably_delivered(
+    courier: Any, scripted_server: Any, make_app: Callable[..., Flask]
 ) -> None:
     copies: list[bytes] = []
 
@@ -130,61 +133,61 @@ def test_a_mail_that_is_never_confirmed_is_sent_three_times_and_listed_as_probab
 
     scripted_server.script = {"content": cut}
     for _ in range(10):
-        rounds.after(300)
+        courier.deliver_after(300)
     assert len(copies) == 3
     assert len(set(copies)) == 1
-    assert rounds.column("state") == ["delivered"]
-    app = make_app(**scripted_server.settings, SPOOL_DIR=rounds.outbox.folder)
+    assert courier.column("state") == ["delivered"]
+    app = make_app(**scripted_server.settings, SPOOL_DIR=courier.outbox.folder)
     listed = app.test_cli_runner().invoke(args=["reports", "list"])
     assert "Probably delivered, 3 attempts were not confirmed" in listed.output
 
 
-def test_a_wait_that_is_over_counts_as_an_attempt(
-    rounds: Any, scripted_server: Any, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+def test_an_expired_wait_for_confirmation_counts_as_an_attempt(
+    courier: Any, scripted_server: Any, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending_replies, "PATIENCE", 0.05)
     slow = SlowContent()
     scripted_server.script = {"content": slow}
 
     def is_delivered() -> bool:
-        rounds.after(300)
-        return bool(rounds.column("state") == ["delivered"])
+        courier.deliver_after(300)
+        return bool(courier.column("state") == ["delivered"])
 
     wait_until(is_delivered, "that it is given up", 20)
     assert len(slow.copies) == 3
-    assert rounds.column("error")[0].startswith("Probably delivered")
+    assert courier.column("error")[0].startswith("Probably delivered")
     slow.released.set()
 
 
-def test_a_stop_while_a_confirmation_is_awaited_leaves_a_mail_that_may_have_been_delivered(
-    rounds: Any, scripted_server: Any
+def test_a_stop_during_a_wait_for_confirmation_counts_as_a_possible_delivery(
+    courier: Any, scripted_server: Any
 ) -> None:
     slow = SlowContent()
     scripted_server.script = {"content": slow}
-    settings = rounds.round.settings
+    settings = courier.settings
     for _ in range(6):
-        rounds.after(300)
-        rounds.round.close()
-        rounds.begin(settings)
+        courier.deliver_after(300)
+        courier.delivery.close()
+        courier.start_delivery(settings)
     slow.released.set()
     assert len(slow.copies) == 3
-    assert rounds.column("state") == ["delivered"]
-    assert rounds.column("error")[0].startswith("Probably delivered")
+    assert courier.column("state") == ["delivered"]
+    assert courier.column("error")[0].startswith("Probably delivered")
 
 
 @pytest.mark.parametrize("reply", [b"\r\n", b"hello?\r\n", b"999 yes\r\n", b"354 go on\r\n"])
-def test_a_reply_that_means_nothing_is_no_confirmation(
-    rounds: Any, scripted_server: Any, reply: bytes
+def test_an_invalid_reply_is_not_a_confirmation(
+    courier: Any, scripted_server: Any, reply: bytes
 ) -> None:
     scripted_server.script = {"content": reply}
-    first_round(rounds)
+    first_delivery(courier)
     scripted_server.script = {}
-    rounds.after(300)
-    assert rounds.column("state") == ["delivered"]
+    courier.deliver_after(300)
+    assert courier.column("state") == ["delivered"]
 
 
-def test_a_server_that_drips_its_confirmation_holds_up_no_other_mail(
-    rounds: Any, scripted_server: Any, wait_until: WaitUntil
+def test_a_confirmation_sent_in_drips_delays_no_other_mail(
+    courier: Any, scripted_server: Any, wait_until: WaitUntil
 ) -> None:
     stopped = threading.Event()
 
@@ -195,11 +198,11 @@ def test_a_server_that_drips_its_confirmation_holds_up_no_other_mail(
         return b"250 taken\r\n"
 
     scripted_server.script = {"content": drip}
-    first_round(rounds)
+    first_delivery(courier)
     scripted_server.script = {}
-    rounds.fail("two")
-    rounds.after(1)
-    assert rounds.column("state") == ["waiting", "delivered"]
+    courier.fail("two")
+    courier.deliver_after(1)
+    assert courier.column("state") == ["waiting", "delivered"]
     stopped.set()
-    settle(rounds, wait_until, "delivered")
+    settle(courier, wait_until, "delivered")
     assert len(scripted_server.mails) == 2

@@ -1,4 +1,4 @@
-"""Encryption and login, with real servers, and certificates that are not to be trusted too."""
+"""Encryption and login with real servers, also with untrusted certificates."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiri
 @pytest.mark.parametrize("login", [False, True])
 @pytest.mark.parametrize("kind", ["plain", "starttls", "tls"])
 def test_a_mail_is_delivered(
-    make_server: Callable[..., Server], make_rounds: Callable[..., Any], kind: str, login: bool
+    make_server: Callable[..., Server], make_courier: Callable[..., Any], kind: str, login: bool
 ) -> None:
     server = make_server(kind, login=login)
-    rounds = make_rounds(**server.settings, **(LOGIN if login else {}))
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("error") == [None]
-    assert rounds.column("state") == ["delivered"]
+    courier = make_courier(**server.settings, **(LOGIN if login else {}))
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("error") == [None]
+    assert courier.column("state") == ["delivered"]
     assert server.mails == [(b"blog" if login else None, kind != "plain")]
 
 
@@ -42,9 +42,9 @@ def test_a_mail_is_delivered(
         ("expired", "ca.pem", "certificate has expired"),
     ],
 )
-def test_a_certificate_that_cannot_be_trusted_makes_the_mail_wait(
+def test_a_mail_waits_while_the_certificate_is_untrusted(
     make_server: Callable[..., Server],
-    make_rounds: Callable[..., Any],
+    make_courier: Callable[..., Any],
     authority: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -56,11 +56,11 @@ def test_a_certificate_that_cannot_be_trusted_makes_the_mail_wait(
     if ca:
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.folder / ca))
     server = make_server(kind, certificate, login=True)
-    rounds = make_rounds(**server.settings, **LOGIN)
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("state") == ["waiting"]
-    for text in (rounds.column("error")[0], caplog.text):
+    courier = make_courier(**server.settings, **LOGIN)
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["waiting"]
+    for text in (courier.column("error")[0], caplog.text):
         assert "cannot be trusted" in text
         assert reason in text
     assert server.passwords == []
@@ -69,33 +69,33 @@ def test_a_certificate_that_cannot_be_trusted_makes_the_mail_wait(
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("kind", ["plain", "starttls", "tls"])
-def test_a_wrong_password_is_about_the_settings_and_fails_no_mail(
+def test_a_wrong_password_is_a_settings_error_and_fails_no_mail(
     make_server: Callable[..., Server],
-    make_rounds: Callable[..., Any],
+    make_courier: Callable[..., Any],
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
     server = make_server(kind, login=True)
-    rounds = make_rounds(**server.settings, MAIL_USERNAME="blog", MAIL_PASSWORD="not-that-one")
-    rounds.fail("one")
-    rounds.fail("two")
-    rounds.after(0)
-    assert rounds.column("state") == ["waiting"] * 2
-    assert len(set(rounds.waits())) == 1
+    courier = make_courier(**server.settings, MAIL_USERNAME="blog", MAIL_PASSWORD="not-that-one")
+    courier.fail("one")
+    courier.fail("two")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["waiting"] * 2
+    assert len(set(courier.waits())) == 1
     assert "refused the login: check MAIL_USERNAME and MAIL_PASSWORD" in caplog.text
     assert "The server said: 535" in caplog.text
-    mended = make_rounds(**server.settings, **LOGIN)
-    mended.after(300)
-    assert mended.column("state") == ["delivered"] * 2
+    fixed = make_courier(**server.settings, **LOGIN)
+    fixed.deliver_after(300)
+    assert fixed.column("state") == ["delivered"] * 2
 
 
-def test_without_starttls_nothing_is_sent_in_the_clear(
-    make_rounds: Callable[..., Any], scripted_server: Any, caplog: pytest.LogCaptureFixture
+def test_nothing_is_sent_unencrypted_when_starttls_is_missing(
+    make_courier: Callable[..., Any], scripted_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rounds = make_rounds(**scripted_server.settings, **LOGIN, MAIL_USE_TLS=True)
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("state") == ["waiting"]
+    courier = make_courier(**scripted_server.settings, **LOGIN, MAIL_USE_TLS=True)
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["waiting"]
     assert "does not offer STARTTLS, and nothing is sent unencrypted" in caplog.text
     assert [line.upper()[:4] for line in scripted_server.heard] == [b"EHLO"]
 
@@ -104,37 +104,37 @@ STARTTLS = b"250-mail.example\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n"
 
 
 @pytest.mark.parametrize("answer", [b"454 not now\r\n", b"501 no\r\n", b"what?\r\n", b"250 ok\r\n"])
-def test_a_server_that_offers_starttls_and_then_refuses_gets_nothing(
-    make_rounds: Callable[..., Any], scripted_server: Any, answer: bytes
+def test_nothing_is_sent_when_an_offered_starttls_is_refused(
+    make_courier: Callable[..., Any], scripted_server: Any, answer: bytes
 ) -> None:
     scripted_server.script = {"EHLO": STARTTLS, "STARTTLS": answer}
-    rounds = make_rounds(**scripted_server.settings, **LOGIN, MAIL_USE_TLS=True)
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("state") == ["waiting"]
+    courier = make_courier(**scripted_server.settings, **LOGIN, MAIL_USE_TLS=True)
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["waiting"]
     verbs = [line.upper().split()[0] for line in scripted_server.heard]
     assert verbs == [b"EHLO", b"STARTTLS"]
 
 
 @pytest.mark.usefixtures("trusted")
-def test_what_was_put_in_before_the_encryption_is_not_believed(
-    make_rounds: Callable[..., Any], scripted_server: Any, authority: Any
+def test_replies_injected_before_encryption_are_ignored(
+    make_courier: Callable[..., Any], scripted_server: Any, authority: Any
 ) -> None:
-    """Somebody on the way adds answers of his own to the last one that is not encrypted."""
+    """An attacker appends replies to the last unencrypted one (STARTTLS injection)."""
     scripted_server.tls = authority.context("good")
     scripted_server.script = {
         "EHLO": STARTTLS,
         "STARTTLS": b"220 go on\r\n250-forged\r\n250 AUTH LOGIN\r\n",
     }
-    rounds = make_rounds(**scripted_server.settings, MAIL_USE_TLS=True)
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("state") == ["delivered"]
+    courier = make_courier(**scripted_server.settings, MAIL_USE_TLS=True)
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["delivered"]
 
 
 @pytest.mark.parametrize("setting", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
-def test_a_server_that_drips_its_handshake_does_not_hold_the_courier(
-    make_rounds: Callable[..., Any], scripted_server: Any, setting: str
+def test_a_handshake_sent_in_drips_does_not_block_the_courier(
+    make_courier: Callable[..., Any], scripted_server: Any, setting: str
 ) -> None:
     def drip(connection: socket.socket, *about: Any) -> bytes:
         if setting == "MAIL_USE_TLS" and about:
@@ -148,24 +148,24 @@ def test_a_server_that_drips_its_handshake_does_not_hold_the_courier(
 
     step = "STARTTLS" if setting == "MAIL_USE_TLS" else "greeting"
     scripted_server.script = {"EHLO": STARTTLS, step: drip}
-    rounds = make_rounds(**scripted_server.settings, MAIL_TIMEOUT=1, **{setting: True})
-    rounds.fail("one")
+    courier = make_courier(**scripted_server.settings, MAIL_TIMEOUT=1, **{setting: True})
+    courier.fail("one")
     started = time.monotonic()
-    rounds.after(0)
+    courier.deliver_after(0)
     assert time.monotonic() - started < 3
-    assert rounds.column("state") == ["waiting"]
-    assert "did not answer within 1 s" in rounds.column("error")[0]
+    assert courier.column("state") == ["waiting"]
+    assert "did not answer within 1 s" in courier.column("error")[0]
 
 
 @pytest.mark.parametrize("kind", ["starttls", "tls"])
 def test_a_certificate_of_the_ca_in_mail_ca_file_is_trusted(
-    make_server: Callable[..., Server], make_rounds: Callable[..., Any], authority: Any, kind: str
+    make_server: Callable[..., Server], make_courier: Callable[..., Any], authority: Any, kind: str
 ) -> None:
     server = make_server(kind)
-    rounds = make_rounds(**server.settings, MAIL_CA_FILE=authority.folder / "ca.pem")
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("error") == [None]
+    courier = make_courier(**server.settings, MAIL_CA_FILE=authority.folder / "ca.pem")
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("error") == [None]
     assert server.mails == [(None, True)]
 
 
@@ -178,7 +178,7 @@ def test_mail_ca_file_starts_at_the_instance_folder_and_may_be_empty(
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate", b"\xff"])
-def test_a_mail_ca_file_that_cannot_be_used_stops_the_start(
+def test_an_unusable_mail_ca_file_stops_the_start(
     settings: dict[str, object], tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "ca.crt"
@@ -196,8 +196,8 @@ PASSWORD = "p\u00e4ss-\u20ac-word"
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
-def test_a_password_that_is_not_ascii_is_sent_as_utf_8(
-    make_rounds: Callable[..., Any], scripted_server: Any, mechanism: str
+def test_a_non_ascii_password_is_sent_as_utf_8(
+    make_courier: Callable[..., Any], scripted_server: Any, mechanism: str
 ) -> None:
     challenges = iter([b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n", b"235 fine\r\n"])
     if mechanism == "CRAM-MD5":
@@ -208,12 +208,12 @@ def test_a_password_that_is_not_ascii_is_sent_as_utf_8(
 
     scripted_server.script = {"EHLO": f"250-a\r\n250 AUTH {mechanism}\r\n".encode(), "AUTH": reply}
     scripted_server.otherwise = reply
-    rounds = make_rounds(
+    courier = make_courier(
         **scripted_server.settings, MAIL_USERNAME="bl\u00f6g", MAIL_PASSWORD=PASSWORD
     )
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("error") == [None]
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("error") == [None]
     login = [line for line in scripted_server.heard if line.split()[0].lower() not in NO_LOGIN]
     lines = [line.split()[-1] for line in login]
     digest = hmac.new(PASSWORD.encode(), b"<123@mail>", "md5").hexdigest()
@@ -227,15 +227,15 @@ def test_a_password_that_is_not_ascii_is_sent_as_utf_8(
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_real_server_takes_a_password_that_is_not_ascii(
+def test_a_real_server_accepts_a_non_ascii_password(
     make_server: Callable[..., Server],
-    make_rounds: Callable[..., Any],
+    make_courier: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(LOGIN, "MAIL_PASSWORD", PASSWORD)
     server = make_server("starttls", login=True)
-    rounds = make_rounds(**server.settings, **LOGIN)
-    rounds.fail("one")
-    rounds.after(0)
-    assert rounds.column("state") == ["delivered"]
+    courier = make_courier(**server.settings, **LOGIN)
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["delivered"]
     assert server.passwords == [PASSWORD.encode()]

@@ -1,4 +1,4 @@
-"""`flask reports test`: what it says of servers that fail, each in its own way."""
+"""`flask reports test` explains why a mail server failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.mail.conftest import LOGIN, Server
 
 @pytest.fixture
 def send_test(make_app: Callable[..., Flask]) -> Callable[..., Result]:
-    """Return a function that runs the command with these settings."""
+    """Return a function that runs the command with the given settings."""
 
     def run(**settings: object) -> Result:
         app = make_app(**{"MAIL_TIMEOUT": 1, **settings})
@@ -27,9 +27,7 @@ def send_test(make_app: Callable[..., Flask]) -> Callable[..., Result]:
     return run
 
 
-def test_a_mail_that_was_sent_is_said_to_be(
-    send_test: Callable[..., Result], scripted_server: Any
-) -> None:
+def test_a_sent_mail_is_confirmed(send_test: Callable[..., Result], scripted_server: Any) -> None:
     result = send_test(**scripted_server.settings)
     assert result.exit_code == 0
     assert "Sent to first@microblog.example, second@microblog.example" in result.output
@@ -37,7 +35,7 @@ def test_a_mail_that_was_sent_is_said_to_be(
     assert b"Subject: [Microblog] Test: error mails arrive" in content
 
 
-def test_the_test_mail_has_a_date_and_ends_its_lines_as_smtp_does(
+def test_the_test_mail_has_a_date_and_crlf_line_ends(
     send_test: Callable[..., Result], scripted_server: Any
 ) -> None:
     send_test(**scripted_server.settings)
@@ -111,7 +109,7 @@ def say_nothing(connection: socket.socket, *about: Any) -> None:
         ),
     ],
 )
-def test_what_a_server_refuses_is_explained(
+def test_a_refusal_is_explained(
     send_test: Callable[..., Result],
     scripted_server: Any,
     script: dict[str, Any],
@@ -132,7 +130,7 @@ def test_what_a_server_refuses_is_explained(
         ({"MAIL_SERVER": "no-such-machine.invalid"}, "Host no-such-machine.invalid not found"),
     ],
 )
-def test_what_is_wrong_with_the_settings_is_explained(
+def test_an_error_in_the_settings_is_explained(
     send_test: Callable[..., Result],
     scripted_server: Any,
     also: dict[str, object],
@@ -151,7 +149,7 @@ def test_what_is_wrong_with_the_settings_is_explained(
     ],
 )
 @pytest.mark.usefixtures("trusted")
-def test_a_certificate_that_cannot_be_trusted_is_explained(
+def test_an_untrusted_certificate_is_explained(
     send_test: Callable[..., Result],
     make_server: Callable[..., Server],
     kind: str,
@@ -164,7 +162,7 @@ def test_a_certificate_that_cannot_be_trusted_is_explained(
     assert words in result.output
 
 
-def test_a_server_that_waits_for_encryption_from_the_first_byte_is_explained(
+def test_a_server_that_expects_implicit_tls_is_explained(
     send_test: Callable[..., Result], make_server: Callable[..., Server]
 ) -> None:
     server = make_server("tls")

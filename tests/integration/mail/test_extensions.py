@@ -1,4 +1,4 @@
-"""Servers without the SMTP extensions that most servers have, and those that offer them."""
+"""Servers with and without the common SMTP extensions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EIGHT_BIT = SMTP.clone(cte_type="8bit", max_line_length=998)
 
 
 def mail(text: str = TEXT) -> bytes:
-    """Return a mail as 8-bit text with an HTML part."""
+    """Return a mail of 8-bit text with an HTML part."""
     message = EmailMessage(policy=EIGHT_BIT)
     message["Subject"] = "[Microblog] ValueError: a subject that is found in one piece " + "x" * 90
     message["Message-ID"] = "<fixed@microblog.example>"
@@ -31,7 +31,7 @@ def mail(text: str = TEXT) -> bytes:
 
 @pytest.fixture
 def offer(scripted_server: Any) -> Callable[..., Verdict]:
-    """Return a function that offers a mail to the scripted server."""
+    """Return a function that sends a mail to the scripted server."""
 
     def send(content: bytes) -> Verdict:
         settings = read_settings({**scripted_server.settings, "MAIL_TIMEOUT": 2}).mail
@@ -58,7 +58,7 @@ def ehlo(*extensions: str) -> bytes:
 
 
 def received(server: Any) -> bytes:
-    """Return the one mail that the server has taken, without the dots that SMTP adds."""
+    """Return the one mail that the server accepted, without SMTP's dot-stuffing."""
     ((_, content),) = server.mails
     return bytes(content.replace(b"\r\n..", b"\r\n."))
 
@@ -80,7 +80,7 @@ def test_a_server_without_8bitmime_gets_the_same_mail_in_7_bits(
     assert not any(b"BODY=" in line for line in scripted_server.heard)
 
 
-def test_a_server_with_8bitmime_gets_the_mail_as_it_is_and_is_told_so(
+def test_a_server_with_8bitmime_gets_the_mail_unchanged_with_body_8bitmime(
     offer: Callable[..., Verdict], scripted_server: Any
 ) -> None:
     scripted_server.script = {"EHLO": ehlo("8BITMIME")}
@@ -90,7 +90,7 @@ def test_a_server_with_8bitmime_gets_the_mail_as_it_is_and_is_told_so(
     assert [line for line in scripted_server.heard if line.endswith(b" BODY=8BITMIME\r\n")]
 
 
-def test_a_mail_in_ascii_is_not_announced_as_8_bit(
+def test_an_ascii_mail_is_not_announced_as_8_bit(
     offer: Callable[..., Verdict], scripted_server: Any
 ) -> None:
     scripted_server.script = {"EHLO": ehlo("8BITMIME")}
@@ -99,7 +99,7 @@ def test_a_mail_in_ascii_is_not_announced_as_8_bit(
 
 
 @pytest.mark.parametrize("refusal", [b"500 what?\r\n", b"502 not here\r\n", b"550 no\r\n"])
-def test_a_server_that_knows_helo_only_gets_no_parameters_and_7_bits(
+def test_a_server_that_knows_only_helo_gets_no_parameters_and_7_bits(
     offer: Callable[..., Verdict], scripted_server: Any, refusal: bytes
 ) -> None:
     scripted_server.script = {"EHLO": refusal, "content": refuse_8bit}
@@ -122,7 +122,7 @@ def test_no_line_is_longer_than_998_bytes(
 
 
 @pytest.mark.parametrize("length", [997, 998, 999])
-def test_a_line_of_998_bytes_is_sent_as_it_is(
+def test_a_line_of_998_bytes_is_sent_unchanged(
     offer: Callable[..., Verdict], scripted_server: Any, length: int
 ) -> None:
     content = b"Subject: long\r\n\r\n" + b"x" * length + b"\r\n"
@@ -131,7 +131,7 @@ def test_a_line_of_998_bytes_is_sent_as_it_is(
     assert is_same is (length <= 998)
 
 
-def test_a_mail_larger_than_size_is_not_offered_and_the_verdict_names_both_sizes(
+def test_a_mail_larger_than_size_is_not_sent_and_the_verdict_names_both_sizes(
     offer: Callable[..., Verdict], scripted_server: Any
 ) -> None:
     scripted_server.script = {"EHLO": ehlo("8BITMIME", "SIZE 200")}
@@ -143,14 +143,14 @@ def test_a_mail_larger_than_size_is_not_offered_and_the_verdict_names_both_sizes
 
 
 @pytest.mark.parametrize("size", ["SIZE", "SIZE 0", "SIZE many"])
-def test_a_server_that_names_no_limit_of_size_has_none(
+def test_a_size_extension_without_a_positive_number_is_no_limit(
     offer: Callable[..., Verdict], scripted_server: Any, size: str
 ) -> None:
     scripted_server.script = {"EHLO": ehlo(size)}
     assert offer(mail()).fate is Fate.DELIVERED
 
 
-def test_a_mail_in_7_bits_stays_the_same_when_it_is_made_so_again() -> None:
+def test_converting_a_7_bit_mail_to_7_bits_changes_nothing() -> None:
     once = to_7bit(mail())
     assert bodies(to_7bit(once)) == bodies(once) == bodies(mail())
 

@@ -1,4 +1,4 @@
-"""A mail server that is away: for three days of a simulated clock, and for real."""
+"""A mail server that is down: for three simulated days, and for half a real minute."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ QuerySpool = Callable[[str], list[tuple[Any, ...]]]
 HOUR, DAY = 3600, 86_400
 
 
-def test_after_three_days_without_a_mail_server_every_error_is_told_of(
-    make_rounds: Callable[..., Any],
+def test_every_error_is_mailed_after_three_days_without_a_mail_server(
+    make_courier: Callable[..., Any],
     scripted_server: Any,
     record_property: Callable[[str, object], None],
 ) -> None:
     cap, step = 10, 30
-    rounds = make_rounds(**scripted_server.settings, REPORT_MAILS_PER_HOUR=cap)
+    courier = make_courier(**scripted_server.settings, REPORT_MAILS_PER_HOUR=cap)
     scripted_server.script = {"greeting": b"421 away\r\n"}
     put = 0
     for second in range(0, 3 * DAY, step):
         if second % 60 == 0:
-            rounds.fail(f"kind {put % 7}" if put % 10 else f"only once: {put}")
+            courier.fail(f"kind {put % 7}" if put % 10 else f"only once: {put}")
             put += 1
-        rounds.after(step)
+        courier.deliver_after(step)
     tried = scripted_server.connections
     assert scripted_server.mails == []
     assert 3 * DAY / MAX_BACKOFF <= tried <= 2 * 3 * DAY / MAX_BACKOFF + 10
 
     scripted_server.script = {}
-    back, first = rounds.now, None
-    while rounds.waits() or rounds.mailbox.pending_errors(rounds.now):
-        rounds.after(step)
+    back, first = courier.now, None
+    while courier.waits() or courier.mailbox.pending_errors(courier.now):
+        courier.deliver_after(step)
         if first is None and scripted_server.mails:
-            first = rounds.now - back
-        assert rounds.now < back + 2 * HOUR
+            first = courier.now - back
+        assert courier.now < back + 2 * HOUR
     assert first is not None
     assert first <= MAX_BACKOFF + step
     mails = [message_from_bytes(content) for _, content in scripted_server.mails]
     assert len({mail["Message-ID"] for mail in mails}) == len(mails)
     assert sum(int(mail["X-Error-Count"]) for mail in mails) == put
-    created = rounds.mailbox.connection.execute(
+    created = courier.mailbox.connection.execute(
         "SELECT created FROM mails WHERE kind != 'summary' ORDER BY id"
     ).fetchall()
     for (moment,) in created:
@@ -57,7 +57,7 @@ def test_after_three_days_without_a_mail_server_every_error_is_told_of(
     record_property("first mail after (s)", round(first))
 
 
-def test_the_server_is_away_for_half_a_minute_and_every_error_is_delivered(
+def test_every_error_is_mailed_after_half_a_minute_without_a_mail_server(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -74,12 +74,12 @@ def test_the_server_is_away_for_half_a_minute_and_every_error_is_delivered(
     assert max(answer.seconds for answer in answers) < 1
     smtp_server.behave("accept")
     back = time.monotonic()
-    wait_until(lambda: smtp_server.total() == len(answers), "every error told of", 60)
+    wait_until(lambda: smtp_server.total() == len(answers), "every error mailed", 60)
     record_property("errors", len(answers))
-    record_property("all told of after (s)", round(time.monotonic() - back, 1))
+    record_property("all mailed after (s)", round(time.monotonic() - back, 1))
 
 
-def test_retry_of_another_process_does_not_wait_for_the_next_try(
+def test_retry_in_another_process_delivers_at_once(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -111,7 +111,7 @@ def test_retry_of_another_process_does_not_wait_for_the_next_try(
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "slow"])
-def test_a_server_stops_within_its_grace_while_the_mail_server_holds_the_courier(
+def test_a_server_stops_within_its_grace_period_while_the_mail_server_hangs(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -127,7 +127,7 @@ def test_a_server_stops_within_its_grace_while_the_mail_server_holds_the_courier
     started = time.monotonic()
     assert server.stop() == 0
     seconds = time.monotonic() - started
-    # flask_mayday.gunicorn gives the courier 5 s, compose.yaml all of it 40 s.
+    # The courier gets 5 s from flask_mayday.gunicorn, the container 40 s from compose.yaml.
     assert seconds < 20
     record_property("stopped after (s)", round(seconds, 1))
     assert query_spool("SELECT state FROM mails") == [("waiting",)]

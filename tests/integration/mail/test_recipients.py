@@ -13,7 +13,7 @@ ADMINS = [f"admin{number}@microblog.example" for number in range(50)]
 
 
 class Limit:
-    """Accepts so many recipients in each transaction, and refuses those after them."""
+    """Accepts ``most`` recipients in each transaction and refuses the others."""
 
     def __init__(self, most: int, refusal: bytes) -> None:
         self.most, self.refusal, self.count = most, refusal, 0
@@ -28,9 +28,9 @@ class Limit:
 
 
 @pytest.fixture
-def rounds(make_rounds: Callable[..., Any], scripted_server: Any) -> Any:
-    """A courier with one mail for fifty administrators."""
-    made = make_rounds(**scripted_server.settings | {"ADMINS": ",".join(ADMINS)})
+def courier(make_courier: Callable[..., Any], scripted_server: Any) -> Any:
+    """Return a courier with one mail for fifty administrators."""
+    made = make_courier(**scripted_server.settings | {"ADMINS": ",".join(ADMINS)})
     made.fail("one")
     return made
 
@@ -50,20 +50,20 @@ def times_received(server: Any) -> Counter[str]:
 )
 @pytest.mark.parametrize("most", [1, 10, 49])
 def test_each_of_fifty_administrators_gets_the_mail_once(
-    rounds: Any, scripted_server: Any, caplog: pytest.LogCaptureFixture, most: int, refusal: bytes
+    courier: Any, scripted_server: Any, caplog: pytest.LogCaptureFixture, most: int, refusal: bytes
 ) -> None:
     limit = Limit(most, refusal)
     scripted_server.script = {"MAIL": limit.mail, "RCPT": limit.rcpt}
-    rounds.after(0)
-    assert rounds.column("state") == ["delivered"]
+    courier.deliver_after(0)
+    assert courier.column("state") == ["delivered"]
     assert times_received(scripted_server) == Counter(ADMINS)
     assert len(scripted_server.mails) == -(-50 // most)
     assert scripted_server.connections == 1
     assert caplog.messages == []
 
 
-def test_a_failure_between_two_transactions_leaves_only_those_who_have_no_mail_yet(
-    rounds: Any, scripted_server: Any
+def test_after_a_failed_transaction_only_recipients_without_the_mail_are_retried(
+    courier: Any, scripted_server: Any
 ) -> None:
     limit = Limit(20, b"552 Too many recipients\r\n")
 
@@ -71,16 +71,16 @@ def test_a_failure_between_two_transactions_leaves_only_those_who_have_no_mail_y
         return b"451 later\r\n" if len(scripted_server.mails) == 1 else b""
 
     scripted_server.script = {"MAIL": limit.mail, "RCPT": limit.rcpt, "content": refuse_second}
-    rounds.after(0)
-    assert rounds.recipients() == [ADMINS[20:]]
+    courier.deliver_after(0)
+    assert courier.recipients() == [ADMINS[20:]]
     del scripted_server.script["content"]
-    rounds.after(300)
-    assert rounds.column("state") == ["delivered"]
+    courier.deliver_after(300)
+    assert courier.column("state") == ["delivered"]
     assert times_received(scripted_server) == Counter(ADMINS)
 
 
-def test_an_unconfirmed_part_is_sent_again_to_those_who_may_lack_it(
-    rounds: Any, scripted_server: Any
+def test_an_unconfirmed_transaction_is_sent_again_to_its_recipients(
+    courier: Any, scripted_server: Any
 ) -> None:
     limit = Limit(20, b"552 Too many recipients\r\n")
 
@@ -92,35 +92,35 @@ def test_an_unconfirmed_part_is_sent_again_to_those_who_may_lack_it(
             connection.shutdown(socket.SHUT_RDWR)
 
     scripted_server.script = {"MAIL": limit.mail, "RCPT": limit.rcpt, "content": cut_second}
-    rounds.after(0)
-    assert rounds.recipients() == [ADMINS[20:]]
+    courier.deliver_after(0)
+    assert courier.recipients() == [ADMINS[20:]]
     for _ in range(5):
-        rounds.after(300)
-    assert rounds.column("state") == ["delivered"]
-    # Those in the part that was cut off three times have it, probably.
+        courier.deliver_after(300)
+    assert courier.column("state") == ["delivered"]
+    # The recipients of the unconfirmed transaction have probably received it.
     assert times_received(scripted_server) == Counter(ADMINS[:20] + ADMINS[40:])
 
 
-def test_a_full_mailbox_is_a_refusal_of_that_recipient(rounds: Any, scripted_server: Any) -> None:
+def test_a_full_mailbox_refuses_only_that_recipient(courier: Any, scripted_server: Any) -> None:
     def full(connection: socket.socket, address: str) -> bytes:
         return b"552 5.2.2 mailbox full\r\n" if address == ADMINS[7] else b""
 
     scripted_server.script = {"RCPT": full}
-    rounds.after(0)
-    assert rounds.column("state") == ["delivered"]
+    courier.deliver_after(0)
+    assert courier.column("state") == ["delivered"]
     assert times_received(scripted_server) == Counter(set(ADMINS) - {ADMINS[7]})
-    assert "has no room in, or has closed, a mailbox" in rounds.column("error")[0]
+    assert "has no room in, or has closed, a mailbox" in courier.column("error")[0]
 
 
-def test_a_first_recipient_who_is_refused_for_now_does_not_stop_the_others(
-    rounds: Any, scripted_server: Any
+def test_a_temporarily_refused_first_recipient_does_not_block_the_others(
+    courier: Any, scripted_server: Any
 ) -> None:
     def refuse(connection: socket.socket, address: str) -> bytes:
         return b"452 no space\r\n" if address == ADMINS[3] else b""
 
     scripted_server.script = {"RCPT": refuse}
-    rounds.after(0)
-    assert rounds.recipients() == [[ADMINS[3]]]
+    courier.deliver_after(0)
+    assert courier.recipients() == [[ADMINS[3]]]
     scripted_server.script = {}
-    rounds.after(300)
+    courier.deliver_after(300)
     assert times_received(scripted_server) == Counter(ADMINS)

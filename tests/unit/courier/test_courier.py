@@ -1,4 +1,4 @@
-"""The courier: one thread that delivers, whatever happens to its lease and its spool."""
+"""The courier: one delivery thread that survives a lost lease and a broken spool."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def couriers() -> int:
     return sum(thread.name == "courier" for thread in threading.enumerate())
 
 
-def test_the_thread_runs_once_however_often_it_is_asked_for(courier: Courier) -> None:
+def test_the_thread_is_started_only_once(courier: Courier) -> None:
     before = couriers()
     threads = [threading.Thread(target=courier.ensure_running) for _ in range(10)]
     for thread in threads:
@@ -73,7 +73,7 @@ def test_a_child_runs_a_thread_of_its_own(
     assert in_child(child) == 0
 
 
-def test_a_damaged_database_is_replaced_and_what_waited_in_files_is_taken_in(
+def test_a_damaged_database_is_replaced_and_waiting_files_are_imported(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     outbox = courier.outbox
@@ -87,7 +87,7 @@ def test_a_damaged_database_is_replaced_and_what_waited_in_files_is_taken_in(
     assert kept.read_bytes().startswith(b"this is no database")
 
 
-def test_what_can_be_read_of_a_damaged_database_is_in_the_new_one(
+def test_readable_rows_of_a_damaged_database_are_in_the_new_one(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     outbox = courier.outbox
@@ -109,7 +109,7 @@ def test_what_can_be_read_of_a_damaged_database_is_in_the_new_one(
     assert 50 < len(kinds()) < 100
 
 
-def test_a_courier_goes_on_with_what_another_that_was_killed_has_quarantined(
+def test_a_courier_recovers_a_database_quarantined_by_a_killed_one(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     courier.outbox.put(a_report("boom"), mailable=True)
@@ -120,7 +120,7 @@ def test_a_courier_goes_on_with_what_another_that_was_killed_has_quarantined(
     wait_until(lambda: "boom" in in_database(courier.outbox), "the report")
 
 
-def test_a_process_that_does_not_deliver_writes_what_it_holds_too(
+def test_a_process_without_the_lease_also_writes_reports_held_in_memory(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     outbox = courier.outbox
@@ -136,7 +136,7 @@ def test_a_process_that_does_not_deliver_writes_what_it_holds_too(
     other.release()
 
 
-def test_trouble_with_the_spool_does_not_end_the_thread(
+def test_an_error_of_the_spool_does_not_end_the_thread(
     courier: Courier, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:
     courier.outbox.folder.parent.mkdir(exist_ok=True)
@@ -149,7 +149,7 @@ def test_trouble_with_the_spool_does_not_end_the_thread(
 # The lease
 
 
-def test_a_new_report_of_another_process_is_taken_in_within_a_second(
+def test_a_new_report_of_another_process_is_imported_within_a_second(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     courier.ensure_running()
@@ -162,10 +162,10 @@ def test_a_new_report_of_another_process_is_taken_in_within_a_second(
     other.close()
 
 
-def test_a_lease_whose_file_was_deleted_is_given_up(
+def test_a_lease_is_released_when_its_file_is_deleted(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
-    """Another would lock the new file, and there would be two that deliver."""
+    """Otherwise another process would lock the new file, and two would deliver."""
     courier.ensure_running()
     wait_until(lambda: courier.outbox.path.exists() and courier.lease.is_held(), "the lease")
     courier.lease.path.unlink()
@@ -191,13 +191,13 @@ courier = Courier(Outbox(folder, 1 << 24), mail=read.mail, reports=read.reports,
 courier.ensure_running()
 time.sleep(600)
 """
-# The courier stops in the middle of its first transaction, with SQLite's lock in its hand.
+# The courier stops in the middle of its first transaction, while it holds SQLite's lock.
 IN_A_TRANSACTION = """
 import os, signal
 from flask_mayday.spool.mailbox import Mailbox
 def stop(*_):
     os.kill(os.getpid(), signal.SIGSTOP)
-    time.sleep(600)  # this thread may run on for a moment
+    time.sleep(600)  # in case this thread runs on for a moment
 Mailbox.insert = stop
 """
 
@@ -238,7 +238,7 @@ def test_a_frozen_courier_is_taken_over_and_can_change_nothing_when_it_continues
     assert courier.lease.is_held()
     assert query(outbox.folder, EPOCH) == [(2,)]
     frozen.send_signal(signal.SIGCONT)
-    time.sleep(1)  # for it to do what it must not
+    time.sleep(1)  # time in which it must not change anything
     assert courier.lease.is_held()
     assert query(outbox.folder, EPOCH) == [(2,)]
 
@@ -286,7 +286,7 @@ def test_health_counts_mails_that_were_refused(courier: Courier) -> None:
     assert courier.state()["mail"] == "1 mail refused for good"
 
 
-def test_the_lease_is_not_handed_to_programs_that_are_started(courier: Courier) -> None:
+def test_the_lease_is_not_inherited_by_child_programs(courier: Courier) -> None:
     assert courier.lease.acquire()
     listing = (
         "import os, json; print(json.dumps([os.readlink(f'/proc/self/fd/{n}')"

@@ -1,4 +1,4 @@
-"""A delivery: what is mailed at once, what is counted, what is held, and when."""
+"""A delivery: which errors are mailed at once, counted or held, and when."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CAP = 5
 
 
 class Post:
-    """An outbox, its deliveries, and a clock that only moves when it is told to."""
+    """An outbox, its deliveries, and a simulated clock."""
 
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self.settings = settings
@@ -62,7 +62,7 @@ class Post:
         self.delivery.planner.plan(self.now)
 
     def at(self, seconds: float) -> None:
-        """Plan as if ``seconds`` had gone by since the start."""
+        """Plan as if ``seconds`` had passed since the start."""
         self.now = START + seconds
         self.plan()
 
@@ -120,7 +120,7 @@ def test_repeats_are_counted_until_the_window_is_over(post: Post) -> None:
     assert post.unmailed() == 0
 
 
-def test_a_digest_counts_what_came_until_it_was_made(post: Post) -> None:
+def test_a_digest_counts_all_errors_until_it_is_created(post: Post) -> None:
     post.fail()
     post.at(0)
     for second in range(1, WINDOW):
@@ -152,7 +152,7 @@ def test_an_error_that_comes_back_after_a_quiet_window_is_mailed_at_once(post: P
     assert post.mails()[2:] == [("digest", "a", 2)]
 
 
-def test_a_digest_of_repeats_that_refer_to_the_first_has_its_traceback(post: Post) -> None:
+def test_a_digest_of_repeats_has_the_traceback_of_the_first_error(post: Post) -> None:
     whole = post.report(traceback="Traceback (most recent call last):\n  the very frames")
     post.record(whole)
     post.at(0)
@@ -165,7 +165,7 @@ def test_a_digest_of_repeats_that_refer_to_the_first_has_its_traceback(post: Pos
     assert digest["X-Request-ID"] != post.contents()[0]["X-Request-ID"]
 
 
-def test_a_repeat_whose_whole_report_is_gone_says_where_it_was(post: Post) -> None:
+def test_a_repeat_whose_full_report_is_gone_names_it(post: Post) -> None:
     post.record(post.report(traceback="The same as in report x.", like="x"))
     post.at(0)
     (mail,) = post.contents()
@@ -179,7 +179,7 @@ def test_nothing_new_makes_no_mail(post: Post) -> None:
     assert post.mails() == [("report", "a", 1)]
 
 
-def test_windows_of_different_errors_are_their_own(post: Post) -> None:
+def test_different_errors_have_separate_windows(post: Post) -> None:
     post.fail("a", 2)
     post.at(0)
     post.fail("b", 2)
@@ -200,7 +200,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_mails(post: Post) -> None:
 
 
 def test_a_clock_that_was_set_back_makes_no_flood(post: Post) -> None:
-    """Mails of the time to come do not say when the last one was."""
+    """Mails dated in the future do not count as the last one."""
     for kind in range(CAP + 1):
         post.fail(f"kind {kind}")
     post.at(0)
@@ -216,7 +216,7 @@ def test_a_clock_that_was_set_back_makes_no_flood(post: Post) -> None:
     assert [mail[0] for mail in post.mails()[CAP + 2 :]].count("summary") == 1
 
 
-def test_files_that_cannot_be_taken_in_do_not_stop_the_mails(
+def test_unreadable_files_do_not_stop_the_mails(
     post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -264,7 +264,7 @@ def test_a_digest_names_some_request_ids(post: Post) -> None:
 # The hourly cap
 
 
-def test_different_errors_are_bounded_by_the_hour(post: Post) -> None:
+def test_mails_of_different_errors_are_limited_per_hour(post: Post) -> None:
     for kind in range(20):
         post.fail(f"kind {kind}", 2)
     post.at(0)
@@ -292,7 +292,7 @@ def test_there_is_one_summary_a_window_while_anything_is_held_back(post: Post) -
     assert post.counted() == 2 * WINDOW
 
 
-def test_where_nothing_is_held_there_is_no_summary(post: Post) -> None:
+def test_there_is_no_summary_if_no_error_is_held(post: Post) -> None:
     for kind in range(CAP):
         post.fail(f"kind {kind}")
     for second in range(0, 2 * WINDOW, 10):
@@ -300,7 +300,7 @@ def test_where_nothing_is_held_there_is_no_summary(post: Post) -> None:
     assert [kind for kind, _, _ in post.mails()] == ["report"] * CAP
 
 
-def test_the_hour_is_a_rolling_one(post: Post) -> None:
+def test_the_hourly_cap_uses_a_rolling_hour(post: Post) -> None:
     for kind in range(CAP):
         post.now = START + kind * 600
         post.fail(f"kind {kind}")
@@ -315,8 +315,8 @@ def test_the_hour_is_a_rolling_one(post: Post) -> None:
     assert post.mails()[CAP + 1 :] == [("report", "later", 1)]
 
 
-def test_counts_add_up_whatever_happens(post: Post) -> None:
-    """A day of errors of few and of many kinds, in bursts: each is counted exactly once."""
+def test_every_error_of_a_busy_day_is_counted_once(post: Post) -> None:
+    """A day of errors in bursts, of few and many kinds: each is counted exactly once."""
     luck = random.Random(20260101)
     put = 0
     for minute in range(0, 24 * 60, 3):
@@ -340,7 +340,7 @@ def test_counts_add_up_whatever_happens(post: Post) -> None:
         assert sum(moment - 3600 < other <= moment for other in created) <= CAP
 
 
-def test_an_error_that_cannot_be_rendered_does_not_hold_up_the_others(
+def test_an_error_that_cannot_be_rendered_does_not_delay_the_others(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = mail.render_report
@@ -440,16 +440,16 @@ def test_a_damaged_database_that_could_not_be_copied_is_tried_again_and_never_ex
     assert "saved" in [kind for _, kind, _ in post.mails()]
 
 
-# What is not mailed, and for how long anything is kept
+# Errors that are not mailed, and retention
 
 
-def test_what_was_recorded_while_mail_was_off_is_never_mailed(post: Post) -> None:
+def test_errors_recorded_while_mail_was_off_are_never_mailed(post: Post) -> None:
     post.record(post.report("old"), mailable=False)
     post.at(0)
     assert post.mails() == []
 
 
-def test_what_was_delivered_is_kept_for_its_days_and_then_deleted(post: Post) -> None:
+def test_delivered_reports_are_deleted_after_the_retention_period(post: Post) -> None:
     post.fail("delivered")
     post.at(0)
     post.mailbox.finish(post.mailbox.due(post.now, 300)[0], "delivered")
@@ -464,7 +464,7 @@ def test_what_was_delivered_is_kept_for_its_days_and_then_deleted(post: Post) ->
     assert rows == [("waits",)]
 
 
-def test_what_has_expired_is_deleted_once_an_hour(post: Post) -> None:
+def test_expired_reports_are_deleted_once_an_hour(post: Post) -> None:
     post.record(post.report("old"), mailable=False)
     without_server = read_settings({"SECRET_KEY": "k" * 40, "SPOOL_DIR": post.outbox.folder})
     delivery = post.deliver_with(without_server)
@@ -483,9 +483,7 @@ def test_what_has_expired_is_deleted_once_an_hour(post: Post) -> None:
         "incoming/0a.part",
     ],
 )
-def test_what_cannot_be_delivered_is_kept_as_long_as_what_was_delivered(
-    post: Post, name: str
-) -> None:
+def test_undeliverable_mails_are_kept_as_long_as_delivered_ones(post: Post, name: str) -> None:
     leftover = post.outbox.folder / name
     leftover.parent.mkdir(parents=True, exist_ok=True)
     leftover.write_bytes(b"personal data")
@@ -496,7 +494,7 @@ def test_what_cannot_be_delivered_is_kept_as_long_as_what_was_delivered(
     assert not leftover.exists()
 
 
-# Trying again
+# Retries
 
 
 def test_the_wait_doubles_up_to_five_minutes() -> None:
@@ -507,11 +505,11 @@ def test_the_wait_doubles_up_to_five_minutes() -> None:
     assert MAX_BACKOFF == 300
 
 
-def test_the_wait_is_not_the_same_for_all() -> None:
+def test_the_wait_is_randomised() -> None:
     assert len({backoff(5) for _ in range(20)}) > 1
 
 
-def test_a_mail_that_was_postponed_is_due_when_its_time_has_come(post: Post) -> None:
+def test_a_postponed_mail_is_due_at_its_next_try(post: Post) -> None:
     post.fail()
     post.at(0)
     (mail,) = post.mailbox.due(START, 300)
@@ -521,7 +519,7 @@ def test_a_mail_that_was_postponed_is_due_when_its_time_has_come(post: Post) -> 
     assert (again.id, again.content, again.tries) == (mail.id, mail.content, 1)
 
 
-def test_a_mail_that_would_wait_too_long_is_due_since_the_clock_was_set_back(post: Post) -> None:
+def test_a_mail_postponed_too_far_after_the_clock_was_set_back_is_due(post: Post) -> None:
     post.fail()
     post.at(0)
     (mail,) = post.mailbox.due(START, 300)
@@ -529,7 +527,7 @@ def test_a_mail_that_would_wait_too_long_is_due_since_the_clock_was_set_back(pos
     assert post.mailbox.due(START - 86_400, 300) != []
 
 
-def test_a_mail_is_frozen_when_it_is_queued(post: Post) -> None:
+def test_a_queued_mail_does_not_change(post: Post) -> None:
     post.fail(times=3)
     post.at(0)
     post.at(WINDOW)
@@ -564,11 +562,11 @@ def test_a_courier_that_was_taken_over_can_change_nothing(post: Post) -> None:
         assert other.pending_span("a")[1] == 1
 
 
-# Mails that are refused for what is in them
+# Mails refused for their content
 
 
 def refuse_word(monkeypatch: pytest.MonkeyPatch, word: bytes) -> list[bytes]:
-    """Let the mail server refuse mails with a word; return those that it takes."""
+    """Let the mail server refuse mails that contain ``word``; return those that it accepts."""
     taken: list[bytes] = []
 
     def send(_: smtp.SmtpSession, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
@@ -581,15 +579,15 @@ def refuse_word(monkeypatch: pytest.MonkeyPatch, word: bytes) -> list[bytes]:
     return taken
 
 
-def test_refused_mails_are_counted_in_a_notice_that_holds_nothing_from_outside(
+def test_refused_mails_are_counted_in_a_notice_without_outside_text(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A visitor who sends a word that the server refuses must not hide the error."""
+    """A visitor must not hide an error by sending a word that the server refuses."""
     taken = refuse_word(monkeypatch, b"pills")
     hidden = post.report("pills", where="at GET /pills")
     post.record(hidden)
     post.fail("good")
-    for second in (0, 1, 400, 401):  # it is given up once the server has taken another
+    for second in (0, 1, 400, 401):  # it fails once the server has accepted another
         post.delivery.run(START + second)
     rows = post.mailbox.connection.execute("SELECT kind, state, count FROM mails ORDER BY id")
     assert rows.fetchall() == [

@@ -1,4 +1,4 @@
-"""The lease: one process of all that share a spool delivers, and a dead one never keeps it."""
+"""The lease: one of the processes on a spool delivers, and a dead one loses the lease."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flask_mayday.courier.lease import EXPIRY, Lease, expired_since, is_locked
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Return a function that lets seconds go by on the monotonic clock."""
+    """Return a function that advances the monotonic clock by some seconds."""
     now = [1000.0]
     monkeypatch.setattr(lease_module.time, "monotonic", lambda: now[0])
 
@@ -73,7 +73,7 @@ def test_a_lease_that_is_not_renewed_expires_and_its_holder_finds_out(
 def test_a_process_that_was_frozen_itself_does_not_take_over_at_once(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
-    """Both were suspended with their machine; the holder renews as soon as it goes on."""
+    """Both were suspended with their machine; the holder renews as soon as it resumes."""
     first, second = Lease(tmp_path), Lease(tmp_path)
     assert first.acquire()
     assert not second.acquire()
@@ -86,7 +86,7 @@ def test_a_process_that_was_frozen_itself_does_not_take_over_at_once(
 def test_the_lease_of_an_earlier_version_does_not_expire(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
-    """It locks the file, leaves it empty and does not renew anything."""
+    """An earlier version locks the file, leaves it empty and never renews it."""
     with (tmp_path / "courier.lock").open("w") as old:
         fcntl.flock(old, fcntl.LOCK_EX)
         lease = Lease(tmp_path)
@@ -143,4 +143,4 @@ def test_an_expired_lease_is_seen_from_outside(tmp_path: Path) -> None:
     os.utime(lease.path, (long_ago, long_ago))
     assert expired_since(tmp_path) == pytest.approx(long_ago, abs=1)
     lease.release()
-    assert expired_since(tmp_path) is None  # nobody holds it: the next process takes it
+    assert expired_since(tmp_path) is None  # no process holds it: the next one acquires it

@@ -61,7 +61,7 @@ def test_settings_that_do_not_fit_together_are_warned_about(
 @pytest.mark.parametrize(
     "server", ["mail.example.com:587", "smtp://mail.example.com", "a..b", "me@mail.example.com"]
 )
-def test_a_mail_server_that_is_no_host_stops_the_start(server: str) -> None:
+def test_a_mail_server_that_is_not_a_host_stops_the_start(server: str) -> None:
     with pytest.raises(ConfigurationError, match="the port goes in MAIL_PORT"):
         warnings(MAIL_SERVER=server, MAIL_FROM="no-reply@example.com")
 

@@ -1,4 +1,4 @@
-"""What real servers' refusals are explained as."""
+"""The explanations of real servers' refusals."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CASES = [
     ("RCPT", "552 5.2.2 Mailbox full", "check ADMINS and that mailbox"),
     ("RCPT", "552 Too many recipients", "takes fewer recipients"),
     ("RCPT", "452 4.5.3 Too many recipients", "takes fewer recipients"),
-    # For now
+    # Temporary
     ("RCPT", "450 4.7.1 Greylisted, please try again", "greylisting"),
     ("RCPT", "450 4.2.0 <a@b.example>: Recipient address rejected: Greylisted", "greylisting"),
     ("MAIL", "450 4.7.1 Error: too much mail from 192.0.2.1", "REPORT_MAILS_PER_HOUR"),
@@ -86,7 +86,7 @@ def test_a_refusal_is_explained_by_command_and_codes(command: str, text: str, wo
     assert words in hint(command, reply(text))
 
 
-def test_every_row_of_the_table_is_reached() -> None:
+def test_every_row_of_the_table_is_used() -> None:
     reached = {hint(command, reply(text)) for command, text, _ in CASES}
     assert reached == {row.explanation for row in HINTS}
 
@@ -98,7 +98,7 @@ def test_every_hint_names_a_setting_or_says_that_nothing_needs_to_be_done() -> N
         assert names or is_temporary, row
 
 
-def test_an_explanation_ends_with_the_servers_words_on_one_line() -> None:
+def test_an_explanation_ends_with_the_servers_reply_on_one_line() -> None:
     settings = read_settings({"MAIL_SERVER": "m.example", "ADMINS": "a@b.example"}).mail
     text = explain_refusal("MAIL", Reply(550, b"5.1.8 no\nsuch\x1b[31m domain"), settings)
     assert text == (

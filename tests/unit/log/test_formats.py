@@ -1,4 +1,4 @@
-"""The text and JSON formats of the log: nobody outside can forge a line, no record is lost."""
+"""The text and JSON formats of the log: no input can forge a line, and no record is lost."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_record_is_formatted_once_for_all_handlers(
 
 
 class Unprintable:
-    """A value whose text cannot be made."""
+    """A value whose ``__str__`` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -209,7 +209,7 @@ def test_a_record_whose_arguments_do_not_fit_is_still_written(
 
 
 @FORMATTERS
-def test_a_record_that_has_no_text_is_still_written(
+def test_a_record_without_a_text_is_still_written(
     formatter: type[logging.Formatter],
 ) -> None:
     line = formatter(Redactor([])).format(record("Got %s", Unprintable()))  # type: ignore[call-arg]
@@ -239,7 +239,7 @@ def test_json_keeps_every_extra_field() -> None:
     }
 
 
-def test_json_keeps_what_was_passed_to_capture() -> None:
+def test_json_keeps_the_values_passed_to_capture() -> None:
     entry = record("Captured")
     entry.__dict__ |= {"mayday_context": {"order": 17}, "mayday_unreported": True}
     found = json_of(entry)

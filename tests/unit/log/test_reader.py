@@ -58,7 +58,7 @@ def test_the_files_are_read_oldest_first(path: Path) -> None:
 
 @pytest.mark.parametrize("moment", range(7))
 @pytest.mark.parametrize("rotations", [1, 2, 3, 4])
-def test_rotations_while_the_files_are_opened_lose_no_file_and_no_order(
+def test_rotations_while_the_files_are_opened_keep_every_file_and_the_order(
     path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, rotations: int
 ) -> None:
     write = writer(path, backup_count=5)
@@ -81,7 +81,7 @@ def test_rotations_while_the_files_are_opened_lose_no_file_and_no_order(
 
 
 @pytest.mark.parametrize("free", [0, 1, 3])
-def test_a_free_number_hides_no_older_file(path: Path, free: int) -> None:
+def test_a_gap_in_the_numbers_hides_no_older_file(path: Path, free: int) -> None:
     write = writer(path)
     for number in range(1, 6):
         write(str(number))
@@ -130,7 +130,7 @@ def test_a_line_that_mentions_a_request_does_not_belong_to_it(path: Path) -> Non
     assert list(reader.entries_of(path, WANTED)) == []
 
 
-def test_json_is_found_too(path: Path) -> None:
+def test_json_records_are_found_too(path: Path) -> None:
     write = writer(path)
     for request in (WANTED, OTHER, None):
         write(json.dumps({"time": "2026-01-01T00:00:00.000+00:00", "request_id": request}))
@@ -160,7 +160,7 @@ def test_text_and_json_records_of_one_request_are_sorted_by_time(path: Path) -> 
 
 @pytest.fixture
 def followed(path: Path) -> Callable[[int], list[str]]:
-    """Follow the log in a thread; return a function that waits for so many lines of it."""
+    """Follow the log in a thread; return a function that waits for a number of lines."""
     pieces: queue.Queue[str] = queue.Queue()
 
     def follow() -> None:
@@ -290,7 +290,7 @@ def test_after_another_program_moved_the_log_the_new_file_is_followed(
         '{{"time": "2026-01-01T00:00:00.000+00:00", "level": "{}", "logger": "ERROR"}}\n',
     ],
 )
-def test_levels_have_a_colour_on_terminals(line: str) -> None:
+def test_levels_are_coloured_on_terminals(line: str) -> None:
     for level, colour in reader.COLOURS.items():
         shown = reader.coloured(line.format(level) * 2)
         assert shown == line.format(f"\x1b[{colour}m{level}\x1b[0m") * 2

@@ -104,7 +104,7 @@ def test_a_rotation_fills_the_number_that_a_killed_process_left_free(path: Path,
     assert backups(path) == {f"test.log.{number}" for number in range(1, 5)}
 
 
-def test_a_process_killed_before_it_opened_the_new_file_costs_nothing(path: Path) -> None:
+def test_a_process_killed_before_it_opened_the_new_file_loses_nothing(path: Path) -> None:
     for number in range(1, 4):
         log(handler(path, max_bytes=1, backup_count=4), str(number))
     for number in (2, 1):
@@ -161,7 +161,7 @@ def test_backups_that_an_earlier_version_numbered_as_a_ring_are_renumbered(path:
     assert content(path) == ["3", "4", "5", "6", "7", "8"]
 
 
-def test_a_deleted_lock_file_costs_no_line(path: Path) -> None:
+def test_a_deleted_lock_file_loses_no_line(path: Path) -> None:
     to = handler(path, max_bytes=1, backup_count=5)
     for number in range(1, 4):
         log(to, str(number))
@@ -193,7 +193,7 @@ def test_a_writer_that_rotates_notices_that_its_lock_file_was_deleted(path: Path
 def test_a_worker_that_exits_during_a_write_releases_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """gunicorn ends a worker that has timed out by SystemExit, wherever the worker is."""
+    """gunicorn ends a timed-out worker by SystemExit, at any point of its code."""
     ended = handler(path)
     monkeypatch.setattr(ended, "_append", lambda data: exec("raise SystemExit"))
     with pytest.raises(SystemExit):
@@ -307,7 +307,7 @@ def test_without_a_folder_the_lines_go_to_stderr_after_one_warning(
 
 @pytest.mark.parametrize("name", ["test.log", ".test.log.lock"])
 @pytest.mark.parametrize("kind", [os.mkfifo, lambda path: os.symlink("/dev/full", path)])
-def test_a_log_that_is_no_regular_file_sends_the_lines_to_stderr_and_blocks_nobody(
+def test_a_log_that_is_not_a_regular_file_sends_the_lines_to_stderr_and_never_blocks(
     path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: Callable[[Path], None]
 ) -> None:
     to = handler(path)
@@ -326,7 +326,7 @@ def test_a_log_that_is_no_regular_file_sends_the_lines_to_stderr_and_blocks_nobo
     assert content(path)[-1] == "after"
 
 
-def test_a_lock_that_another_process_keeps_delays_one_record_only(
+def test_a_lock_held_by_another_process_delays_only_one_record(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = handler(path)
@@ -345,7 +345,7 @@ def test_a_lock_that_another_process_keeps_delays_one_record_only(
     assert content(path) == ["before", "after"]
 
 
-def test_the_lock_is_waited_for_as_long_as_others_write(
+def test_the_lock_is_awaited_as_long_as_others_write(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a busy machine a process can lose the race for the lock for longer than the timeout."""
@@ -360,14 +360,12 @@ def test_the_lock_is_waited_for_as_long_as_others_write(
         while time.monotonic() < end:
             file.write("other\n")
             file.flush()
-            time.sleep(0.01)  # the pace of the other writer; nothing is waited for
+            time.sleep(0.01)  # the interval of the other writer; there is no condition to wait for
     waiting.join(10)
     assert content(path)[-1] == "after"
 
 
-def test_a_rotation_that_is_not_possible_keeps_the_line(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_rotation_keeps_the_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = handler(path, max_bytes=1, backup_count=1)
     log(to, "first")
     path.with_name("test.log.1").mkdir()

@@ -1,4 +1,4 @@
-"""The transfer encoding of a body: ASCII in every case, and the shortest of three."""
+"""The transfer encoding of a body: always ASCII, and the shortest of three."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_an_error_outside_a_request_has_no_header_for_one() -> None:
     assert "X-Request-ID" not in mail(request_id=None, request=None)
 
 
-def test_a_digest_bears_the_exact_count_and_the_request_ids() -> None:
+def test_a_digest_has_the_exact_count_and_the_request_ids() -> None:
     digest = Digest(999, 1_767_225_600.0, 1_767_225_660.0, ["a" * 32, "b" * 32])
     message = parsed(render_report(report(), ENVELOPE, digest))
     assert message["X-Error-Count"] == "999"
@@ -149,7 +149,7 @@ def test_many_recipients_do_not_make_a_line_too_long() -> None:
 # Bodies
 
 
-def test_both_parts_have_everything_that_is_known() -> None:
+def test_both_parts_have_every_field_of_the_report() -> None:
     message = mail()
     for kind in ("plain", "html"):
         text = html.unescape(part(message, kind))
@@ -172,7 +172,7 @@ def test_both_parts_have_everything_that_is_known() -> None:
             assert words in text
 
 
-def test_the_first_two_lines_say_what_and_where() -> None:
+def test_the_first_two_lines_name_the_error_and_its_place() -> None:
     text = part(mail(), "plain")
     assert text.split("\n")[:2] == [
         "ValueError: boom",
@@ -180,7 +180,7 @@ def test_the_first_two_lines_say_what_and_where() -> None:
     ]
 
 
-def test_the_order_is_that_in_which_it_is_needed() -> None:
+def test_the_most_useful_sections_come_first() -> None:
     for kind in ("plain", "html"):
         text = part(mail(), kind).rpartition("</style>")[2]
         parts = ["grep " + "f" * 32, "in user", "looked up", "Headers", "web-1"]
@@ -199,7 +199,7 @@ def test_the_apps_own_frames_stand_out() -> None:
     assert re.search(r'class="hit">.*raise ValueError', block)
 
 
-def test_both_parts_say_nothing_twice() -> None:
+def test_both_parts_repeat_nothing() -> None:
     for kind in ("plain", "html"):
         text = part(mail(), kind).rpartition("</style>")[2]
         for words in ("/user/susan", "0123456789abcdef", "web-1", "blog.example/", "192.0.2.1"):
@@ -230,7 +230,7 @@ def test_a_report_of_an_earlier_version_is_mailed_with_its_text() -> None:
     assert "Traceback (most recent call last):\nValueError: boom\n" in part(old, "plain")
 
 
-def test_requests_that_a_worker_left_behind_are_listed() -> None:
+def test_requests_interrupted_by_a_worker_death_are_listed() -> None:
     requests = tuple(
         {"request_id": letter * 32, "method": "GET", "path": f"/{letter}", "state": state}
         for letter, state in (("a", "interrupted"), ("b", "responding"), ("c", "reported"))
@@ -247,12 +247,12 @@ def test_values_that_the_app_passed_along_are_shown() -> None:
     assert "Context\n-------\norder: 7\n" in part(mail(context={"order": "7"}), "plain")
 
 
-def test_a_hint_of_how_to_find_the_log_lines_comes_from_the_settings() -> None:
+def test_the_command_to_find_the_log_lines_comes_from_the_settings() -> None:
     for kind in ("plain", "html"):
         assert f"grep {'f' * 32} /logs/shop.log*" in part(mail(), kind)
 
 
-def test_without_a_setting_the_hint_searches_the_log(tmp_path: Path) -> None:
+def test_without_a_setting_the_command_searches_the_log(tmp_path: Path) -> None:
     read = read_settings({"LOG_DIR": str(tmp_path)}, import_name="shop")
     assert read.app.log_hint == f"grep {{request_id}} {tmp_path}/shop.log*"
     read = read_settings({"MAYDAY_LOG_HINT": "make logs REQUEST={request_id}"})
@@ -260,7 +260,7 @@ def test_without_a_setting_the_hint_searches_the_log(tmp_path: Path) -> None:
     assert f"Log lines:  make logs REQUEST={'f' * 32}\n" in text
 
 
-def test_the_mail_is_in_the_name_of_the_reports_app_and_environment() -> None:
+def test_the_mail_names_the_reports_app_and_environment() -> None:
     message = mail(app="Other", environment="staging", release="")
     assert message["From"].addresses[0].display_name == "Other staging"
     assert message["Subject"].startswith("[Other staging] ")
@@ -270,26 +270,26 @@ def test_the_mail_is_in_the_name_of_the_reports_app_and_environment() -> None:
     assert mail(app="")["Subject"].startswith("[Shop] ")
 
 
-def test_the_html_is_fit_for_dark_screens_and_loads_nothing() -> None:
+def test_the_html_supports_dark_mode_and_loads_nothing() -> None:
     page = part(mail(), "html")
     assert "@media (prefers-color-scheme:dark)" in page
     assert '<meta name="color-scheme" content="light dark">' in page
     assert not re.search(r"<(script|img|link|iframe|object)|url\(|@import|\bon\w+=|href|src=", page)
 
 
-def test_a_long_message_is_cut_in_the_headline_and_whole_below() -> None:
+def test_a_long_message_is_cut_in_the_headline_and_complete_below() -> None:
     text = part(mail(message="one long line " * 50, exceptions=()), "plain")
     assert len(text.split("\n")[0]) < 330
     assert "one long line " * 50 in text
 
 
-def test_what_a_visitor_sent_cannot_look_like_another_line_of_the_mail() -> None:
+def test_visitor_input_cannot_forge_a_line_of_the_mail() -> None:
     headers = {"X-A": "x\nRequest id: 0"}
     text = part(mail(request={"method": "GET", "path": "/", "headers": headers}), "plain")
     assert "\nRequest id: 0" not in text
 
 
-def test_fields_that_were_read_are_shown() -> None:
+def test_request_fields_read_by_the_app_are_shown() -> None:
     request = {
         "method": "POST",
         "path": "/",
@@ -304,13 +304,13 @@ def test_fields_that_were_read_are_shown() -> None:
     assert "Files" not in text
 
 
-def test_other_languages_arrive_as_they_were() -> None:
+def test_other_languages_arrive_unchanged() -> None:
     message = mail(message="Zoë 漢字 🙂")
     assert "Zoë 漢字 🙂" in part(message, "plain")
     assert "Zoë 漢字 🙂" in part(message, "html")
 
 
-def test_a_script_is_text_in_html() -> None:
+def test_a_script_is_escaped_in_html() -> None:
     page = part(mail(message="<script>alert(1)</script>", where="at GET /<img>"), "html")
     assert "<script" not in page
     assert "<img" not in page
@@ -358,7 +358,7 @@ def test_a_long_line_arrives_in_one_piece() -> None:
     assert page.count("&amp;" * 2000) == 1
 
 
-def test_lone_surrogates_and_controls_are_shown_as_escapes() -> None:
+def test_lone_surrogates_and_control_characters_are_shown_as_escapes() -> None:
     text = part(mail(message="Caf\udce9 \x00 \x1b[31m"), "plain")
     assert r"Caf\udce9 \x00 \x1b[31m" in text
 
@@ -367,7 +367,7 @@ def test_a_line_of_a_single_dot_survives() -> None:
     assert "\n.\n" in part(mail(exceptions=(), traceback="before\n.\nafter"), "plain")
 
 
-def test_a_report_that_a_later_version_wrote_strangely_is_mailed_nevertheless() -> None:
+def test_an_unexpected_report_of_a_later_version_is_still_mailed() -> None:
     strange = Report.from_json(
         '{"uuid": "u", "time": 1e30, "request": {"headers": [1], "query": "?"}, "message": "boom"}'
     )
@@ -411,7 +411,7 @@ def test_a_summary_of_very_many_groups_stays_readable() -> None:
 # Notices and the test mail
 
 
-def test_the_test_mail_is_made_like_a_report() -> None:
+def test_the_test_mail_is_built_like_a_report() -> None:
     content = render_test(ENVELOPE)
     message = parsed(content)
     assert message["Subject"] == "[Shop] Test: error mails arrive"
@@ -425,7 +425,7 @@ def test_the_test_mail_is_made_like_a_report() -> None:
     assert body["Content-Transfer-Encoding"] == "quoted-printable"  # a report's is, too
 
 
-def test_a_notice_says_what_and_where() -> None:
+def test_a_notice_names_the_problem_and_its_place() -> None:
     rows, lines = [("Since", "12:00")], ["GET / 502"]
     content = render_notice(ENVELOPE, "The site does not answer", "at http://x/", rows, lines)
     text = part(parsed(content), "plain")

@@ -1,4 +1,4 @@
-"""The subject: what and where in one line, in every language, harmless in every client."""
+"""The subject: error and place in one line, in any language, safe in any client."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def header_of(subject_report: Report, label: str = "Shop") -> tuple[list[bytes],
     return head[start:end], str(message_from_bytes(content, policy=policy.default)["Subject"])
 
 
-def test_it_says_what_and_where() -> None:
+def test_the_subject_names_the_error_and_its_place() -> None:
     assert report_subject(report(), "Shop") == "[Shop] ValueError: boom at GET /user/<username>"
 
 
-def test_that_of_a_digest_says_how_often() -> None:
+def test_the_subject_of_a_digest_has_the_count() -> None:
     subject = report_subject(report(), "Shop", 999)
     assert subject == "[Shop] ValueError: boom (999 times) at GET /user/<username>"
 
 
-def test_outside_a_request_it_names_the_logger() -> None:
+def test_the_subject_names_the_logger_outside_a_request() -> None:
     found = report_subject(report(where="in gunicorn.error", request=None), "Shop")
     assert found.endswith(" in gunicorn.error")
 
@@ -58,7 +58,7 @@ def test_an_empty_message_leaves_only_the_type() -> None:
 @pytest.mark.parametrize(
     "message", ["Request timed out after 30 s: GET /user/susan", "Answered 503 to GET /user/susan"]
 )
-def test_a_message_that_ends_with_the_request_does_not_say_it_twice(message: str) -> None:
+def test_a_message_that_ends_with_the_request_does_not_repeat_it(message: str) -> None:
     assert "susan" not in report_subject(report(message), "Shop")
     assert report_subject(report(message), "Shop").endswith(" at GET /user/<username>")
 
@@ -67,7 +67,7 @@ def test_a_message_that_ends_with_the_request_does_not_say_it_twice(message: str
     "message",
     ["Ошибка базы данных", "Zoë 漢字 🙂", "名前がありません" * 20, "naïve café", "=?utf-8?q?x?="],
 )
-def test_every_language_arrives_as_it_was(message: str) -> None:
+def test_every_language_arrives_unchanged(message: str) -> None:
     lines, decoded = header_of(report(message))
     assert decoded == report_subject(report(message), "Shop")
     assert message[:50] in decoded
@@ -81,7 +81,7 @@ def test_an_ascii_subject_stays_in_one_line() -> None:
     assert decoded.endswith(" at GET /user/<username>")
 
 
-def test_a_label_in_another_language_arrives_as_it_was() -> None:
+def test_a_label_in_another_language_arrives_unchanged() -> None:
     app = AppSettings("Блог" * 10, "staging", "", ())
     envelope = Envelope("a@b.example", ("c@d.example",), "<1@b.example>", None, 0.0, app)
     content = render_report(report(), envelope)
@@ -105,7 +105,7 @@ def test_a_label_in_another_language_arrives_as_it_was() -> None:
         "\t\v\f\x85",
     ],
 )
-def test_it_is_one_short_line_that_does_no_harm(message: str) -> None:
+def test_the_subject_is_one_short_safe_line(message: str) -> None:
     for where in (f"at GET {ROUTE}", f"at POST /{message}"):
         for count in (None, 10**9):
             subject = report_subject(report(message, where=where, type=message), "Shop", count)
@@ -117,6 +117,6 @@ def test_it_is_one_short_line_that_does_no_harm(message: str) -> None:
     assert header_of(report(message))[1].endswith(f" at GET {ROUTE}")
 
 
-def test_what_is_harmless_stays_as_it_was() -> None:
+def test_harmless_characters_stay_unchanged() -> None:
     message = "a <= b, %s `id` $(id) \"quoted\" 'quoted' \\ * ~ @ # & + ! ?"
     assert message in report_subject(report(message), "Shop")

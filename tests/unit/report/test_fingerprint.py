@@ -50,7 +50,7 @@ def caused(cause: BaseException) -> ValueError:
 
 
 def in_app(source: str, first_line: int = 1, root: str = ROOT, file: str = "views.py") -> Any:
-    """Compile a function ``fail`` that seems to stand in the app."""
+    """Compile a function ``fail`` that appears to be in the app."""
     names: dict[str, Any] = {"__name__": "shop.views"}
     exec(compile("\n" * first_line + source, f"{root}/{file}", "exec"), names)
     return names["fail"]
@@ -73,7 +73,7 @@ def test_a_fingerprint_is_16_hex_digits_that_begin_with_its_version() -> None:
     assert found.startswith(VERSION)
 
 
-def test_version_1_of_the_fingerprint_stays_as_it_is() -> None:
+def test_version_1_of_the_fingerprint_is_stable() -> None:
     # If this fails, the grouping has changed: every known error would be mailed as new. Raise
     # VERSION, and keep the computation of the version before.
     assert failed(in_app(RAISES)) == "1b2cebea459b589f"
@@ -107,7 +107,7 @@ def test_a_fingerprint_does_not_change_with_line_numbers() -> None:
         ("connection to 10.0.0.1:5432 refused", "connection to 10.0.99.12:5433 refused"),
     ],
 )
-def test_what_varies_from_one_occurrence_to_the_next_is_left_out(one: str, other: str) -> None:
+def test_a_fingerprint_ignores_values_that_vary_between_occurrences(one: str, other: str) -> None:
     assert fingerprint(ValueError(one)) == fingerprint(ValueError(other))
     assert fingerprint(None, one) == fingerprint(None, other)
 
@@ -149,7 +149,7 @@ def fail(which):
     assert len(found) == 2
 
 
-def test_errors_without_code_of_the_app_are_known_by_the_frame_that_raised() -> None:
+def test_errors_outside_the_apps_code_are_grouped_by_the_frame_that_raised() -> None:
     one = in_app("def fail():\n    raise ValueError('boom')\n", root="/opt/library")
     through = "def fail():\n    inner()\ndef inner():\n    raise ValueError('boom')\n"
     other = in_app(through, root="/opt/library")
@@ -181,7 +181,7 @@ def test_records_of_different_loggers_are_different_errors() -> None:
     assert reported(one).fingerprint != reported(other).fingerprint
 
 
-def test_an_exception_may_add_a_text_of_its_own() -> None:
+def test_an_exception_can_set_its_own_fingerprint() -> None:
     def with_text(text: object) -> Exception:
         error = ValueError("boom 'x'")
         error.report_fingerprint = text  # type: ignore[attr-defined]
@@ -192,7 +192,7 @@ def test_an_exception_may_add_a_text_of_its_own() -> None:
     assert fingerprint(with_text("a")) != fingerprint(ValueError("boom 'x'"))
 
 
-def test_records_that_name_their_group_are_one_error_whatever_they_say() -> None:
+def test_records_that_name_their_group_are_one_error() -> None:
     found = set()
     for error in (ValueError("a"), KeyError("b")):
         record = logged(error)
@@ -203,7 +203,7 @@ def test_records_that_name_their_group_are_one_error_whatever_they_say() -> None
     assert reported(record).fingerprint not in found
 
 
-def test_an_endless_recursion_is_one_error_however_deep_it_began() -> None:
+def test_an_endless_recursion_is_one_error_at_any_depth() -> None:
     deep = "def fail(depth=0):\n    return fail(depth + 1)\n"
     direct = in_app(deep)
 

@@ -1,4 +1,4 @@
-"""A report: what it keeps of an error, and how it comes through the spool."""
+"""A report: its content, and its way through the spool."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ def reported(record: logging.LogRecord) -> Report:
 
 
 class UnprintableError(Exception):
-    """An exception that cannot be turned into a text."""
+    """An exception whose ``__str__`` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
-def test_an_exception_without_a_text_is_reported_nevertheless() -> None:
+def test_an_exception_without_a_text_is_still_reported() -> None:
     report = reported(logged(UnprintableError()))
     assert report.type == "UnprintableError"
     assert "RuntimeError" in report.message
     assert "UnprintableError" in report.traceback
 
 
-def test_a_record_whose_arguments_do_not_fit_is_reported_nevertheless() -> None:
+def test_a_record_whose_arguments_do_not_fit_is_still_reported() -> None:
     report = reported(logged(None, "%d users", "many"))
     assert "%d users" in report.message
     assert "many" in report.message
 
 
 @pytest.mark.parametrize("piece", ["x", "x ", "'", "a.", "x@", "9", "\n", "é", "\udce9"])
-def test_a_huge_message_is_cut_and_takes_no_time(piece: str) -> None:
+def test_a_huge_message_is_cut_quickly(piece: str) -> None:
     error = ValueError(piece * (3_000_000 // len(piece)))
     record = logged(error)
     started = time.process_time()
@@ -85,7 +85,7 @@ def test_the_cause_of_an_exception_is_in_its_traceback() -> None:
     assert "the cause" in reported(logged(error)).traceback
 
 
-def test_a_report_has_the_request_that_its_thread_serves() -> None:
+def test_a_report_has_the_request_of_its_thread() -> None:
     builder = EnvironBuilder(
         "/user/susan?page=2&token=abcdef",
         method="POST",
@@ -145,7 +145,7 @@ def test_the_values_passed_to_capture_are_in_the_report_redacted() -> None:
 
 
 @pytest.mark.parametrize("context", [7, [1], {"a": object()}])
-def test_a_strange_context_costs_only_itself(context: object) -> None:
+def test_an_unusable_context_does_not_affect_the_report(context: object) -> None:
     record = logged(ValueError("boom"))
     setattr(record, CONTEXT, context)
     report = reported(record)
@@ -183,7 +183,7 @@ def test_a_repetition_refers_to_the_traceback_and_gets_it_back() -> None:
     assert repeated.with_traceback_of(whole).exceptions == whole.exceptions
 
 
-def test_a_huge_report_is_cut_to_its_limit_and_keeps_what_it_is_about() -> None:
+def test_a_huge_report_is_cut_to_its_limit_and_keeps_the_error() -> None:
     members = [ValueError("\udce9" * 8000) for _ in range(9)]
     record = logged(ExceptionGroup("the group", members))
     setattr(record, CONTEXT, {f"key {n}": "\udce9" * 3000 for n in range(50)})
@@ -198,26 +198,26 @@ def test_a_huge_report_is_cut_to_its_limit_and_keeps_what_it_is_about() -> None:
 # Through the spool
 
 
-def test_a_report_comes_back_as_it_was() -> None:
+def test_a_report_is_read_back_unchanged() -> None:
     request_id.begin(EnvironBuilder("/").get_environ(), trusted=False)
     report = reported(logged(ValueError("Zoë \udce9 \u2028 🙂 \x00")))
     assert Report.from_json(report.to_json()) == report
 
 
-def test_a_report_of_a_later_version_is_read_without_what_is_unknown() -> None:
+def test_a_report_of_a_later_version_is_read_without_unknown_fields() -> None:
     report = reported(logged(ValueError("boom")))
     later = json.dumps({**json.loads(report.to_json()), "colour": "red"})
     assert Report.from_json(later) == report
 
 
 @pytest.mark.parametrize("number", ["1e345", "-1e345", "NaN"])
-def test_a_report_whose_numbers_are_none_has_a_zero_there(number: str) -> None:
+def test_invalid_numbers_in_a_report_are_read_as_zero(number: str) -> None:
     report = Report.from_json(f'{{"uuid": "u", "process": {number}, "time": {number}}}')
     assert (report.process, report.time) == (0, 0.0)
 
 
 @pytest.mark.parametrize("value", [7, "x", [7], [{"frames": 7, "notes": "x", "depth": -1}], {}])
-def test_exceptions_and_requests_of_a_strange_form_are_read_as_far_as_possible(
+def test_unexpected_exceptions_and_requests_are_read_as_far_as_possible(
     value: object,
 ) -> None:
     report = Report.from_json(json.dumps({"exceptions": value, "requests": value, "context": 7}))

@@ -1,4 +1,4 @@
-"""The request of a report: what is known of it, and that nothing is read for it."""
+"""The request in a report: all that is known, without reading from the client."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def requested(app: Flask, read_reports: ReadReports, path: str, **sent: Any) -> 
     return report.request
 
 
-def test_who_asked_for_what(app: Flask, read_reports: ReadReports) -> None:
+def test_the_client_and_the_request_are_reported(app: Flask, read_reports: ReadReports) -> None:
     headers = {"X-Forwarded-For": "203.0.113.7", "User-Agent": "A browser", "X-Api-Key": "k"}
     found = requested(app, read_reports, "/fail/zoë?page=2&page=3&token=t&user", headers=headers)
     assert (found["method"], found["path"]) == ("POST", "/fail/zoë")
@@ -72,7 +72,9 @@ def test_json_that_the_app_has_read_is_reported(app: Flask, read_reports: ReadRe
     assert found["json"] == {"user": {"name": "susan", "passwords": MASK}, "page": 2, "is": True}
 
 
-def test_what_was_not_read_stays_unread(app: Flask, read_reports: ReadReports) -> None:
+def test_a_body_that_the_app_did_not_read_is_not_read(
+    app: Flask, read_reports: ReadReports
+) -> None:
     class Stream(io.BytesIO):
         def read(self, *_: Any) -> bytes:
             raise AssertionError("the report has read the stream")
@@ -83,7 +85,7 @@ def test_what_was_not_read_stays_unread(app: Flask, read_reports: ReadReports) -
     assert found["form"] is None
 
 
-def test_without_a_login_the_user_is_nobody(app: Flask, read_reports: ReadReports) -> None:
+def test_the_user_is_nobody_without_a_login(app: Flask, read_reports: ReadReports) -> None:
     assert requested(app, read_reports, "/fail/susan")["user"] == "nobody"
 
 

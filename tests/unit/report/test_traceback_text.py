@@ -1,4 +1,4 @@
-"""The traceback of a report: the app's own frames to be seen at once, the others folded."""
+"""The traceback of a report: the app's own frames stand out, the others are folded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def caught(fail: Callable[[], object]) -> BaseException:
 
 
 def own(source: str, tmp_path: Path, **names: Any) -> dict[str, Any]:
-    """Run code that stands in a file of the app's own."""
+    """Run code from a file that counts as the app's own."""
     path = tmp_path / "app" / "blog" / "views.py"
     path.parent.mkdir(parents=True)
     path.write_text(source, encoding="utf-8")
@@ -142,7 +142,7 @@ def test_no_line_of_a_message_looks_like_a_frame() -> None:
     assert "\n> File" not in text
 
 
-def test_no_variable_is_looked_at() -> None:
+def test_no_variable_is_read() -> None:
     class Visitor:
         def __repr__(self) -> str:
             raise AssertionError("a report has looked at a variable")
@@ -209,7 +209,7 @@ def test_members_that_are_not_listed_are_counted() -> None:
     assert text.count("ValueError: ") == 9
 
 
-def test_the_data_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+def test_the_data_is_read_back_from_json_unchanged(tmp_path: Path) -> None:
     def fail() -> None:
         try:
             raise KeyError("the context")

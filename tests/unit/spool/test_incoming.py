@@ -1,4 +1,4 @@
-"""incoming/: every report is taken in once, whoever is killed in between."""
+"""incoming/: every report is imported once, whichever process is killed in between."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(outbox: Outbox, suffix: str) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == suffix)
 
 
-def test_a_report_is_a_line_in_the_file_of_its_process_until_it_is_taken_in(
+def test_a_report_is_a_line_in_the_file_of_its_process_until_it_is_imported(
     outbox: Outbox, mailbox: Mailbox
 ) -> None:
     for number in range(5):
@@ -49,7 +49,7 @@ def test_a_report_is_a_line_in_the_file_of_its_process_until_it_is_taken_in(
     assert mailable == (4,)
 
 
-def test_after_the_courier_has_taken_its_file_a_process_begins_another(
+def test_a_process_starts_a_new_file_after_the_courier_has_taken_its_file(
     outbox: Outbox, mailbox: Mailbox
 ) -> None:
     for number in range(3):
@@ -63,7 +63,7 @@ def test_after_the_courier_has_taken_its_file_a_process_begins_another(
 def test_a_line_written_after_the_courier_has_read_the_file_is_not_lost(
     outbox: Outbox, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The courier comes between a process's open file and its write."""
+    """The courier takes the file after a process opened it and before it writes."""
     outbox.put(a_report("before"), mailable=True)
     write = ReportFile._write
 
@@ -78,10 +78,10 @@ def test_a_line_written_after_the_courier_has_read_the_file_is_not_lost(
     assert in_database(outbox) == ["before", "after"]
 
 
-def test_a_line_read_before_its_writer_looks_is_kept_once(
+def test_a_line_read_before_its_writers_check_is_kept_once(
     outbox: Outbox, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The courier comes between a process's write and its look."""
+    """The courier takes the file after a process's write and before its check."""
     look = incoming_module.identity
 
     def late(path: str) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def test_lines_of_threads_and_processes_beside_a_courier_are_all_kept_once(
     )
 
 
-def test_a_file_half_taken_in_by_a_courier_that_was_killed_is_taken_in_once(
+def test_a_file_half_imported_by_a_killed_courier_is_imported_once(
     outbox: Outbox, mailbox: Mailbox
 ) -> None:
     for number in range(BATCH_REPORTS + 5):
@@ -150,7 +150,7 @@ def test_a_file_half_taken_in_by_a_courier_that_was_killed_is_taken_in_once(
     assert list(outbox.incoming.folder.iterdir()) == []
 
 
-def test_a_file_taken_into_a_database_that_was_just_deleted_is_not_lost(
+def test_a_file_imported_into_a_deleted_database_is_not_lost(
     outbox: Outbox, mailbox: Mailbox
 ) -> None:
     outbox.put(a_report("boom"), mailable=True)
@@ -163,7 +163,7 @@ def test_a_file_taken_into_a_database_that_was_just_deleted_is_not_lost(
 
 
 @pytest.mark.parametrize("line", [b'{"mailable": true, "bo\n', b"\n", b"\xff\n"])
-def test_a_line_that_cannot_be_read_costs_the_others_nothing_and_is_kept(
+def test_an_unreadable_line_is_kept_and_does_not_affect_the_others(
     outbox: Outbox, mailbox: Mailbox, caplog: pytest.LogCaptureFixture, line: bytes
 ) -> None:
     outbox.put(a_report("before"), mailable=True)
@@ -179,7 +179,7 @@ def test_a_line_that_cannot_be_read_costs_the_others_nothing_and_is_kept(
 
 @pytest.mark.parametrize("written", [0, 1, 20])
 @pytest.mark.parametrize("lines", [0, 2])
-def test_a_process_killed_while_it_appends_leaves_nothing_behind(
+def test_a_process_killed_during_an_append_leaves_no_partial_report(
     outbox: Outbox,
     mailbox: Mailbox,
     caplog: pytest.LogCaptureFixture,
@@ -187,7 +187,7 @@ def test_a_process_killed_while_it_appends_leaves_nothing_behind(
     written: int,
     lines: int,
 ) -> None:
-    """Nobody has seen the answer to its request, and the end of the worker is reported."""
+    """The request had no response yet, and the worker's death is reported instead."""
 
     def killed(self: ReportFile, line: bytes) -> None:
         os.write(self._descriptor, line[:written])
@@ -208,7 +208,7 @@ def test_a_process_killed_while_it_appends_leaves_nothing_behind(
     assert caplog.text == ""
 
 
-def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_taken_in_later(
+def test_a_file_is_imported_later_when_file_descriptors_run_out(
     outbox: Outbox, mailbox: Mailbox, in_child: Callable[[Callable[[], object]], int]
 ) -> None:
     outbox.put(a_report("boom"), mailable=True)
@@ -233,10 +233,10 @@ def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_taken_in_later(
     assert in_database(outbox) == ["boom"]
 
 
-def test_a_file_that_this_user_may_not_read_is_left_and_named(
+def test_a_file_that_this_user_cannot_read_is_kept_and_named(
     outbox: Outbox, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a spool that root has restored with `cp -r`: root itself may read everything."""
+    """As in a spool restored by root with `cp -r`. Simulated, because root can read every file."""
     outbox.put(a_report("restored"), mailable=True)
     (file,) = outbox.incoming.waiting()
     taken = file.rename(file.with_suffix(TAKEN))
@@ -261,7 +261,7 @@ def test_a_file_that_this_user_may_not_read_is_left_and_named(
     assert in_database(outbox) == ["mine", "restored"]
 
 
-def test_a_full_disk_leaves_no_half_line(
+def test_a_full_disk_leaves_no_partial_line(
     outbox: Outbox, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox.put(a_report("before"), mailable=True)
@@ -280,11 +280,11 @@ def test_a_full_disk_leaves_no_half_line(
     assert files(outbox, UNREADABLE) == []
 
 
-# What earlier versions write, which share the spool during a roll
+# Files of earlier versions, which share the spool during a rolling update
 
 
 def a_single(outbox: Outbox, content: bytes) -> Path:
-    """Write a file of one report, as earlier versions do where the database is locked."""
+    """Write a file with one report, as earlier versions do while the database is locked."""
     outbox.incoming.folder.mkdir(parents=True, exist_ok=True)
     path = outbox.incoming.folder / uuid.uuid4().hex
     path.write_bytes(content)
@@ -296,7 +296,7 @@ def a_line(message: str, *, mailable: bool = True) -> bytes:
     return json.dumps({"mailable": mailable, "body": body}).encode() + b"\n"
 
 
-def test_a_file_of_one_report_is_taken_in(outbox: Outbox, mailbox: Mailbox) -> None:
+def test_a_file_of_one_report_is_imported(outbox: Outbox, mailbox: Mailbox) -> None:
     a_single(outbox, a_line("to be mailed"))
     a_single(outbox, a_line("not to be mailed", mailable=False))
     mailbox.take_incoming()
@@ -305,7 +305,7 @@ def test_a_file_of_one_report_is_taken_in(outbox: Outbox, mailbox: Mailbox) -> N
     assert mailbox.pending_span("f")[1] == 1
 
 
-def test_a_file_that_was_taken_in_but_not_deleted_is_no_second_report(
+def test_a_file_that_was_imported_but_not_deleted_is_not_imported_again(
     outbox: Outbox, mailbox: Mailbox
 ) -> None:
     """As if the courier had been killed just before it deleted it."""
@@ -331,7 +331,7 @@ def test_a_file_that_was_taken_in_but_not_deleted_is_no_second_report(
         b"[" * 100_000,
     ],
 )
-def test_a_file_that_holds_no_report_is_kept_and_holds_nothing_up(
+def test_a_file_without_a_report_is_kept_and_delays_nothing(
     outbox: Outbox, mailbox: Mailbox, content: bytes
 ) -> None:
     a_single(outbox, content)
@@ -341,14 +341,14 @@ def test_a_file_that_holds_no_report_is_kept_and_holds_nothing_up(
     assert len(files(outbox, UNREADABLE)) == 1
 
 
-def test_a_file_that_is_half_written_is_left_alone(outbox: Outbox, mailbox: Mailbox) -> None:
+def test_a_partially_written_file_is_left_alone(outbox: Outbox, mailbox: Mailbox) -> None:
     part = a_single(outbox, b"").rename(outbox.incoming.folder / "0.part")
     part.write_text('{"mailable":')
     mailbox.take_incoming()
     assert list(outbox.incoming.folder.iterdir()) == [part]
 
 
-def test_a_folder_among_the_files_holds_nothing_up(outbox: Outbox, mailbox: Mailbox) -> None:
+def test_a_folder_among_the_files_delays_nothing(outbox: Outbox, mailbox: Mailbox) -> None:
     (outbox.incoming.folder / "folder").mkdir(parents=True)
     outbox.put(a_report("boom"), mailable=True)
     mailbox.take_incoming()
@@ -356,7 +356,7 @@ def test_a_folder_among_the_files_holds_nothing_up(outbox: Outbox, mailbox: Mail
 
 
 def test_earlier_versions_can_read_the_lines(outbox: Outbox) -> None:
-    """Their courier renames the file as this one does, and reads these two fields."""
+    """Their courier also renames the file, and reads these two fields."""
     outbox.put(a_report("boom"), mailable=True)
     (file,) = files(outbox, LINES)
     wrapped = json.loads(file.read_bytes())

@@ -1,4 +1,4 @@
-"""The outbox: what is put into it is kept, whatever happens to disk, database and process."""
+"""The outbox keeps reports through failures of the disk, the database and the process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_nothing_is_opened_before_the_first_report(outbox: Outbox) -> None:
     assert not outbox.folder.exists()
 
 
-def test_a_report_is_in_a_file_of_its_process_at_once(outbox: Outbox) -> None:
+def test_a_report_is_written_to_a_file_of_its_process_at_once(outbox: Outbox) -> None:
     outbox.put(a_report("boom"), mailable=True)
     assert in_files(outbox) == ["boom"]
     (file,) = outbox.incoming.waiting()
@@ -54,7 +54,7 @@ def test_a_report_that_arrives_twice_is_kept_once(
     assert len(in_database(outbox)) == 1
 
 
-def test_a_database_of_a_later_version_is_used_as_it_is(
+def test_a_database_of_a_later_version_is_used_unchanged(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     mailbox_of().connection.executescript(
@@ -67,7 +67,7 @@ def test_a_database_of_a_later_version_is_used_as_it_is(
     assert later.connection.execute("PRAGMA user_version").fetchone() == (9,)
 
 
-# The schema of version 2, as its code has made it.
+# The schema as created by version 2.
 SECOND_VERSION = """
 CREATE TABLE reports (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, time REAL NOT NULL,
     fingerprint TEXT NOT NULL, request_id TEXT, body TEXT NOT NULL,
@@ -86,7 +86,7 @@ INSERT = (
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_database_of_an_earlier_version_gets_what_was_added_and_keeps_the_rest(
+def test_a_database_of_an_earlier_version_is_extended_and_keeps_its_rows(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox], version: int
 ) -> None:
     outbox.folder.mkdir()
@@ -104,20 +104,20 @@ def test_a_database_of_an_earlier_version_gets_what_was_added_and_keeps_the_rest
         assert mailbox.connection.execute("PRAGMA user_version").fetchone() == (3,)
 
 
-def test_an_earlier_version_goes_on_inserting_into_the_database_itself(
+def test_an_earlier_version_can_still_insert_into_the_database(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
-    """Old and new containers share the spool during a roll."""
+    """Old and new containers share the spool during a rolling update."""
     mailbox = mailbox_of()
     changes = mailbox.change_number()
     with closing(sqlite3.connect(outbox.path, timeout=0.05, isolation_level=None)) as old:
         assert old.execute("PRAGMA user_version").fetchone()[0] >= 2
         old.execute(INSERT, (a_report("old").to_json(),))
-    assert mailbox.change_number() != changes  # so the courier looks at once
+    assert mailbox.change_number() != changes  # so the courier checks at once
     assert [errors.fingerprint for errors in mailbox.pending_errors(time.time())] == ["f"]
 
 
-def test_a_locked_or_broken_database_is_no_concern_of_a_request(
+def test_a_locked_or_broken_database_does_not_affect_requests(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     mailbox_of()
@@ -128,8 +128,8 @@ def test_a_locked_or_broken_database_is_no_concern_of_a_request(
     assert in_files(outbox) == ["while broken", "while locked"]
 
 
-def test_a_deleted_folder_is_made_anew(outbox: Outbox) -> None:
-    """The open file would take the report, and nobody could see it."""
+def test_a_deleted_folder_is_created_again(outbox: Outbox) -> None:
+    """Otherwise the report would go into the open but deleted file."""
     outbox.put(a_report("before"), mailable=True)
     shutil.rmtree(outbox.folder)
     outbox.put(a_report("after"), mailable=True)
@@ -145,10 +145,10 @@ def test_the_courier_notices_a_deleted_database(
     assert not mailbox.is_current()
 
 
-def test_closing_a_replaced_database_leaves_the_log_of_the_new_one(
+def test_closing_a_replaced_database_keeps_the_wal_of_the_new_one(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
-    """SQLite deletes the -wal file with the last connection, by its name."""
+    """SQLite deletes the -wal file by name when the last connection is closed."""
     old = Mailbox(outbox)
     for path in outbox.folder.glob("reports.db*"):
         path.unlink()
@@ -170,10 +170,10 @@ def test_a_report_survives_the_sigkill_of_its_process(
     assert in_files(outbox) == ["last words"]
 
 
-def test_a_frozen_process_keeps_no_other_from_reporting(
+def test_a_frozen_process_does_not_stop_others_from_reporting(
     outbox: Outbox, wait_until: Callable[..., object]
 ) -> None:
-    """As in a paused container. What it holds, it holds for as long as it is frozen."""
+    """As in a paused container, which keeps its locks while it is frozen."""
     outbox.put(a_report("before"), mailable=True)
     script = (
         "import sys; sys.path.insert(0, '.')\n"
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_reason(tmp_path: P
         outbox.put(a_report(), mailable=True)
 
 
-def test_what_the_disk_refuses_is_kept_in_memory_until_it_is_fixed(outbox: Outbox) -> None:
+def test_reports_stay_in_memory_until_the_disk_is_fixed(outbox: Outbox) -> None:
     outbox.folder.touch()  # a file where the folder should be
     for number in range(3):
         with pytest.raises(NotDurableError):
@@ -229,8 +229,8 @@ def test_what_the_disk_refuses_is_kept_in_memory_until_it_is_fixed(outbox: Outbo
     assert outbox.trouble() == ""
 
 
-def test_a_report_that_gets_through_takes_one_with_it_that_was_held(outbox: Outbox) -> None:
-    """In a process without a courier nobody else would write it."""
+def test_a_written_report_also_flushes_one_held_in_memory(outbox: Outbox) -> None:
+    """In a process without a courier nothing else would write it."""
     outbox.folder.touch()
     with pytest.raises(NotDurableError):
         outbox.put(a_report("held"), mailable=True)
@@ -239,7 +239,7 @@ def test_a_report_that_gets_through_takes_one_with_it_that_was_held(outbox: Outb
     assert in_files(outbox) == ["after", "held"]
 
 
-def test_what_memory_cannot_hold_is_counted(
+def test_reports_that_exceed_the_memory_backlog_are_counted(
     outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox.folder.touch()
@@ -257,12 +257,12 @@ def test_what_memory_cannot_hold_is_counted(
     assert caplog.text == ""
 
 
-def test_a_child_writes_what_its_parent_holds_and_it_is_kept_once(
+def test_a_child_writes_reports_held_by_its_parent_once(
     outbox: Outbox,
     mailbox_of: Callable[[], Mailbox],
     in_child: Callable[[Callable[[], object]], int],
 ) -> None:
-    """gunicorn's master has no courier to write it later; the workers that it forks have."""
+    """gunicorn's master has no courier that writes it later, but its forked workers have."""
     outbox.folder.touch()
     with pytest.raises(NotDurableError):
         outbox.put(a_report("held"), mailable=True)
@@ -274,7 +274,7 @@ def test_a_child_writes_what_its_parent_holds_and_it_is_kept_once(
     assert in_database(outbox) == ["held"]
 
 
-def test_a_child_does_not_report_what_its_parent_has_dropped(
+def test_a_child_does_not_count_reports_dropped_by_its_parent(
     outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
 ) -> None:
     outbox.folder.touch()
@@ -289,7 +289,7 @@ def test_a_child_does_not_report_what_its_parent_has_dropped(
     assert outbox.backlog.take_dropped() == 1
 
 
-def test_the_files_are_bounded(outbox: Outbox) -> None:
+def test_the_size_of_the_files_is_limited(outbox: Outbox) -> None:
     small = Outbox(outbox.folder, 200_000)
 
     def put_many() -> None:
@@ -318,7 +318,7 @@ def test_threads_do_not_lose_reports(outbox: Outbox) -> None:
     assert len(set(in_files(outbox))) == 200
 
 
-def test_parent_and_child_both_go_on_after_a_fork(
+def test_parent_and_child_can_both_write_after_a_fork(
     outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
 ) -> None:
     outbox.put(a_report("parent before"), mailable=True)
@@ -336,7 +336,7 @@ def test_parent_and_child_both_go_on_after_a_fork(
 def test_a_child_forked_while_another_thread_writes_can_write_too(
     outbox: Outbox, in_child: Callable[[Callable[[], object]], int]
 ) -> None:
-    """The lock is held during the fork, by a thread that the child does not have."""
+    """The lock is held during the fork by a thread that does not exist in the child."""
     with outbox._lock:
         assert in_child(lambda: outbox.put(a_report("child"), mailable=True)) == 0
     assert in_files(outbox) == ["child"]

@@ -1,4 +1,4 @@
-"""A damaged database: what SQLite can read of it is in the new one, whatever happens meanwhile."""
+"""A damaged database: all that SQLite can read is copied into the new one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.reports import a_mail, a_report, in_database
 REPORTS = 100
 MESSAGE = "x" * 4000
 PAGE = 4096  # bytes
-LEAF = 0x0D  # the first byte of a leaf of a table, https://www.sqlite.org/fileformat2.html
+LEAF = 0x0D  # the first byte of a table leaf page, https://www.sqlite.org/fileformat2.html
 
 
 def break_pages(path: Path, first: int, count: int = 1) -> None:
@@ -50,7 +50,7 @@ def whole(outbox: Outbox) -> Outbox:
 
 @pytest.fixture
 def broken(whole: Outbox) -> Outbox:
-    """The same with ten pages that cannot be read, in the middle."""
+    """The same outbox with ten unreadable pages in the middle of its database."""
     break_pages(whole.path, whole.path.stat().st_size // PAGE // 2, 10)
     return whole
 
@@ -63,7 +63,7 @@ def quarantined_in(outbox: Outbox) -> list[str]:
     return sorted(path.name for path in outbox.folder.glob("reports.db.*"))
 
 
-def test_what_nobody_has_received_and_can_be_read_is_recovered(
+def test_readable_reports_that_were_not_delivered_are_recovered(
     broken: Outbox, mailbox_of: Callable[[], Mailbox], caplog: pytest.LogCaptureFixture
 ) -> None:
     quarantine(broken.path)
@@ -76,8 +76,8 @@ def test_what_nobody_has_received_and_can_be_read_is_recovered(
     assert f"{len(saved)} error reports were not mailed yet" in caplog.text
 
 
-def test_a_broken_page_costs_the_reports_in_it(whole: Outbox) -> None:
-    """Whichever it is, but for the schema's and the root of the table's tree: the first two."""
+def test_a_broken_page_loses_only_its_own_reports(whole: Outbox) -> None:
+    """Any page except the first two: the schema and the root of the table."""
     content = whole.path.read_bytes()
     for page in range(2, len(content) // PAGE):
         whole.path.write_bytes(content)
@@ -89,8 +89,8 @@ def test_a_broken_page_costs_the_reports_in_it(whole: Outbox) -> None:
         whole.path.unlink()
 
 
-def test_a_page_that_lies_costs_the_reports_in_it(whole: Outbox) -> None:
-    """Random bytes in a leaf of a tree: among them are the numbers of its rows."""
+def test_a_page_with_wrong_content_loses_only_its_own_reports(whole: Outbox) -> None:
+    """Random bytes in a leaf page, which also change row numbers."""
     content = whole.path.read_bytes()
     random_bytes = random.Random(7).randbytes
     leaves = [page for page in range(2, len(content) // PAGE) if content[page * PAGE] == LEAF]
@@ -104,7 +104,7 @@ def test_a_page_that_lies_costs_the_reports_in_it(whole: Outbox) -> None:
     assert len(leaves) > 10
 
 
-def test_reports_whose_mails_cannot_be_read_are_mailed_again_rather_than_lost(
+def test_reports_with_unreadable_mails_are_mailed_again(
     whole: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     with closing(sqlite3.connect(whole.path)) as connection:
@@ -118,10 +118,10 @@ def test_reports_whose_mails_cannot_be_read_are_mailed_again_rather_than_lost(
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
-def test_a_mail_that_waits_is_recovered_where_its_reports_are_not_all_there(
+def test_a_waiting_mail_is_recovered_if_some_of_its_reports_are_missing(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox], left: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They are evicted first where a spool is full, because the mail counts them."""
+    """Reports in a mail are evicted first when a spool is full, because the mail counts them."""
     for number in range(3):
         outbox.put(a_report(f"report {number}", fingerprint="digest"), mailable=True)
     with closing(Mailbox(outbox)) as mailbox:
@@ -142,12 +142,12 @@ def test_a_mail_that_waits_is_recovered_where_its_reports_are_not_all_there(
         caplog.clear()
     for kept in outbox.folder.glob("reports.db.corrupt-*"):
         kept.rename(str(kept).replace("corrupt", "broken"))
-    recover(mailbox)  # as where the courier was killed before the database had its name
+    recover(mailbox)  # as after a kill before the database was renamed
     assert len(mailbox.due(2.0, 300)) == 1
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_mail_that_is_broken_is_made_anew_where_its_reports_are_all_there(
+def test_a_broken_mail_is_created_again_if_it_has_all_its_reports(
     whole: Outbox, mailbox_of: Callable[[], Mailbox], broken: bool
 ) -> None:
     with closing(sqlite3.connect(whole.path)) as connection, connection:
@@ -161,7 +161,7 @@ def test_a_mail_that_is_broken_is_made_anew_where_its_reports_are_all_there(
     assert ("kind 1" in [errors.fingerprint for errors in mailbox.pending_errors(now)]) == broken
 
 
-def test_a_mail_whose_time_is_damaged_is_recovered_with_the_time_of_now(
+def test_a_mail_with_a_damaged_time_is_recovered_with_the_current_time(
     whole: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     with closing(sqlite3.connect(whole.path)) as connection, connection:
@@ -174,7 +174,7 @@ def test_a_mail_whose_time_is_damaged_is_recovered_with_the_time_of_now(
     assert abs(since - time.time()) < 60
 
 
-def test_how_many_errors_were_dropped_is_not_forgotten(
+def test_the_number_of_dropped_errors_is_recovered(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     with closing(Mailbox(outbox)) as mailbox:
@@ -182,14 +182,14 @@ def test_how_many_errors_were_dropped_is_not_forgotten(
     quarantine(outbox.path)
     mailbox = mailbox_of()
     mailbox.add_to_counter("dropped", 1)
-    for _ in range(2):  # as where the courier is killed before the database has its name
+    for _ in range(2):  # as after a kill before the database was renamed
         recover(mailbox)
         for kept in outbox.folder.glob("reports.db.corrupt-*"):
             kept.rename(str(kept).replace("corrupt", "broken"))
     assert mailbox.counter("dropped") == 8
 
 
-def test_of_a_file_that_is_no_database_nothing_is_recovered_and_it_is_kept(
+def test_a_file_that_is_not_a_database_is_kept(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox], caplog: pytest.LogCaptureFixture
 ) -> None:
     content = b"this is no database" * 1000
@@ -206,7 +206,7 @@ def test_of_a_file_that_is_no_database_nothing_is_recovered_and_it_is_kept(
     assert in_database(outbox) == ["after"]
 
 
-def test_a_courier_killed_while_it_copies_leaves_the_rest_to_the_next(
+def test_a_recovery_interrupted_by_a_kill_is_continued_by_the_next_courier(
     broken: Outbox,
     mailbox_of: Callable[[], Mailbox],
     in_child: Callable[[Callable[[], object]], int],
@@ -231,7 +231,7 @@ def test_a_courier_killed_while_it_copies_leaves_the_rest_to_the_next(
     assert len(kinds(mailbox)) == len(set(kinds(mailbox)))
 
 
-def test_a_courier_killed_after_it_has_copied_makes_the_next_copy_nothing_twice(
+def test_a_recovery_killed_after_copying_is_not_repeated(
     broken: Outbox, mailbox_of: Callable[[], Mailbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarantine(broken.path)
@@ -249,7 +249,7 @@ def test_a_courier_killed_after_it_has_copied_makes_the_next_copy_nothing_twice(
     assert kinds(mailbox) == before != []
 
 
-def test_where_the_disk_is_full_its_reports_wait_for_the_next_courier(
+def test_recovery_on_a_full_disk_is_continued_by_the_next_courier(
     broken: Outbox, mailbox_of: Callable[[], Mailbox], caplog: pytest.LogCaptureFixture
 ) -> None:
     quarantine(broken.path)
@@ -264,7 +264,7 @@ def test_where_the_disk_is_full_its_reports_wait_for_the_next_courier(
     assert "kind 99" in kinds(again)
 
 
-def test_a_database_that_an_earlier_version_is_opening_is_moved_a_moment_later(
+def test_a_database_that_an_earlier_version_is_opening_is_moved_later(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     mailbox_of()
@@ -284,7 +284,7 @@ def test_a_database_that_an_earlier_version_is_opening_is_moved_a_moment_later(
     assert not outbox.path.exists()
 
 
-def test_databases_quarantined_beside_a_process_that_reports_lose_nothing(
+def test_quarantining_databases_during_reports_loses_nothing(
     outbox: Outbox,
     in_child: Callable[[Callable[[], object]], int],
     wait_until: Callable[..., object],
@@ -297,7 +297,7 @@ def test_databases_quarantined_beside_a_process_that_reports_lose_nothing(
         while not stop.exists():
             outbox.put(a_report(f"{number}"), mailable=True)
             number += 1
-            time.sleep(0.001)  # else the spool is full
+            time.sleep(0.001)  # otherwise the spool fills up
         count.write_text(str(number))
 
     writer = threading.Thread(target=in_child, args=(write,))
@@ -321,7 +321,7 @@ def test_databases_quarantined_beside_a_process_that_reports_lose_nothing(
     assert found == {str(number) for number in range(int(count.read_text()))}
 
 
-def test_how_long_it_is_kept_counts_from_when_it_was_quarantined(
+def test_a_quarantined_database_expires_by_the_time_of_its_quarantine(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     outbox.folder.mkdir()
@@ -333,7 +333,7 @@ def test_how_long_it_is_kept_counts_from_when_it_was_quarantined(
     assert len(quarantined_in(outbox)) == 1
 
 
-def test_an_expiry_is_not_stopped_by_what_it_cannot_delete(outbox: Outbox) -> None:
+def test_a_file_that_cannot_be_deleted_does_not_stop_expiry(outbox: Outbox) -> None:
     incoming = outbox.incoming.folder
     for name in ("a.unreadable", "c.unreadable"):
         (incoming / name).mkdir(parents=True)
@@ -342,7 +342,7 @@ def test_an_expiry_is_not_stopped_by_what_it_cannot_delete(outbox: Outbox) -> No
     assert not (incoming / "b.unreadable").exists()
 
 
-def test_of_quarantined_databases_the_last_is_kept(
+def test_the_last_quarantined_database_is_kept(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     outbox.folder.mkdir()
@@ -356,8 +356,10 @@ def test_of_quarantined_databases_the_last_is_kept(
     assert "20200101" not in kept
 
 
-def test_its_wal_goes_with_it(outbox: Outbox, mailbox_of: Callable[[], Mailbox]) -> None:
-    """What is in the -wal file only is recovered, and SQLite does not read it into the new one."""
+def test_the_wal_is_quarantined_with_its_database(
+    outbox: Outbox, mailbox_of: Callable[[], Mailbox]
+) -> None:
+    """Reports only in the -wal file are recovered, and SQLite does not apply it to the new one."""
     outbox.put(a_report("in the wal"), mailable=True)
     mailbox_of().take_incoming()
     assert Path(f"{outbox.path}-wal").stat().st_size > 0

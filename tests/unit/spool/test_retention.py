@@ -1,4 +1,4 @@
-"""A spool that is nearly full: what is evicted first, and that no error goes uncounted."""
+"""A nearly full spool: the order of eviction, and every error is counted."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_spool_that_is_not_full_loses_nothing(mailbox: Mailbox) -> None:
     assert left(mailbox, "delivered") == 1
 
 
-def test_what_was_delivered_goes_first_and_is_no_loss(mailbox: Mailbox) -> None:
+def test_delivered_reports_are_evicted_first_and_not_counted(mailbox: Mailbox) -> None:
     for _ in range(3):
         record(mailbox, report("waits"))
     count = fill(mailbox, "delivered")
@@ -110,7 +110,7 @@ def test_a_report_whose_mail_waits_is_in_the_mail(mailbox: Mailbox) -> None:
     assert mailbox.counter("dropped") == 0
 
 
-def test_what_goes_without_a_mail_is_counted_the_oldest_first(mailbox: Mailbox) -> None:
+def test_unmailed_reports_are_evicted_oldest_first_and_counted(mailbox: Mailbox) -> None:
     record(mailbox, report("first"))
     count = fill(mailbox, "later")
     retention.evict(mailbox, NOW)
@@ -119,7 +119,7 @@ def test_what_goes_without_a_mail_is_counted_the_oldest_first(mailbox: Mailbox) 
     assert mailbox.used_bytes() <= MAXIMUM * DATABASE_SHARE * retention.EVICT_TO
 
 
-def test_mails_that_wait_go_last_with_every_error_in_them(mailbox: Mailbox) -> None:
+def test_waiting_mails_are_evicted_last_and_their_errors_counted(mailbox: Mailbox) -> None:
     for number in range(40):
         a_mail(mailbox, f"kind {number}", "waiting", size=30_000)
     retention.evict(mailbox, NOW)
@@ -128,7 +128,7 @@ def test_mails_that_wait_go_last_with_every_error_in_them(mailbox: Mailbox) -> N
     assert mailbox.counter("dropped") == 10 * (40 - waiting)
 
 
-def test_what_was_refused_for_good_goes_after_its_days_and_is_counted(mailbox: Mailbox) -> None:
+def test_refused_mails_expire_and_are_counted(mailbox: Mailbox) -> None:
     for fingerprint, created in (("old", NOW - 100), ("new", NOW + 100)):
         record(mailbox, report(fingerprint))
         a_mail(mailbox, fingerprint, "failed", created=created)
@@ -138,7 +138,7 @@ def test_what_was_refused_for_good_goes_after_its_days_and_is_counted(mailbox: M
     assert mailbox.counter("dropped") == 10
 
 
-def test_more_reports_are_taken_in_after_an_eviction(mailbox: Mailbox) -> None:
+def test_more_reports_are_imported_after_an_eviction(mailbox: Mailbox) -> None:
     fill(mailbox, "f")
     retention.evict(mailbox, NOW)
     for _ in range(50):
@@ -163,7 +163,7 @@ def test_the_number_of_dropped_errors_is_reported_once_a_window(
     assert mailbox.counter("dropped") == 0
 
 
-def test_while_no_mail_gets_through_they_are_reported_in_the_log_only(
+def test_while_no_mail_is_delivered_dropped_errors_are_only_logged(
     mailbox: Mailbox, delivery: Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
     mailbox.add_to_counter("dropped", 7)
@@ -175,14 +175,14 @@ def test_while_no_mail_gets_through_they_are_reported_in_the_log_only(
     assert mailbox.counter("dropped") == 0
 
 
-def test_a_full_spool_goes_on_taking_reports_and_all_are_mailed_or_counted(
+def test_a_full_spool_still_accepts_reports_and_all_are_mailed_or_counted(
     make_app: Callable[..., Flask],
     mail_settings: dict[str, object],
     wait_until: Callable[..., Any],
     read_log: Callable[[], str],
     tmp_path: Path,
 ) -> None:
-    """Nobody answers at the mail server; more comes in than the spool may hold."""
+    """The mail server is down, and more reports arrive than the spool can hold."""
     settings = {"SPOOL_MAX_BYTES": 4 << 20, "REPORT_WINDOW": 3600, "LOG_MAX_BYTES": 1 << 30}
     app = make_app(**mail_settings, **settings)
     courier = app.extensions["mayday"].courier
@@ -198,11 +198,11 @@ def test_a_full_spool_goes_on_taking_reports_and_all_are_mailed_or_counted(
     ((unmailed,),) = query(folder, "SELECT count(*) FROM reports WHERE mail_id IS NULL")
     ((dropped,),) = query(folder, "SELECT value FROM counters WHERE name = 'dropped'")
     logged = re.findall(r"(\d+) error reports were dropped because the spool was full", read_log())
-    # No mail gets through, and so the report of it would be evicted too.
+    # No mail is delivered, so a report about the eviction would be evicted too.
     assert 0 < int(logged[-1]) <= dropped
     errors = 3000
-    # A line that is written twice, as it may be while the courier takes its file, counts twice
-    # where the first was evicted before the second came.
+    # A line can be written twice while the courier takes its file. It counts twice if the first
+    # was evicted before the second arrived.
     assert errors <= in_mails + unmailed + dropped <= errors + 5
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     assert sum(sizes.values()) <= 4 << 20
@@ -211,7 +211,7 @@ def test_a_full_spool_goes_on_taking_reports_and_all_are_mailed_or_counted(
 # Mail that is stuck
 
 
-def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
+def test_mail_waiting_for_an_hour_is_logged_as_critical_once_an_hour(
     mailbox: Mailbox, delivery: Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
     a_mail(mailbox, "f", "waiting", created=NOW)
@@ -223,8 +223,8 @@ def test_mail_that_waits_for_an_hour_is_critical_in_the_log_once_an_hour(
     assert all(record.mayday_unreported for record in critical)  # type: ignore[attr-defined]
 
 
-def test_a_wal_that_has_outgrown_its_share_is_truncated(mailbox: Mailbox) -> None:
-    """As where a reader was always there when it could have been copied into the database."""
+def test_a_wal_larger_than_its_share_is_truncated(mailbox: Mailbox) -> None:
+    """As with constant readers, which keep SQLite from copying it into the database."""
     record(mailbox, report())
     wal = mailbox.path.with_name("reports.db-wal")
     with closing(sqlite3.connect(mailbox.path, isolation_level=None)) as writer:

@@ -1,4 +1,4 @@
-"""The way of an error through the running stack: request, page, mail, log."""
+"""The path of an error through the running stack: request, page, mail, log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from tests.support.compose import Stack, request, wait_until
 
 
-def test_one_request_id_ties_page_mail_log_and_nginx_together(stack: Stack) -> None:
+def test_page_mail_log_and_nginx_share_one_request_id(stack: Stack) -> None:
     answer = stack.drill("exception")
     assert answer.status == 500
     assert answer.request_id in answer.text
@@ -28,7 +28,7 @@ def test_one_request_id_ties_page_mail_log_and_nginx_together(stack: Stack) -> N
     assert re.match(r"\d{4}-.* \"POST /drill/exception\" 500 .*\[request", nginx_line)
 
 
-def test_the_tutorials_database_error_shows_no_row_to_anybody(stack: Stack) -> None:
+def test_the_tutorials_database_error_exposes_no_row(stack: Stack) -> None:
     answer = stack.drill("database")
     assert answer.status == 500
     mail = stack.mail_of(answer.request_id).as_string()
@@ -42,7 +42,7 @@ def test_the_tutorials_database_error_shows_no_row_to_anybody(stack: Stack) -> N
         assert "(drill)" not in text
 
 
-def test_a_flood_of_equal_errors_is_one_mail_and_one_digest_with_the_exact_count(
+def test_a_flood_of_identical_errors_becomes_one_mail_and_one_digest_with_the_exact_count(
     stack: Stack,
 ) -> None:
     answer = stack.drill("flood", count="300")
@@ -70,7 +70,7 @@ def test_a_log_burst_rotates_the_log_and_loses_no_line(stack: Stack) -> None:
     assert max(sizes) <= 1_048_576
 
 
-def test_a_page_that_is_not_there_has_a_page_with_the_id_but_no_mail(stack: Stack) -> None:
+def test_an_unknown_address_gets_a_page_with_the_id_and_no_mail(stack: Stack) -> None:
     before = stack.spool("SELECT count(*) FROM reports")
     answer = stack.get("/nothing-here")
     assert answer.status == 404
@@ -79,7 +79,7 @@ def test_a_page_that_is_not_there_has_a_page_with_the_id_but_no_mail(stack: Stac
     assert stack.spool("SELECT count(*) FROM reports") == before
 
 
-def test_a_request_id_that_a_client_has_chosen_is_not_taken(stack: Stack) -> None:
+def test_a_request_id_sent_by_a_client_is_ignored(stack: Stack) -> None:
     chosen = "0123456789abcdef" * 2
     answer = stack.get("/nothing-here", headers={"X-Request-ID": chosen})
     assert answer.request_id != chosen
@@ -94,14 +94,14 @@ def test_a_client_that_prefers_json_gets_a_problem_document(stack: Stack) -> Non
     assert (problem["type"], problem["status"]) == ("about:blank", 404)
 
 
-def test_static_files_come_from_nginx_and_missing_ones_get_our_page(stack: Stack) -> None:
+def test_nginx_serves_static_files_and_our_page_for_missing_ones(stack: Stack) -> None:
     assert stack.get("/static/microblog.css").status == 200
     missing = stack.get("/static/nothing.css")
     assert missing.status == 404
     assert missing.request_id in missing.text
 
 
-def test_readiness_is_not_for_the_outside_and_liveness_is(stack: Stack) -> None:
+def test_liveness_is_public_and_readiness_is_not(stack: Stack) -> None:
     assert stack.get("/health/ready").status == 404
     assert stack.get("/health/live").status == 200
     script = (
@@ -124,7 +124,7 @@ def test_mailhog_holds_mails_that_its_ui_can_show(stack: Stack) -> None:
     assert "MailHog" in page.text
 
 
-def test_a_request_that_hangs_gets_a_504_page_and_its_stack_is_mailed(stack: Stack) -> None:
+def test_a_hung_request_gets_a_504_page_and_its_stack_is_mailed(stack: Stack) -> None:
     workers = stack.shell("web", "cat /proc/1/task/1/children").split()
     answer = stack.drill("timeout")
     assert answer.status == 504
@@ -145,7 +145,7 @@ def test_a_request_that_hangs_gets_a_504_page_and_its_stack_is_mailed(stack: Sta
     assert stack.spool(reports) == [[1]]
 
 
-def test_a_worker_that_dies_gets_one_report_that_names_its_request(stack: Stack) -> None:
+def test_a_worker_death_is_one_report_that_names_its_request(stack: Stack) -> None:
     before = stack.spool("SELECT coalesce(max(id), 0) FROM reports")[0][0]
     answer = stack.drill("crash")
     assert answer.status == 502
