@@ -134,10 +134,36 @@ class Settings:
     secret_names: tuple[str, ...] = ()  # of fields whose values are masked, besides the built-in
 
     def __str__(self) -> str:
-        """Return every setting but the secrets, for the log."""
-        groups = (self.app, self.mail, self.log, self.spool, self.reports, self.server)
-        shown = (f"drill={self.drill} trusted_proxies={self.trusted_proxies}",)
-        return " ".join((*map(repr, groups), *shown))
+        """Return every setting but the secrets by its name, for the log."""
+        shown: dict[str, object] = {
+            "APP_NAME": self.app.name,
+            "ENVIRONMENT": self.app.environment,
+            "RELEASE": self.app.release or "unknown",
+            "MAIL_SERVER": self.mail.server,
+            "MAIL_PORT": self.mail.port,
+            "MAIL_USE_TLS": self.mail.use_tls,
+            "MAIL_USE_SSL": self.mail.use_ssl,
+            "MAIL_USERNAME": self.mail.username,
+            "MAIL_FROM": self.mail.sender,
+            "MAIL_TIMEOUT": self.mail.timeout,
+            "ADMINS": ",".join(self.mail.admins),
+            "LOG_DIR": self.log.folder,
+            "LOG_FILE": self.log.file_name,
+            "LOG_MAX_BYTES": self.log.max_bytes,
+            "LOG_BACKUP_COUNT": self.log.backup_count,
+            "LOG_LEVEL": self.log.level,
+            "LOG_FORMAT": self.log.format,
+            "LOG_SLOW_MS": self.log.slow_ms,
+            "SPOOL_DIR": self.spool.folder,
+            "SPOOL_MAX_BYTES": self.spool.max_bytes,
+            "REPORT_WINDOW": self.reports.window,
+            "REPORT_MAILS_PER_HOUR": self.reports.mails_per_hour,
+            "REPORT_KEEP_DAYS": self.reports.keep_days,
+            "REQUEST_TIMEOUT": self.server.request_timeout,
+            "DRILL": self.drill,
+            "TRUSTED_PROXIES": self.trusted_proxies,
+        }
+        return " ".join(f"{name}={value}" for name, value in shown.items())
 
     @property
     def secret_values(self) -> tuple[str, ...]:

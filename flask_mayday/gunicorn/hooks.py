@@ -35,9 +35,8 @@ def when_ready(server: Any) -> None:
     app = current.settings.app
     logger.info("%s startup", app.name)
     logger.info(
-        "Release %s, environment %s, workers: %d, threads in each: %d, settings: %s",
+        "Release %s, workers: %d, threads in each: %d, settings: %s",
         app.release or "unknown",
-        app.environment,
         server.cfg.workers,
         server.cfg.threads,
         current.settings,
