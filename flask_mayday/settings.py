@@ -6,10 +6,18 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from .setting_groups import (
+    AppSettings,
+    LogSettings,
+    MailSettings,
+    ReportSettings,
+    ServerSettings,
+    Settings,
+    SpoolSettings,
+)
 from .settings_reader import (
     TRUE,
     ConfigurationError,
@@ -37,138 +45,6 @@ __all__ = [
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 HELO_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Za-z.:]+\]")
-
-
-@dataclass(frozen=True, slots=True)
-class AppSettings:
-    """What distinguishes this app and deployment from others that mail the same administrators."""
-
-    name: str
-    environment: str
-    release: str
-    own_code: tuple[str, ...]  # folders and packages, besides the app's root path
-    log_hint: str = ""  # how to see a request's log lines; {request_id} stands for its id
-
-    @property
-    def label(self) -> str:
-        """The name as a mail's subject shows it: with the environment, unless in production."""
-        if self.environment == "production":
-            return self.name
-        return f"{self.name} {self.environment}"
-
-
-@dataclass(frozen=True, slots=True)
-class MailSettings:
-    """Where error mails go; none is sent where ``server`` is ``None``. ``timeout`` in seconds."""
-
-    server: str | None
-    port: int
-    use_tls: bool
-    use_ssl: bool
-    username: str | None
-    password: str | None = field(repr=False)
-    sender: str
-    timeout: float
-    admins: tuple[str, ...]
-    ca_file: Path | None = None  # of CAs to trust besides the system's
-    helo_name: str | None = None  # by default the host's own name
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    """The rotating log; ``max_bytes`` of one file, ``slow_ms`` in milliseconds."""
-
-    folder: Path
-    file_name: str
-    max_bytes: int
-    backup_count: int
-    level: str
-    format: str
-    slow_ms: int
-
-    @property
-    def path(self) -> Path:
-        """The file that records are written to."""
-        return self.folder / self.file_name
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolSettings:
-    """Where reports wait for delivery; ``max_bytes`` of the whole folder."""
-
-    folder: Path
-    max_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReportSettings:
-    """How often administrators are mailed: ``window`` in seconds, ``keep_days`` in days."""
-
-    window: float
-    mails_per_hour: int
-    keep_days: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """What the gunicorn configuration uses; ``request_timeout`` in seconds."""
-
-    request_timeout: float
-    workers: int
-    threads: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Every setting, valid."""
-
-    app: AppSettings
-    mail: MailSettings
-    log: LogSettings
-    spool: SpoolSettings
-    reports: ReportSettings
-    server: ServerSettings
-    drill: bool
-    trusted_proxies: int
-    mail_ui: str | None  # the address at which captured mails can be read
-    secret_names: tuple[str, ...] = ()  # of fields whose values are masked, besides the built-in
-
-    def __str__(self) -> str:
-        """Return every setting but the secrets by its name, for the log."""
-        shown: dict[str, object] = {
-            "APP_NAME": self.app.name,
-            "ENVIRONMENT": self.app.environment,
-            "RELEASE": self.app.release or "unknown",
-            "MAIL_SERVER": self.mail.server,
-            "MAIL_PORT": self.mail.port,
-            "MAIL_USE_TLS": self.mail.use_tls,
-            "MAIL_USE_SSL": self.mail.use_ssl,
-            "MAIL_USERNAME": self.mail.username,
-            "MAIL_FROM": self.mail.sender,
-            "MAIL_TIMEOUT": self.mail.timeout,
-            "ADMINS": ",".join(self.mail.admins),
-            "LOG_DIR": self.log.folder,
-            "LOG_FILE": self.log.file_name,
-            "LOG_MAX_BYTES": self.log.max_bytes,
-            "LOG_BACKUP_COUNT": self.log.backup_count,
-            "LOG_LEVEL": self.log.level,
-            "LOG_FORMAT": self.log.format,
-            "LOG_SLOW_MS": self.log.slow_ms,
-            "SPOOL_DIR": self.spool.folder,
-            "SPOOL_MAX_BYTES": self.spool.max_bytes,
-            "REPORT_WINDOW": self.reports.window,
-            "REPORT_MAILS_PER_HOUR": self.reports.mails_per_hour,
-            "REPORT_KEEP_DAYS": self.reports.keep_days,
-            "REQUEST_TIMEOUT": self.server.request_timeout,
-            "DRILL": self.drill,
-            "TRUSTED_PROXIES": self.trusted_proxies,
-        }
-        return " ".join(f"{name}={value}" for name, value in shown.items())
-
-    @property
-    def secret_values(self) -> tuple[str, ...]:
-        """The values among the settings that must never leave the process."""
-        return (self.mail.password,) if self.mail.password else ()
 
 
 def read_settings(
