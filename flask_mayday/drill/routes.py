@@ -18,7 +18,7 @@ from ..pages.negotiation import prefers_json
 from ..pages.style_policy import allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
-from .drills import DRILLS
+from .drills import DRILLS, DrillUnavailableError
 
 PATH: Final = re.compile(
     r"/drill(?:/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
@@ -66,7 +66,10 @@ class DrillRoutes:
         origin = request.headers.get("Origin")
         if origin is not None and not _is_own(origin):
             abort(403, "This form was sent from another site. Open /drill on this site.")
-        response = drill()
+        try:
+            response = drill()
+        except DrillUnavailableError as error:
+            return self.pages.answer_unavailable(error, str(error))
         if response.mimetype == "application/json" and _wants_page():
             counts = json.loads(response.get_data())
             return self._render("counts.html", kind=kind, counts=counts)

@@ -14,7 +14,6 @@ from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
     InternalServerError,
-    ServiceUnavailable,
 )
 
 from .. import database
@@ -101,11 +100,12 @@ class ErrorPages:
         headers.remove("Content-Type")
         return self.page(error.code, headers, detail=_own_words(error))
 
-    def answer_unavailable(self, error: Exception, message: str) -> Response | HTTPException:
+    def answer_unavailable(self, error: Exception, message: str) -> Response:
         """Report that a service is unavailable, and answer 503."""
         logger.error(message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
         request.environ[request_id.REPORTED_KEY] = True
-        return self.answer(ServiceUnavailable())
+        database.roll_back(self.app)
+        return self.page(503, Headers())
 
     def answer_unreadable_request(self, error: Exception) -> Response | HTTPException:
         """Answer 400: the body's chunks are broken, or it ends too early."""

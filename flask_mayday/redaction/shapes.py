@@ -114,7 +114,7 @@ SHAPES: Final = (
     # SQL that sets a password, and rows and statements quoted by databases.
     (
         "IDENTIFIED",
-        rb"(?i:IDENTIFIED(?: WITH [\w']{1,60})? (?:BY|AS)(?: PASSWORD)?) ?'"
+        rb"IDENTIFIED(?: WITH [\w']{1,60})? (?:BY|AS)(?: PASSWORD)? ?'"
         rb"(?P<secret>(?:[^'\\]|''|\\(?s:.))*+)",
     ),
     (

@@ -98,7 +98,7 @@ def _logs_a_warning(stack: Stack) -> bool:
 # The fault, and the words for it in the container's output.
 FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] = {
     "locked for 10 s": (locked, ""),
-    "corrupt": (corrupt, "database disk image is malformed|file is not a database"),
+    "corrupt": (corrupt, "The spool's database cannot be used and is replaced"),
     "deleted": (deleted, ""),
     "read-only": (read_only, "could not be put into the spool .*memory holds it"),
     "disk full": (full_disk, "could not be put into the spool .*memory holds it"),

@@ -19,7 +19,9 @@ QUOTA = 16 << 20  # bytes
 def tmp_path() -> Iterator[Path]:
     """Return a folder for one test, in memory where the machine offers that."""
     with tempfile.TemporaryDirectory(
-        prefix="microblog-unit-", dir=MEMORY if MEMORY.is_dir() else None
+        prefix="mayday-unit-",
+        dir=MEMORY if MEMORY.is_dir() else None,
+        ignore_cleanup_errors=True,  # a courier may be closing its files
     ) as name:
         yield Path(name)
 

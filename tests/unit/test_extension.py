@@ -444,7 +444,7 @@ def test_a_thousand_apps_leave_no_handler_no_thread_and_no_pipeline(tmp_path: Pa
     assert last() is None
     assert len(registry.pipelines()) == before
     assert len(root.handlers) == handlers
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_a_middleware_that_rewrites_the_path_does_not_change_the_one_in_the_report(

@@ -266,3 +266,13 @@ def test_an_app_that_sends_no_mail_says_so(app: Flask) -> None:
 @pytest.mark.parametrize("identifier", ["", "x", "A" * 32, "a" * 31, "a" * 33])
 def test_what_is_no_request_id_has_no_mail_page(app: Flask, identifier: str) -> None:
     assert app.test_client().get(f"/drill/mail/{identifier}").status_code == 404
+
+
+def test_the_unavailable_drill_asks_to_come_back_and_is_reported(
+    app: Flask, read_reports: ReadReports
+) -> None:
+    answer = post(app, "unavailable")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    (report,) = read_reports()
+    assert (report.type, report.where) == ("DrillUnavailableError", "at POST /drill/<kind>")
+    assert report.request_id == answer.headers["X-Request-ID"]
