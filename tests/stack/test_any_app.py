@@ -78,7 +78,7 @@ def httpbin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def assert_reported(stack: Stack, answer: Answer, kind: str, own_file: str) -> None:
-    """Page, mail and log entry are there under one id, and the app's own code is told apart."""
+    """Page, mail and log entry are there under one id, and the app's own code is marked."""
     assert answer.status == 500
     assert answer.request_id in answer.text
     mail = stack.mail_of(answer.request_id)

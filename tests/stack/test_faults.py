@@ -61,13 +61,13 @@ def test_a_fault_is_a_page_a_log_entry_and_a_mail_under_one_request_id(
     assert answer.request_id in answer.text
     assert page_after < fault.page_within
 
-    def told() -> list[list[object]]:
+    def delivered() -> list[list[object]]:
         return stack.spool(
             "SELECT kind, subject, finished - time FROM reports JOIN mails ON mails.id = mail_id"
             f" WHERE request_id = '{answer.request_id}' AND state = 'delivered'"
         )
 
-    rows = wait_until(told, "the mail")
+    rows = wait_until(delivered, "the mail")
     assert isinstance(rows, list)
     ((kind, subject, mail_after),) = rows
     assert fault.words in str(subject)

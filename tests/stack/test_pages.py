@@ -295,8 +295,8 @@ def test_every_client_gets_a_page_of_ours_meanwhile(
     for client, counts in statuses.items():
         assert counts[status]
         assert slowest[client] < PATIENCE
-        told = ", ".join(f"{count} x {number}" for number, count in sorted(counts.items()))
-        record_property(client, f"{told}, slowest {slowest[client]:.2f} s")
+        counted = ", ".join(f"{count} x {number}" for number, count in sorted(counts.items()))
+        record_property(client, f"{counted}, slowest {slowest[client]:.2f} s")
     wait_until(lambda: stack.get("/explore").status == 200, "web", timeout=60)
 
 
