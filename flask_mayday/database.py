@@ -89,7 +89,7 @@ def watch_slow_statements() -> None:
     global _is_watched
     if not _is_watched and "sqlalchemy" in sys.modules:
         _is_watched = True
-        slow_queries.watch(sys.modules["sqlalchemy"].Engine, _slow_ms)
+        slow_queries.watch(sys.modules["sqlalchemy"].engine.Engine, _slow_ms)
 
 
 def _slow_ms() -> int:

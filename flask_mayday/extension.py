@@ -45,7 +45,7 @@ def _always(error: Exception) -> bool:
 class Mayday:
     """Error pages, error mails, a rotating log and request ids for a Flask app.
 
-    Opens no file and starts no thread until there is something to write or to mail::
+    Opens no file and starts no thread before the first request or record::
 
         mayday = Mayday()
 
@@ -150,8 +150,8 @@ class Mayday:
     def before_report(self, function: BeforeReportT) -> BeforeReportT:
         """Register a function that may change each report, or drop it by returning ``None``.
 
-        The function gets a frozen :class:`Report` and returns it or a changed copy. What it drops
-        is counted in the log::
+        The function gets a frozen :class:`Report` and returns it or a changed copy. The log
+        has a line for each that it drops, with their number::
 
             @mayday.before_report
             def without_bots(report):
@@ -163,8 +163,8 @@ class Mayday:
     def user(self, function: Callable[[], object]) -> Callable[[], object]:
         """Register a function that returns who is logged in, or ``None``, for mail and log.
 
-        Needed only without Flask-Login. It is called while an error is handled, so it must not
-        query the database::
+        Needed only without Flask-Login. It is called at the end of each request and when one
+        fails, so it must not query the database::
 
             @mayday.user
             def user():

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import IO, Final
 
@@ -28,6 +29,8 @@ from .settings import ConfigurationError, read_settings
 LAST_LINES: Final = 50
 LINE_LENGTH: Final = 1000  # bytes of a line that the report keeps
 NOT_FOUND: Final = 127  # the shell's exit status for a command that does not exist
+NOT_EXECUTABLE: Final = 126  # and for one that may not be run
+DRAINED_WITHIN: Final = 5.0  # seconds after the end of a command whose children hold its output
 KILLED: Final = 128  # the shell adds the signal's number to it
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -50,7 +53,8 @@ def configure_reporting() -> None:
     """
     global _pipeline
     settings = read_settings()
-    redactor = Redactor([*settings.secret_values, *secrets_of_config({}, os.environ)])
+    secrets = [*settings.secret_values, *secrets_of_config({}, os.environ)]
+    redactor = Redactor(secrets, settings.secret_names)
     _pipeline = Pipeline(settings, redactor)
     registry.register(_pipeline)
     registry.lower_root_level(settings.log.level)
@@ -59,8 +63,8 @@ def configure_reporting() -> None:
 def run(command: Sequence[str]) -> int:
     """Run ``command``, passing its output on, and report its failure as one CRITICAL record.
 
-    Returns the exit status as a shell would: 127 for a command that does not exist, 128 and the
-    signal's number for one that was killed.
+    Returns the exit status as a shell would: 127 for a command that does not exist, 126 for one
+    that may not be run, 128 and the signal's number for one that was killed.
     """
     lines: deque[str] = deque(maxlen=LAST_LINES)
     try:
@@ -68,10 +72,10 @@ def run(command: Sequence[str]) -> int:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
     except OSError as error:
         _report(command, f"could not be started: {error.strerror}", lines)
-        return NOT_FOUND
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     _forward_signals(process)
     copies = [
-        threading.Thread(target=_copy, args=(source, target, lines))
+        threading.Thread(target=_copy, args=(source, target, lines), daemon=True)
         for source, target in (
             (process.stdout, sys.stdout.buffer),
             (process.stderr, sys.stderr.buffer),
@@ -81,9 +85,9 @@ def run(command: Sequence[str]) -> int:
         copy.start()
     status = process.wait()
     for copy in copies:
-        copy.join()
+        copy.join(DRAINED_WITHIN)
     if status < 0:
-        _report(command, f"was ended by {signal.Signals(-status).name}", lines)
+        _report(command, f"was ended by {_signal_name(-status)}", lines)
         return KILLED - status
     if status:
         _report(command, f"failed with exit status {status}", lines)
@@ -100,8 +104,9 @@ def name_of(command: Sequence[str]) -> str:
 def _copy(source: IO[bytes] | None, target: IO[bytes], lines: deque[str]) -> None:
     """Write each line to ``target`` as soon as it is there, and keep the last ones."""
     for line in source or ():
-        target.write(line)
-        target.flush()
+        with suppress(OSError, ValueError):  # nobody reads it any more: the command still writes
+            target.write(line)
+            target.flush()
         lines.append(line[:LINE_LENGTH].decode("utf-8", "replace").rstrip())
 
 
@@ -111,7 +116,17 @@ def _forward_signals(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(number)
 
     for number in FORWARDED:
-        signal.signal(number, forward)
+        if number != signal.SIGINT or not sys.stdin.isatty():  # a terminal signals both
+            signal.signal(number, forward)
+        else:
+            signal.signal(number, lambda *_: None)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _report(command: Sequence[str], what: str, lines: deque[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.headerregistry import Address
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -134,7 +135,8 @@ class SettingsReader:
         value = self.config.get(name)
         if isinstance(value, (tuple, list)) and len(value) == 2:
             return str(value[1])
-        return self.line(name)
+        address = parseaddr(self.line(name))[1]  # it may be "Name <address>"
+        return address if is_address(address) else ""
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """Return mail addresses."""

@@ -10,7 +10,7 @@ import json
 import mmap
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from . import request_id
@@ -94,10 +94,20 @@ class RequestTable:
         self.memory[start : start + LENGTH_BYTES] = len(data).to_bytes(LENGTH_BYTES, "big")
 
     def mark_responding(self) -> None:
-        """Record that this thread is sending the response to its request."""
+        """Record that this thread is sending a part of the response to its request.
+
+        The time that a request may take begins anew: a response that still yields data does not
+        hang.
+        """
         slot = getattr(self._slot, "number", None)
-        if slot is not None:
-            self.memory[slot * SLOT_BYTES + RESPONDING] = 1
+        if slot is None:
+            return
+        self.memory[slot * SLOT_BYTES + RESPONDING] = 1
+        with self._lock:
+            if (request := self.in_progress.get(slot)) is not None and not self.is_reported(
+                request
+            ):
+                self.in_progress[slot] = replace(request, since=time.monotonic())
 
     def mark_reported(self, in_progress: RequestInProgress) -> None:
         """Record that a request was reported; does nothing if it has ended meanwhile."""
@@ -165,7 +175,7 @@ class RequestTable:
 _table: RequestTable | None = None
 
 
-def use(table: RequestTable) -> None:
+def use(table: RequestTable | None) -> None:
     """Record the requests of this process in ``table`` from now on."""
     global _table
     _table = table

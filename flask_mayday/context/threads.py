@@ -27,8 +27,14 @@ _submit = ThreadPoolExecutor.submit
 
 def install() -> None:
     """Make new threads and thread-pool tasks belong to the request that starts them."""
-    threading.Thread.start = start  # type: ignore[assignment,method-assign]
-    ThreadPoolExecutor.submit = submit  # type: ignore[assignment,method-assign]
+    global _start, _submit
+    # What another library has put there is called from ours.
+    if threading.Thread.start is not start:
+        _start = threading.Thread.start
+        threading.Thread.start = start  # type: ignore[assignment,method-assign]
+    if ThreadPoolExecutor.submit is not submit:
+        _submit = ThreadPoolExecutor.submit
+        ThreadPoolExecutor.submit = submit  # type: ignore[assignment,method-assign]
 
 
 def start(thread: threading.Thread) -> None:
@@ -66,7 +72,12 @@ def submit(
         finally:
             request_id.resume(before)
 
-    future = _submit(pool, run_for_request)
+    # A thread that the pool starts for this task belongs to no request between its tasks.
+    request_id.resume(None)
+    try:
+        future = _submit(pool, run_for_request)
+    finally:
+        request_id.resume(environ)
     # submit() makes the future itself, and has no way to choose its class.
     future.__class__ = _WatchedFuture
     future.environ = environ  # type: ignore[attr-defined]

@@ -43,6 +43,10 @@ class DrillUnavailableError(Exception):
     """The error of the ``unavailable`` drill, which the app answers with 503."""
 
 
+class DrillNotPossibleError(Exception):
+    """A drill that needs something which this app or server does not have."""
+
+
 def exception() -> Response:
     """Raise an exception; errors with the same message are identical, without one they differ."""
     message = request.form.get("message", "")
@@ -55,7 +59,9 @@ def database() -> Response:
     """Run an SQL statement that fails."""
     db = app_database.extension_of(current_app)
     if db is None:
-        abort(501, "This drill needs Flask-SQLAlchemy, which this app does not use.")
+        raise DrillNotPossibleError(
+            "This drill needs Flask-SQLAlchemy, which this app does not use."
+        )
     import sqlalchemy
 
     statement = sqlalchemy.text("SELECT 1 FROM mayday_drill_no_such_table WHERE name = :name")
@@ -82,7 +88,9 @@ def timeout() -> Response:
 def crash() -> Response:
     """Kill the worker process that serves this request."""
     if "gunicorn.socket" not in request.environ:
-        abort(501, "This drill needs gunicorn: this server has no worker processes.")
+        raise DrillNotPossibleError(
+            "This drill needs gunicorn: this server has no worker processes."
+        )
     os.kill(os.getpid(), signal.SIGKILL)
     return Response("The worker was not killed.")
 

@@ -18,7 +18,7 @@ from ..pages.negotiation import prefers_json
 from ..pages.style_policy import allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
-from .drills import DRILLS, DrillUnavailableError
+from .drills import DRILLS, DrillNotPossibleError, DrillUnavailableError
 
 PATH: Final = re.compile(
     r"/drill(?:/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
@@ -68,6 +68,9 @@ class DrillRoutes:
             abort(403, "This form was sent from another site. Open /drill on this site.")
         try:
             response = drill()
+        except DrillNotPossibleError as error:  # the reason is the answer, and no error to report
+            request.environ[request_id.REPORTED_KEY] = True
+            return self.pages.page(501, Headers(), detail=str(error))
         except DrillUnavailableError as error:
             return self.pages.answer_unavailable(error, str(error))
         if response.mimetype == "application/json" and _wants_page():

@@ -6,6 +6,7 @@ import errno
 import logging
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any, Final
 
 import click
@@ -66,7 +67,7 @@ def connect(wsgi: Any, app_uri: str) -> None:
             app_uri,
             app_uri,
         )
-        if isinstance(wsgi, type(connect)):
+        if isinstance(wsgi, type(connect)) and len(signature(wsgi).parameters) != 2:
             sys.exit(f"{app_uri} is a function and not an app: is it a factory? Write {app_uri}()")
         return
     for app in apps:

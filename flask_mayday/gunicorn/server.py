@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from flask.helpers import get_debug_flag
 from flask.sansio.scaffold import find_package
 
 from ..redaction.config import secrets_of_config
@@ -14,7 +15,6 @@ from ..redaction.redactor import Redactor
 from ..reporting import registry
 from ..reporting.pipeline import Pipeline
 from ..settings import (
-    TRUE,
     ConfigurationError,
     ServerSettings,
     Settings,
@@ -44,7 +44,7 @@ def server_settings() -> ServerSettings:
 
 def check(cfg: Any) -> None:
     """Exit with the fix as message if gunicorn is configured in a way that cannot work."""
-    if os.environ.get("FLASK_DEBUG", "").strip().lower() in TRUE:
+    if get_debug_flag():
         sys.exit(DEBUGGER)
     if any(name in str(cfg.worker_class_str).lower() for name in UNSUPPORTED):
         sys.exit(
@@ -73,9 +73,7 @@ def boot_settings(app_uri: str) -> Settings:
     """
     module = app_uri.partition(":")[0].removesuffix(".py").replace("/", ".")
     try:
-        return read_settings(
-            {}, import_name=module.partition(".")[0], instance_path=instance_path_of(module)
-        )
+        return read_settings({}, import_name=module, instance_path=instance_path_of(module))
     except ConfigurationError as error:
         sys.exit(error.message)
 

@@ -28,5 +28,8 @@ class StdoutHandler(logging.StreamHandler):  # type: ignore[type-arg]
 def install() -> None:
     """Write the log to stdout, unless the root logger has a handler for a stream already."""
     root = logging.getLogger()
-    if not any(isinstance(handler, logging.StreamHandler) for handler in root.handlers):
+    if not any(
+        isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+        for handler in root.handlers
+    ):
         root.addHandler(StdoutHandler())

@@ -29,6 +29,7 @@ LINE: Final = f"{PREFIX}line"  # on a record: the formatter that has formatted i
 # Control characters, line and paragraph separators, and marks that change the direction of text:
 # all that could start a line or change what a terminal shows. A tab is harmless.
 CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
 LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -39,6 +40,12 @@ def escape_controls(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the message; that of Flask's own server without its colours for a terminal."""
+    message = message_of(record)
+    return COLOURS.sub("", message) if record.name == "werkzeug" else message
 
 
 class LineFormatter(logging.Formatter):
@@ -75,7 +82,7 @@ class TextFormatter(LineFormatter):
     def line(self, record: logging.LogRecord) -> str:
         """Return the line of ``record``, and below it the lines of its traceback and stack."""
         redactor = self.redactor.bind(environ_of(record))
-        message = redactor.bounded(message_of(record), LENGTH)
+        message = redactor.bounded(_message(record), LENGTH)
         first = (
             f"{self.formatTime(record)} {record.levelname}: {message}"
             f" [in {record.pathname}:{record.lineno}] [request {request_id_of(record) or '-'}]"
@@ -106,7 +113,7 @@ class JsonFormatter(LineFormatter):
             "time": created.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": redactor.bounded(message_of(record), LENGTH),
+            "message": redactor.bounded(_message(record), LENGTH),
             "path": record.pathname,
             "line": record.lineno,
             "request_id": request_id_of(record),

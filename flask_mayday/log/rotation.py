@@ -230,15 +230,15 @@ class RotatingFile(logging.Handler):
 
     def _log_surplus(self) -> None:
         numbers, self._surplus = self._surplus, []
-        logger = logging.Logger(__name__)  # one of its own, so that the line comes into this file
-        logger.addHandler(self)
         shown = ", ".join(f".{number}" for number in numbers[:20])
-        logger.info(
-            "LOG_BACKUP_COUNT is %d: deleted %d older backups (%s%s)",
-            self.backup_count,
-            len(numbers),
-            shown,
-            ", …" if len(numbers) > 20 else "",
+        more = ", …" if len(numbers) > 20 else ""
+        message = "LOG_BACKUP_COUNT is %d: deleted %d older backups (%s%s)"
+        arguments = (self.backup_count, len(numbers), shown, more)
+        # Straight into this file: no logger knows which app's log it is.
+        self.emit(
+            logging.LogRecord(
+                __name__, logging.INFO, __file__, 0, message, arguments, None, "_log_surplus"
+            )
         )
 
     def _print(self, data: bytes, error: OSError) -> None:

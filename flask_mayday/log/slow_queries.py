@@ -28,6 +28,9 @@ def watch(engine: Engine | type[Engine], slow_ms: Callable[[], int]) -> None:
     @event.listens_for(engine, "after_cursor_execute")
     def end(*arguments: Any) -> None:
         statement, context = arguments[2], arguments[4]
-        taken = (time.monotonic() - context.mayday_started) * 1000
+        started = getattr(context, "mayday_started", None)
+        if started is None:  # it began before this function was installed
+            return
+        taken = (time.monotonic() - started) * 1000
         if taken >= slow_ms():
             logger.warning("Slow SQL, %.0f ms: %s", taken, " ".join(statement.split()))

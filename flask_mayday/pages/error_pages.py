@@ -145,7 +145,7 @@ class ErrorPages:
             "reported": status >= 500,
             "mailed": self.settings.mail.server is not None,
             "drill": self.settings.drill,
-            "log_hint": f"grep {identifier} {self.settings.log.path}",
+            "log_hint": self.settings.app.log_hint.replace("{request_id}", identifier),
         }
 
     def _page_of_the_app(self, values: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import in_flight, request_id
 from ..reporting import registry
-from ..reporting.pipeline import Pipeline
+from ..reporting.pipeline import Pipeline, never
 from .negotiation import PROBLEM_JSON, prefers_json
 from .plain import plain_page, problem
 from .style_policy import HEADER, POLICY
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
-
-
-def never() -> bool:
-    """Return ``False``: exceptions are handled here."""
-    return False
 
 
 class ErrorMiddleware:
@@ -68,6 +63,8 @@ class ErrorMiddleware:
             raise
         except BaseException:
             if propagate:
+                response.forget()
+                in_flight.end()
                 raise
             body = response.failed()
         return _Body(body, response, propagate)

@@ -56,7 +56,8 @@ class DuplicateFilter:
         if occurrence is None:
             return
         if len(self._recorded) >= MAX_REMEMBERED and occurrence.key not in self._recorded:
-            self._recorded.clear()  # with this many different errors in a second, duplicates are rare
+            # With this many different errors in a second, duplicates are rare.
+            self._recorded.clear()
         self._recorded[occurrence.key] = (time.monotonic(), report, occurrence)
 
 

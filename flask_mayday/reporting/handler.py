@@ -39,6 +39,7 @@ class ReportHandler(logging.Handler):
         self.courier = courier
         self.outbox = courier.outbox
         self.before_report: list[BeforeReport] = []
+        self.dropped = 0  # reports, by these functions
         self.duplicates = DuplicateFilter()
         self._state = threading.local()
         self._complained = -COMPLAINT_INTERVAL
@@ -74,10 +75,13 @@ class ReportHandler(logging.Handler):
         finally:
             self._state.emitting = False
 
-    def report_of(self, record: logging.LogRecord) -> Report:
-        """Return the report of ``record`` for an app's own tests, and store it nowhere."""
+    def report_of(self, record: logging.LogRecord) -> Report | None:
+        """Return the report of ``record`` for an app's own tests, and store it nowhere.
+
+        Returns ``None`` if a ``before_report`` function has dropped it.
+        """
         _mark_reported(record)
-        return self.builder.build(record)
+        return self._changed(self.builder.build(record))
 
     def flush(self) -> None:
         """Write the reports in memory to the spool, as far as it can be written."""
@@ -102,11 +106,12 @@ class ReportHandler(logging.Handler):
             if report is not None:
                 self.outbox.put(report, mailable=self.mailable)
             return
-        report = self._changed(self.builder.build(record))
+        full = self.builder.build(record)
+        report = self._changed(full)
         if report is None:
             return
         self.outbox.put(report, mailable=self.mailable)
-        self.duplicates.remember(occurrence, report)
+        self.duplicates.remember(occurrence, full)
         self.courier.wake()
 
     def _changed(self, report: Report) -> Report | None:
@@ -119,7 +124,13 @@ class ReportHandler(logging.Handler):
                 continue
             if changed is None:
                 name = getattr(change, "__qualname__", repr(change))
-                logger.warning("Report %s was dropped by %s", report.uuid, name)
+                self.dropped += 1
+                logger.warning(
+                    "Report %s was dropped by %s (%d in this process so far)",
+                    report.uuid,
+                    name,
+                    self.dropped,
+                )
                 return None
             report = changed
         return report

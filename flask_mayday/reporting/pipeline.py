@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
 
-from ..context import record_fields
 from ..courier.courier import Courier
 from ..log.formats import JsonFormatter, TextFormatter
 from ..log.rotation import RotatingFile
@@ -88,7 +87,9 @@ class Pipeline:
     def collect(self, record: logging.LogRecord) -> None:
         """Append the report of an error to ``collected``, for an app's own tests."""
         if self.collected is not None and self.reports.is_reported(record):
-            self.collected.append(self.reports.report_of(record))
+            report = self.reports.report_of(record)
+            if report is not None:
+                self.collected.append(report)
 
     def report(self, record: logging.LogRecord) -> None:
         """Log and report a record directly, because logging would have dropped it."""
@@ -134,8 +135,3 @@ def _close(log_file: RotatingFile, reports: ReportHandler, courier: Courier) -> 
     reports.close()
     if _couriers.get(courier.outbox.folder) in (None, courier):
         courier.stop(0)
-
-
-def environ_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """Return the WSGI environment of a record's request, or an empty mapping."""
-    return record_fields.environ_of(record) or {}

@@ -82,18 +82,22 @@ def _forget(reference: weakref.ref[Pipeline]) -> None:
 
 
 def _install() -> None:
+    global _call_handlers
     threads.install()
     _own_loggers[:] = [
         log
         for name, log in logging.root.manager.loggerDict.items()
         if isinstance(log, logging.Logger) and name.partition(".")[0] in OWN_LOGGERS
     ]
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]
+    if logging.Logger.callHandlers is not call_handlers:
+        _call_handlers = logging.Logger.callHandlers  # perhaps another library's
+        logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]
     excepthooks.install(deliver_before_exit)
 
 
 def _uninstall() -> None:
-    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
+    if logging.Logger.callHandlers is call_handlers:
+        logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
     excepthooks.remove(deliver_before_exit)
 
 

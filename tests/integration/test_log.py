@@ -15,8 +15,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from flask_mayday.log.setup import configure
 from flask_mayday.redaction.redactor import Redactor
+from flask_mayday.reporting import registry
+from flask_mayday.reporting.pipeline import Pipeline
 from flask_mayday.settings import read_settings
 from tests.support.writers import files
 
@@ -31,20 +32,21 @@ LINE = re.compile(
 FORK = multiprocessing.get_context("fork")
 
 
+_pipelines: list[Pipeline] = []  # the registry has weak references only
+
+
 def configure_log(folder: Path) -> None:
-    configure(
-        read_settings(
-            {
-                "SECRET_KEY": "k" * 40,
-                "LOG_DIR": folder,
-                "LOG_FILE": "microblog.log",
-                "LOG_MAX_BYTES": LIMIT,
-                "LOG_BACKUP_COUNT": 100_000,
-            }
-        ),
-        Redactor([]),
-        debug=False,
+    settings = read_settings(
+        {
+            "LOG_DIR": folder,
+            "LOG_FILE": "microblog.log",
+            "LOG_MAX_BYTES": LIMIT,
+            "LOG_BACKUP_COUNT": 100_000,
+        }
     )
+    _pipelines.append(Pipeline(settings, Redactor([])))
+    registry.register(_pipelines[-1])
+    registry.lower_root_level("INFO")
 
 
 def write(name: int, lines: int, stdout: int) -> None:

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
 from flask_mayday import ConfigurationError, Mayday, Report
-from flask_mayday.context import request_id
+from flask_mayday.context import in_flight, request_id
 from flask_mayday.reporting import registry
 from flask_mayday.testing import captured_reports
 
@@ -463,3 +463,65 @@ def test_a_middleware_that_rewrites_the_path_does_not_change_the_one_in_the_repo
     (report,) = read_reports()
     assert report.request is not None
     assert (report.request["path"], report.request["route"]) == ("/shop/boom", "/boom")
+
+
+def test_a_propagated_exception_ends_its_request(foreign: Callable[..., Flask]) -> None:
+    app = foreign(PROPAGATE_EXCEPTIONS=True)
+    app.add_url_rule("/boom", view_func=boom)
+    table = in_flight.RequestTable(4)
+    in_flight.use(table)
+    try:
+        with pytest.raises(RuntimeError):
+            app.test_client().get("/boom")
+        assert table.in_progress == {}
+    finally:
+        in_flight.use(None)
+        table.close()
+
+
+def test_a_patch_that_another_library_made_before_init_app_is_still_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    for pipeline in registry.pipelines():
+        registry.unregister(pipeline)
+    original = logging.Logger.callHandlers
+
+    def other(log: logging.Logger, record: logging.LogRecord) -> None:
+        seen.append(record.getMessage())
+        original(log, record)
+
+    monkeypatch.setattr(logging.Logger, "callHandlers", other)
+    app = Flask("shop", root_path=str(tmp_path), instance_path=str(tmp_path))
+    Mayday(app)
+    logging.getLogger("shop").error("seen by both")
+    registry.unregister(app.extensions["mayday"])
+    assert logging.Logger.callHandlers is other
+    assert seen == ["seen by both"]
+    app.extensions["mayday"].courier.stop(5)
+
+
+def test_captured_reports_are_those_that_before_report_leaves(
+    foreign: Callable[..., Flask],
+) -> None:
+    mayday = Mayday()
+    mayday.before_report(lambda report: None if "bot" in report.message else report)
+    app = foreign(mayday, TESTING=True)
+    with captured_reports(app) as reports, app.app_context():
+        logging.getLogger("shop").error("a bot came by")
+        logging.getLogger("shop").error("a customer came by")
+    assert [report.message for report in reports] == ["a customer came by"]
+
+
+def test_a_drill_that_this_app_cannot_do_says_why_and_is_no_error(
+    foreign: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    answer = foreign(DRILL=True).test_client().post("/drill/database")
+    assert answer.status_code == 501
+    assert "needs Flask-SQLAlchemy" in answer.text
+    assert read_reports() == []
+
+
+def test_a_sender_with_a_name_is_understood(foreign: Callable[..., Flask]) -> None:
+    app = foreign(MAIL_DEFAULT_SENDER="Shop <no-reply@shop.example>")
+    assert app.extensions["mayday"].settings.mail.sender == "no-reply@shop.example"
