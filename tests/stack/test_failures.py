@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import random
 import threading
@@ -132,7 +133,7 @@ def test_nginx_serves_a_page_with_the_request_id_when_web_is_down(stack: Stack) 
     # nginx tries the old address of web for one more second.
     answer = wait_until(lambda: _answer(stack, 502), "a 502 of nginx")
     assert isinstance(answer, Answer)
-    assert "We&#x27;ll be back in a moment" in answer.text
+    assert "We'll be back in a moment" in html.unescape(answer.text)
     assert answer.header("Cache-Control") == "no-store"
     stack.compose("start", "web")
     wait_until(lambda: stack.get("/").status != 502, "web behind nginx")
