@@ -32,6 +32,17 @@ def small_spool() -> Iterator[Stack]:
     end(stack)
 
 
+def _replace_workers(stack: Stack) -> None:
+    before = stack.shell("web", f"cat {WORKERS}").split()
+    stack.shell("web", f"kill -9 $(cat {WORKERS})")
+
+    def replaced() -> bool:
+        now = stack.shell("web", f"cat {WORKERS}").split()
+        return len(now) == len(before) and set(now).isdisjoint(before)
+
+    wait_until(replaced, "other workers")
+
+
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
     """Another process locks the database for 10 s."""
@@ -55,6 +66,7 @@ def corrupt(stack: Stack) -> Iterator[None]:
         f"cd {SPOOL}; for f in reports.db reports.db-wal; do"
         " dd if=/dev/urandom of=$f bs=4096 seek=1 count=200 conv=notrunc 2>/dev/null; done",
     )
+    _replace_workers(stack)  # one that runs would go on with the pages that it has in memory
     yield
 
 
@@ -68,14 +80,8 @@ def deleted(stack: Stack) -> Iterator[None]:
 @contextmanager
 def read_only(stack: Stack) -> Iterator[None]:
     """The folder is read-only, as with the wrong owner, and the workers have just started."""
-    before = stack.shell("web", f"cat {WORKERS}").split()
-    stack.shell("web", f"mkdir -p {SPOOL}/incoming; chmod -R a-w {SPOOL}; kill -9 $(cat {WORKERS})")
-
-    def replaced() -> bool:
-        now = stack.shell("web", f"cat {WORKERS}").split()
-        return len(now) == len(before) and set(now).isdisjoint(before)
-
-    wait_until(replaced, "other workers")
+    stack.shell("web", f"mkdir -p {SPOOL}/incoming; chmod -R a-w {SPOOL}")
+    _replace_workers(stack)
     yield
     stack.shell("web", f"chmod -R u+w {SPOOL}")
 
