@@ -95,7 +95,7 @@ def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
     try:
         waiting = Incoming(path.parent / "incoming").read()
         if not (waiting and path.parent.stat().st_uid == os.geteuid()):
-            path.stat()  # the server could not write a database created by root
+            path.stat()  # raises, so that root does not create a database that the server cannot write
         with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
             yield inventory, waiting
     except FileNotFoundError as error:

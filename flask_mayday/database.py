@@ -30,7 +30,7 @@ def extension_of(app: Flask) -> Any:
 
 
 def roll_back(app: Flask) -> None:
-    """Roll back the session's transaction, so that the error page starts afresh. Never raises.
+    """Roll back the session's transaction, so that the error page can use it. Never raises.
 
     If that fails, because the server is gone, the connection is discarded.
     """

@@ -68,7 +68,7 @@ class Mayday:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Report the errors of ``app``, and answer those for which it has no handler.
+        """Connect Flask Mayday to ``app``: report its errors, answer those that it does not handle.
 
         Calling it twice for the same app does nothing the second time. Raises
         :exc:`ConfigurationError`, which names every invalid setting, its value and the fix.
@@ -127,7 +127,8 @@ class Mayday:
         """Answer 503 with ``Retry-After``, instead of 500, where a view raises ``kind``.
 
         ``when`` is called with the exception, and returns whether it means an outage.
-        ``message`` is the message of the report. All of them are one error group, whichever view
+        ``message`` is the message of the report. All errors with the same message form
+        one error group, whichever view
         raises them::
 
             mayday.unavailable(redis.ConnectionError)

@@ -1,4 +1,4 @@
-"""The folder that replaces an instance folder which cannot be written, for log and spool."""
+"""Chooses where log and spool go when the instance folder cannot be written."""
 
 from __future__ import annotations
 

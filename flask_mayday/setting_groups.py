@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class AppSettings:
-    """What distinguishes this app and deployment from others that mail the same administrators."""
+    """The app's identity in mails and reports: name, environment, release."""
 
     name: str
     environment: str
@@ -87,7 +87,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, valid."""
+    """All settings, after validation."""
 
     app: AppSettings
     mail: MailSettings

@@ -45,7 +45,7 @@ class ConfigurationError(click.ClickException):
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A value as it was found: ``name`` says where; ``shared`` with other libraries."""
+    """A raw value; ``name`` is where it was found, and ``shared`` if others may use that name."""
 
     name: str
     text: str
@@ -56,7 +56,7 @@ class SettingsReader:
     """Takes typed values from an app's configuration and an environment, collecting problems.
 
     Each method takes the setting's name without prefix and returns its value, or the default
-    where it is unset or invalid. :meth:`finish` raises what was found to be wrong.
+    where it is unset or invalid. :meth:`finish` raises if any was invalid.
     """
 
     def __init__(self, config: Mapping[str, object], environ: Mapping[str, str]) -> None:

@@ -67,7 +67,7 @@ def pre_fork(server: Any, worker: Any) -> None:
     """Prepare, in the master, what is needed to report the death of ``worker``."""
     del server
     worker_deaths.before_fork(worker, worker.cfg.threads)
-    # Until a worker has signal handlers of its own, it has the master's, which would not end it.
+    # A new worker still has the master's signal handlers, which would not end it.
     # So its signals wait until it is ready.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
 

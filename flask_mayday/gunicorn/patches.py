@@ -28,7 +28,7 @@ def apply() -> None:
     # An app that does not load is reported, and one that does gets the extension: gunicorn has
     # no hook before and after loading.
     WSGIApplication.load = loading.load
-    # Head and body go out in one write: a worker killed between two leaves half a response.
+    # Head and body go out in one write: a worker killed between two writes leaves half a response.
     wsgi.Response = WholeResponse
     # A request that gunicorn refuses before the app sees it gets our page instead of a bare one.
     util.write_error = refusals.write_error

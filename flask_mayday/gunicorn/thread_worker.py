@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, changed so that no connection waits or breaks without need.
+"""gunicorn's threaded worker with three changes, so that connections do not wait or break.
 
 It accepts only as many connections as it has threads. gunicorn's own accepts a thousand: they
 would wait for a thread that hangs while another worker is idle.

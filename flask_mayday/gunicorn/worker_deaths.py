@@ -85,7 +85,7 @@ def exited_after_boot() -> Any:
 
 
 def note_own_end(message: str) -> None:
-    """Record, in a worker that logs and reports why it ends, that the master need not."""
+    """In a worker: note that it reports its own end, so that the master does not do it again."""
     if message == FAILED and _workers:
         _workers[-1].in_flight.mark_end_reported()  # the last one made before the fork: our own
 
@@ -99,7 +99,7 @@ def before_fork(worker: Any, threads: int) -> None:
 
 
 def after_fork(worker: Any) -> None:
-    """Record, in the worker, its requests, and its stacks when it is aborted or crashes.
+    """In the worker: record its requests from now on, and its stacks if it crashes.
 
     gunicorn aborts a worker whose main loop has stopped. ``faulthandler`` writes the stacks even
     if a C extension never returns to Python, and then lets the signal end the process.

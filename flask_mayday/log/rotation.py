@@ -53,7 +53,7 @@ class RotatingFile(logging.Handler):
         self._identity = (0, 0)  # inode and device of the file
         self._end = -1  # where our last line ended
         self._surplus: list[int] = []  # backups deleted because backup_count was lowered
-        self._stuck: tuple[int, int] | None = None  # the file's state when the lock was not got
+        self._stuck: tuple[int, int] | None = None  # the file when taking the lock last failed
         self._warned = -WARNING_INTERVAL
         _open_handlers.add(self)
 
@@ -143,7 +143,7 @@ class RotatingFile(logging.Handler):
         """Take the lock, or raise :exc:`TimeoutError` if nobody has written for a second.
 
         As long as others write, this process has only lost a race on a busy machine. A lock that
-        is never released, such as that of a frozen container, delays one record and not each.
+        is never released, such as that of a frozen container, delays only one record.
         """
         before, pause = self._file_state(), 0.00005
         stuck = before == self._stuck

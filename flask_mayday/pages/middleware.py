@@ -125,7 +125,11 @@ class _Response:
         error = sys.exc_info()[1]
         method = self.environ.get("REQUEST_METHOD")
         self._log(
-            logging.CRITICAL, error, "Exception outside the app on %s [%s]", self._path(), method
+            logging.CRITICAL,
+            error,
+            "Exception not handled by the app on %s [%s]",
+            self._path(),
+            method,
         )
 
     def _is_reported(self) -> bool:

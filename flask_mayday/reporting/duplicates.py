@@ -1,4 +1,4 @@
-"""Finds identical errors: one a second is recorded in full, and the others refer to it.
+"""Finds identical errors: at most one a second is recorded in full, repeats refer to it.
 
 Most of the cost of a report is the traceback with its source and the redaction of the request. An
 identical error has the same traceback, and its short report costs a tenth.
@@ -45,7 +45,7 @@ class DuplicateFilter:
         self._recorded: dict[Hashable, tuple[float, Report, Occurrence]] = {}
 
     def first(self, occurrence: Occurrence | None) -> Report | None:
-        """Return the full report of an identical error that is at most a second old, if any."""
+        """Return the full report of an identical error of the last second, or ``None``."""
         known = None if occurrence is None else self._recorded.get(occurrence.key)
         if known is None or time.monotonic() - known[0] >= INTERVAL:
             return None

@@ -67,11 +67,11 @@ class ReportHandler(logging.Handler):
         except NotDurableError as error:
             _mark_reported(record)
             self._complain(
-                f"{what} could not be put into the spool {spool}, memory holds it: {error}"
+                f"{what} could not be written to the spool {spool} and is kept in memory: {error}"
             )
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            self._complain(f"{what} could not be put into the spool {spool}: {reason}")
+            self._complain(f"{what} could not be written to the spool {spool}: {reason}")
         finally:
             self._state.emitting = False
 

@@ -278,7 +278,7 @@ def test_an_unusable_spool_does_not_affect_visitors(
     answers = [server.fail(f"failed {kind}") for kind in "abc"]
     assert [answer.status for answer in answers] == [500] * 3
     assert min(answer.seconds for answer in answers) < 1
-    assert "could not be put into the spool" in server.output
+    assert "could not be written to the spool" in server.output
     assert server.stop() == 0
 
 

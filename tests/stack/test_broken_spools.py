@@ -106,8 +106,8 @@ FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] =
     "locked for 10 s": (locked, ""),
     "corrupt": (corrupt, "The spool's database cannot be used and is replaced"),
     "deleted": (deleted, ""),
-    "read-only": (read_only, "could not be put into the spool .*memory holds it"),
-    "disk full": (full_disk, "could not be put into the spool .*memory holds it"),
+    "read-only": (read_only, "could not be written to the spool .*kept in memory"),
+    "disk full": (full_disk, "could not be written to the spool .*kept in memory"),
 }
 
 
@@ -150,7 +150,7 @@ def test_a_broken_spool_delays_no_page_and_loses_no_error(
         assert any("Exception on /drill/exception" in line for line in lines)
     said = stack.compose("logs", "--no-log-prefix", "--since", since, "web")
     assert not expected or re.search(expected, said), said
-    if "memory holds it" in expected:
+    if "kept in memory" in expected:
         assert "in memory only" in held
     wait_until(
         lambda: '"spool":"ok"' in stack.get("/health/live").text.replace(" ", ""),

@@ -80,8 +80,8 @@ def test_a_spool_that_cannot_be_written_only_costs_a_line_on_stderr(
     logging.getLogger("app").error("boom")
     complaint = capsys.readouterr().err
     assert str(tmp_path / "spool") in complaint
-    assert "could not be put into the spool" in complaint
-    assert "memory holds it" in complaint
+    assert "could not be written to the spool" in complaint
+    assert "kept in memory" in complaint
 
 
 def test_a_damaged_database_does_not_affect_the_caller(
