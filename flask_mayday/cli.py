@@ -95,7 +95,8 @@ def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
     try:
         waiting = Incoming(path.parent / "incoming").read()
         if not (waiting and path.parent.stat().st_uid == os.geteuid()):
-            path.stat()  # raises, so that root does not create a database that the server cannot write
+            # Raises: a database that root creates could not be written by the server.
+            path.stat()
         with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
             yield inventory, waiting
     except FileNotFoundError as error:

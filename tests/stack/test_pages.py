@@ -142,10 +142,10 @@ def template_missing(stack: Stack) -> Iterator[None]:
 @contextmanager
 def handler_raises(stack: Stack) -> Iterator[None]:
     code = (ROOT / "flask_mayday/pages/error_pages.py").read_text()
-    first = "    if error.response is not None"
+    first = "        if error.response is not None"
     assert first in code
     with NamedTemporaryFile("w") as file:
-        file.write(code.replace(first, "    1 / 0\n" + first))
+        file.write(code.replace(first, "        1 / 0\n" + first))
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         with _mounted(stack, file.name, "/opt/venv/flask_mayday/pages/error_pages.py"):
