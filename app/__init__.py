@@ -13,8 +13,6 @@ from flask_mayday import ConfigurationError, Mayday
 from . import config, database, security
 from .database import is_unavailable
 
-VERSION = "0.1.0"
-
 mayday = Mayday()
 mayday.unavailable(SQLAlchemyError, when=is_unavailable, message="The database is unavailable")
 

@@ -33,7 +33,7 @@ def load(application: Any) -> Any:
         wsgi = _load(application)
     except click.ClickException as error:  # invalid settings, or Flask finds no app
         logger.critical("The app cannot be loaded. %s", error.format_message())
-        sys.exit(1)
+        sys.exit(error.format_message())
     except RuntimeError:
         # gunicorn prints only the text of a RuntimeError, and ends.
         sys.excepthook(*sys.exc_info())

@@ -40,7 +40,7 @@ def test_make_up_with_a_new_version_fails_no_request_even_if_it_runs_twice(
 ) -> None:
     other_stack.make("up")
     code = other_stack.directory / "app" / "__init__.py"
-    code.write_text(code.read_text().replace("__version__ =", "__version__: str ="))
+    code.write_text(code.read_text() + "\nREVISION = 2\n")
     before = other_stack.containers("web")
     with load(other_stack) as outcomes, ThreadPoolExecutor() as pool:
         both = list(pool.map(other_stack.make, ["up", "up"]))
@@ -52,6 +52,7 @@ def test_make_up_with_a_new_version_fails_no_request_even_if_it_runs_twice(
     assert set(outcomes) == {200}, "\n".join(said)
 
 
+FIRST = "    login.init_app(app)\n"
 QUICK_HEALTH = """\
 services:
   web:
@@ -68,7 +69,9 @@ def test_an_unhealthy_new_version_does_not_replace_the_old_one(other_stack: Stac
     other_stack.make("up")
     code = other_stack.directory / "app" / "__init__.py"
     good = code.read_text()
-    code.write_text(good.replace("def begin() -> None:", "def begin() -> None:\n        1 / 0"))
+    broken = '    app.add_url_rule("/health/live", view_func=lambda: 1 / 0)\n'
+    assert FIRST in good
+    code.write_text(good.replace(FIRST, broken + FIRST))
     before = other_stack.containers("web")
     with load(other_stack) as outcomes:
         done = other_stack.make("up", check=False)
@@ -137,7 +140,7 @@ def test_compose_up_with_a_new_version_shows_only_our_pages(
 ) -> None:
     other_stack.compose("up", "--detach", "--build", "--wait")
     code = other_stack.directory / "app" / "__init__.py"
-    code.write_text(code.read_text().replace("__version__ =", "__version__: str ="))
+    code.write_text(code.read_text() + "\nREVISION = 2\n")
     before = other_stack.containers("web")
     with load(other_stack) as outcomes:
         other_stack.compose("up", "--detach", "--build", "--wait")
