@@ -54,7 +54,7 @@ YOUR_APP = (*COMMON, Secret("app_password", POSTGRES, APP, kept_by_database=True
 
 @dataclass(frozen=True)
 class App:
-    """The app that the volumes belong to: the demo where no folder is named."""
+    """The app that the volumes belong to: the demo if APP_DIR is not set."""
 
     module: str
     folder: str

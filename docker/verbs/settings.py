@@ -26,7 +26,7 @@ PORTS = ("HTTP_PORT", "MAILHOG_PORT", "DEBUG_PORT")
 
 
 def main() -> int:
-    """Print every problem and warning; return 1 where there is a problem."""
+    """Print every problem and warning; return 1 if there is a problem."""
     defaults = read_defaults()
     values = effective(defaults)
     for warning in (*unknown_names(defaults), *readable_by_others()):
