@@ -1,4 +1,4 @@
-# The images of the stack: web (the demo's code, or your app's; migrate runs it too), init, nginx
+# The images of the stack: web with the demo's code or your app's (also used by migrate), init, nginx
 # with our configuration, and PostgreSQL with our roles.
 
 ARG PYTHON_IMAGE=python:3.13.7-slim-trixie
@@ -19,7 +19,7 @@ RUN python3 /tmp/packages.py tools /opt/venv /tmp/requirements-dev.txt hatchling
 WORKDIR /srv/flask-mayday
 COPY pyproject.toml ./
 COPY flask_mayday flask_mayday
-# The texts that the metadata quotes: a change in one is no reason for new containers.
+# Empty files for the texts that the metadata quotes: a change in a text must not replace containers.
 RUN touch README.md LICENSE CHANGELOG.md \
     && PATH=/opt/venv/bin:$PATH pip --python /opt/venv/bin/python wheel --no-cache-dir --no-deps \
         --no-build-isolation --wheel-dir /wheels .
@@ -40,7 +40,7 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-index --no-dep
 
 FROM ${PYTHON_IMAGE} AS source
 
-# Whatever modes the checkout has, the containers' users can read the files.
+# The containers' users must be able to read the files, whatever their modes in the checkout.
 COPY app /srv/microblog/app
 COPY migrations /srv/microblog/migrations
 RUN chmod -R u=rwX,go=rX /srv && python3 -m compileall -q /srv/microblog
@@ -51,7 +51,7 @@ RUN chmod -R u=rwX,go=rX /srv && python3 -m compileall -q /srv/microblog
 FROM ${PYTHON_IMAGE} AS your-source
 
 COPY docker/your-app/leave-out /tmp/
-# The build context that compose.yaml names so: APP_DIR.
+# The build context `application` in compose.yaml is APP_DIR.
 # hadolint ignore=DL3022
 COPY --from=application . /srv/app
 RUN /tmp/leave-out /srv/app
@@ -101,8 +101,8 @@ CMD ["gunicorn", "--config", "python:flask_mayday.gunicorn", "--bind", "0.0.0.0:
      "flask_mayday.gunicorn.entry:application"]
 
 
-# What tells one version of the app from another. In an image's last layer, not in the environment:
-# a new version of the same code would otherwise be another configuration to Compose.
+# The version of the app, in the image's last layer and not in the environment: otherwise Compose would
+# see a changed configuration for a new version of the same code.
 FROM ${PYTHON_IMAGE} AS release
 
 ARG RELEASE
@@ -139,7 +139,7 @@ CMD ["python3", "init.py"]
 
 FROM ${PYTHON_IMAGE} AS edge
 
-# Its own error pages say the same as the app's: both are made from one table of words.
+# nginx's error pages have the same texts as the app's: both come from one table.
 COPY nginx /srv/nginx
 COPY flask_mayday/pages /srv/pages
 COPY app/static /srv/static

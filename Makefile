@@ -5,11 +5,11 @@ SHELL := bash
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-# What selects the app: `make up` writes these to .env where they are given on its command line.
+# The settings that select the app. `make up` writes those given on its command line to .env.
 SELECT := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
 GIVEN = $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
 
-# A value that is pasted from a page or a mail: neither make nor the shell may evaluate it.
+# These values are pasted from a page or a mail: neither make nor the shell may evaluate them.
 unexport REQUEST N
 define newline
 
@@ -44,10 +44,10 @@ ps: ## show the services and their health
 scale: ## run N web containers: make scale N=3
 	@N=$(call quoted,N) docker/verbs/scale
 
-down: ## stop everything and keep the data
+down: ## stop everything and keep the data, except the mails in MailHog
 	@docker compose --profile tail down --remove-orphans
 
-clean: ## stop everything and delete data, volumes and images of ours (YES=1: do not ask)
+clean: ## stop everything and delete the data, the volumes and our images (YES=1: do not ask)
 	@docker/verbs/clean
 
 ##@ Develop
@@ -58,31 +58,31 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 	@docker/verbs/debug
 
 ##@ Check
-check: lint ## the quick tests, without containers: lint, unit, integration
+check: lint ## run lint and the tests without containers: unit, integration, packaging, docs
 	@tests/prepare postgres
 	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration tests/packaging tests/docs
 
-test: check ## everything that CI runs: check, stack and browser tests
+test: check ## run everything that CI runs: check, stack and browser tests
 	@tests/prepare stack
 	@$(VENV)/pytest tests/stack tests/browser
 
-lint: .venv ## only the linters and the type check
+lint: .venv ## run only the linters and the type check
 	@tests/lint
 
-bench: .venv ## measure the log and the error path beside what others do (ROUNDS=7)
+bench: .venv ## benchmark the log and the error path against alternatives (ROUNDS=7)
 	@$(VENV)/python -m tests.bench --rounds $(or $(ROUNDS),7)
 
-screenshots: .venv ## renew the README's pictures from the running stack
+screenshots: .venv ## retake the README's screenshots in the running stack
 	@$(VENV)/python docs/screenshots.py
 
 ##@ Prepare this machine
 doctor: ## check this machine before the first start, and say what to do
 	@docker/verbs/doctor
 
-engine: ## only find, or install and start, a Docker engine (ENGINE=no: never install)
+engine: ## only find a Docker engine, or install and start one (ENGINE=no: never install)
 	@docker/engine/start
 
-bases: engine ## only pull, or build from packages, the base images
+bases: engine ## only pull the base images, or build them from packages
 	@docker/bases/ensure
 
 engine-stop: ## stop an engine that we started

@@ -1,4 +1,4 @@
-"""Microblog, the demo of Flask Mayday: a small blog after the Flask Mega-Tutorial."""
+"""Microblog, the demo of Flask Mayday: a small blog based on the Flask Mega-Tutorial."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
 
 
 def _add_blueprints(app: Flask) -> None:
-    # Imported late, so that an error in these modules is already reported.
+    # Imported here, so that an error in these modules is reported.
     from .auth import login
     from .auth import routes as auth
     from .main import routes as main

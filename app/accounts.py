@@ -22,14 +22,14 @@ TAKEN_MESSAGES: Final = {
 
 
 def by_name(name: str) -> User | None:
-    """Return the user called ``name`` in any case, or ``None``; also for an invalid name."""
+    """Return the user called ``name``, ignoring case, or ``None``; also for an invalid name."""
     if not USERNAME_PATTERN.match(name):
         return None
     return db.session.scalar(select(User).where(User.username_lower == name.lower()))
 
 
 def by_email(email: str) -> User | None:
-    """Return the user with this email address in any case, or ``None``."""
+    """Return the user with this email address, ignoring case, or ``None``."""
     return db.session.scalar(select(User).where(User.email_lower == email.lower()))
 
 

@@ -24,7 +24,7 @@ MAX_FORM_BYTES: Final = 1 << 20
 def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
     """Set ``app.config`` from the environment and from ``overrides``, which win.
 
-    Returns one message per invalid setting, with its name, its value and the fix.
+    Returns one message per invalid setting, with its name, value and fix.
     """
     reader = SettingsReader(overrides, os.environ)
     url = _database_url(reader, Path(app.instance_path))
@@ -72,7 +72,7 @@ def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
 
 
 def _database_url(reader: SettingsReader, instance_path: Path) -> URL:
-    """Return the database's URL with password and driver; by default that of a SQLite file."""
+    """Return the database URL with password and driver; by default that of a SQLite file."""
     sqlite = URL.create("sqlite", database=str(instance_path / "microblog.db"))
     text, password = reader.secret("DATABASE_URL"), reader.secret("POSTGRES_PASSWORD")
     if not text:

@@ -28,7 +28,7 @@ UNAVAILABLE_CODES: Final = frozenset({"53300", "57P01", "57P02", "57P03"})
 
 
 class Base(DeclarativeBase):
-    """The base of all models. Constraints get names, so that migrations can refer to them."""
+    """The base class of all models. It names constraints, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={

@@ -3,8 +3,8 @@
 psycopg2 waits for its server in C and without a time limit. With a wait callback it waits here.
 https://www.psycopg.org/docs/advanced.html#support-for-coroutine-libraries
 
-If every request waited that long for a server that hangs, they would soon occupy all threads. So
-after the first timeout only one thread at a time waits as long; the others give up early.
+If every request waited for the full time limit while the server hangs, all threads would soon be
+busy. So after the first timeout only one thread at a time waits that long; others give up early.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class DatabaseTimeoutError(psycopg2.OperationalError):
 
 
 class Connection(extensions.connection):
-    """A connection with a time limit, in seconds, for its next answer."""
+    """A connection with a time limit, in seconds, for the server's next answer."""
 
     timeout: float | None = CONNECT_TIMEOUT
     reconnect: Callable[[], Connection]
@@ -55,9 +55,9 @@ class Connector:
     def connect(
         self, dialect: Any, record: object, arguments: Any, options: Any, is_check: bool = False
     ) -> Connection:
-        """Return a new connection, as SQLAlchemy's event ``do_connect`` asks for it.
+        """Return a new connection, as a listener for SQLAlchemy's event ``do_connect``.
 
-        While the server hangs and another thread waits for it, the time limit is short; but not
+        The time limit is short while the server hangs and another thread is waiting for it, except
         for a check. Raises :exc:`psycopg2.Error`.
         """
         if is_check or not self._server_hangs:

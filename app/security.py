@@ -1,4 +1,4 @@
-"""Security headers: the blog's pages have no script, no inline style and nothing from elsewhere."""
+"""Security headers: the blog's pages use no scripts, inline styles or files of other sites."""
 
 from __future__ import annotations
 

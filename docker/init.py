@@ -1,6 +1,6 @@
-"""The one-shot service `init`: makes the secrets, and gives the volumes their owners.
+"""The one-shot service `init`: generates the secrets and sets the owners of the volumes.
 
-Runs as root without a network and with three capabilities: CHOWN and FOWNER for the owners,
+Runs as root, without a network and with three capabilities: CHOWN and FOWNER to set owners, and
 DAC_READ_SEARCH to read secrets that only the operator may read.
 """
 
@@ -30,7 +30,7 @@ MIGRATE_ONLY = 10012  # a group that only migrate has
 
 @dataclass(frozen=True)
 class Secret:
-    """A file in the volume: who owns it, which group may read it, and whether it is made here."""
+    """A file in the volume: its owner, the group that may read it, and how it is made."""
 
     name: str
     owner: int
@@ -54,7 +54,7 @@ YOUR_APP = (*COMMON, Secret("app_password", POSTGRES, APP, kept_by_database=True
 
 @dataclass(frozen=True)
 class App:
-    """The app that the volumes belong to: the demo where no folder is named."""
+    """The app that the volumes belong to: the demo if APP_DIR is not set."""
 
     module: str
     folder: str
@@ -79,7 +79,7 @@ class App:
 
 
 def main() -> None:
-    """Prepare every volume, or stop the start with what is wrong and the fix."""
+    """Prepare every volume, or exit with each problem and its fix."""
     app = App.from_environment()
     if (problem := claim(app)) is not None:
         sys.exit(problem)
@@ -94,17 +94,18 @@ def main() -> None:
 
 
 def claim(app: App) -> str | None:
-    """Record which app the volumes belong to; return what to do if it is another one."""
+    """Record which app the volumes belong to; return an error message if it is another app."""
     if OWNER.exists():
         owner = OWNER.read_text().strip()
-    elif (SECRETS / "web_password").exists():  # made before this was recorded
+    elif (SECRETS / "web_password").exists():  # from a version that did not record it
         owner = "Microblog"
     else:
         owner = str(app)
     if owner != str(app):
         return (
-            f"These volumes belong to {owner}: run make clean, or set COMPOSE_PROJECT_NAME and "
-            "HTTP_PORT."
+            f"These volumes belong to {owner}: to run both apps, set COMPOSE_PROJECT_NAME, "
+            "HTTP_PORT and MAILHOG_PORT in .env; to delete the data in these volumes, run "
+            "make clean."
         )
     if not OWNER.exists():
         write(OWNER, f"{app}\n")
@@ -113,7 +114,7 @@ def claim(app: App) -> str | None:
 
 
 def provide(secret: Secret) -> str | None:
-    """Put a secret into the volume; return what is wrong with it, if anything is."""
+    """Put a secret into the volume; return the problem with it, or ``None``."""
     path = SECRETS / secret.name
     present = path.read_text() if path.exists() else None
     try:
@@ -141,24 +142,24 @@ def provide(secret: Secret) -> str | None:
 
 
 def check(secret: Secret, own: str, present: str | None) -> str | None:
-    """Return what is wrong with a secret that the operator has given, if anything is."""
+    """Return the problem with a secret that the operator has provided, or ``None``."""
     if secret.generated and len(own) < MINIMUM:
         return (
             f"{secret.name.upper()}: the file secrets/{secret.name} has {len(own)} characters, "
-            f"at least {MINIMUM} are needed: write a longer one, or delete the file and one "
-            "will be made."
+            f"but needs at least {MINIMUM}: write a longer secret, or delete the file and one "
+            "will be generated."
         )
     if secret.kept_by_database and present is not None and present != own:
         return (
-            f"{secret.name.upper()}: the file secrets/{secret.name} is not the password that "
-            "the database was made with: delete the file to keep the present one, or delete "
-            "the database with `make clean`."
+            f"{secret.name.upper()}: the file secrets/{secret.name} differs from the password "
+            "that the database was created with: delete the file to keep that password, or "
+            "delete all data with `make clean`."
         )
     return None
 
 
 def copy_app_env() -> list[str]:
-    """Copy the app's own settings into the volume of secrets; return the lines that are wrong."""
+    """Copy app.env into the secrets volume; return the problems with it."""
     target = SECRETS / "app.env"
     try:
         text = (OPERATOR / "app.env").read_text()
@@ -180,7 +181,7 @@ def copy_app_env() -> list[str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a file: without DAC_OVERRIDE, root cannot write one that it gave away."""
+    """Replace a file. Without DAC_OVERRIDE, root cannot write to a file of another user."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     new.touch(0o600)
@@ -189,7 +190,7 @@ def write(path: Path, text: str) -> None:
 
 
 def give_tree(folder: Path) -> None:
-    """Give a folder, and what a restore or an earlier version left in it, to the app's user."""
+    """Make the app's user the owner of a folder and of everything in it, after a restore too."""
     give(folder, APP, APP, 0o750)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -199,7 +200,7 @@ def give_tree(folder: Path) -> None:
 
 
 def give(path: Path, owner: int, group: int, mode: int) -> None:
-    """Set owner, group and mode, where they are not so already."""
+    """Set owner, group and mode where they differ."""
     status = path.stat()
     if (status.st_uid, status.st_gid) != (owner, group):
         os.chown(path, owner, group)

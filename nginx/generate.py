@@ -1,7 +1,7 @@
-"""Writes nginx's error pages from the words and the page of ``flask_mayday.pages``.
+"""Writes nginx's error pages from the texts and the page of ``flask_mayday.pages``.
 
-``generate.py PAGES TARGET``: the folder of that package, whose modules ``words`` and ``plain`` need
-nothing but the standard library, and nginx's folder of configuration.
+Usage: ``generate.py PAGES TARGET``. PAGES is the folder of that package, whose modules ``words``
+and ``plain`` use only the standard library. TARGET is nginx's configuration folder.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def load(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(str(path))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # a dataclass looks its module up
+    sys.modules[path.stem] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
 
 def variable(name: str, encoding: str = "entity") -> str:
-    """Return what nginx replaces by a variable when it serves the page."""
+    """Return the SSI command that nginx replaces with a variable's value."""
     source = f"error_{name}" if name in ("title", "detail") else name
     return f'<!--# echo var="{source}" encoding="{encoding}" -->'
 
 
 def words_map(name: str, texts: dict[int, str], default: str) -> str:
-    """Return a map of nginx from the status to a text."""
+    """Return an nginx map from the status to a text."""
     for text in (*texts.values(), default):
         if re.search(r'["\\$\n]', text):
             raise ValueError(f"nginx and JSON cannot hold this text as it is: {text}")
@@ -76,7 +76,7 @@ def main(pages: Path, target: Path) -> None:
 
 
 def write_headers(target: Path, page: str) -> None:
-    """Write the headers of nginx's own pages, which need nothing else."""
+    """Write the headers of nginx's own pages, which load nothing."""
     own = f"default-src 'none'; style-src {style_hash(page)}; {REST}"
     (target / "page-headers.conf").write_text(
         "# Written by generate.py.\n"
@@ -86,7 +86,7 @@ def write_headers(target: Path, page: str) -> None:
 
 
 def style_hash(html: str) -> str:
-    """Return what a content security policy calls the inline style of a page."""
+    """Return the source for a page's inline style in a content security policy."""
     digest = hashlib.sha256(STYLE.findall(html)[0].encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 

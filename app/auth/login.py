@@ -19,7 +19,7 @@ View = TypeVar("View", bound=Callable[..., object])
 
 
 class LoginManager(flask_login.LoginManager):  # type: ignore[misc]
-    """Flask-Login's manager, but a cookie that is not ASCII is ignored instead of answered 500."""
+    """Flask-Login's manager, but a non-ASCII cookie is ignored instead of causing a 500."""
 
     def _load_user_from_remember_cookie(self, cookie: str) -> User | None:
         if not cookie.isascii():

@@ -24,7 +24,7 @@ class Avatar:
 
 
 def avatar(username: str) -> Avatar:
-    """Return the avatar of ``username``, whatever its case."""
+    """Return the avatar of ``username``, ignoring case."""
     digest = sha256(username.lower().encode()).digest()
     # Steps of 1 to 3 around 8 colours, so that the three colours differ.
     background = digest[0] % 8

@@ -43,7 +43,7 @@ def note_last_seen() -> None:
 
 @blueprint.get("/")
 def index() -> str:
-    """Show everybody's posts to a user; tell other visitors what this site is."""
+    """Show everybody's posts to a logged-in user, and a welcome page to other visitors."""
     if not current_user.is_authenticated:
         return render_template("welcome.html")
     return _home(PostForm())
@@ -68,7 +68,7 @@ def _home(form: PostForm) -> str:
 
 @blueprint.get("/explore")
 def explore() -> str:
-    """Show everybody's posts, without a login."""
+    """Show everybody's posts; no login is needed."""
     return render_template("explore.html", timeline=timeline.read())
 
 

@@ -29,7 +29,8 @@ def read(author: User | None = None) -> Timeline:
     """Return the requested page of everybody's posts, or of one author's.
 
     The request's ``?before=`` or ``?after=`` is the id of a post: unlike a page number, it always
-    names the same posts, and costs the same however old they are. Answers 404 if it is no id.
+    names the same posts, and costs the same however old they are. Answers 404
+    if it is not an id.
     """
     before, after = _key("before"), _key("after")
     query = select(Post).options(joinedload(Post.author))
@@ -43,7 +44,7 @@ def read(author: User | None = None) -> Timeline:
         posts, more = _page(query.where(Post.id > after).order_by(Post.id))
         if more:
             return Timeline(posts[::-1], posts[-1].id, posts[0].id)
-    # The first page; also where fewer posts are newer than would fill a page.
+    # The first page; also if there are too few newer posts to fill a page.
     posts, more = _page(newest_first)
     return Timeline(posts, None, posts[-1].id if more else None)
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the app's roles once, when the database is made. The demo has two: one owns the tables and
-# migrates them, the other reads and writes rows. Another app has one that owns its database.
+# Creates the app's roles once, when the database is created. The demo has two: one owns and migrates the
+# tables, the other reads and writes rows. Your own app has one role, which owns its database.
 set -eu
 
 run_sql() {
   psql --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" --dbname "$POSTGRES_DB"
 }
 
-# psql reads the passwords itself, so that they stand in no argument list.
+# psql reads the passwords itself, so that they are in no argument list.
 if [ -e /run/secrets/app_password ]; then
   run_sql <<'SQL'
 \set password `cat /run/secrets/app_password`

@@ -1,7 +1,6 @@
 """Raises a real error through nginx and follows its request id to the mail and the log.
 
-Exit status 0 when page, mail and log entry are there, 1 when one is missing, 2 when drills are
-off.
+Exit status 0 if page, mail and log entry were found, 1 if one is missing, 2 if drills are off.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def main() -> int:
 
 
 def address(service: str, port: int) -> str:
-    """Return where this machine reaches a service's port."""
+    """Return the URL of a service's port on this machine."""
     command = ["docker", "compose", "port", service, str(port)]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if not found:
@@ -40,13 +39,13 @@ def address(service: str, port: int) -> str:
 
 
 def not_running(service: str) -> NoReturn:
-    """Say which service does not run, and end."""
+    """Print which service is not running, and exit."""
     print(f"{service} is not running. Start the stack: make up", file=sys.stderr)
     sys.exit(1)
 
 
 def raise_error(site: str) -> str:
-    """Raise an error in a request, as a visitor would meet it; return the page's request id."""
+    """Raise an error in a request, as for a visitor; return the request id on the page."""
     request = urllib.request.Request(f"{site}/drill/exception", data=b"", method="POST")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -65,7 +64,7 @@ def raise_error(site: str) -> str:
 
 
 def log_entry(request_id: str) -> str | None:
-    """Return the first line of the request in the log, once its traceback is there."""
+    """Return the request's first log line, or ``None`` until its traceback is logged."""
     command = ["docker", "compose", "exec", "-T", "web", "sh", "-c"]
     command.append(f"grep -h -A200 {request_id} /var/log/microblog/microblog.log*")
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -74,7 +73,7 @@ def log_entry(request_id: str) -> str | None:
 
 
 def captured_mail(mailhog: str, request_id: str) -> str | None:
-    """Return the subject of the mail that bears the request id, once it is in MailHog."""
+    """Return the subject of the mail with the request id, or ``None`` until MailHog has it."""
     with urllib.request.urlopen(f"{mailhog}/api/v2/messages?limit=50", timeout=TIMEOUT) as answer:
         items = json.load(answer)["items"]
     for item in items:
@@ -102,7 +101,7 @@ def show(part: str, started: float, what: str) -> None:
 
 
 def fail(part: str, why: str) -> NoReturn:
-    """Name the missing part and end."""
+    """Print the missing part and exit."""
     print(f"The {part} is missing: {why}", file=sys.stderr)
     sys.exit(1)
 

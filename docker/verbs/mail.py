@@ -1,4 +1,4 @@
-"""Lists the captured mails: time, request id, subject; and where to read them."""
+"""Lists the captured mails (time, request id, subject) and the address of MailHog's UI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def printable(text: str) -> str:
-    """Return a text of a mail without what a terminal would act on."""
+    """Return a text of a mail with control characters replaced, for a terminal."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

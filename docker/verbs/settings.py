@@ -1,7 +1,7 @@
 """Checks the settings of .env and the environment before `make up` changes anything.
 
-Exit status 1 after naming each setting that cannot be used, its value and the fix. A name in .env
-that is not a setting is a warning, with the nearest one.
+Prints each invalid setting with its value and the fix, and exits with status 1. For an unknown name
+in .env it prints a warning with the most similar setting.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PORTS = ("HTTP_PORT", "MAILHOG_PORT", "DEBUG_PORT")
 
 
 def main() -> int:
-    """Print every problem and warning; return 1 where there is a problem."""
+    """Print every problem and warning; return 1 if there is a problem."""
     defaults = read_defaults()
     values = effective(defaults)
     for warning in (*unknown_names(defaults), *readable_by_others()):
@@ -69,10 +69,12 @@ def unknown_names(defaults: dict[str, str]) -> list[str]:
     warnings = []
     for name in dict.fromkeys(found):
         if name in SECRET:
-            warnings.append(f"{name} in .env is ignored. Secrets have files: secrets/README.md.")
+            warnings.append(f"{name} in .env is ignored. Secrets go in files: secrets/README.md.")
         elif name not in defaults and not OTHERS.match(name):
             near = difflib.get_close_matches(name.upper(), defaults, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]}?" if near else " Your app's own go in app.env."
+            hint = (
+                f" Did you mean {near[0]}?" if near else " Your app's own variables go in app.env."
+            )
             warnings.append(f"{name} in .env is not a setting.{hint}")
     return warnings
 
@@ -85,20 +87,20 @@ def readable_by_others() -> list[str]:
 
 
 def address_problems(values: dict[str, str]) -> list[str]:
-    """Return what is wrong with the addresses that the stack is published at."""
+    """Return the problems with the addresses on which the stack is published."""
     problems = []
     try:
         ipaddress.ip_address(values["HTTP_BIND"].strip("[]"))
     except ValueError:
         problems.append(
             f"HTTP_BIND is '{values['HTTP_BIND']}', which is not an IP address. "
-            "Set it in .env (the environment goes first): HTTP_BIND=127.0.0.1"
+            "Set it in .env (shell variables override .env): HTTP_BIND=127.0.0.1"
         )
     for name in PORTS:
         if not is_number(values[name], 1, 65535):
             problems.append(
                 f"{name} is '{values[name]}', which is not a port from 1 to 65535. "
-                f"Set it in .env (the environment goes first): {name}={read_defaults()[name]}"
+                f"Set it in .env (shell variables override .env): {name}={read_defaults()[name]}"
             )
     if values["HTTP_PORT"] == values["MAILHOG_PORT"]:
         problems.append(
@@ -109,7 +111,7 @@ def address_problems(values: dict[str, str]) -> list[str]:
 
 
 def value_problems(values: dict[str, str]) -> list[str]:
-    """Return what is wrong with the settings that programs other than the app read."""
+    """Return the problems with settings that are not read by the app."""
     problems = [
         f"{name} is '{values[name]}': use a whole number from {low} to {high}."
         for name, (low, high) in NUMBERS.items()
@@ -117,26 +119,26 @@ def value_problems(values: dict[str, str]) -> list[str]:
     ]
     if not re.fullmatch(r"[1-9][0-9]{0,9}[kKmMgG]?", values["MAX_BODY"]):
         problems.append(
-            f"MAX_BODY is '{values['MAX_BODY']}': use a number of bytes, or one with k or m: 20m."
+            f"MAX_BODY is '{values['MAX_BODY']}': use a size in bytes, or with k or m, such as 20m."
         )
-    for name, allowed in (("DATABASE", ("postgresql", "none")), ("STATIC", ("", "nginx"))):
-        if values[name] not in allowed:
-            choices = " or ".join(value or "leave it empty" for value in allowed)
-            problems.append(f"{name} is '{values[name]}': {choices}.")
+    if values["DATABASE"] not in ("postgresql", "none"):
+        problems.append(f"DATABASE is '{values['DATABASE']}': use postgresql or none.")
+    if values["STATIC"] not in ("", "nginx"):
+        problems.append(f"STATIC is '{values['STATIC']}': set it to nginx, or leave it empty.")
     return problems
 
 
 def app_problems(values: dict[str, str]) -> list[str]:
-    """Return what is wrong with the choice of the app."""
+    """Return the problems with the settings that choose the app."""
     folder, app = values["APP_DIR"], values["APP"]
     if not folder:
         if app:
             return [f"APP is '{app}' and APP_DIR is not set. Set APP_DIR to your app's folder."]
         if values["DATABASE"] == "none":
-            return ["DATABASE is 'none', and the demo needs a database. Set APP_DIR and APP."]
+            return ["DATABASE is 'none', but the demo needs a database. Set APP_DIR and APP."]
         return []
     if not (ROOT / folder).is_dir():
-        return [f"APP_DIR is '{folder}': there is no such folder. It starts at {ROOT}."]
+        return [f"APP_DIR is '{folder}': there is no such folder. Relative paths start at {ROOT}."]
     if not app:
         return [f"APP_DIR is '{folder}' and APP is not set. {candidates(ROOT / folder)}"]
     if "/" in values["INSTANCE_PATH"] and not values["INSTANCE_PATH"].startswith("/"):
@@ -145,7 +147,7 @@ def app_problems(values: dict[str, str]) -> list[str]:
 
 
 def candidates(folder: Path) -> str:
-    """Return what APP could be, from the modules and packages in a folder."""
+    """Return a suggestion for APP, from the modules and packages in a folder."""
     names = [path.stem for path in sorted(folder.glob("*.py")) if path.stem in ("app", "wsgi")]
     names += [path.parent.name for path in sorted(folder.glob("*/__init__.py"))]
     if not names:
@@ -154,7 +156,7 @@ def candidates(folder: Path) -> str:
 
 
 def is_number(text: str, low: int, high: int) -> bool:
-    """Return whether a text is a whole number in a range, written without anything around it."""
+    """Return whether a text is a whole number in a range, without sign, spaces or leading zeros."""
     return re.fullmatch(r"[1-9][0-9]{0,8}", text) is not None and low <= int(text) <= high
 
 

@@ -1,4 +1,4 @@
-# What several commands do with the running stack. Sourced after docker/progress.sh.
+# Functions for the running stack that several commands use. Sourced after docker/progress.sh.
 # shellcheck shell=bash
 
 START_TIMEOUT=180 # seconds
@@ -8,7 +8,7 @@ one_at_a_time() { # Compose gives the new containers of two runs the same names
   flock -n 9 || { say "Another make up or make scale is running: waiting for it to end." && flock 9; }
 }
 
-start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or says which is not and why
+start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; otherwise prints which is not, and why
   local log services
   log=$(mktemp)
   services=$(printf '%s\n' "$@" | grep -xE '[a-z]+' | paste --serial --delimiters ' ') || true
@@ -22,7 +22,7 @@ start_stack() { # COMPOSE_UP_ARGUMENT...: until every service is healthy, or say
   exit 1
 }
 
-run_once() { # SERVICE: one that ends, and must end well
+run_once() { # SERVICE: a one-shot service; it must exit with status 0
   step "Running $1" _run_and_tell "$1" && return
   _explain_services
   exit 1
@@ -46,14 +46,14 @@ project_name() {
   docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p'
 }
 
-web_containers() { # those that serve: not the one of a `docker compose run`
+web_containers() { # those that serve requests, without those of `docker compose run`
   docker ps --quiet --no-trunc --filter status=running --filter label=com.docker.compose.service=web \
     --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.project=$(project_name)"
 }
 
 has_service() { docker compose config --services | grep -qxF "$1"; }
 
-app_name() { # what runs: the demo, or APP
+app_name() { # of the running app: Microblog, or APP
   if [[ -n $(setting_of APP_DIR '') ]]; then setting_of APP ''; else say Microblog; fi
 }
 
@@ -86,7 +86,7 @@ _explain_services() { # the last lines of each container that failed
   done < <(docker compose ps --all --format '{{.Name}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
 }
 
-address_of() { # SERVICE PORT: where this machine reaches it
+address_of() { # SERVICE PORT: its URL on this machine
   local address
   address=$(docker compose port "$1" "$2" 2>/dev/null) && [[ -n $address ]] ||
     die "The service $1 is not running." "Start the stack: make up"

@@ -1,4 +1,4 @@
-"""Your app for `flask run`: what STACK_APP names, with Flask Mayday added where it has none."""
+"""Your app for `flask run`: the app in STACK_APP, with Flask Mayday added if it has none."""
 
 import os
 

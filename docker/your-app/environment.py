@@ -1,8 +1,8 @@
-"""Gives every Python process of the image what the app expects to find in its environment.
+"""Sets the app's environment variables in every Python process of the image.
 
 A ``.pth`` file runs :func:`load` whenever the interpreter starts. The secrets are read from the
-volume ``secrets``, so that neither Compose's model nor ``docker inspect`` shows one. What is in the
-environment already is kept; then ``app.env`` counts, then what the stack knows.
+volume ``secrets``, so that neither Compose's model nor ``docker inspect`` shows one. A variable
+that is already set is kept. ``app.env`` takes precedence over the stack's values.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _expanded(value: str, known: Mapping[str, str]) -> str:
 
 
 def _known(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return what the stack knows: the secret key, the database, the mail server."""
+    """Return the stack's values: the secret key, the database, the mail server."""
     known = {"SECRET_KEY": _read(folder / "secret_key")}
     password = _read(folder / "app_password")
     if password and environ.get("STACK_DATABASE") != "none":
@@ -71,7 +71,7 @@ def _app_env(folder: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> str:
-    """Return a secret; the empty text where there is none. A start must not fail over it."""
+    """Return a secret, or the empty text. A missing secret must not prevent startup."""
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except FileNotFoundError:

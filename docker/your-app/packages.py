@@ -1,10 +1,10 @@
 """Installs Python packages into an image's virtual environment.
 
-``packages.py app VENV FOLDER`` installs what an app asks for, as it asks for it: its
-``requirements.txt``, else its ``pyproject.toml``. ``packages.py ours VENV FOLDER PINS ROOT...``
-adds what the roots, and a driver for PostgreSQL, need and the app did not bring, in the versions
-and with the hashes of the file PINS. Where the app has chosen another version of the same package,
-it prints both lines and fails. ``packages.py tools VENV PINS ROOT...`` does it without an app.
+``packages.py app VENV FOLDER`` installs an app's requirements unchanged: its
+``requirements.txt``, or else its ``pyproject.toml``. ``packages.py ours VENV FOLDER PINS ROOT...``
+adds the missing requirements of the roots and of a PostgreSQL driver, with the versions and hashes
+in the file PINS. If the app requires another version of the same package, it prints both
+requirements and fails. ``packages.py tools VENV PINS ROOT...`` does this without an app.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ NO_WHEEL: Final = re.compile(r"pg_config|gcc|No such file or directory: '(cc|git
 
 
 class PackageError(Exception):
-    """What is wrong with the packages, and the fix."""
+    """A problem with the packages, and its fix."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A requirement as it stands in a file."""
+    """A requirement, and the place where it is written."""
 
     place: str
     requirement: Requirement
@@ -80,12 +80,12 @@ def install_app(pip: Pip, folder: Path) -> None:
         dependencies = project.get("dependencies", [])
         if not dependencies:
             raise
-        print("The project cannot be built; its dependencies are installed without it.")
+        print("The project cannot be built. Installing only its dependencies.")
         pip("install", *dependencies)
 
 
 def install_ours(pip: Pip, folder: Path, pins: dict[str, str], roots: list[str]) -> None:
-    """Install what ``roots`` need and the app has not brought, from ``pins`` (name to lines)."""
+    """Install the missing requirements of ``roots`` from ``pins`` (name to lines)."""
     if not any(name in pip.installed() for name in DRIVERS):
         roots = [*roots, DRIVERS[0]]
     install_pinned(pip, folder, pins, roots)
@@ -94,7 +94,7 @@ def install_ours(pip: Pip, folder: Path, pins: dict[str, str], roots: list[str])
 
 
 def install_pinned(pip: Pip, folder: Path | None, pins: dict[str, str], roots: list[str]) -> None:
-    """Install what ``roots`` need and is missing, dependencies included, each with its hash."""
+    """Install the missing ``roots`` and their dependencies, each with its hash."""
     requirements = [Requirement(root) for root in roots]
     for _ in range(ROUNDS):
         wanted = missing(pip.installed(), requirements)
@@ -110,7 +110,7 @@ def install_pinned(pip: Pip, folder: Path | None, pins: dict[str, str], roots: l
 
 
 def database_scheme(installed: dict[str, Distribution]) -> str:
-    """Return how DATABASE_URL begins: SQLAlchemy 2.1 takes ``postgresql`` for psycopg 3."""
+    """Return the scheme of DATABASE_URL: SQLAlchemy 2.1 reads ``postgresql`` as psycopg 3."""
     alchemy = installed.get("sqlalchemy")
     if alchemy is None or "psycopg" in installed or Version(alchemy.version) < Version("2.1"):
         return "postgresql"
@@ -120,7 +120,7 @@ def database_scheme(installed: dict[str, Distribution]) -> str:
 def missing(
     installed: dict[str, Distribution], roots: list[Requirement]
 ) -> list[tuple[Requirement, str]]:
-    """Return the requirements of ``roots`` that are not met, each with who asks for it."""
+    """Return the requirements of ``roots`` that are not met, each with the package that has it."""
     found, seen = [], set()
     waiting = [(root, "the stack") for root in roots]
     while waiting:
@@ -179,10 +179,10 @@ def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[Line]:
 def _check_conflict(
     requirement: Requirement, origin: str, folder: Path | None, pins: dict[str, str]
 ) -> None:
-    """Fail where our version is none that the app's own line allows."""
+    """Raise :exc:`PackageError` if the app's own requirements do not allow our version."""
     name = canonicalize_name(requirement.name)
     if name not in pins:
-        raise PackageError(f"{origin} needs {requirement}, for which the stack has no version.")
+        raise PackageError(f"{origin} needs {requirement}, but the stack pins no version of it.")
     version = pins[name].partition("==")[2].split()[0]
     for line in lines_of(folder) if folder is not None else ():
         ours = canonicalize_name(line.requirement.name) == name
@@ -191,7 +191,7 @@ def _check_conflict(
                 f"Your app and the stack need different versions of {name}:\n"
                 f"  {line.place}: {line.requirement}\n"
                 f"  {origin}: {requirement}\n"
-                f"Change your app's line. The stack brings {name}=={version}."
+                f"Change your app's requirement. The stack installs {name}=={version}."
             )
 
 
@@ -206,7 +206,7 @@ def _logical_lines(text: str) -> Iterator[str]:
 
 
 def _project(folder: Path) -> dict[str, list[str]] | None:
-    """Return the table [project] of pyproject.toml; ``None`` where there is nothing to install."""
+    """Return the table [project] of pyproject.toml, or ``None`` if there is nothing to install."""
     try:
         found = tomllib.loads((folder / "pyproject.toml").read_text())
     except FileNotFoundError:
@@ -220,14 +220,14 @@ def _project(folder: Path) -> dict[str, list[str]] | None:
 def _advice(output: str) -> str:
     if NO_WHEEL.search(output):
         return (
-            "A package has to be compiled, or fetched with git, and the image has no tools for "
-            "that. Name one with a wheel: psycopg2-binary in place of psycopg2, for example."
+            "A package must be compiled, or fetched with git, but the image has no tools for that. "
+            "Use a package with a wheel: psycopg2-binary instead of psycopg2, for example."
         )
-    return "pip has failed: see above."
+    return "pip failed: see above."
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command that the arguments name; return 1 after saying what is wrong."""
+    """Run the command in the arguments; return 1 after printing an error."""
     command, venv, folder, *rest = arguments
     pip = Pip(Path(venv))
     try:

@@ -11,7 +11,7 @@ STATIC = Path("/srv/static")
 module = os.environ["APP"].partition(":")[0].removesuffix(".py").replace("/", ".")
 spec = PathFinder.find_spec(module.partition(".")[0], [os.getcwd(), "src", *sys.path])
 if spec is None or spec.origin is None:
-    sys.exit(f"STATIC=nginx: the module {module} is not to be found.")
+    sys.exit(f"STATIC=nginx: the module {module} was not found.")
 folder = Path(spec.origin).parent / "static"
 if not folder.is_dir():
     sys.exit(f"STATIC=nginx: there is no folder {folder}. Unset STATIC: the app serves its files.")

@@ -28,9 +28,9 @@ PLAIN_PAGE: Final = """<!doctype html>
     <p class="status">{status}</p>
     <h1>{title}</h1>
     <p>{detail}</p>
-    <p>If this keeps happening, quote this request id:</p>
+    <p>If this keeps happening, contact us and quote this request id:</p>
     <p><code class="request-id">{request_id}</code></p>
-    <p><a href="/">Back</a></p>
+    <p><a href="/">Home page</a></p>
   </main>
 </body>
 </html>

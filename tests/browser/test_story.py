@@ -54,7 +54,7 @@ def test_a_visitor_registers_posts_and_raises_an_error_and_its_mail_can_be_read(
     missing = page.goto("/there/is/no/such/page")
     assert missing.status == 404
     expect(page.get_by_role("heading", level=1)).to_have_text("File Not Found")
-    page.get_by_role("link", name="Back").click()
+    page.get_by_role("link", name="Home page").click()
 
     # Raises an error.
     page.get_by_role("link", name="Try it: break something").click()

@@ -173,7 +173,10 @@ def test_the_volumes_of_one_app_are_not_given_to_another(httpbin: Stack, tmp_pat
     before = httpbin.containers("web"), (httpbin.directory / ".env").read_text()
     done = httpbin.make("up", f"APP_DIR={other}", "APP=other:app", check=False)
     assert done.returncode != 0
-    assert re.search(r"These volumes belong to httpbin.*: run make clean, or set", done.stderr)
+    assert re.search(
+        r"These volumes belong to httpbin.*: to run both apps, set COMPOSE_PROJECT_NAME",
+        done.stderr,
+    )
     assert (httpbin.containers("web"), (httpbin.directory / ".env").read_text()) == before
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares nginx with the files of /docker-entrypoint.d (*.envsh are read, *.sh run), then becomes the command.
+# Runs the files of /docker-entrypoint.d (*.envsh are sourced, *.sh are run), then the command.
 set -eu
 
 if [ "${1:-}" = nginx ]; then

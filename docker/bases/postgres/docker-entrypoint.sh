@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the database cluster on the first start, as the official image's settings ask, and becomes the server.
+# Creates the database cluster on the first start, by the official image's settings, and then runs the server.
 set -euo pipefail
 
 main() {
@@ -15,7 +15,7 @@ fail() {
   exit 1
 }
 
-become_postgres() { # with the folders in its hands, whatever was mounted there
+become_postgres() { # after making it the owner of its folders, which may be mounts
   install -d -o postgres -g postgres -m 700 "$PGDATA"
   install -d -o postgres -g postgres -m 3775 /run/postgresql
   find "$PGDATA" ! -user postgres -exec chown postgres:postgres '{}' +
@@ -34,8 +34,8 @@ setting() { # NAME DEFAULT: the value of NAME, or what is in the file that NAME_
   fi
 }
 
-# Everything is made in a folder inside PGDATA and moved up at the end, the version file last: a container that is
-# killed on its first start begins anew on the next, instead of serving half a cluster.
+# Everything is created in a folder inside PGDATA and moved up at the end, the version file last: if the container is
+# killed during its first start, the next start begins again instead of serving an incomplete cluster.
 initialise() { # SERVER_ARGUMENT...
   local home=$PGDATA user password database arguments
   user=$(setting POSTGRES_USER postgres)
@@ -53,7 +53,7 @@ initialise() { # SERVER_ARGUMENT...
   initdb --username="$user" --pwfile=<(printf '%s\n' "$password") --auth=trust $arguments
   printf '\nhost all all all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
   trap 'pg_ctl -m immediate stop >/dev/null 2>&1 || true' EXIT
-  # On the socket only: nobody from outside meets a database that is half ready.
+  # On the socket only: no client can connect before the database is ready.
   pg_ctl -w start -o "$(printf '%q ' "$@" -c listen_addresses=)"
   if [[ $database != postgres ]]; then
     psql -v ON_ERROR_STOP=1 --username "$user" --dbname postgres -v name="$database" <<<'CREATE DATABASE :"name";'
@@ -62,11 +62,11 @@ initialise() { # SERVER_ARGUMENT...
   pg_ctl -m fast -w stop
   trap - EXIT
   find "$PGDATA" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$home" '{}' +
-  sync -f "$home" # a power cut must not leave the version file alone
+  sync -f "$home" # after a power cut, the version file must not be the only file
   mv "$PGDATA/PG_VERSION" "$home/"
   rmdir "$PGDATA"
   export PGDATA=$home
-  unset PGPASSWORD POSTGRES_PASSWORD # the server need not know them
+  unset PGPASSWORD POSTGRES_PASSWORD # the server does not need them
 }
 
 clear_half_made() {

@@ -119,7 +119,7 @@ def test_the_answer_to_head_has_no_body(
 def test_a_response_to_a_wrong_method_names_the_allowed_ones(app: Flask) -> None:
     answer = app.test_client().delete("/boom", headers=JSON)
     assert answer.status_code == 405
-    assert trouble(answer)["title"] == "Method Not Allowed"
+    assert trouble(answer)["title"] == "Method not allowed"
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
@@ -162,7 +162,7 @@ def test_the_page_says_whether_the_administrator_was_notified(
     make_app: Callable[..., Flask], mail_settings: dict[str, object]
 ) -> None:
     for overrides, words in (
-        ({}, "It has been recorded for the administrator."),
+        ({}, "The error has been recorded for the administrator."),
         (mail_settings, "The administrator has been notified."),
     ):
         app = make_app(**overrides)

@@ -27,7 +27,7 @@ def test_a_version_that_the_app_forbids_fails_with_both_lines(
     message = str(caught.value)
     assert "more.txt, line 2: Flask==2.0.3" in message
     assert "the stack: flask>=99" in message
-    assert "The stack brings flask==99.1" in message
+    assert "The stack installs flask==99.1" in message
 
 
 def test_the_dependencies_of_pyproject_are_lines_of_the_app_too(

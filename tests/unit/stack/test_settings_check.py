@@ -66,7 +66,7 @@ def test_a_name_that_is_no_setting_is_warned_of_with_the_nearest_one(settings: A
     settings.ENV.write_text("ADMIN=me@example.com\nHTTP_PORT=80\nCOMPOSE_PROFILES=x\nFOO=1\n")
     assert settings.unknown_names(settings.read_defaults()) == [
         "ADMIN in .env is not a setting. Did you mean ADMINS?",
-        "FOO in .env is not a setting. Your app's own go in app.env.",
+        "FOO in .env is not a setting. Your app's own variables go in app.env.",
     ]
 
 

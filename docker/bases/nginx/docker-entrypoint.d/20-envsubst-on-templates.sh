@@ -6,7 +6,7 @@ set -eu
 from=/etc/nginx/templates
 to=/etc/nginx/conf.d
 
-# shellcheck disable=SC2016  # envsubst wants the names with their dollar signs
+# shellcheck disable=SC2016  # envsubst expects the names with dollar signs
 names=$(awk -v filter="${NGINX_ENVSUBST_FILTER:-}" \
   'BEGIN { for (name in ENVIRON) if (name ~ /^[A-Za-z_][A-Za-z0-9_]*$/ && name ~ filter) printf "${%s} ", name }')
 
