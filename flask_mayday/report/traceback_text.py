@@ -45,12 +45,13 @@ def folded(frames: Sequence[Frame]) -> Iterator[Frame | str]:
     last = frames[-1] if frames else None
     for is_shown, group in groupby(frames, lambda frame: frame.own or frame is last):
         run = list(group)
-        if skipped := sum(frame.skipped for frame in run):
-            yield f"… {skipped} frames are left out …"
-        if is_shown:
-            yield from run
-        else:
+        if not is_shown:
+            yield from _frames_left_out(sum(frame.skipped for frame in run))
             yield _folded_line(run)
+            continue
+        for frame in run:
+            yield from _frames_left_out(frame.skipped)
+            yield frame
 
 
 def members_left_out(raised: RaisedException) -> str:
@@ -97,6 +98,11 @@ def _frame_lines(item: Frame | str, indent: str) -> Iterator[str]:
         yield f"{indent}  {hit} {number:>5}  {line}".rstrip()
     if line := repetition(item):
         yield f"{indent}  {line}"
+
+
+def _frames_left_out(count: int) -> Iterator[str]:
+    if count:
+        yield f"… {count} {'frame is' if count == 1 else 'frames are'} left out …"
 
 
 def _folded_line(run: Sequence[Frame]) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flask_mayday.report.own_code import OwnCode
-from flask_mayday.report.traceback_data import RaisedException
+from flask_mayday.report.traceback_data import Frame, RaisedException
 from flask_mayday.report.traceback_reader import ExceptionReader, FrameReader
-from flask_mayday.report.traceback_text import CAUSE, CONTEXT, render_traceback
+from flask_mayday.report.traceback_text import CAUSE, CONTEXT, folded, render_traceback
 
 VIEW = """
 def lower(path):
@@ -88,6 +88,24 @@ def test_a_recursion_is_shown_once(tmp_path: Path) -> None:
     assert text.count("> File") == 2  # the first calls and the last
     assert "… repeated 48 more times …" in text
     assert "frames are left out …" in text
+
+
+def test_frames_left_out_are_told_where_they_were() -> None:
+    calls = [Frame(f"app/{name}.py", 1, name, own=True) for name in "ab"]
+    last = Frame("app/c.py", 1, "c", own=True, skipped=1)
+    assert list(folded([*calls, last])) == [*calls, "… 1 frame is left out …", last]
+
+
+def test_a_frame_is_read_although_another_thread_clears_the_cache() -> None:
+    class ClearedCache(dict[Any, Any]):
+        def __setitem__(self, key: object, value: object) -> None:
+            super().__setitem__(key, value)
+            self.clear()
+
+    frames = FrameReader(OwnCode("/nowhere"))
+    frames._cache = ClearedCache()
+    found = frames.frames(caught(lambda: json.loads("{")).__traceback__)
+    assert found[-1].function == "JSONDecoder.raw_decode"
 
 
 def test_causes_contexts_notes_and_groups_are_shown_in_order() -> None:
