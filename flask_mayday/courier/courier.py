@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from ..report.wording import counted
 from ..settings import AppSettings, MailSettings, ReportSettings
 from ..spool.database import LeaseLostError
 from ..spool.inventory import STUCK, mail_of_request, mail_state
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.recovery import quarantine, recover
-from ..spool.wording import counted
 from .delivery import Delivery, Tasks
 from .lease import RENEW_INTERVAL, Lease, expired_since
 

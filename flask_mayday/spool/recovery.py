@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from ..report.wording import counted
 from .damaged import DamagedDatabase
 from .database import folder_lock
 from .mailbox import Mailbox
 from .outbox import Outbox
-from .wording import counted
 
 # How a quarantined database is named, before the time: until it has been copied, and after.
 QUARANTINED: Final = ".broken-"
