@@ -22,13 +22,13 @@ from .courier.smtp_session import Fate, SmtpSession
 from .log.formats import escape_controls
 from .mail.content import moment
 from .mail.message import Envelope, render_test
+from .report.wording import counted
 from .settings import Settings
 from .spool.database import LOCK_TIMEOUT
 from .spool.incoming import Incoming
 from .spool.inventory import STUCK, Inventory
 from .spool.retention import expire
 from .spool.stored_report import StoredReport
-from .spool.wording import counted
 
 NO_COURIER: Final = "No courier is running; mail stays queued until the web service is up."
 # The cause and the fix for each primary error code of SQLite.

@@ -7,18 +7,19 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from ..report.wording import counted
 from ..settings import AppSettings, MailSettings, ReportSettings
 from ..spool.database import LeaseLostError
 from ..spool.inventory import STUCK, mail_of_request, mail_state
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.recovery import quarantine, recover
-from ..spool.wording import counted
 from .delivery import Delivery, Tasks
 from .lease import RENEW_INTERVAL, Lease, expired_since
 
@@ -56,6 +57,7 @@ class Courier:
         self._starting = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        _couriers.add(self)
 
     def ensure_running(self) -> None:
         """Start the thread in this process, once; cheap enough for every request."""
@@ -226,3 +228,14 @@ class Courier:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+_couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
+
+
+def _reset_in_child() -> None:
+    for courier in list(_couriers):
+        courier._starting = threading.Lock()  # another thread may have held it during the fork
+
+
+os.register_at_fork(after_in_child=_reset_in_child)

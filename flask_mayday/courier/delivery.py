@@ -13,12 +13,12 @@ from functools import partial
 from typing import Final
 
 from ..context.record_fields import UNREPORTED
+from ..report.wording import counted
 from ..settings import AppSettings, MailSettings, ReportSettings
 from ..spool import recovery, retention
 from ..spool.inventory import STUCK
 from ..spool.mailbox import Mailbox
 from ..spool.stored_mail import StoredMail
-from ..spool.wording import counted
 from .pending_replies import PendingReplies
 from .planner import Planner
 from .smtp_session import Fate, SmtpSession, Verdict

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..mail.content import moment
 from ..mail.message import Envelope, render_notice
-from ..spool.wording import counted
+from ..report.wording import counted
 
 MAX_REQUEST_IDS: Final = 100
 

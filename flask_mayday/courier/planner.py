@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 from email.utils import make_msgid
-from typing import Final
 
 from ..mail import message as mail_message
+from ..mail.content import REQUEST_IDS
 from ..settings import AppSettings, MailSettings, ReportSettings
 from ..spool.mailbox import Mailbox
 from ..spool.stored_mail import NewMail, PendingErrors
 from .notice import headline, render_refused
-
-REQUEST_IDS: Final = 20  # in a digest
 
 logger = logging.getLogger(__name__)
 

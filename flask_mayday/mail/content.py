@@ -11,11 +11,20 @@ from typing import Final
 from ..context.record_fields import REPORTED, RESPONDING
 from ..report.report import Report
 from ..report.traceback_data import RaisedException
-from ..report.traceback_text import HEADING, folded, introduced, members_left_out, render_traceback
+from ..report.traceback_text import (
+    HEADING,
+    folded,
+    introduced,
+    members_left_out,
+    render_traceback,
+    repetition,
+)
+from ..report.wording import counted
 from ..settings import AppSettings
 
 HEADLINE_LENGTH: Final = 300  # characters of the message
 GROUPS_MAXIMUM: Final = 100  # in a summary
+REQUEST_IDS: Final = 20  # in a digest, at most
 # What became of a request when its worker died.
 STATES: Final = {REPORTED: "reported before", RESPONDING: "answer was being sent"}
 
@@ -73,6 +82,7 @@ class Traceback:
     introduced = staticmethod(introduced)
     folded = staticmethod(folded)
     members_left_out = staticmethod(members_left_out)
+    repetition = staticmethod(repetition)
     heading = HEADING
 
 
@@ -121,10 +131,13 @@ def summary_content(groups: Sequence[HeldErrors], limit: int) -> Content:
         lines.append(f"          since {moment(group.first)}, fingerprint {report.fingerprint}")
     if others := groups[GROUPS_MAXIMUM:]:
         count = sum(group.count for group in others)
-        lines.append(f"and {count} errors in {len(others)} more groups")
+        lines.append(f"and {counted(count, 'error')} of {counted(len(others), 'more kind')}")
+    were = "was" if total == 1 else "were"
+    kinds = counted(len(groups), "kind")
     return Content(
-        f"{total} errors in {len(groups)} groups were not mailed one by one",
-        f"The limit of REPORT_MAILS_PER_HOUR={limit} is reached. All of them are in the log.",
+        f"{counted(total, 'more error')} of {kinds} {were} not mailed individually",
+        f"The hourly limit was reached (REPORT_MAILS_PER_HOUR={limit}). "
+        "All of these errors are in the log.",
         [Lines("Most frequent first", lines)],
     )
 
@@ -164,7 +177,8 @@ def _digest_rows(digest: Digest) -> Rows:
 
 def _request_ids(digest: Digest) -> Lines:
     shown = len(digest.request_ids)
-    title = "Request ids" if shown == digest.count else f"The first {shown} request ids"
+    is_all = shown < REQUEST_IDS or shown == digest.count
+    title = "Request ids" if is_all else f"The first {shown} request ids"
     return Lines(title, list(digest.request_ids))
 
 

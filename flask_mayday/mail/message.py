@@ -15,6 +15,7 @@ from email.utils import format_datetime
 from typing import Final
 
 from ..report.report import Report
+from ..report.wording import counted
 from ..settings import AppSettings
 from .content import (
     Content,
@@ -132,7 +133,8 @@ def render_test(envelope: Envelope) -> bytes:
 def summary_subject(groups: Sequence[HeldErrors], label: str) -> str:
     """Return the subject of a summary."""
     total = sum(group.count for group in groups)
-    return one_line(f"[{label}] {total} more errors in {len(groups)} groups")
+    kinds = counted(len(groups), "kind")
+    return one_line(f"[{label}] {counted(total, 'more error')} of {kinds}")
 
 
 def app_of(report: Report, app: AppSettings) -> AppSettings:

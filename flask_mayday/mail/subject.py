@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from ..report.report import Report
+from ..report.wording import counted
 from .content import first_line
 
 SUBJECT_LENGTH: Final = 150  # characters
@@ -27,7 +28,7 @@ def report_subject(report: Report, label: str, count: int | None = None) -> str:
     a digest's error has occurred.
     """
     what = f"{report.type}: {_without_request(first_line(report.message), report)}".rstrip(": ")
-    times = "" if count is None else f" ({count} times)"
+    times = "" if count is None else f" ({counted(count, 'time')})"
     where = report.where if _is_route(report) else _without_tags(report.where)
     tail = one_line(f"{times} {where}")[: SUBJECT_LENGTH // 2]
     text = one_line(f"[{label[:LABEL_LENGTH]}] {_without_tags(what)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -42,6 +44,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._settings: ValueSearch | None = None
         self.patterns = pattern_search(tuple(extra_names))
+        _redactors.add(self)
 
     def add_secret(self, value: str) -> None:
         """Mask ``value`` from now on, in all threads and encodings.
@@ -71,6 +74,17 @@ class Redactor:
                 found.prepare()
                 self._settings = found
         return found
+
+
+_redactors: weakref.WeakSet[Redactor] = weakref.WeakSet()
+
+
+def _reset_in_child() -> None:
+    for redactor in list(_redactors):
+        redactor._lock = threading.Lock()  # another thread may have held it during the fork
+
+
+os.register_at_fork(after_in_child=_reset_in_child)
 
 
 class BoundRedactor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 import threading
+import weakref
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
@@ -71,6 +73,8 @@ class ValueSearch:
         self._size = self._searched = 0
         self._automaton: _Automaton | None = None
         self._lock = threading.Lock()
+        if self._waiting:
+            _searches.add(self)
 
     def __bool__(self) -> bool:
         return bool(self._forms or self._waiting)
@@ -81,13 +85,16 @@ class ValueSearch:
         Values that are longer than the text are skipped: encoding makes a value longer, or, in
         base64, only a few characters shorter.
         """
+        if not self._waiting and (length < math.inf or self._automaton is not None):
+            return
         with self._lock:
             while self._waiting and len(self._waiting[-1][0]) <= length + BASE64_NEIGHBOURS:
-                piece, encoded = self._waiting.pop()
-                for form, binary in _forms(piece, encoded):
+                for form, binary in _forms(*self._waiting[-1]):
                     if form not in self._forms:
                         self._forms[form] = binary
                         self._size += len(form)
+                # Last: a thread without the lock, or a forked child, may look meanwhile.
+                self._waiting.pop()
             if length == math.inf and self._forms:
                 self._automaton = _Automaton(self._forms)
 
@@ -100,6 +107,17 @@ class ValueSearch:
                 return _found_one_by_one(list(self._forms.items()), text)
             self.prepare()
         return self._automaton.spans(text) if self._automaton else []
+
+
+_searches: weakref.WeakSet[ValueSearch] = weakref.WeakSet()
+
+
+def _reset_in_child() -> None:
+    for search in list(_searches):
+        search._lock = threading.Lock()  # another thread may have held it during the fork
+
+
+os.register_at_fork(after_in_child=_reset_in_child)
 
 
 class _Automaton:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .traceback_data import RaisedException, mappings
+from .traceback_data import RaisedException, mappings, text_of
 
 # Fields that are not texts.
 NOT_TEXTS: Final = frozenset(
@@ -92,10 +93,17 @@ class Report:
         are ignored, and missing ones are empty. Raises :exc:`ValueError` for text that is not a
         report.
         """
-        known = json.loads(text)
-        if not isinstance(known, dict):
-            raise ValueError("A report is a JSON object.")
-        texts = {name: str(known.get(name, "")) for name in cls.__slots__ if name not in NOT_TEXTS}
+        try:
+            known = json.loads(text)
+            if not isinstance(known, dict):
+                raise ValueError("A report is a JSON object.")
+            return cls._from_dict(known)
+        except (OverflowError, RecursionError) as error:
+            raise ValueError("This report has too large a number, or too many levels.") from error
+
+    @classmethod
+    def _from_dict(cls, known: Mapping[str, object]) -> Report:
+        texts = {name: text_of(known.get(name)) for name in cls.__slots__ if name not in NOT_TEXTS}
         request_id, request = known.get("request_id"), known.get("request")
         earlier, context = known.get("earlier"), known.get("context")
         return cls(

@@ -48,9 +48,9 @@ def cut(text: str, maximum: int) -> str:
 
 def _shorter_exception(raised: RaisedException, length: int, count: int) -> RaisedException:
     frames = raised.frames
-    if missing := max(0, len(frames) - 2 * count):
+    if middle := frames[count:-count]:
         end = frames[-count:]
-        skipped = missing + sum(frame.skipped for frame in frames[count : -count + 1])
+        skipped = end[0].skipped + sum(frame.skipped + frame.times for frame in middle)
         frames = (*frames[:count], replace(end[0], skipped=skipped), *end[1:])
     return replace(
         raised,

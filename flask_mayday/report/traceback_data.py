@@ -60,9 +60,9 @@ class Frame:
     def from_dict(cls, known: Mapping[str, object]) -> Frame:
         """Return the frame that :meth:`to_dict` wrote; values of a wrong type are empty."""
         return cls(
-            file=str(known.get("file", "")),
+            file=text_of(known.get("file")),
             line=_integer(known.get("line")),
-            function=str(known.get("function", "")),
+            function=text_of(known.get("function")),
             own=known.get("own") is True,
             first=_integer(known.get("first")),
             source=_texts(known.get("source")),
@@ -107,7 +107,7 @@ class RaisedException:
         """Return the exception that :meth:`to_dict` wrote; values of a wrong type are empty."""
         link = known.get("link")
         return cls(
-            text=str(known.get("text", "")),
+            text=text_of(known.get("text")),
             frames=tuple(map(Frame.from_dict, mappings(known.get("frames")))),
             notes=_texts(known.get("notes")),
             link="cause" if link == "cause" else "context" if link == "context" else "",
@@ -126,6 +126,11 @@ def mappings(value: object) -> list[dict[str, object]]:
     """Return the JSON objects in ``value`` if that is a list, else an empty list."""
     found = value if isinstance(value, list) else []
     return [item for item in found if isinstance(item, dict)]
+
+
+def text_of(value: object) -> str:
+    """Return a JSON value as text, empty where it is null or missing."""
+    return "" if value is None else str(value)
 
 
 def _integer(value: object, default: int = 0) -> int:

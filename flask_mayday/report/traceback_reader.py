@@ -62,13 +62,15 @@ class FrameReader:
         code = trace.tb_frame.f_code
         line = trace.tb_lineno or code.co_firstlineno
         key = (id(code), line, raising)
-        if key not in self._cache:
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
-            module = trace.tb_frame.f_globals.get("__name__")
-            frame = self._new_frame(code, line, module if type(module) is str else "", raising)
-            self._cache[key] = (code, frame)
-        return self._cache[key][1]
+        # Another thread may clear the cache at any time.
+        if found := self._cache.get(key):
+            return found[1]
+        if len(self._cache) >= CACHE_SIZE:
+            self._cache.clear()
+        module = trace.tb_frame.f_globals.get("__name__")
+        frame = self._new_frame(code, line, module if type(module) is str else "", raising)
+        self._cache[key] = (code, frame)
+        return frame
 
     def _new_frame(self, code: CodeType, line: int, module: str, raising: bool) -> Frame:
         location = self.own_code.locate(code.co_filename, module)

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Final
 
 from .traceback_data import Frame, RaisedException
+from .wording import counted
 
 HEADING: Final = "Traceback (most recent call last):"
 CAUSE: Final = "The above exception was the direct cause of the following exception:"
@@ -45,23 +46,25 @@ def folded(frames: Sequence[Frame]) -> Iterator[Frame | str]:
     last = frames[-1] if frames else None
     for is_shown, group in groupby(frames, lambda frame: frame.own or frame is last):
         run = list(group)
-        if skipped := sum(frame.skipped for frame in run):
-            yield f"… {skipped} frames are left out …"
-        if is_shown:
-            yield from run
-        else:
+        if not is_shown:
+            yield from _frames_left_out(sum(frame.skipped for frame in run))
             yield _folded_line(run)
+            continue
+        for frame in run:
+            yield from _frames_left_out(frame.skipped)
+            yield frame
 
 
 def members_left_out(raised: RaisedException) -> str:
     """Return the line that says how many members of a group are not listed, or nothing."""
     count = raised.members_left_out
-    return f"… {count} more exceptions of the group are left out …" if count else ""
+    members = f"{counted(count, 'more exception')} of the group {'is' if count == 1 else 'are'}"
+    return f"… {members} left out …" if count else ""
 
 
 def repetition(frame: Frame) -> str:
     """Return the line that says how often a frame is repeated, or nothing."""
-    return f"… repeated {frame.times - 1} more times …" if frame.times > 1 else ""
+    return f"… repeated {counted(frame.times - 1, 'more time')} …" if frame.times > 1 else ""
 
 
 def _lines(exceptions: Iterable[RaisedException]) -> Iterator[str]:
@@ -99,11 +102,16 @@ def _frame_lines(item: Frame | str, indent: str) -> Iterator[str]:
         yield f"{indent}  {line}"
 
 
+def _frames_left_out(count: int) -> Iterator[str]:
+    if count:
+        yield f"… {counted(count, 'frame')} {'is' if count == 1 else 'are'} left out …"
+
+
 def _folded_line(run: Sequence[Frame]) -> str:
     names = dict.fromkeys(_library(frame.file) for frame in run)
     shown = ", ".join(list(names)[:NAMES_MAXIMUM]) + (", …" if len(names) > NAMES_MAXIMUM else "")
     count = sum(frame.times for frame in run)
-    return f"… {count} {'frame' if count == 1 else 'frames'} in {shown} …"
+    return f"… {counted(count, 'frame')} in {shown} …"
 
 
 def _library(file: str) -> str:

@@ -51,6 +51,9 @@ class DamagedDatabase(closing[sqlite3.Connection]):
             " content FROM mails NOT INDEXED"
         ):
             message_id, kind, fingerprint, count, subject, content = columns
+            texts = (message_id, kind, subject, fingerprint or "")
+            if not all(isinstance(text, str) for text in texts):
+                continue
             if state == "waiting" and isinstance(count, int) and _is_message(content):
                 is_time = isinstance(created, float) and 0 <= created <= now
                 moment = created if is_time else now

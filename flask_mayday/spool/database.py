@@ -109,10 +109,10 @@ class Database:
         """Set a counter to 0."""
         self.connection.execute("DELETE FROM counters WHERE name = ?", (name,))
 
-    def has_mark(self, name: str) -> bool:
-        """Return whether a counter of that name exists; make it."""
+    def mark_once(self, name: str) -> bool:
+        """Make a counter of that name, with the value 0; return whether there was none before."""
         cursor = self.connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (name,))
-        return cursor.rowcount == 0
+        return cursor.rowcount == 1
 
     def with_traceback(self, report: Report, original: str | None = None) -> Report:
         """Return a report with the traceback of the identical one to which it refers, if any.
@@ -187,8 +187,10 @@ def folder_lock(folder: Path, operation: int) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, operation)
-        yield
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has it open too
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has it open too
     finally:
         os.close(descriptor)
 

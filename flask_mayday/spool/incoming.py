@@ -87,7 +87,8 @@ class ReportFile:
 
     def _check_quota(self, size: int) -> None:
         self._since += size
-        if self._since > self.max_bytes // RECOUNT_SHARE:
+        is_old = self._since > self.max_bytes // RECOUNT_SHARE
+        if is_old or self._measured + self._since > self.max_bytes:
             self._measured, self._since = _size(self.folder), size
         if self._measured + self._since > self.max_bytes:
             raise OSError(f"{self.folder} is full (a part of SPOOL_MAX_BYTES: {self.max_bytes})")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,7 @@ from .database import WAITING_SINCE, Database
 from .stored_report import StoredReport, readable_report
 
 STUCK: Final = 3600.0  # seconds for which mail may wait before something is wrong
-REFUSED: Final = "SELECT count(*) FROM mails WHERE state = 'failed'"
+COUNT_REFUSED: Final = "SELECT count(*) FROM mails WHERE state = 'failed'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Inventory(Database):
 
     def refused(self) -> int:
         """Return how many mails were refused for good."""
-        return int(self._value(REFUSED) or 0)
+        return int(self._value(COUNT_REFUSED) or 0)
 
     def mail_content(self, number: str) -> bytes | None:
         """Return a mail's text, empty where it was deleted; ``None`` where there is no such mail.
@@ -131,18 +133,12 @@ def mail_state(path: Path) -> tuple[float | None, int]:
     Both are as if the database were empty where it has not been made. Raises
     :exc:`sqlite3.Error`.
     """
-    if not path.exists():
-        return None, 0
-    connection = sqlite3.connect(f"file:{path}?mode=ro", timeout=0.5, uri=True)
-    try:
-        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+    with _read_only(path) as connection:
+        if connection is None:
             return None, 0
-        return (
-            connection.execute(WAITING_SINCE).fetchone()[0],
-            connection.execute(REFUSED).fetchone()[0],
-        )
-    finally:
-        connection.close()
+        (since,) = connection.execute(WAITING_SINCE).fetchone()
+        (refused,) = connection.execute(COUNT_REFUSED).fetchone()
+        return since, refused
 
 
 def mail_of_request(path: Path, request_id: str) -> bytes | None:
@@ -150,18 +146,28 @@ def mail_of_request(path: Path, request_id: str) -> bytes | None:
 
     Writes nothing. Raises :exc:`sqlite3.Error`.
     """
+    with _read_only(path) as connection:
+        row = (
+            connection
+            and connection.execute(
+                "SELECT content FROM mails JOIN reports ON reports.mail_id = mails.id"
+                " WHERE reports.request_id = ? AND content != '' ORDER BY mails.id DESC LIMIT 1",
+                (request_id,),
+            ).fetchone()
+        )
+        return bytes(row[0]) if row else None
+
+
+@contextmanager
+def _read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the database at ``path``; ``None`` where it has no tables yet."""
     if not path.exists():
-        return None
-    connection = sqlite3.connect(f"file:{path}?mode=ro", timeout=0.5, uri=True)
-    try:
-        row = connection.execute(
-            "SELECT content FROM mails JOIN reports ON reports.mail_id = mails.id"
-            " WHERE reports.request_id = ? AND content != '' ORDER BY mails.id DESC LIMIT 1",
-            (request_id,),
-        ).fetchone()
-    finally:
-        connection.close()
-    return bytes(row[0]) if row else None
+        yield None
+        return
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, timeout=0.5, uri=True)) as connection:
+        is_empty = connection.execute("PRAGMA user_version").fetchone() == (0,)
+        yield None if is_empty else connection
 
 
 def _row(report: StoredReport) -> tuple[str, str, float, str, str | None]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from ..report.report import Report
+from ..report.wording import counted
 from .incoming import Incoming, ReportFile
 from .memory import MemoryBacklog
 from .stored_report import StoredReport
-from .wording import counted
 
 LOCK_TIMEOUT: Final = 0.05  # seconds that a thread waits for the others of its process
 # Shares of SPOOL_MAX_BYTES: the files of incoming/, the database's WAL, the database itself.

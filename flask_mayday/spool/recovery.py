@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from ..report.wording import counted
 from .damaged import DamagedDatabase
 from .database import folder_lock
 from .mailbox import Mailbox
 from .outbox import Outbox
-from .wording import counted
 
 # How a quarantined database is named, before the time: until it has been copied, and after.
 QUARANTINED: Final = ".broken-"
@@ -78,7 +78,7 @@ def expire(outbox: Outbox, before: float) -> None:
 def _copy(path: Path, mailbox: Mailbox) -> int:
     """Copy what can be read, once; return how many errors it is."""
     with DamagedDatabase(path) as damaged, mailbox.transaction():
-        if mailbox.has_mark(path.name):  # a courier was killed before it could rename the file
+        if not mailbox.mark_once(path.name):  # a courier was killed before it could rename the file
             return 0
         in_mail: dict[int | None, list[str]] = {}
         for mail_id, report in damaged.reports():
@@ -87,7 +87,11 @@ def _copy(path: Path, mailbox: Mailbox) -> int:
         total = sum(map(len, in_mail.values()))
         for number, mail in damaged.waiting_mails():
             uuids = in_mail.get(number, [])
-            mailbox.assign_uuids(mailbox.add_mail(mail), uuids)
+            try:
+                mail_id = mailbox.add_mail(mail)
+            except sqlite3.IntegrityError:
+                continue  # a damaged copy of another mail; its reports get a new one
+            mailbox.assign_uuids(mail_id, uuids)
             total += max(0, mail.count - len(uuids))  # their reports were evicted
         mailbox.add_to_counter("dropped", damaged.dropped())
     return total

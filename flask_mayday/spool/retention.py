@@ -28,17 +28,24 @@ MAILED: Final = (
 )
 # Then what nobody has received. Each row returns how many errors are lost with it: none where a
 # notice has counted them.
-REFUSED: Final = (
+DELETE_REFUSED: Final = (
     "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'failed'"
     " AND created < :recent ORDER BY id LIMIT 10)"
     " RETURNING CASE WHEN notice_id IS NULL THEN count ELSE 0 END"
 )
 UNSENT: Final = (
-    REFUSED,
+    DELETE_REFUSED,
     "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NULL"
     " ORDER BY id LIMIT 10) RETURNING 1",
     "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'waiting'"
     " ORDER BY id LIMIT 10) RETURNING count",
+)
+
+# SQLite may give a new mail the id of a deleted one, which must not have its counter too.
+DELETE_COUNTERS: Final = (
+    "DELETE FROM counters WHERE name GLOB 'unconfirmed *'"
+    " AND CAST(substr(name, length('unconfirmed ') + 1) AS INTEGER) NOT IN"
+    " (SELECT id FROM mails)"
 )
 
 
@@ -87,13 +94,14 @@ def expire_refused(database: Database, before: float) -> None:
             " (SELECT id FROM mails WHERE state = 'failed' AND created < ?)",
             (before,),
         )
-    while _delete(database, REFUSED, before):
+    while _delete(database, DELETE_REFUSED, before):
         pass
 
 
 def _delete(database: Database, statement: str, recent: float) -> int:
     with database.transaction():
         lost = database.connection.execute(statement, {"recent": recent}).fetchall()
+        database.connection.execute(DELETE_COUNTERS)
         if dropped := sum(count for (count,) in lost):
             database.add_to_counter("dropped", dropped)
     return len(lost)

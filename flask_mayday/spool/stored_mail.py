@@ -50,7 +50,7 @@ def recipients_of(text: object) -> tuple[str, ...]:
     """Return the addresses in a column ``recipients``, none where it is damaged."""
     try:
         found = json.loads(text)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return ()
     good = isinstance(found, list) and all(isinstance(one, str) and one.isascii() for one in found)
     return tuple(found) if good else ()

@@ -48,6 +48,18 @@ def couriers() -> int:
     return sum(thread.name == "courier" for thread in threading.enumerate())
 
 
+def test_a_child_forked_during_the_start_of_the_thread_can_start_its_own(
+    courier: Courier, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    def start() -> None:
+        signal.alarm(10)
+        courier.ensure_running()
+        courier.stop(5)
+
+    with courier._starting:
+        assert in_child(start) == 0
+
+
 def test_the_thread_is_started_only_once(courier: Courier) -> None:
     before = couriers()
     threads = [threading.Thread(target=courier.ensure_running) for _ in range(10)]

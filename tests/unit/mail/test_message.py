@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flask_mayday.mail.content import REQUEST_IDS
 from flask_mayday.mail.message import (
     Digest,
     Envelope,
@@ -129,6 +130,14 @@ def test_a_digest_has_the_exact_count_and_the_request_ids() -> None:
     assert "2026-01-01 00:01:00" in text
     assert "a" * 32 in text
     assert "b" * 32 in text
+    assert "Request ids\n" in text
+    assert "The first 2 request ids" not in text
+
+
+def test_a_digest_says_where_it_has_not_all_request_ids() -> None:
+    digest = Digest(999, 1_767_225_600.0, 1_767_225_660.0, ["a" * 32] * REQUEST_IDS)
+    text = part(parsed(render_report(report(), ENVELOPE, digest)), "plain")
+    assert "The first 20 request ids\n" in text
 
 
 @pytest.mark.parametrize("field", ["type", "message", "where"])
@@ -388,12 +397,18 @@ def test_a_summary_counts_every_group() -> None:
     ]
     message = parsed(render_summary(entries, ENVELOPE, 60))
     assert message["X-Error-Count"] == "507"
-    assert message["Subject"] == "[Shop] 507 more errors in 2 groups"
+    assert message["Subject"] == "[Shop] 507 more errors of 2 kinds"
     text = part(message, "plain")
     assert "500 x ValueError: one at GET /user/<username>" in text
     assert "7 x KeyError: <b>two</b> in app.jobs" in text
     assert "REPORT_MAILS_PER_HOUR=60" in text
     assert "<b>" not in part(message, "html")
+
+
+def test_a_summary_of_one_error_has_no_plural() -> None:
+    message = parsed(render_summary([held(1)], ENVELOPE, 60))
+    assert message["Subject"] == "[Shop] 1 more error of 1 kind"
+    assert "1 more error of 1 kind was not mailed individually" in part(message, "plain")
 
 
 def test_a_summary_of_very_many_groups_stays_readable() -> None:
@@ -404,7 +419,7 @@ def test_a_summary_of_very_many_groups_stays_readable() -> None:
     assert len(content) < 100_000
     text = part(message, "plain")
     assert "5000 x ValueError" in text
-    assert "4900 more groups" in text
+    assert "of 4900 more kinds" in text
     assert f"{sum(range(1, 4901))} errors" in text
 
 

@@ -44,6 +44,7 @@ def test_the_subject_names_the_error_and_its_place() -> None:
 def test_the_subject_of_a_digest_has_the_count() -> None:
     subject = report_subject(report(), "Shop", 999)
     assert subject == "[Shop] ValueError: boom (999 times) at GET /user/<username>"
+    assert "(1 time)" in report_subject(report(), "Shop", 1)
 
 
 def test_the_subject_names_the_logger_outside_a_request() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, quote_plus
 
@@ -504,3 +506,27 @@ def test_a_secret_is_masked_in_a_long_text_as_in_a_short_one(site: Redactor) -> 
     for secret in ("correct horse", "correct%20horse", "battery staple"):
         assert bound.text(f"a {secret}") == f"a {MASK}"
         assert bound.text(f"{filling}{secret}{filling}") == f"{filling}{MASK}{filling}"
+
+
+def test_a_child_forked_while_another_thread_holds_the_locks_can_redact(
+    in_child: Callable[[Callable[[], object]], int],
+) -> None:
+    site = Redactor([SECRET])
+    environ = EnvironBuilder("/", headers={"Cookie": "session=abcdefghijkl"}).get_environ()
+    bound = site.bind(environ)
+
+    def redact() -> None:
+        signal.alarm(10)
+        site.add_secret("another-secret-value")
+        assert bound.text(f"{SECRET} abcdefghijkl another-secret-value") == " ".join([MASK] * 3)
+
+    with site._lock, bound._request_secrets._lock:
+        assert in_child(redact) == 0
+
+
+def test_a_redactor_without_secrets_left_to_prepare_takes_no_lock() -> None:
+    site = Redactor([SECRET])
+    bound = site.bind(None)
+    bound.text("prepared")
+    with site.settings._lock, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(bound.text, SECRET).result(10) == MASK

@@ -229,3 +229,20 @@ def test_a_report_of_an_earlier_version_has_empty_fields() -> None:
     report = Report.from_json('{"uuid": "u", "message": "boom"}')
     assert (report.uuid, report.message, report.type, report.time) == ("u", "boom", "", 0.0)
     assert report.request is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"time": 1' + "0" * 400 + "}", '{"process": 1' + "0" * 400 + "}", '{"a":' * 100_000],
+    ids=["time", "process", "levels"],
+)
+def test_a_report_with_too_large_a_number_or_too_many_levels_is_none(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - any text
+        Report.from_json(text)
+
+
+def test_null_in_the_place_of_a_text_is_an_empty_text() -> None:
+    exceptions = [{"text": None, "frames": [{"file": None, "function": None}]}]
+    report = Report.from_json(json.dumps({"message": None, "exceptions": exceptions}))
+    assert report.message == ""
+    assert "None" not in render_traceback(report.exceptions)

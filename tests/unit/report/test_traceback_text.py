@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flask_mayday.report.own_code import OwnCode
-from flask_mayday.report.traceback_data import RaisedException
+from flask_mayday.report.size_limit import SIZE_MAXIMUM, limited
+from flask_mayday.report.traceback_data import Frame, RaisedException
 from flask_mayday.report.traceback_reader import ExceptionReader, FrameReader
-from flask_mayday.report.traceback_text import CAUSE, CONTEXT, render_traceback
+from flask_mayday.report.traceback_text import CAUSE, CONTEXT, folded, render_traceback
+from tests.support.reports import a_report
 
 VIEW = """
 def lower(path):
@@ -88,6 +91,24 @@ def test_a_recursion_is_shown_once(tmp_path: Path) -> None:
     assert text.count("> File") == 2  # the first calls and the last
     assert "… repeated 48 more times …" in text
     assert "frames are left out …" in text
+
+
+def test_frames_left_out_are_told_where_they_were() -> None:
+    calls = [Frame(f"app/{name}.py", 1, name, own=True) for name in "ab"]
+    last = Frame("app/c.py", 1, "c", own=True, skipped=1)
+    assert list(folded([*calls, last])) == [*calls, "… 1 frame is left out …", last]
+
+
+def test_a_frame_is_read_although_another_thread_clears_the_cache() -> None:
+    class ClearedCache(dict[Any, Any]):
+        def __setitem__(self, key: object, value: object) -> None:
+            super().__setitem__(key, value)
+            self.clear()
+
+    frames = FrameReader(OwnCode("/nowhere"))
+    frames._cache = ClearedCache()
+    found = frames.frames(caught(lambda: json.loads("{")).__traceback__)
+    assert found[-1].function == "JSONDecoder.raw_decode"
 
 
 def test_causes_contexts_notes_and_groups_are_shown_in_order() -> None:
@@ -201,6 +222,23 @@ def test_a_frame_is_read_once_for_all_reports(tmp_path: Path, monkeypatch: Any) 
     monkeypatch.setattr("linecache.getline", lambda *_: (_ for _ in ()).throw(AssertionError))
     second = frames.frames(caught(view).__traceback__)
     assert first[-1] is second[-1]
+
+
+def test_every_frame_that_a_cut_leaves_out_is_counted() -> None:
+    calls = [Frame("a.py", number, "f", own=True, times=3) for number in range(600)]
+    calls[300] = replace(calls[300], skipped=1000)
+    raised = RaisedException("x" * SIZE_MAXIMUM, frames=tuple(calls))
+    report = limited(a_report(exceptions=(raised,)))
+    (shown,) = report.exceptions
+    assert len(shown.frames) < 600
+    assert sum(frame.times + frame.skipped for frame in shown.frames) == 3 * 600 + 1000
+
+
+def test_one_of_something_has_no_plural() -> None:
+    frame = Frame("a.py", 1, "f", own=True, times=2)
+    text = render_traceback([RaisedException("boom", frames=(frame,), members_left_out=1)])
+    assert "… repeated 1 more time …" in text
+    assert "… 1 more exception of the group is left out …" in text
 
 
 def test_members_that_are_not_listed_are_counted() -> None:

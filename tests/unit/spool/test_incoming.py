@@ -362,3 +362,14 @@ def test_earlier_versions_can_read_the_lines(outbox: Outbox) -> None:
     wrapped = json.loads(file.read_bytes())
     assert wrapped["mailable"] is True
     assert json.loads(wrapped["body"])["message"] == "boom"
+
+
+def test_a_folder_that_was_emptied_is_not_called_full(outbox: Outbox, mailbox: Mailbox) -> None:
+    file = ReportFile(outbox.incoming.folder, 1000)
+    other = outbox.incoming.folder / "other"
+    outbox.incoming.folder.mkdir(parents=True)
+    other.write_bytes(b"x" * 945)
+    file.append(b"x" * 50)
+    other.unlink()
+    file.append(b"x" * 10)
+    file.close()

@@ -368,3 +368,50 @@ def test_the_wal_is_quarantined_with_its_database(
     assert kinds(mailbox) == []
     recover(mailbox)
     assert in_database(outbox) == ["in the wal"]
+
+
+@pytest.mark.parametrize("message_id", ["NULL", "x'00'", "'<same@example.com>'"])
+def test_a_mail_with_a_damaged_message_id_does_not_stop_the_recovery(
+    outbox: Outbox, mailbox_of: Callable[[], Mailbox], message_id: str
+) -> None:
+    with closing(Mailbox(outbox)) as mailbox:
+        for number in range(2):
+            outbox.put(a_report(str(number), fingerprint=str(number)), mailable=True)
+            mailbox.take_incoming()
+            a_mail(mailbox, str(number), "waiting", count=1)
+        mailbox.connection.executescript(
+            "ALTER TABLE mails RENAME TO old;"
+            "CREATE TABLE mails AS SELECT * FROM old;"
+            f"UPDATE mails SET message_id = {message_id}"
+        )
+    quarantine(outbox.path)
+    recovered = mailbox_of()
+    recover(recovered)
+    assert in_database(outbox) == ["0", "1"]
+    assert not list(outbox.folder.glob("*.broken-*"))
+
+
+def test_the_lock_of_a_folder_ends_with_an_error_inside(outbox: Outbox) -> None:
+    """Also where a child that was forked meanwhile has the same lock open."""
+    outbox.folder.mkdir()
+    reader, writer = os.pipe()
+    children = []
+
+    def fail() -> None:
+        with folder_lock(outbox.folder, fcntl.LOCK_EX):
+            children.append(os.fork())
+            if children == [0]:
+                os.close(writer)
+                os.read(reader, 1)
+                os._exit(0)
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    try:
+        with folder_lock(outbox.folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            pass
+    finally:
+        os.close(writer)
+        os.waitpid(children[0], 0)
+        os.close(reader)

@@ -20,6 +20,7 @@ from flask_mayday.settings import read_settings
 from flask_mayday.spool import retention
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import DATABASE_SHARE, WAL_SHARE, Outbox
+from flask_mayday.spool.stored_mail import StoredMail
 from tests.support.reports import a_mail, a_report, query
 
 MAXIMUM = 2 << 20  # bytes
@@ -235,3 +236,13 @@ def test_a_wal_larger_than_its_share_is_truncated(mailbox: Mailbox) -> None:
             writer.execute("UPDATE reports SET body = hex(randomblob(50000))")
         mailbox.keep_wal_small()
     assert wal.stat().st_size == 0
+
+
+def test_the_counters_of_an_evicted_mail_are_deleted_with_it(mailbox: Mailbox) -> None:
+    """SQLite gives its id to another mail."""
+    number = a_mail(mailbox, "a", "waiting", size=int(mailbox.outbox.max_bytes * 0.5))
+    mailbox.count_unconfirmed(StoredMail(number, b"", (), 0), 2)
+    retention.evict(mailbox, 0.0)
+    assert (
+        mailbox.count_unconfirmed(StoredMail(a_mail(mailbox, "b", "waiting"), b"", (), 0), 0) == 0
+    )

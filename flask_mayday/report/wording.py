@@ -1,4 +1,4 @@
-"""Numbers with their nouns, for messages."""
+"""Numbers with their nouns, for messages and mails."""
 
 from __future__ import annotations
 
