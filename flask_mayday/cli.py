@@ -95,8 +95,7 @@ def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
     try:
         waiting = Incoming(path.parent / "incoming").read()
         if not (waiting and path.parent.stat().st_uid == os.geteuid()):
-            # Raises: a database that root creates could not be written by the server.
-            path.stat()
+            path.stat()  # raises: the server could not write a database of root's
         with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
             yield inventory, waiting
     except FileNotFoundError as error:

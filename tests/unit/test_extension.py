@@ -231,7 +231,7 @@ def test_a_handler_of_a_blueprint_wins(foreign: Callable[..., Flask]) -> None:
     app.add_url_rule("/gone", "gone", lambda: abort(410))
     client = app.test_client()
     assert client.get("/api/gone").text == "gone, says the blueprint"
-    assert "This page has been removed for good." in client.get("/gone").text
+    assert "This page has been removed permanently." in client.get("/gone").text
 
 
 def test_an_exception_that_the_app_turns_into_a_500_itself_is_reported_with_its_traceback(
