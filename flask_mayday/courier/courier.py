@@ -124,7 +124,9 @@ class Courier:
                     patience = min(self.mail.timeout, remaining)
                     delivery.mail = replace(self.mail, timeout=patience)
                     delivery.run(time.time())
-                    if mailbox.next_try() is None:
+                    left = deadline - time.monotonic()
+                    due = mailbox.next_try()
+                    if not len(delivery.pending) and (due is None or due > time.time() + left):
                         return
                     time.sleep(POLL_INTERVAL)
         finally:

@@ -25,7 +25,9 @@ from .smtp_session import Fate, SmtpSession, Verdict
 
 MAX_BACKOFF: Final = 300.0  # seconds
 UNCONFIRMED_ATTEMPTS: Final = 3  # after which a mail counts as delivered
-PROBABLY: Final = f"Probably delivered, {UNCONFIRMED_ATTEMPTS} attempts were not confirmed."
+PROBABLY: Final = (
+    f"Probably delivered: the server confirmed none of {UNCONFIRMED_ATTEMPTS} attempts."
+)
 DOWN_AFTER: Final = 2  # mails in a row that the server does not take now: then it counts as down
 EXPIRY_INTERVAL: Final = 3600.0  # seconds between two deletions of what has expired
 RECOVERY_INTERVAL: Final = 60.0  # seconds between two tries to copy from a damaged database
@@ -229,9 +231,11 @@ class Delivery:
         """Note that a mail may have been delivered, or, after three attempts, that it probably is.
 
         It is noted as soon as the wait for the server's reply begins, because the process may
-        end before the reply comes.
+        end before the reply comes. A server that closes the connection at the end of a mail, and
+        has confirmed none since this one was made, may take no mail at all: the mail waits.
         """
-        attempts = self.mailbox.count_unconfirmed(item, 1)
+        counts = not verdict.is_cut or self.mailbox.has_delivered_since(item)
+        attempts = self.mailbox.count_unconfirmed(item, 1 if counts else 0)
         if verdict.pending is not None:
             until = self.clock() + MAX_BACKOFF
             self.mailbox.await_reply(item, until, verdict.words, verdict.again)

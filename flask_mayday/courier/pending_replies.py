@@ -61,6 +61,9 @@ class PendingReplies(Generic[Mail, Outcome]):
         """Whether no further mail may be sent until a reply has come."""
         return len(self._waiting) >= WAITS_AT_ONCE
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def __contains__(self, mail_id: int) -> bool:
         return mail_id in self._waiting
 

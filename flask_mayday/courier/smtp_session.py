@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import smtplib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -56,7 +56,8 @@ class Verdict:
 
     ``later`` are the only recipients who still need it, where others have it or may have it.
     Where it is unconfirmed, ``again`` are those who do not certainly have it, and ``pending`` is
-    the reply that will tell, if that is still awaited.
+    the reply that will tell, if that is still awaited; ``is_cut`` says that the server closed the
+    connection at the end of the mail, without a reply and without a long wait.
     """
 
     fate: Fate
@@ -64,6 +65,7 @@ class Verdict:
     later: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
     pending: PendingReply[Verdict] | None = None
+    is_cut: bool = False
 
 
 @dataclass(slots=True)
@@ -160,7 +162,7 @@ class SmtpSession:
             return self._unconfirmed(progress, pending)
         except OSError:
             self._drop()
-            return self._unconfirmed(progress)
+            return replace(self._unconfirmed(progress), is_cut=True)
         if not 200 <= reply.code < 600 or reply.code // 100 == 3:
             self._drop()
             return self._unconfirmed(progress)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from flask_mayday.courier import courier as courier_module
+from flask_mayday.courier import delivery as delivery_module
 from flask_mayday.courier import lease as lease_module
 from flask_mayday.courier.courier import Courier
 from flask_mayday.courier.lease import Lease, is_locked
@@ -58,6 +59,19 @@ def test_a_child_forked_during_the_start_of_the_thread_can_start_its_own(
 
     with courier._starting:
         assert in_child(start) == 0
+
+
+def test_a_failing_command_does_not_wait_for_a_mail_that_is_due_after_its_end(
+    settings: Settings, mail_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "backoff", lambda _tries: 100.0)
+    courier = a_courier({**settings, **mail_settings, "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": 1})
+    courier.outbox.put(a_report(), mailable=True)
+    courier.wake()
+    started = time.monotonic()
+    courier.deliver_before_exit(30)
+    assert time.monotonic() - started < 10
+    assert query(courier.outbox.folder, "SELECT state FROM mails") == [("waiting",)]
 
 
 def test_the_thread_is_started_only_once(courier: Courier) -> None:
