@@ -18,10 +18,11 @@ ENHANCED: Final = re.compile(r"\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\b")  # RFC 346
 
 
 class Hint(NamedTuple):
-    """What a refusal means: regular expressions that must match whole, but for ``words``.
+    """What a refusal means: a row applies where all of its regular expressions match.
 
-    ``words`` is searched for in the server's text. It is only for refusals whose codes servers
-    use for many things, above all 5.7.1. ``{…}`` in the explanation is a field of the settings.
+    ``commands``, ``codes`` and ``enhanced`` must match whole; ``words`` is searched for in the
+    server's text, for codes that servers use for many things. ``{sender}`` in the explanation is
+    MAIL_FROM.
     """
 
     commands: str

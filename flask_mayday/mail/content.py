@@ -76,7 +76,7 @@ class Traceback:
 
     @property
     def text(self) -> str:
-        """The exceptions as one text, without the line that the title repeats."""
+        """The exceptions as one text."""
         return render_traceback(self.exceptions)
 
     introduced = staticmethod(introduced)
@@ -215,6 +215,8 @@ def _traceback(report: Report) -> list[Section]:
 def _interrupted(request: Mapping[str, object]) -> tuple[str, str]:
     state = STATES.get(str(request.get("state")), "not answered")
     name = f"{request.get('method', '')} {request.get('path', '')}"
+    if "request_id" not in request:
+        return "Requests", name.strip()
     return name, f"{state}, request {request.get('request_id', '-')}"
 
 

@@ -9,9 +9,9 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from .content import Content
+from .subject import UNPRINTABLE_CHARACTERS
 
-# Control characters other than tab and newline, and lone surrogates, which UTF-8 cannot hold.
-UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+UNPRINTABLE: Final = re.compile(f"[{UNPRINTABLE_CHARACTERS}]")
 NAME_WIDTH: Final = 20  # characters of a name in the text's columns, at most
 
 

@@ -12,11 +12,14 @@ from .content import first_line
 SUBJECT_LENGTH: Final = 150  # characters
 LABEL_LENGTH: Final = 60
 
-# Controls and line separators would forge a header or a line of it; bidirectional controls would
-# show the text in another order; UTF-8 cannot hold lone surrogates.
-UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+"
+# For a character class. Control characters other than tab and newline, and line separators, would
+# forge a header or a line; bidirectional controls would show the text in another order; UTF-8
+# cannot hold lone surrogates.
+UNPRINTABLE_CHARACTERS: Final = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 )
+UNSAFE: Final = re.compile(f"[\t\n{UNPRINTABLE_CHARACTERS}]+")
 # Some clients, MailHog's among them, show a subject as HTML: part of it comes from a visitor.
 TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
 

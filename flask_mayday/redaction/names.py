@@ -120,7 +120,7 @@ PART: Final = re.compile(r"2fa|p12|pkcs\d+|i18n|[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|
 class SecretNames:
     """The names whose values are secrets: the built-in ones and ``extra_names``.
 
-    An extra name matches where its parts are among those of a field's name, in the same order:
+    An extra name matches where its parts stand side by side, in its order, in a field's name:
     ``member_no`` matches ``memberNo``, ``member-no`` and ``old_member_no``.
     """
 

@@ -32,6 +32,7 @@ from .size_limit import cut, limited
 from .traceback_data import RaisedException
 from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader, exact, message_of_error
 from .traceback_text import render_traceback
+from .wording import not_available
 
 MESSAGE_LENGTH: Final = 8000  # characters
 WHERE_LENGTH: Final = 1000
@@ -90,6 +91,7 @@ class ReportBuilder:
                 ),
                 exceptions=(),
                 stack="",
+                requests=_requests(record, redactor),
                 context=_context(record, redactor),
                 earlier=[],
                 like=whole.uuid,
@@ -121,7 +123,11 @@ class ReportBuilder:
             request_id=request_id_of(record),
             request=request,
             traceback=_or_reason(lambda: _as_text(exceptions, requests, stack), str),
-            earlier=[] if environ is None else _earlier(environ, redactor),
+            earlier=(
+                []
+                if environ is None
+                else _or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])
+            ),
             host=socket.gethostname(),
             process=os.getpid(),
             python=sys.version.split()[0],
@@ -168,7 +174,7 @@ def _or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
     try:
         return part()
     except Exception as failure:
-        return wrap(f"(left out: {type(failure).__name__} while the report was made)")
+        return wrap(not_available(failure))
 
 
 def _as_exceptions(reason: str) -> tuple[RaisedException, ...]:
@@ -186,7 +192,7 @@ def _type_name(record: logging.LogRecord, error: BaseException | None) -> str:
 
 
 def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:
-    """Return ``at <METHOD> <route>`` for a request, ``in <logger>`` without one."""
+    """Return ``at <METHOD> <route>``, with the path where no route matched, or ``in <logger>``."""
     if environ is None:
         return f"in {record.name}"
     route = environ.get(ROUTE) or path_of(environ) or "/"
@@ -215,29 +221,21 @@ def _stack(record: logging.LogRecord, error: BaseException | None, redactor: Bou
 
 def _requests(record: logging.LogRecord, redactor: BoundRedactor) -> tuple[dict[str, object], ...]:
     requests = getattr(record, REQUESTS, None) or ()
-    try:
-        return tuple(redactor.fields(request) for request in requests)
-    except Exception as failure:
-        return ({"state": f"could not be read ({type(failure).__name__})"},)
+    return _or_reason(
+        lambda: tuple(redactor.fields(request) for request in requests),
+        lambda reason: ({"path": reason},),
+    )
 
 
 def _context(record: logging.LogRecord, redactor: BoundRedactor) -> dict[str, object] | None:
     context = getattr(record, CONTEXT, None)
     if not context:
         return None
-    try:
-        found = redactor.fields(context)
-        # Numbers stay numbers where nothing in them was masked.
-        return {
-            name: context[name] if _is_plain_number(context.get(name), value) else value
-            for name, value in found.items()
-        }
-    except Exception as failure:
-        return {"context": f"could not be read ({type(failure).__name__})"}
 
+    def instead(reason: str) -> dict[str, object]:
+        return {"context": reason}
 
-def _is_plain_number(value: object, redacted: object) -> bool:
-    return type(value) is int and redacted == str(value)
+    return _or_reason(lambda: redactor.fields(context), instead)
 
 
 def _as_text(
@@ -247,10 +245,3 @@ def _as_text(
 ) -> str:
     parts = (render_traceback(exceptions), requests_as_text(requests), stack)
     return cut("\n".join(part for part in parts if part), TRACEBACK_LENGTH)
-
-
-def _earlier(environ: Mapping[str, object], redactor: BoundRedactor) -> list[str]:
-    try:
-        return earlier_lines(environ, redactor)
-    except Exception as failure:
-        return [f"(left out: {type(failure).__name__} while the report was made)"]

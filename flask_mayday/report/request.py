@@ -11,6 +11,7 @@ from flask import globals as flask_globals
 from ..context.request_id import PATH_KEY, USER_KEY
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
+from .wording import not_available
 
 # In the WSGI environment: the URL rule as Flask writes it, such as /user/<username>.
 ROUTE: Final = "flask_mayday.route"
@@ -69,7 +70,7 @@ def _or_reason(part: Callable[[], object]) -> object:
     try:
         return part()
     except Exception as error:
-        return f"could not be read ({type(error).__name__})"
+        return not_available(error)
 
 
 def _text(environ: Environ, name: str, redactor: BoundRedactor) -> str:

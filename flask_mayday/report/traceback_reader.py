@@ -147,7 +147,9 @@ class ExceptionReader:
             chain.append((following, link))
             cause, context = following.__cause__, following.__context__
             link = "cause" if cause is not None else "context"
-            following = cause or (None if following.__suppress_context__ else context)
+            if cause is None and not following.__suppress_context__:
+                cause = context
+            following = cause  # not "cause or": an exception may be false
         return chain, True
 
     def _one(self, error: BaseException, link: Link, depth: int) -> list[RaisedException]:

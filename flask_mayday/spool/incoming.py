@@ -153,7 +153,8 @@ class Incoming:
     def expire(self, before: float) -> None:
         """Delete files that nobody takes and that are older than ``before``, seconds since 1970.
 
-        They hold lines that are no reports, or were begun by a process that was killed.
+        They hold lines that are no reports (``.unreadable``), or an earlier version was killed
+        while it wrote them (``.part``).
         """
         for path in (*self.folder.glob(f"*{UNREADABLE}"), *self.folder.glob(f"*{PART}")):
             with suppress(OSError):

@@ -51,9 +51,10 @@ class Outbox:
         _outboxes.add(self)
 
     def put(self, report: Report, *, mailable: bool) -> None:
-        """Record ``report``. Takes at most 50 ms, and what the disk needs for one write.
+        """Record ``report``: one write, or two while older reports are held in memory.
 
-        Raises :exc:`NotDurableError` if only memory could take it.
+        Before each it waits for other threads of this process, for at most 50 ms. Raises
+        :exc:`NotDurableError` if only memory could take it.
         """
         stored = StoredReport.of(report, mailable=mailable)
         try:

@@ -45,7 +45,7 @@ def quarantine(database: Path) -> Path:
 
 
 def recover(mailbox: Mailbox) -> None:
-    """Copy from quarantined databases what nobody has received, and keep the last of them.
+    """Copy from quarantined databases what may not have been received; keep the last of them.
 
     A database that cannot be copied now, for example because the disk is full, is tried again
     with the next call.

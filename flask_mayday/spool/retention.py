@@ -13,8 +13,8 @@ NEARLY_FULL: Final = 0.9
 EVICT_TO: Final = 0.75
 
 # The statements delete a few rows at a time, the oldest first, and are used in this order. Mails
-# made since :recent keep their rows, because the hourly cap and the windows are computed from
-# them. First what has been mailed, or is in a mail that waits:
+# made since :recent that do not wait keep their rows, because the hourly cap and the windows are
+# computed from them. First what has been mailed, or is counted in a mail:
 MAILED: Final = (
     "DELETE FROM reports WHERE id IN (SELECT reports.id FROM reports LEFT JOIN mails"
     " ON mails.id = mail_id WHERE NOT mailable OR state = 'delivered' ORDER BY reports.id"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import re
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flask_mayday.context.record_fields import REQUESTS
 from flask_mayday.mail.content import REQUEST_IDS
 from flask_mayday.mail.message import (
     Digest,
@@ -24,6 +26,7 @@ from flask_mayday.mail.message import (
 from flask_mayday.report.report import Report
 from flask_mayday.report.traceback_data import Frame, RaisedException
 from flask_mayday.settings import AppSettings, read_settings
+from tests.support.reports import build_report
 
 APP = AppSettings("Shop", "production", "1.4.2", (), "grep {request_id} /logs/shop.log*")
 ENVELOPE = Envelope(
@@ -236,7 +239,7 @@ def test_a_group_of_exceptions_is_indented_in_both_parts() -> None:
 
 def test_a_report_of_an_earlier_version_is_mailed_with_its_text() -> None:
     old = mail(exceptions=(), traceback="Traceback (most recent call last):\nValueError: boom\n")
-    assert "Traceback (most recent call last):\nValueError: boom\n" in part(old, "plain")
+    assert "  Traceback (most recent call last):\n  ValueError: boom\n" in part(old, "plain")
 
 
 def test_requests_interrupted_by_a_worker_death_are_listed() -> None:
@@ -249,7 +252,14 @@ def test_requests_interrupted_by_a_worker_death_are_listed() -> None:
     assert f"GET /a: not answered, request {'a' * 32}" in text
     assert f"GET /b: answer was being sent, request {'b' * 32}" in text
     assert f"GET /c: reported before, request {'c' * 32}" in text
-    assert "Stack\n-----\nThread 1\n" in text
+    assert "Stack\n-----\n  Thread 1\n" in text
+
+
+def test_requests_that_cannot_be_read_are_told() -> None:
+    record = logging.LogRecord("app", logging.ERROR, __file__, 1, "killed", (), None)
+    setattr(record, REQUESTS, [None])
+    message = parsed(render_report(build_report(record), ENVELOPE))
+    assert "Requests: (not available: AttributeError)\n" in part(message, "plain")
 
 
 def test_values_that_the_app_passed_along_are_shown() -> None:
@@ -298,6 +308,18 @@ def test_visitor_input_cannot_forge_a_line_of_the_mail() -> None:
     assert "\nRequest id: 0" not in text
 
 
+def test_a_message_cannot_forge_a_section_of_the_mail() -> None:
+    forged = "Origin\n------\nApp: another"
+    text = part(mail(message=f"boom\n\n{forged}", exceptions=()), "plain")
+    assert "\n  Origin\n  ------\n  App: another\n" in text
+    assert forged not in text
+
+
+def test_bidirectional_controls_are_shown_as_escapes() -> None:
+    for kind in ("plain", "html"):
+        assert r"a\u202etxt.exe" in part(mail(message="a\u202etxt.exe"), kind)
+
+
 def test_request_fields_read_by_the_app_are_shown() -> None:
     request = {
         "method": "POST",
@@ -305,10 +327,10 @@ def test_request_fields_read_by_the_app_are_shown() -> None:
         "form": {"about": "me", "tags": ["a", "b"]},
         "json": [1, 2],
         "files": None,
-        "user": "could not be read (RuntimeError)",
+        "user": "(not available: RuntimeError)",
     }
     text = part(mail(request=request, user=""), "plain")
-    for words in ("about:", 'tags:  ["a", "b"]', "JSON\n----\n[1, 2]", "could not be read"):
+    for words in ("about:", 'tags:  ["a", "b"]', "JSON\n----\n  [1, 2]", "(not available"):
         assert words in text
     assert "Files" not in text
 
@@ -373,7 +395,7 @@ def test_lone_surrogates_and_control_characters_are_shown_as_escapes() -> None:
 
 
 def test_a_line_of_a_single_dot_survives() -> None:
-    assert "\n.\n" in part(mail(exceptions=(), traceback="before\n.\nafter"), "plain")
+    assert "\n  .\n" in part(mail(exceptions=(), traceback="before\n.\nafter"), "plain")
 
 
 def test_an_unexpected_report_of_a_later_version_is_still_mailed() -> None:
@@ -444,5 +466,5 @@ def test_a_notice_names_the_problem_and_its_place() -> None:
     rows, lines = [("Since", "12:00")], ["GET / 502"]
     content = render_notice(ENVELOPE, "The site does not answer", "at http://x/", rows, lines)
     text = part(parsed(content), "plain")
-    assert text == ("The site does not answer\nat http://x/\n\nSince: 12:00\n\nGET / 502\n")
+    assert text == ("The site does not answer\nat http://x/\n\nSince: 12:00\n\n  GET / 502\n")
     assert parsed(content)["Subject"] == "[Shop] The site does not answer"

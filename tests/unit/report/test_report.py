@@ -246,3 +246,13 @@ def test_null_in_the_place_of_a_text_is_an_empty_text() -> None:
     report = Report.from_json(json.dumps({"message": None, "exceptions": exceptions}))
     assert report.message == ""
     assert "None" not in render_traceback(report.exceptions)
+
+
+def test_a_repetition_has_its_own_requests() -> None:
+    record = logged(None, "Worker 7 was killed")
+    setattr(record, REQUESTS, [{"request_id": "a" * 32}])
+    whole = reported(record)
+    another = logged(None, "Worker 7 was killed")
+    setattr(another, REQUESTS, [{"request_id": "b" * 32}])
+    assert BUILDER.repeat(another, whole).requests == ({"request_id": "b" * 32},)
+    assert BUILDER.repeat(logged(None), whole).requests == ()

@@ -167,5 +167,5 @@ def test_a_part_that_cannot_be_read_says_so() -> None:
 
     environ = {request_id.ENVIRON_KEY: "f" * 32, "werkzeug.request": Broken(), "PATH_INFO": "/a"}
     found = whole_request(environ, Redactor([]).bind(environ))
-    assert found["form"] == "could not be read (RuntimeError)"
+    assert found["form"] == "(not available: RuntimeError)"
     assert sys.exc_info() == (None, None, None)

@@ -140,6 +140,16 @@ def test_a_context_is_shown_unless_it_was_suppressed() -> None:
     assert "the context" not in written(error)
 
 
+def test_a_cause_that_is_false_is_shown() -> None:
+    class NoError(Exception):
+        def __bool__(self) -> bool:
+            return False
+
+    error = ValueError("the effect")
+    error.__cause__ = NoError("the cause")
+    assert "the cause" in written(error)
+
+
 def test_a_chain_with_a_cycle_ends() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
