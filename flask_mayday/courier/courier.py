@@ -100,7 +100,10 @@ class Courier:
         if since is not None and time.time() - since >= STUCK:
             return f"stuck since {_moment(since)}"
         if expired is not None:
-            return f"not delivered, the courier has not renewed its lease since {_moment(expired)}"
+            return (
+                "not being delivered: the process that sends mail has not responded since "
+                f"{_moment(expired)}"
+            )
         return f"{counted(refused, 'mail')} refused for good" if refused else ""
 
     def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:

@@ -161,8 +161,8 @@ class Delivery:
         if not count or not self.tasks.report_dropped.is_due(now):
             return
         logger.error(
-            "%s dropped because the spool was full. The log has them. Raise SPOOL_MAX_BYTES=%d, "
-            "or see with `flask reports list` why so much waits",
+            "%s dropped because the spool was full. They are still in the log. Raise "
+            "SPOOL_MAX_BYTES=%d, or run `flask reports list` to see what is waiting.",
             f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
             self.mailbox.outbox.max_bytes,
             extra={UNREPORTED: self.failures > 0},
@@ -223,7 +223,7 @@ class Delivery:
                 self.mailbox.postpone(item, until, verdict.words, recipients)
                 fate = Fate.WAITS
         if verdict.words and verdict.fate is not Fate.ALL_WAIT and verdict.pending is None:
-            logger.warning("Error mail not delivered to every recipient: %s", verdict.words)
+            logger.warning("An error mail did not reach all of its recipients: %s", verdict.words)
         asked = item.recipients or self.mail.admins
         return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
 

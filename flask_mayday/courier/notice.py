@@ -15,7 +15,7 @@ HOW_TO_READ: Final = (
     "They are not sent again unless you ask for it. Read them with",
     "  flask reports list",
     "  flask reports show NUMBER",
-    "and send them once more, after the filter of the mail server was changed, with",
+    "Once the mail server's filter has been changed, send them again with",
     "  flask reports retry",
 )
 
@@ -35,5 +35,5 @@ def render_refused(count: int, request_ids: list[str], envelope: Envelope) -> by
     if len(safe) > MAX_REQUEST_IDS:
         lines.append(f"and {len(safe) - MAX_REQUEST_IDS} more")
     rows = [("Time", moment(envelope.created)), ("Errors", str(count))]
-    where = "The mail server has refused their mails because of what is in them."
+    where = "The mail server rejected these mails because of their content."
     return render_notice(envelope, headline(count), where, rows, lines, count=count)

@@ -26,7 +26,7 @@ class Planner:
         self.mail = mail
         self.reports = reports
         self.app = app
-        self.unmailable: set[str] = set()  # fingerprints
+        self.unrenderable: set[str] = set()  # fingerprints
 
     def plan(self, now: float) -> None:
         """Make mails of the reports that have none, at the time ``now``.
@@ -44,7 +44,7 @@ class Planner:
         for errors in self.mailbox.pending_errors(now):
             if errors.last_mail is not None and now < errors.last_mail + window:
                 continue
-            if errors.fingerprint in self.unmailable:
+            if errors.fingerprint in self.unrenderable:
                 continue
             if budget > 0:
                 budget -= self._try_to_add(errors, now)
@@ -87,7 +87,7 @@ class Planner:
         except sqlite3.Error:
             raise
         except Exception:
-            self.unmailable.add(errors.fingerprint)
+            self.unrenderable.add(errors.fingerprint)
             logger.exception("Cannot make a mail of the reports %s", errors.fingerprint)
             return False
         return True

@@ -34,7 +34,7 @@ class Hint(NamedTuple):
 
 ANY: Final = ".*"
 LIMITS: Final = (
-    "limits how much it takes for now; mails wait and are sent later. If that stays so, lower "
+    "limits how much it takes for now; mails wait and are sent later. If this continues, lower "
     "REPORT_MAILS_PER_HOUR or ask the server's administrator"
 )
 HELO: Final = (
@@ -42,7 +42,7 @@ HELO: Final = (
     "as www.example.com, that the server can look up"
 )
 LOGIN_FIRST: Final = (
-    "wants a login, or encryption, first: set MAIL_USERNAME and MAIL_PASSWORD, and MAIL_USE_TLS=1 "
+    "requires a login or encryption first: set MAIL_USERNAME and MAIL_PASSWORD, and MAIL_USE_TLS=1 "
     "for port 587 or MAIL_USE_SSL=1 for port 465"
 )
 RELAYING: Final = (
@@ -100,10 +100,10 @@ HINTS: Final = (
     Hint("MAIL|RCPT|DATA|CONTENT", "5..", r"5\.7\.60|5\.1\.[78]", "", SENDER),
     Hint("RCPT|DATA|CONTENT", "5..", ANY, r"sender|send as|not owned by", SENDER),
     Hint("RCPT|DATA", "[45]5.", ANY, "rela(?:y|ies)", RELAYING),
-    Hint("RCPT", "[45]5.", r"[45]\.5\.3", "", "takes fewer recipients than ADMINS names in one "
-         "mail; the others get it in a further one"),
-    Hint("RCPT", "[45]52", ANY, "too many", "takes fewer recipients than ADMINS names in one "
-         "mail; the others get it in a further one"),
+    Hint("RCPT", "[45]5.", r"[45]\.5\.3", "", "accepts fewer recipients per mail than ADMINS "
+         "lists; the rest get a separate copy"),
+    Hint("RCPT", "[45]52", ANY, "too many", "accepts fewer recipients per mail than ADMINS "
+         "lists; the rest get a separate copy"),
     Hint("MAIL|RCPT|DATA|CONTENT", "4..", ANY, r"\brate\b|limit|too (?:many|much|fast)|throttl",
          LIMITS),
     Hint("RCPT", "[45]5[02]", r"[45]\.2\.[0-9]+", "", "has no room in, or has closed, a mailbox: "
@@ -138,7 +138,7 @@ def hint(command: str, reply: Reply) -> str:
 def explain_refusal(command: str, reply: Reply, settings: MailSettings) -> str:
     """Return what a server's refusal means and which settings to change."""
     meaning = hint(command, reply).format(sender=settings.sender)
-    return one_line(f"{_place(settings)} {meaning}. The server said: {reply}", settings)
+    return one_line(f"{_place(settings)} {meaning}. The server replied: {reply}", settings)
 
 
 def explain_recipients(refused: Mapping[str, Reply], settings: MailSettings) -> str:
@@ -147,7 +147,7 @@ def explain_recipients(refused: Mapping[str, Reply], settings: MailSettings) -> 
         return ""
     meaning = hint("RCPT", next(iter(refused.values()))).format(sender=settings.sender)
     said = "; ".join(f"{address}: {reply}" for address, reply in refused.items())
-    return one_line(f"{_place(settings)} {meaning}. The server said of {said}", settings)
+    return one_line(f"{_place(settings)} {meaning}. The server replied: {said}", settings)
 
 
 def explain(error: Exception, settings: MailSettings) -> str:
@@ -169,8 +169,8 @@ def explain(error: Exception, settings: MailSettings) -> str:
             )
         case NotOfferedError():
             text = (
-                f"offers only logins that are not supported ({error.offered}): use a server that "
-                "takes a password, with AUTH PLAIN or LOGIN."
+                f"offers only login methods that Flask Mayday does not support ({error.offered}): "
+                "use a server that takes a password, with AUTH PLAIN or LOGIN."
             )
         case _:
             return one_line(_explain_connection(error, settings), settings)

@@ -26,7 +26,7 @@ HEADLINE_LENGTH: Final = 300  # characters of the message
 GROUPS_MAXIMUM: Final = 100  # in a summary
 REQUEST_IDS: Final = 20  # in a digest, at most
 # What became of a request when its worker died.
-STATES: Final = {REPORTED: "reported before", RESPONDING: "answer was being sent"}
+STATES: Final = {REPORTED: "already reported", RESPONDING: "response was being sent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def report_content(report: Report, app: AppSettings, digest: Digest | None) -> C
         sections.append(Rows("Context", _pairs(report.context)))
     sections += _traceback(report)
     if report.earlier:
-        sections.append(Lines("Logged by this request before", report.earlier))
+        sections.append(Lines("Logged earlier in this request", report.earlier))
     if digest is not None and digest.request_ids:
         sections.append(_request_ids(digest))
     sections += _request_details(report)

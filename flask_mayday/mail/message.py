@@ -124,7 +124,7 @@ def render_test(envelope: Envelope) -> bytes:
     ]
     return render_notice(
         envelope,
-        "Test: error mails arrive",
+        "Test mail: error reports are reaching you",
         "Sent by “flask reports test”. Nothing is wrong.",
         [(name, value) for name, value in rows if value],
     )

@@ -29,7 +29,7 @@ KEY_WORDS: Final = frozenset(
 )
 PUBLIC_KEY_WORDS: Final = frozenset({"public", "publishable", "site"})
 # Names that end like those of secrets but are not.
-NO_SECRETS: Final = frozenset({"PWD", "OLDPWD", "SECURITY_TOKEN_AUTHENTICATION_KEY"})
+NOT_SECRET_NAMES: Final = frozenset({"PWD", "OLDPWD", "SECURITY_TOKEN_AUTHENTICATION_KEY"})
 RANDOM: Final = re.compile(r"(?=[^\d]*\d)(?=[^A-Za-z]*[A-Za-z])\S{16,}")
 FILE: Final = re.compile(r"(?:\.{0,2}|~|[A-Za-z]:)[/\\][\w./\\ -]{1,300}\.\w{1,6}")
 URL: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s]{1,4000}", re.IGNORECASE)
@@ -71,7 +71,7 @@ def _secrets(name: str, value: object, depth: int) -> Iterator[str]:
 
 def _is_secret(name: str, value: str) -> bool:
     parts = parts_of(name)
-    if not parts or name in NO_SECRETS or FILE.fullmatch(value):
+    if not parts or name in NOT_SECRET_NAMES or FILE.fullmatch(value):
         return False
     if parts[-1] in SECRET_WORDS or parts[-1].endswith(("password", "token", "secret", "passwd")):
         return parts[-1] != "fallbacks" or parts[-2:-1] in (("key",), ("secret",))

@@ -108,7 +108,7 @@ BY_NEXT_BYTE: Final[Mapping[bytes, tuple[re.Pattern[bytes], ...]]] = {
     b"\t": (*AFTER_EQUALS, *AFTER_EQUALS_BARE),
 }
 # Values that describe a secret and are none.
-NO_SECRETS: Final = frozenset(
+NOT_SECRET_VALUES: Final = frozenset(
     b"none null nil true false yes no on off missing required invalid expired empty unknown "
     b"undefined wrong str int bool bytes".split()
 )
@@ -178,5 +178,5 @@ def _by_place(name: bytes, before: bytes, following: bytes) -> tuple[re.Pattern[
 def _is_secret(value: bytes, pattern: re.Pattern[bytes]) -> bool:
     if pattern in AFTER_EQUALS_BARE or pattern in AFTER_COLON:
         bare = value.lower()
-        return bare not in NO_SECRETS and not (value.isdigit() and len(value) < 4)
+        return bare not in NOT_SECRET_VALUES and not (value.isdigit() and len(value) < 4)
     return bool(value)

@@ -156,11 +156,11 @@ class BoundRedactor:
     @cached_property
     def _request_secrets(self) -> ValueSearch:
         if self._environ is None:
-            return NO_SECRETS
+            return EMPTY_SEARCH
         return secrets_of(self._environ, self._redactor.patterns.names)
 
 
-NO_SECRETS: Final = ValueSearch(())
+EMPTY_SEARCH: Final = ValueSearch(())
 
 
 def _encoded(text: str) -> bytes:
@@ -194,4 +194,4 @@ def _common_start(one: str, other: str) -> str:
 
 
 def _left_out(error: Exception) -> str:
-    return f"(left out: {type(error).__name__} while it was redacted)"
+    return f"(left out: it could not be redacted safely, {type(error).__name__})"

@@ -81,7 +81,7 @@ class Outbox:
         """Return in one sentence why reports cannot be written or read, or an empty text."""
         if held := len(self.backlog):
             verb = "is" if held == 1 else "are"
-            return f"cannot be written, {counted(held, 'report')} {verb} in memory only"
+            return f"cannot be written; {counted(held, 'report')} {verb} held in memory only"
         for folder in (self.folder, self.incoming.folder):
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
                 return f"cannot be written: check the owner of {folder}"

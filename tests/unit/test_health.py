@@ -45,7 +45,7 @@ def test_a_spool_that_cannot_be_written_or_read_is_shown_in_the_health_check(
     app = make_app(**mail_settings)
     logging.getLogger("app").error("boom")
     answer = app.test_client().get("/health/live").json
-    assert answer["spool"] == "cannot be written, 1 report is in memory only"
+    assert answer["spool"] == "cannot be written; 1 report is held in memory only"
     (tmp_path / "spool").unlink()
     (tmp_path / "spool" / "reports.db").mkdir(parents=True)
     assert app.test_client().get("/health/live").json["mail"].startswith("unknown, the spool")

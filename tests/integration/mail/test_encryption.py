@@ -83,7 +83,7 @@ def test_a_wrong_password_is_a_settings_error_and_fails_no_mail(
     assert courier.column("state") == ["waiting"] * 2
     assert len(set(courier.waits())) == 1
     assert "refused the login: check MAIL_USERNAME and MAIL_PASSWORD" in caplog.text
-    assert "The server said: 535" in caplog.text
+    assert "The server replied: 535" in caplog.text
     fixed = make_courier(**server.settings, **LOGIN)
     fixed.deliver_after(300)
     assert fixed.column("state") == ["delivered"] * 2

@@ -32,7 +32,7 @@ def test_a_sent_mail_is_confirmed(send_test: Callable[..., Result], scripted_ser
     assert result.exit_code == 0
     assert "Sent to first@microblog.example, second@microblog.example" in result.output
     ((_, content),) = scripted_server.mails
-    assert b"Subject: [Microblog] Test: error mails arrive" in content
+    assert b"Subject: [Microblog] Test mail: error reports are reaching you" in content
 
 
 def test_the_test_mail_has_a_date_and_crlf_line_ends(
@@ -70,34 +70,34 @@ def say_nothing(connection: socket.socket, *about: Any) -> None:
         (
             {"EHLO": b"250-a\r\n250 AUTH EXOTIC\r\n"},
             LOGIN,
-            "offers only logins that are not supported (EXOTIC)",
+            "offers only login methods that Flask Mayday does not support (EXOTIC)",
         ),
         (
             {"AUTH": b"535 no\r\n"},
             LOGIN,
-            "refused the login: check MAIL_USERNAME and MAIL_PASSWORD. The server said: 535 no",
+            "refused the login: check MAIL_USERNAME and MAIL_PASSWORD. The server replied: 535 no",
         ),
-        ({"MAIL": b"530 log in\r\n"}, {}, "wants a login, or encryption, first: set MAIL_USERN"),
+        ({"MAIL": b"530 log in\r\n"}, {}, "requires a login or encryption first: set MAIL_USERN"),
         (
             {"MAIL": b"550 not you\r\n"},
             {},
-            "refused the sender no-reply@microblog.example: check MAIL_FROM. The server said: 550",
+            "refused the sender no-reply@microblog.example: check MAIL_FROM. The server replied: ",
         ),
         (
             {"RCPT": b"550 unknown\r\n"},
             {},
-            "refused recipients: check ADMINS. The server said of first@",
+            "refused recipients: check ADMINS. The server replied: first@",
         ),
         (
             {"RCPT": refuse_second},
             {},
-            "check ADMINS. The server said of second@microblog.example: 550",
+            "check ADMINS. The server replied: second@microblog.example: 550",
         ),
         ({"RCPT": b"450 later\r\n"}, {}, "second@microblog.example: 450 later"),
         (
             {"content": b"554 spam\r\n"},
             {},
-            "refused the mail for its content. The server said: 554",
+            "refused the mail for its content. The server replied: 554",
         ),
         ({"greeting": b"554 go away\r\n"}, {}, "accepts no connection from this machine"),
         ({"greeting": hang_up}, {}, "closed the connection: check MAIL_PORT"),

@@ -58,8 +58,8 @@ CASES = [
     ("RCPT", "550 5.1.1 <a@b.example>: User unknown", "check ADMINS"),
     ("RCPT", "550 No such user here", "check ADMINS"),
     ("RCPT", "552 5.2.2 Mailbox full", "check ADMINS and that mailbox"),
-    ("RCPT", "552 Too many recipients", "takes fewer recipients"),
-    ("RCPT", "452 4.5.3 Too many recipients", "takes fewer recipients"),
+    ("RCPT", "552 Too many recipients", "accepts fewer recipients per mail"),
+    ("RCPT", "452 4.5.3 Too many recipients", "accepts fewer recipients per mail"),
     # Temporary
     ("RCPT", "450 4.7.1 Greylisted, please try again", "greylisting"),
     ("RCPT", "450 4.2.0 <a@b.example>: Recipient address rejected: Greylisted", "greylisting"),
@@ -103,5 +103,5 @@ def test_an_explanation_ends_with_the_servers_reply_on_one_line() -> None:
     text = explain_refusal("MAIL", Reply(550, b"5.1.8 no\nsuch\x1b[31m domain"), settings)
     assert text == (
         "m.example:25 refused the sender no-reply@m.example: check MAIL_FROM. "
-        "The server said: 550 5.1.8 no such [31m domain"
+        "The server replied: 550 5.1.8 no such [31m domain"
     )

@@ -250,8 +250,8 @@ def test_requests_interrupted_by_a_worker_death_are_listed() -> None:
     message = mail(requests=requests, exceptions=(), stack="Thread 1", request=None)
     text = part(message, "plain")
     assert f"GET /a: not answered, request {'a' * 32}" in text
-    assert f"GET /b: answer was being sent, request {'b' * 32}" in text
-    assert f"GET /c: reported before, request {'c' * 32}" in text
+    assert f"GET /b: response was being sent, request {'b' * 32}" in text
+    assert f"GET /c: already reported, request {'c' * 32}" in text
     assert "Stack\n-----\n  Thread 1\n" in text
 
 
@@ -451,7 +451,7 @@ def test_a_summary_of_very_many_groups_stays_readable() -> None:
 def test_the_test_mail_is_built_like_a_report() -> None:
     content = render_test(ENVELOPE)
     message = parsed(content)
-    assert message["Subject"] == "[Shop] Test: error mails arrive"
+    assert message["Subject"] == "[Shop] Test mail: error reports are reaching you"
     assert message["From"] == "Shop <no-reply@microblog.example>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert "Nothing is wrong" in part(message, "plain")

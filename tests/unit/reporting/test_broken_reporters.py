@@ -277,7 +277,7 @@ def test_an_error_in_an_error_is_reported_without_what_failed(
     record = raised(ValueError("visible"), "visible")
     row = build_report(record, redactor).to_json()
     assert "visible" not in row
-    assert "left out: RuntimeError while it was redacted" in row
+    assert "left out: it could not be redacted safely, RuntimeError" in row
     assert "visible" not in TextFormatter(redactor).format(record)
 
 

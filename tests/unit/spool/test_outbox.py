@@ -221,7 +221,7 @@ def test_reports_stay_in_memory_until_the_disk_is_fixed(outbox: Outbox) -> None:
             outbox.put(a_report(f"held {number}"), mailable=True)
     outbox.flush()
     assert len(outbox.backlog) == 3
-    assert outbox.trouble() == "cannot be written, 3 reports are in memory only"
+    assert outbox.trouble() == "cannot be written; 3 reports are held in memory only"
     outbox.folder.unlink()
     outbox.flush()
     assert in_files(outbox) == ["held 0", "held 1", "held 2"]
