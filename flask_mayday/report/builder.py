@@ -123,11 +123,7 @@ class ReportBuilder:
             request_id=request_id_of(record),
             request=request,
             traceback=_or_reason(lambda: _as_text(exceptions, requests, stack), str),
-            earlier=(
-                []
-                if environ is None
-                else _or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])
-            ),
+            earlier=_earlier(environ, redactor),
             host=socket.gethostname(),
             process=os.getpid(),
             python=sys.version.split()[0],
@@ -245,3 +241,9 @@ def _as_text(
 ) -> str:
     parts = (render_traceback(exceptions), requests_as_text(requests), stack)
     return cut("\n".join(part for part in parts if part), TRACEBACK_LENGTH)
+
+
+def _earlier(environ: Mapping[str, object] | None, redactor: BoundRedactor) -> list[str]:
+    if environ is None:
+        return []
+    return _or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])
