@@ -120,7 +120,7 @@ def test_killing_one_of_two_web_containers_fails_only_its_own_requests(stack: St
         assert set(outcomes) <= {200, 502}
         assert outcomes[502] <= 4
     finally:
-        stack.compose("up", "--detach", "--wait", "--no-build", "--scale", "web=1")
+        stack.make("scale", "N=1")
 
 
 def test_restarts_of_the_database_cause_only_503_pages(stack: Stack) -> None:

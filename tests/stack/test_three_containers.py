@@ -18,7 +18,7 @@ LINES = 10_000
 def three(stack: Stack) -> Iterator[Stack]:
     stack.make("scale", "N=3")
     yield stack
-    stack.compose("up", "--detach", "--wait", "--no-build", "--scale", "web=1")
+    stack.make("scale", "N=1")
 
 
 def _counts(stack: Stack, mark: str) -> list[int]:
@@ -75,7 +75,7 @@ def test_three_containers_write_one_log_and_lose_no_line(stack: Stack) -> None:
     with ThreadPoolExecutor(3) as containers:
         list(containers.map(write, ("a", "b", "c")))
     checked = stack.run(*command, "--check").stdout
-    assert checked == f"6 writers, {6 * LINES} lines, flaws: {{}}\n"
+    assert checked == f"6 writers, {6 * LINES} lines, faults: {{}}\n"
     stack.shell("web", "rm -f /var/log/microblog/numbered.log* /var/log/microblog/.numbered*")
 
 
