@@ -234,7 +234,9 @@ class Delivery:
         end before the reply comes. A server that closes the connection at the end of a mail, and
         has confirmed none since this one was made, may take no mail at all: the mail waits.
         """
-        counts = not verdict.is_cut or self.mailbox.has_delivered_since(item)
+        counts = (
+            not verdict.is_cut or _others_have_it(item) or self.mailbox.has_delivered_since(item)
+        )
         attempts = self.mailbox.count_unconfirmed(item, 1 if counts else 0)
         if verdict.pending is not None:
             until = self.clock() + MAX_BACKOFF

@@ -57,7 +57,7 @@ class Verdict:
     ``later`` are the only recipients who still need it, where others have it or may have it.
     Where it is unconfirmed, ``again`` are those who do not certainly have it, and ``pending`` is
     the reply that will tell, if that is still awaited; ``is_cut`` says that the server closed the
-    connection at the end of the mail, without a reply and without a long wait.
+    connection at the end of the mail, without a long wait, and nobody has it for certain.
     """
 
     fate: Fate
@@ -162,7 +162,7 @@ class SmtpSession:
             return self._unconfirmed(progress, pending)
         except OSError:
             self._drop()
-            return replace(self._unconfirmed(progress), is_cut=True)
+            return replace(self._unconfirmed(progress), is_cut=not progress.delivered)
         if not 200 <= reply.code < 600 or reply.code // 100 == 3:
             self._drop()
             return self._unconfirmed(progress)
