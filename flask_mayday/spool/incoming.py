@@ -27,6 +27,7 @@ TAKEN: Final = ".taken"  # nobody appends to it any more
 WAITING: Final = ("", LINES, TAKEN)  # the suffixes of files that the courier takes
 UNREADABLE: Final = ".unreadable"  # holds a line that is no report
 PART: Final = ".part"  # an earlier version is writing it
+TRIES: Final = 20  # to write to a file before the courier takes it; each takes microseconds
 RECOUNT_SHARE: Final = 16  # the folder is measured again after each 1/16 of its quota
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class ReportFile:
         keeps the report once.
         """
         self._check_quota(len(line))
-        for _ in range(3):
+        for _ in range(TRIES):
             if self._descriptor < 0:
                 self._open()
             self._write(line)
