@@ -36,6 +36,7 @@ def app(name: str, mail_port: int, folder: Path) -> Iterator[int]:
     environment = {
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
+        "FLASK_APP": "app:create_app",
         "SECRET_KEY": "0123456789abcdef0123456789abcdef01234567",
         "DATABASE_URL": f"sqlite:///{folder}/microblog.db",
         "LOG_DIR": str(folder / "logs"),
