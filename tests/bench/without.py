@@ -19,5 +19,5 @@ def without_reports() -> Flask:
 
 def without_request_log() -> Flask:
     """Return the app without a log line per request."""
-    logging.getLogger("gunicorn.access").disabled = True
+    logging.getLogger("gunicorn.access").setLevel(logging.CRITICAL)
     return app.create_app()
