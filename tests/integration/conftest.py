@@ -145,7 +145,7 @@ def postgres_server() -> Iterator[Postgres]:
             _upgrade(server.url(TEMPLATE), Path(name) / "work")
             yield server
         finally:
-            server.stop()
+            server.stop("immediate")  # nobody needs its data any more
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def own_postgres_server() -> Iterator[Postgres]:
             yield server
         finally:
             if (server.folder / "data" / "postmaster.pid").exists():
-                server.stop()
+                server.stop("immediate")
 
 
 def _upgrade(url: str, folder: Path) -> None:
