@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +74,9 @@ class ReportFile:
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{LINES}"
+        # The time comes first: of identical errors, the courier is to meet the first one first.
+        made = f"{time.time_ns():020d}"
+        name = f"{made}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{LINES}"
         self._path = str(self.folder / name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o640)
@@ -111,7 +114,7 @@ class Incoming:
         self.folder = folder
 
     def waiting(self) -> list[Path]:
-        """Return the files that hold reports for the courier, in a fixed order."""
+        """Return the files that hold reports for the courier, the earliest made first."""
         try:
             names = sorted(os.listdir(self.folder))
         except FileNotFoundError:

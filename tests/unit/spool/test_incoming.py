@@ -11,6 +11,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -373,3 +374,13 @@ def test_a_folder_that_was_emptied_is_not_called_full(outbox: Outbox, mailbox: M
     other.unlink()
     file.append(b"x" * 10)
     file.close()
+
+
+def test_files_are_taken_in_the_order_in_which_they_were_made(
+    outbox: Outbox, mailbox: Mailbox, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    for number in range(8):
+        work = partial(outbox.put, a_report(str(number)), mailable=True)
+        assert in_child(work) == 0
+    mailbox.take_incoming()
+    assert in_database(outbox) == [str(number) for number in range(8)]
