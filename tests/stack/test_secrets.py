@@ -16,7 +16,7 @@ def test_a_secret_that_cannot_be_used_stops_the_start_with_its_name_and_the_fix(
     assert done.returncode != 0
     output = done.stdout + done.stderr
     assert "SECRET_KEY: the file secrets/secret_key has 20 characters" in output
-    assert "delete the file and one will be made" in output
+    assert "delete the file and one will be generated" in output
     assert "too-short-to-be-safe" not in output
     assert "WEB_PASSWORD: secrets/web_password is not text in UTF-8: delete it" in output
     assert "MAIL_PASSWORD: secrets/mail_password is a folder: delete it" in output
@@ -41,7 +41,7 @@ def test_an_operators_secrets_are_taken_even_if_only_root_may_read_them(
     (other_stack.directory / "secrets" / "web_password").write_text("y" * 40)
     done = other_stack.make("up", check=False)
     assert done.returncode != 0
-    assert "WEB_PASSWORD: the file secrets/web_password is not the password" in (
+    assert "WEB_PASSWORD: the file secrets/web_password differs from the password" in (
         done.stdout + done.stderr
     )
 

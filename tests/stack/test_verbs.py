@@ -60,7 +60,7 @@ def test_make_mail_lists_the_captured_mails(stack: Stack) -> None:
 def test_make_logs_says_when_a_request_has_left_no_line(stack: Stack) -> None:
     done = stack.make("logs", "REQUEST=" + "0" * 32, check=False)
     assert done.returncode != 0
-    assert "No line of request" in done.stderr
+    assert "is neither in the log nor in nginx's log" in done.stderr
     assert "is not a request id" in stack.make("logs", "REQUEST=x", check=False).stderr
 
 
