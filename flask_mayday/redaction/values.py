@@ -33,7 +33,6 @@ COMMON: Final = frozenset(
         "disabled",
         "exception",
         "localhost",
-        "microblog",
         "password",
         "postgresql",
         "required",
