@@ -1,4 +1,4 @@
-"""The schema of the spool's database, version 3 (``PRAGMA user_version``).
+"""The schema of the spool's database, version 4 (``PRAGMA user_version``).
 
 Old and new containers share the file while they are replaced, so later versions only add.
 
@@ -18,6 +18,9 @@ Old and new containers share the file while they are replaced, so later versions
     Since version 2, ``name`` and ``value``: ``dropped``, errors that were deleted without a mail
     and not yet counted in one; ``epoch``, which courier may write; and a row per damaged database
     whose contents have been copied.
+``outages``
+    Since version 4, one row for each time that the site was away: ``began`` (unique), ``ended``
+    (NULL while it is away), ``pages`` (the error pages that nginx sent in the app's place).
 
 Times are in seconds since the epoch.
 """
@@ -27,7 +30,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 STATEMENTS: Final = (
     """CREATE TABLE IF NOT EXISTS reports (
@@ -64,6 +67,11 @@ STATEMENTS: Final = (
     "CREATE INDEX IF NOT EXISTS mails_created ON mails(created)",
     "CREATE INDEX IF NOT EXISTS mails_fingerprint ON mails(fingerprint, created)",
     "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS outages (
+        began REAL PRIMARY KEY,
+        ended REAL,
+        pages INTEGER NOT NULL DEFAULT 0
+    )""",
 )
 ADD_NOTICE_ID: Final = "ALTER TABLE mails ADD COLUMN notice_id INTEGER REFERENCES mails(id)"
 
