@@ -1,7 +1,8 @@
 # Replaces the running containers without a failed request. Sourced after docker/verbs/stack.sh.
 # shellcheck shell=bash
 
-# Service by service: Compose would replace nginx and the database along with what they depend on.
+# Service by service, so that Compose replaces only what has changed. Never with --no-deps: it leaves the dependencies
+# out of a container's configuration hash, and a later `docker compose up` would replace the container for that.
 roll() {
   local service all=() old=() wanted kept
   front=$(project_name)_front
@@ -34,7 +35,7 @@ remove_unreachable() {
 
 add_web() { # HOW_MANY_THERE_ARE HOW_MANY_MORE
   local new
-  step "Creating the new web containers" docker compose up --no-start --no-build --no-deps --no-recreate \
+  step "Creating the new web containers" docker compose up --no-start --no-build --no-recreate \
     --scale "web=$(($1 + $2))" web || exit 1
   mapfile -t new < <(docker compose ps --all --quiet --status created web)
   step "Starting the new web containers" start_unseen "${new[@]}" && return
@@ -65,19 +66,19 @@ becomes_healthy() { # CONTAINER: returns 1 as soon as it has failed
 
 start_if_outdated() { # SERVICE
   if [[ -n $(outdated_containers "$1") || -z $(docker compose ps --quiet --status running "$1") ]]; then
-    start_stack --no-deps --force-recreate "$1"
+    start_stack --force-recreate "$1"
   fi
 }
 
 # Containers with an outdated image, configuration or secrets, and those that do not become healthy.
 outdated_containers() { # SERVICE
-  local container name image now hash hashes
-  hashes=$(configuration_hashes "$1")
+  local container name image now hash wanted
+  wanted=$(docker compose config --hash "$1" | cut -d ' ' -f 2)
   for container in $(docker compose ps --quiet "$1"); do
     read -r name image hash < <(docker inspect --format \
       '{{.Config.Image}} {{.Image}} {{index .Config.Labels "com.docker.compose.config-hash"}}' "$container")
     now=$(docker image inspect --format '{{.Id}}' "$name" 2>/dev/null) || now=
-    if [[ $image != "$now" ]] || ! grep -qxF "$hash" <<<"$hashes" || has_old_secrets "$1" "$container" ||
+    if [[ $image != "$now" || $hash != "$wanted" ]] || has_old_secrets "$1" "$container" ||
       ! becomes_healthy "$container"; then
       printf '%s\n' "$container"
     fi
@@ -89,16 +90,6 @@ has_old_secrets() { # SERVICE CONTAINER: web reads secrets only at startup
   local started
   started=$(docker inspect --format '{{.State.StartedAt}}' "$2")
   [[ -n $(docker exec "$2" find /run/secrets -type f -newermt "$started" 2>/dev/null) ]]
-}
-
-# Two hashes: Compose includes a service's dependencies, but leaves them out with --no-deps.
-configuration_hashes() { # SERVICE
-  local files=(--file compose.yaml)
-  if [[ -e compose.override.yaml ]]; then files+=(--file compose.override.yaml); fi
-  {
-    docker compose config --hash "$1"
-    printf 'services: {%s: {depends_on: !reset null}}\n' "$1" | docker compose "${files[@]}" --file - config --hash "$1"
-  } | cut -d ' ' -f 2
 }
 
 drain() { # CONTAINER...: they finish their requests, while nginx uses the others

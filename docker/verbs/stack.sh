@@ -29,7 +29,7 @@ run_once() { # SERVICE: a one-shot service; it must exit with status 0
 }
 
 _run_and_tell() { # SERVICE
-  docker compose up --detach --no-build --no-deps "$1" &&
+  docker compose up --detach --no-build "$1" &&
     [[ $(docker wait "$(docker compose ps --all --quiet "$1")") == 0 ]]
 }
 
