@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mayday import ConfigurationError, Mayday
 
-from . import config, database, security
+from . import config, cookie_names, database, security
 from .database import is_unavailable
 
 mayday = Mayday()
@@ -38,6 +38,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     database.init_app(app)
     security.init_app(app)
+    cookie_names.init_app(app)
     _add_blueprints(app)
     return app
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from flask_mayday.settings import SettingsReader
 
+from .cookie_names import cookie_names
 from .database import engine_options
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -44,6 +45,7 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
         DRILL=reader.boolean("DRILL", False),
         APP_NAME=reader.line("APP_NAME") or "Microblog",
     )
+    app.config.from_mapping(cookie_names(reader.line("STACK_NAME")))
     app.config.from_mapping({k: v for k, v in overrides.items() if k not in app.config})
     return reader.problems
 

@@ -82,23 +82,23 @@ def test_login_does_not_redirect_to_another_site(visitor, target):
 def test_remember_me_logs_in_again_after_the_session_ends(visitor):
     visitor.register("susan")
     visitor.log_in("susan", remember_me="y")
-    cookie = visitor.client.get_cookie("remember_token")
+    cookie = visitor.client.get_cookie("microblog_remember")
     assert cookie.http_only
     assert cookie.same_site == "Lax"
-    visitor.client.delete_cookie("session")
+    visitor.client.delete_cookie("microblog_session")
     assert "Hi, susan!" in visitor.open("/").text
 
 
 def test_without_remember_me_the_login_ends_with_the_session(susan):
-    assert susan.client.get_cookie("remember_token") is None
-    susan.client.delete_cookie("session")
+    assert susan.client.get_cookie("microblog_remember") is None
+    susan.client.delete_cookie("microblog_session")
     assert is_logged_out(susan)
 
 
 @pytest.mark.parametrize("cookie", ["1|é", "1|" + "0" * 128, "|", "99999999999999|x", "1\x7f|ÿ"])
 def test_a_forged_remember_me_cookie_is_ignored(visitor, cookie):
     visitor.register("susan")
-    visitor.client.set_cookie("remember_token", cookie)
+    visitor.client.set_cookie("microblog_remember", cookie)
     assert is_logged_out(visitor)
 
 
