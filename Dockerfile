@@ -162,6 +162,7 @@ FROM ${NGINX_IMAGE} AS nginx-base
 COPY --from=edge /srv/nginx/*.conf /etc/nginx/
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates
 COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages
+COPY --chmod=0755 nginx/entrypoint /docker-entrypoint.d
 USER 101:101
 EXPOSE 8080
 

@@ -3,9 +3,15 @@
 
 env_file=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")/.env
 
-setting_in_env_file() { # NAME: as Compose reads it; the last line wins
-  sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*[\"']?([^\"'[:space:]]*).*/\2/p" \
-    "$env_file" 2>/dev/null | tail -n 1
+setting_in_env_file() { # NAME: as Compose reads it, but for ${VARIABLES} in it; the last line wins
+  local value
+  value=$(sed -nE "s/\r$//; s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*[=:][[:space:]]*//p" "$env_file" 2>/dev/null | tail -n 1)
+  case $value in
+    \'*\'*) value=${value#\'} value=${value%%\'*} ;;
+    \"*\"*) value=${value#\"} value=${value%%\"*} ;;
+    *) value=$(sed -E 's/[[:space:]]#.*//; s/[[:space:]]+$//' <<<"$value") ;;
+  esac
+  printf '%s\n' "$value"
 }
 
 # Every other line stays. The new file is written beside the old one, so that an interrupt leaves one of them whole.

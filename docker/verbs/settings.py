@@ -21,17 +21,46 @@ APP_ENV = ROOT / "app.env"
 LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
 SECRET = ("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD")
 OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
-NUMBERS = {"REQUEST_TIMEOUT": (1, 3600), "WEB_REPLICAS": (1, 99)}
+# What programs in the containers read; they ignore white space around a value. A test compares
+# these tables with flask_mayday.settings.
+NUMBERS = {
+    "LOG_BACKUP_COUNT": (1, 1_000_000),
+    "LOG_MAX_BYTES": (1024, 1 << 40),
+    "LOG_SLOW_MS": (1, 3_600_000),
+    "MAIL_PORT": (1, 65535),
+    "MAIL_TIMEOUT": (1, 300),
+    "REPORT_KEEP_DAYS": (1, 3650),
+    "REPORT_MAILS_PER_HOUR": (1, 100_000),
+    "REPORT_WINDOW": (1, 86_400),
+    "REQUEST_TIMEOUT": (1, 3600),
+    "SPOOL_MAX_BYTES": (1 << 20, 1 << 40),
+    "TRUSTED_PROXIES": (0, 10),
+    "WEB_CONCURRENCY": (1, 128),
+    "WEB_THREADS": (1, 256),
+}
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("0", "false", "no", "off")
+BOOLEANS = ("DRILL", "FLASK_DEBUG", "MAIL_USE_SSL", "MAIL_USE_TLS")
+CHOICES = {
+    "LOG_FORMAT": ("text", "json"),
+    "LOG_LEVEL": ("debug", "info", "warning", "error", "critical"),
+}
+MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml")
 PORTS = ("HTTP_PORT", "MAILHOG_PORT", "DEBUG_PORT")
 
 
 def main() -> int:
     """Print every problem and warning; return 1 if there is a problem."""
     defaults = read_defaults()
-    values = effective(defaults)
+    values = effective(defaults, empty_values_that_count())
     for warning in (*unknown_names(defaults), *readable_by_others()):
         print(f"warning: {warning}", file=sys.stderr)
-    problems = [*address_problems(values), *value_problems(values), *app_problems(values)]
+    problems = [
+        *address_problems(values),
+        *value_problems(values),
+        *model_problems(values),
+        *app_problems(values),
+    ]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -43,9 +72,21 @@ def read_defaults() -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match}
 
 
-def effective(defaults: dict[str, str]) -> dict[str, str]:
-    """Return each setting's value as Compose sees it: the environment, .env, the default."""
-    asked = {name: f"${{{name}-{default}}}" for name, default in defaults.items()}
+def empty_values_that_count() -> set[str]:
+    """Return the settings whose empty value Compose keeps, instead of taking the default."""
+    text = "".join((ROOT / name).read_text() for name in MODEL)
+    return set(re.findall(r"\$\{([A-Z_]+)-", text))
+
+
+def effective(defaults: dict[str, str], kept_empty: set[str]) -> dict[str, str]:
+    """Return each setting's value as Compose sees it: the environment, .env, the default.
+
+    An empty value is the default too, unless the setting is one of ``kept_empty``.
+    """
+    asked = {
+        name: f"${{{name}{'-' if name in kept_empty else ':-'}{default}}}"
+        for name, default in defaults.items()
+    }
     model = {"name": "x", "services": {"x": {"image": "x", "environment": asked}}}
     done = subprocess.run(
         ["docker", "compose", "--file", "-", "config", "--format", "json"],
@@ -56,7 +97,8 @@ def effective(defaults: dict[str, str]) -> dict[str, str]:
         cwd=ROOT,
     )
     if done.returncode:
-        sys.exit(f"error: .env cannot be read: {done.stderr.strip()}")
+        name = "COMPOSE_PROJECT_NAME" if "project name" in done.stderr else ".env"
+        sys.exit(f"error: {name} cannot be used: {done.stderr.strip()}")
     found: dict[str, str] = json.loads(done.stdout)["services"]["x"]["environment"]
     return {name: value.replace("$$", "$") for name, value in found.items()}
 
@@ -89,12 +131,16 @@ def readable_by_others() -> list[str]:
 def address_problems(values: dict[str, str]) -> list[str]:
     """Return the problems with the addresses on which the stack is published."""
     problems = []
-    try:
-        ipaddress.ip_address(values["HTTP_BIND"].strip("[]"))
-    except ValueError:
+    host = address(values["HTTP_BIND"])
+    if host is None:
         problems.append(
             f"HTTP_BIND is '{values['HTTP_BIND']}', which is not an IP address. "
             "Set it in .env (shell variables override .env): HTTP_BIND=127.0.0.1"
+        )
+    elif not host.is_loopback and values["DRILL"].strip().lower() in TRUE:
+        problems.append(
+            f"DRILL is '{values['DRILL']}': anybody who reaches HTTP_BIND={host} could break this "
+            "site. Set DRILL=0 in .env, or HTTP_BIND=127.0.0.1."
         )
     for name in PORTS:
         if not is_number(values[name], 1, 65535):
@@ -110,16 +156,46 @@ def address_problems(values: dict[str, str]) -> list[str]:
     return problems
 
 
+def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address, which may be in brackets if it is of version 6; ``None`` for others."""
+    try:
+        if text.startswith("[") and text.endswith("]"):
+            return ipaddress.IPv6Address(text[1:-1])
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
 def value_problems(values: dict[str, str]) -> list[str]:
-    """Return the problems with settings that are not read by the app."""
+    """Return the problems with settings that programs in the containers read."""
     problems = [
         f"{name} is '{values[name]}': use a whole number from {low} to {high}."
         for name, (low, high) in NUMBERS.items()
-        if not is_number(values[name], low, high)
+        if not is_number(values[name].strip().lstrip("0") or "0", low, high)
     ]
-    if not re.fullmatch(r"[1-9][0-9]{0,9}[kKmMgG]?", values["MAX_BODY"]):
+    problems += [
+        f"{name} is '{values[name]}': use 1, true, yes or on, or 0, false, no or off."
+        for name in BOOLEANS
+        if values[name].strip().lower() not in TRUE + FALSE
+    ]
+    problems += [
+        f"{name} is '{values[name]}': use one of {', '.join(allowed)}."
+        for name, allowed in CHOICES.items()
+        if values[name].strip().lower() not in allowed
+    ]
+    if not re.fullmatch(r"[1-9][0-9]{0,9}[kKmMgG]?", values["MAX_BODY"].strip()):
         problems.append(
             f"MAX_BODY is '{values['MAX_BODY']}': use a size in bytes, or with k or m, such as 20m."
+        )
+    return problems
+
+
+def model_problems(values: dict[str, str]) -> list[str]:
+    """Return the problems with settings that Compose reads itself, to the letter."""
+    problems = []
+    if not is_number(values["WEB_REPLICAS"], 1, 99):
+        problems.append(
+            f"WEB_REPLICAS is '{values['WEB_REPLICAS']}': use a whole number from 1 to 99."
         )
     if values["DATABASE"] not in ("postgresql", "none"):
         problems.append(f"DATABASE is '{values['DATABASE']}': use postgresql or none.")
@@ -157,7 +233,7 @@ def candidates(folder: Path) -> str:
 
 def is_number(text: str, low: int, high: int) -> bool:
     """Return whether a text is a whole number in a range, without sign, spaces or leading zeros."""
-    return re.fullmatch(r"[1-9][0-9]{0,8}", text) is not None and low <= int(text) <= high
+    return re.fullmatch(r"0|[1-9][0-9]{0,17}", text) is not None and low <= int(text) <= high
 
 
 if __name__ == "__main__":

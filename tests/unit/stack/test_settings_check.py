@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from flask_mayday.settings import ConfigurationError, read_settings
+
 
 @pytest.fixture
 def settings(load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -22,6 +24,7 @@ def problems(settings: Any, **changes: str) -> str:
     found = [
         *settings.address_problems(values),
         *settings.value_problems(values),
+        *settings.model_problems(values),
         *settings.app_problems(values),
     ]
     return "\n".join(found)
@@ -39,7 +42,16 @@ def test_the_defaults_are_valid(settings: Any) -> None:
         ("HTTP_PORT", "99999"),
         ("MAILHOG_PORT", "-1"),
         ("HTTP_BIND", "foo"),
-        ("REQUEST_TIMEOUT", "30 "),
+        ("HTTP_BIND", "[127.0.0.1]"),
+        ("HTTP_BIND", "127.0.0.1 "),
+        ("REQUEST_TIMEOUT", "30s"),
+        ("REQUEST_TIMEOUT", "'30'"),
+        ("WEB_THREADS", "0"),
+        ("WEB_CONCURRENCY", "2.5"),
+        ("LOG_MAX_BYTES", "1m"),
+        ("LOG_LEVEL", "loud"),
+        ("MAIL_USE_TLS", "maybe"),
+        ("WEB_REPLICAS", "2 "),
         ("WEB_REPLICAS", "0"),
         ("MAX_BODY", "1MiB; return 200"),
         ("DATABASE", "mysql"),
@@ -91,3 +103,40 @@ def test_every_setting_of_the_example_is_read_by_compose_or_a_command(settings: 
     text = "".join(path.read_text() for path in files)
     unread = {name for name in settings.read_defaults() if f"${{{name}" not in text}
     assert unread == set()
+
+
+@pytest.mark.parametrize(("name", "value"), [("HTTP_BIND", "[::1]"), ("HTTP_BIND", "::1")])
+def test_a_loopback_address_of_version_6_is_taken_with_and_without_brackets(
+    settings: Any, name: str, value: str
+) -> None:
+    assert problems(settings, **{name: value}) == ""
+
+
+@pytest.mark.parametrize("value", ["0.0.0.0", "[::]", "::", "192.168.1.2"])
+def test_an_address_that_others_can_reach_needs_drills_to_be_off(settings: Any, value: str) -> None:
+    assert "DRILL is 'Yes '" in problems(settings, HTTP_BIND=value, DRILL="Yes ")
+    assert problems(settings, HTTP_BIND=value, DRILL="OFF") == ""
+
+
+NUMBERS = ("0", "1", "10", "129", "257", "3601", "65536", "1048576", "99999999999999")
+WORDS = ("true ", "TRUE", "no", "2", "json", " Json", "Info\t", "error", "'1'", "x")
+
+
+def is_refused(name: str, value: str) -> bool:
+    """Return whether the extension refuses a setting's value."""
+    try:
+        read_settings({}, environ={name: value})
+    except ConfigurationError as error:
+        return any(problem.startswith(f"{name} is") for problem in error.problems)
+    return False
+
+
+def test_the_check_takes_what_the_extension_takes(settings: Any) -> None:
+    wrong = []
+    for name in (*settings.NUMBERS, *settings.BOOLEANS, *settings.CHOICES):
+        if name == "FLASK_DEBUG":  # the demo's
+            continue
+        for value in (*NUMBERS, *(f"\t{number} \r" for number in NUMBERS), "030", *WORDS, "-1"):
+            if is_refused(name, value) != (f"{name} is" in problems(settings, **{name: value})):
+                wrong.append((name, value))
+    assert wrong == []
