@@ -144,7 +144,9 @@ COPY nginx /srv/nginx
 COPY flask_mayday/pages /srv/pages
 COPY app/static /srv/static
 RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx \
-    && chmod -R u=rwX,go=rX /srv
+    && mkdir /srv/buffers \
+    && chmod -R u=rwX,go=rX /srv \
+    && chmod 0755 /srv/nginx/entrypoint.d/*
 
 
 FROM your-packages AS your-static
@@ -161,6 +163,9 @@ FROM ${NGINX_IMAGE} AS nginx-base
 
 COPY --from=edge /srv/nginx/*.conf /etc/nginx/
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates
+COPY --from=edge /srv/nginx/entrypoint.d /docker-entrypoint.d
+# A new volume gets this folder's owner.
+COPY --from=edge --chown=101:101 /srv/buffers /var/cache/buffers
 COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages
 COPY --chmod=0755 nginx/entrypoint /docker-entrypoint.d
 USER 101:101

@@ -22,6 +22,11 @@ add_header Referrer-Policy same-origin always;
 add_header Cross-Origin-Opener-Policy same-origin always;
 """
 SEPARATE = ("status", "title", "detail", "request_id")
+VARIABLES = {
+    "title": "error_title",
+    "detail": "error_detail",
+    "request_id": "effective_request_id",
+}
 
 
 def load(path: Path) -> ModuleType:
@@ -37,8 +42,7 @@ def load(path: Path) -> ModuleType:
 
 def variable(name: str, encoding: str = "entity") -> str:
     """Return the SSI command that nginx replaces with a variable's value."""
-    source = f"error_{name}" if name in ("title", "detail") else name
-    return f'<!--# echo var="{source}" encoding="{encoding}" -->'
+    return f'<!--# echo var="{VARIABLES.get(name, name)}" encoding="{encoding}" -->'
 
 
 def words_map(name: str, texts: dict[int, str], default: str) -> str:

@@ -99,4 +99,7 @@ addresses() {
   say "  Mails       $(address_of mailhog 8025)"
   say "  Log         make logs"
   say "  Check it    make drill"
+  if [[ $(setting_of HTTP_BIND 127.0.0.1) =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
+    say "  Limits      for all clients together: on loopback they share one address"
+  fi
 }

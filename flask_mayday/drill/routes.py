@@ -24,7 +24,7 @@ PATH: Final = re.compile(
     r"/drill(?:/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
     r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
 )
-NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 431, 500, 501, 502, 503, 504, 505)
+NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505)
 MAIL_RELOADS: Final = 60  # of the page that waits for a mail, one per second
 
 

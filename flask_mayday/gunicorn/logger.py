@@ -19,6 +19,8 @@ RESPONSE_FAILED = "Error handling request"
 # and, with a quotation, of a request that it cannot read.
 REFUSED = "Invalid request from "
 QUERY = re.compile(r"\?[^\s']*")
+# Characters of a path or of a refused request: long ones must not push older lines out of the log.
+SHOWN = 300
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
@@ -63,7 +65,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at WARNING; a request that gunicorn has refused is logged without its query."""
         if msg.startswith(REFUSED):
-            msg = QUERY.sub("", msg)
+            msg = shortened(QUERY.sub("", msg))
         self._log(logging.WARNING, msg, args, kwargs)
 
     def _log(self, level: int, msg: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -85,10 +87,15 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             '%s "%s %s" %s %.0f ms %s bytes user %s',
             environ.get("REMOTE_ADDR") or "-",
             environ.get("REQUEST_METHOD"),
-            environ.get(request_id.PATH_KEY) or environ.get("PATH_INFO"),
+            shortened(str(environ.get(request_id.PATH_KEY) or environ.get("PATH_INFO"))),
             str(resp.status).partition(" ")[0],
             request_time / timedelta(milliseconds=1),
             resp.sent,
             environ.get(request_id.USER_KEY, "-"),
             stacklevel=2,  # gunicorn's code that has served it
         )
+
+
+def shortened(text: str) -> str:
+    """Return a text that a client has sent, cut after ``SHOWN`` characters."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -56,12 +56,26 @@ def test_the_defaults_are_valid(settings: Any) -> None:
         ("MAX_BODY", "1MiB; return 200"),
         ("DATABASE", "mysql"),
         ("STATIC", "apache"),
+        ("TRUSTED_PROXIES", "0"),
+        ("TRUSTED_PROXIES", "two"),
+        ("PROXY_FROM", "proxy.example"),
+        ("PROXY_FROM", "10.0.0.1/8"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_setting(
     settings: Any, name: str, value: str
 ) -> None:
     assert f"{name} is '{value}'" in problems(settings, **{name: value})
+
+
+def test_two_proxies_need_the_addresses_of_the_outer_one_off_loopback(settings: Any) -> None:
+    two = {"TRUSTED_PROXIES": "2"}
+    assert problems(settings, **two) == ""
+    assert problems(settings, **two, HTTP_BIND="[::1]") == ""
+    assert "PROXY_FROM is not set" in problems(settings, **two, HTTP_BIND="0.0.0.0")
+    ranges = "192.0.2.7, 10.0.0.0/24,2001:db8::/32"
+    assert problems(settings, **two, HTTP_BIND="0.0.0.0", PROXY_FROM=ranges) == ""
+    assert "Set TRUSTED_PROXIES=2" in problems(settings, PROXY_FROM=ranges)
 
 
 def test_an_app_needs_a_folder_and_a_name(settings: Any, tmp_path: Path) -> None:
