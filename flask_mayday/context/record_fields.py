@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from . import request_id
+from .exception_text import exception_text
 
 # Set through ``extra`` by a thread or process other than the one that serves the request. The
 # prefix keeps them apart from names that apps and libraries use.
@@ -59,8 +61,16 @@ def traceback_of(record: logging.LogRecord) -> str:
     blocks = [record.exc_text, record.stack_info, requests, getattr(record, STACK, None)]
     raised = record.exc_info
     if isinstance(raised, tuple) and raised[0] is not None:
-        blocks[0] = logging.Formatter().formatException(raised)
+        blocks[0] = _text_of_exception(raised)
     return "\n".join(text_of(block) for block in blocks if block)
+
+
+def _text_of_exception(raised: tuple[Any, Any, Any]) -> str:
+    error, trace = raised[1], raised[2]
+    if isinstance(error, BaseException) and error.__traceback__ is trace:
+        with suppress(Exception):  # the exception's own code may raise
+            return exception_text(error)
+    return logging.Formatter().formatException(raised)
 
 
 def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:

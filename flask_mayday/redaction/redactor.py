@@ -7,15 +7,15 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
-from .escapes import Span
+from .escapes import Span, decoded_layers
 from .fields import Fields, redacted_fields
-from .patterns import pattern_search
+from .patterns import PatternSearch, pattern_search
 from .request import secrets_of
-from .values import ValueSearch, value_spans
+from .values import SHORTEST_FORM, ValueSearch, value_spans
 
 __all__ = ["CUT_CONTEXT", "MASK", "BoundRedactor", "Redactor"]
 
@@ -24,6 +24,47 @@ MASK_BYTES: Final = MASK.encode()
 CUT_CONTEXT: Final = 4096  # characters beside a cut that are also redacted: the longest secret
 MAX_TEXT_BYTES: Final = 4 << 20  # of a text that is redacted
 MAX_ADDED_SECRETS: Final = 2000
+
+
+REMEMBERED_TEXTS: Final = 256
+REMEMBERED_LENGTH: Final = 16_000  # characters of a text that is remembered
+
+
+class Examined(NamedTuple):
+    """A text in its layers of escapes, and the spans of the secrets that no request sent."""
+
+    layers: list[bytes]
+    spans: list[Span]
+
+
+class Examiner:
+    """Finds the secrets that no request sent: those of the app, and others by name and shape.
+
+    It remembers the last texts, because errors repeat most of them: the traceback, the route, the
+    client's headers. ``settings`` is the search for the app's secrets.
+    """
+
+    def __init__(self, settings: ValueSearch, patterns: PatternSearch) -> None:
+        self.settings = settings
+        self._patterns = patterns
+        self._remembered = lru_cache(REMEMBERED_TEXTS)(self._examine)
+        self.source = lru_cache(REMEMBERED_TEXTS)(self._source)
+
+    def text(self, text: str) -> Examined:
+        """Return what is known of a text before the secrets of a request are added.
+
+        Raises :exc:`TextTooLongError` or :exc:`.patterns.TooManyMatchesError`.
+        """
+        return (self._examine if len(text) > REMEMBERED_LENGTH else self._remembered)(text)
+
+    def _examine(self, text: str) -> Examined:
+        layers = decoded_layers(_encoded(text))
+        spans = value_spans(layers, (self.settings,)) + self._patterns.spans(layers[0])
+        return Examined(layers, spans)
+
+    def _source(self, text: str) -> str:
+        layers = decoded_layers(_encoded(text))
+        return _masked(text, layers[0], value_spans(layers, (self.settings,)))
 
 
 class TextTooLongError(Exception):
@@ -42,7 +83,7 @@ class Redactor:
         self._given = tuple(secrets)
         self._added: deque[str] = deque(maxlen=MAX_ADDED_SECRETS)
         self._lock = threading.Lock()
-        self._settings: ValueSearch | None = None
+        self._examiner: Examiner | None = None
         self.patterns = pattern_search(tuple(extra_names))
         _redactors.add(self)
 
@@ -54,7 +95,7 @@ class Redactor:
         with self._lock:
             if value not in self._added:
                 self._added.append(value)
-                self._settings = None
+                self._examiner = None
 
     def bind(self, environ: Mapping[str, object] | None) -> BoundRedactor:
         """Return a redactor for one report or log record.
@@ -65,14 +106,14 @@ class Redactor:
         return BoundRedactor(self, environ)
 
     @property
-    def settings(self) -> ValueSearch:
-        """The search for the secrets of the app."""
-        found = self._settings
+    def examiner(self) -> Examiner:
+        """The search for the secrets that no request sent."""
+        found = self._examiner
         if found is None:
             with self._lock:
-                found = ValueSearch((*self._given, *self._added))
-                found.prepare()
-                self._settings = found
+                settings = ValueSearch((*self._given, *self._added))
+                settings.prepare()
+                found = self._examiner = Examiner(settings, self.patterns)
         return found
 
 
@@ -111,8 +152,7 @@ class BoundRedactor:
         sends ``raise`` as a cookie must not be able to hide that word.
         """
         try:
-            data = _encoded(text)
-            return _masked(text, data, value_spans(data, (self._redactor.settings,)))
+            return self._redactor.examiner.source(text)
         except Exception as error:
             return _left_out(error)
 
@@ -134,11 +174,15 @@ class BoundRedactor:
         return redacted_fields(fields, self.bounded, self._redactor.patterns.names, MASK)
 
     def _redacted(self, text: str) -> str:
-        data = _encoded(text)
-        spans = value_spans(data, (self._redactor.settings, self._request_secrets))
-        return _masked(text, data, spans + self._redactor.patterns.spans(data))
+        layers, spans = self._redactor.examiner.text(text)
+        of_request = self._request_secrets
+        if of_request and len(layers[0]) >= SHORTEST_FORM:
+            spans = spans + value_spans(layers, (of_request,))
+        return _masked(text, layers[0], spans)
 
     def _bounded(self, text: str, half: int, missing: int) -> str:
+        if not text and not missing:
+            return text
         seen = half + CUT_CONTEXT
         if len(text) <= 2 * seen:
             redacted = self._redacted(text)

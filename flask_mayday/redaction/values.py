@@ -20,6 +20,7 @@ from .escapes import Span, decoded_layers, spans_before_decoding
 
 # Shorter values are often ordinary words ("dev"), so they are masked by name only.
 MIN_VALUE_LENGTH: Final = 8
+SHORTEST_FORM: Final = MIN_VALUE_LENGTH // 2  # bytes that an escape leaves of a cut value
 MAX_VALUE_LENGTH: Final = (
     4096  # characters of one value that are searched for: the limit of a cookie
 )
@@ -148,14 +149,16 @@ def _found_one_by_one(forms: list[tuple[bytes, bool]], text: bytes) -> list[Span
     return found
 
 
-def value_spans(data: bytes, searches: Iterable[ValueSearch]) -> list[Span]:
-    """Return the spans of the values of ``searches`` in a text, in any encoding."""
+def value_spans(layers: list[bytes], searches: Iterable[ValueSearch]) -> list[Span]:
+    """Return the spans of the values of ``searches`` in a text.
+
+    ``layers`` is what :func:`.escapes.decoded_layers` returns for the text.
+    """
     searches = [search for search in searches if search]
     if not searches:
         return []
     for search in searches:
-        search.prepare(len(data))
-    layers = decoded_layers(data)
+        search.prepare(len(layers[0]))
     found: list[Span] = []
     for depth in range(len(layers) - 1, -1, -1):
         if found:
@@ -203,7 +206,7 @@ def _forms(piece: str, encoded: bool) -> tuple[tuple[bytes, bool], ...]:
     text_forms |= {form.replace(b" ", b"+") for form in text_forms}
     # The text after a value can turn its last characters into an escape.
     text_forms |= {ESCAPE_AT_END.sub(b"", form) for form in text_forms}
-    found = [(form, False) for form in text_forms if len(form) >= MIN_VALUE_LENGTH // 2]
+    found = [(form, False) for form in text_forms if len(form) >= SHORTEST_FORM]
     return (*found, *((form, True) for form in _binary_forms(raw))) if encoded else tuple(found)
 
 

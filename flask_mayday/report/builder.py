@@ -28,7 +28,7 @@ from .fingerprint import fingerprint, hash_of
 from .own_code import OwnCode
 from .report import Report
 from .request import ROUTE, path_of, short_request, whole_request
-from .size_limit import cut, limited
+from .size_limit import cut
 from .traceback_data import RaisedException
 from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader, exact, message_of_error
 from .traceback_text import render_traceback
@@ -65,7 +65,7 @@ class ReportBuilder:
         Never raises: a part that cannot be made says why in its place.
         """
         try:
-            return limited(self._whole(record))
+            return self._whole(record)
         except Exception as failure:
             return _bare(record, failure)
 

@@ -16,26 +16,32 @@ CUTS: Final = ((16_000, 50), (4000, 20), (1000, 10), (250, 4), (60, 2))
 T = TypeVar("T")
 
 
-def limited(report: Report) -> Report:
-    """Return the report with its longest texts cut until it has :data:`SIZE_MAXIMUM` bytes.
+def limited_json(report: Report) -> str:
+    """Return a report as JSON, its longest texts cut until that has :data:`SIZE_MAXIMUM` bytes.
 
     Every text is redacted before: a cut can no longer split a secret.
     """
+    text = report.to_json()
     for length, frames in CUTS:
-        if len(report.to_json()) <= SIZE_MAXIMUM:
+        if len(text) <= SIZE_MAXIMUM:
             break
-        report = replace(
-            report,
-            message=cut(report.message, length),
-            traceback=cut(report.traceback, length),
-            stack=cut(report.stack, length),
-            exceptions=tuple(_shorter_exception(one, length, frames) for one in report.exceptions),
-            request=_shorter(report.request, length),
-            requests=_shorter(report.requests, length),
-            context=_shorter(report.context, length),
-            earlier=_shorter(report.earlier, length),
-        )
-    return report
+        report = _shorter_report(report, length, frames)
+        text = report.to_json()
+    return text
+
+
+def _shorter_report(report: Report, length: int, frames: int) -> Report:
+    return replace(
+        report,
+        message=cut(report.message, length),
+        traceback=cut(report.traceback, length),
+        stack=cut(report.stack, length),
+        exceptions=tuple(_shorter_exception(one, length, frames) for one in report.exceptions),
+        request=_shorter(report.request, length),
+        requests=_shorter(report.requests, length),
+        context=_shorter(report.context, length),
+        earlier=_shorter(report.earlier, length),
+    )
 
 
 def cut(text: str, maximum: int) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from typing import Final
 
 from ..report.report import Report
+from ..report.size_limit import SIZE_MAXIMUM, limited_json
+
+IDENTITY: Final = ("uuid", "time", "fingerprint", "request_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,8 @@ class StoredReport:
 
     @classmethod
     def of(cls, report: Report, *, mailable: bool) -> StoredReport:
-        """Return ``report`` as it is stored."""
-        body = report.to_json()
+        """Return ``report`` as it is stored, cut to :data:`SIZE_MAXIMUM` bytes."""
+        body = limited_json(report)
         return cls(report.uuid, report.time, report.fingerprint, report.request_id, body, mailable)
 
     @classmethod
@@ -37,10 +42,27 @@ class StoredReport:
         """
         try:
             wrapped = json.loads(line)
-            report = Report.from_json(wrapped["body"])
-            return cls.of(report, mailable=bool(wrapped["mailable"]))
-        except (KeyError, TypeError, RecursionError) as error:
+            body, mailable = wrapped["body"], bool(wrapped["mailable"])
+            known = json.loads(body)
+            uuid, time, fingerprint, request_id = map(known.get, IDENTITY)
+            found = cls(uuid, time, fingerprint, request_id, body, mailable)
+            if not found._is_sound():  # another version wrote it, or nobody did
+                found = cls.of(Report.from_json(body), mailable=mailable)
+                # Raises UnicodeEncodeError, a ValueError, for what the database cannot keep.
+                f"{found.uuid}{found.fingerprint}{found.request_id}".encode()
+            return found
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("This line is not a report.") from error
+
+    def _is_sound(self) -> bool:
+        """Return whether the database can keep the report as it is."""
+        texts = (self.uuid, self.fingerprint, self.request_id or "", self.body)
+        return (
+            type(self.time) is float
+            and math.isfinite(self.time)
+            and len(self.body) <= SIZE_MAXIMUM
+            and all(type(text) is str and text.isascii() for text in texts)
+        )
 
     def to_line(self) -> bytes:
         """Return the report as a line of a file; earlier versions can read it too."""

@@ -313,6 +313,25 @@ def test_the_secrets_of_one_request_are_not_masked_in_the_next(site: Redactor) -
     assert site.bind(asked()).text("a correct horse") == "a correct horse"
 
 
+def test_a_text_that_was_seen_before_is_masked_with_the_secrets_of_each_request(
+    site: Redactor,
+) -> None:
+    text = "the first cookie, the other cookie"
+    for cookie in ("the first cookie", "the other cookie", "the first cookie"):
+        bound = site.bind(asked(headers={"Cookie": f"session={cookie}"}))
+        assert bound.text(text) == text.replace(cookie, MASK)
+
+
+def test_a_secret_that_is_added_later_is_masked_in_a_text_that_was_seen_before(
+    site: Redactor,
+) -> None:
+    text = "raise ValueError(later-secret-value)"
+    assert site.bind(None).text(text) == text
+    site.add_secret("later-secret-value")
+    assert site.bind(None).text(text) == f"raise ValueError({MASK})"
+    assert site.bind(None).source(text) == f"raise ValueError({MASK})"
+
+
 def test_a_redactor_bound_to_no_request_does_not_use_that_of_the_current_thread(
     site: Redactor,
 ) -> None:
@@ -531,5 +550,5 @@ def test_a_redactor_without_secrets_left_to_prepare_takes_no_lock() -> None:
     site = Redactor([SECRET])
     bound = site.bind(None)
     bound.text("prepared")
-    with site.settings._lock, ThreadPoolExecutor(1) as pool:
+    with site.examiner.settings._lock, ThreadPoolExecutor(1) as pool:
         assert pool.submit(bound.text, SECRET).result(10) == MASK

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flask_mayday.report.own_code import OwnCode
-from flask_mayday.report.size_limit import SIZE_MAXIMUM, limited
+from flask_mayday.report.report import Report
+from flask_mayday.report.size_limit import SIZE_MAXIMUM, limited_json
 from flask_mayday.report.traceback_data import Frame, RaisedException
 from flask_mayday.report.traceback_reader import ExceptionReader, FrameReader
 from flask_mayday.report.traceback_text import CAUSE, CONTEXT, folded, render_traceback
@@ -238,7 +239,7 @@ def test_every_frame_that_a_cut_leaves_out_is_counted() -> None:
     calls = [Frame("a.py", number, "f", own=True, times=3) for number in range(600)]
     calls[300] = replace(calls[300], skipped=1000)
     raised = RaisedException("x" * SIZE_MAXIMUM, frames=tuple(calls))
-    report = limited(a_report(exceptions=(raised,)))
+    report = Report.from_json(limited_json(a_report(exceptions=(raised,))))
     (shown,) = report.exceptions
     assert len(shown.frames) < 600
     assert sum(frame.times + frame.skipped for frame in shown.frames) == 3 * 600 + 1000

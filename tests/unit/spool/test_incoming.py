@@ -163,7 +163,20 @@ def test_a_file_imported_into_a_deleted_database_is_not_lost(
     assert in_database(outbox) == ["boom"]
 
 
-@pytest.mark.parametrize("line", [b'{"mailable": true, "bo\n', b"\n", b"\xff\n"])
+def a_line(**known: object) -> bytes:
+    return json.dumps({"mailable": True, "body": json.dumps(known)}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"mailable": true, "bo\n',
+        b"\n",
+        b"\xff\n",
+        a_line(uuid="\ud800", time=1.0, fingerprint="1"),
+        a_line(uuid="1", time=1.0, fingerprint="1", request_id="\udfff"),
+    ],
+)
 def test_an_unreadable_line_is_kept_and_does_not_affect_the_others(
     outbox: Outbox, mailbox: Mailbox, caplog: pytest.LogCaptureFixture, line: bytes
 ) -> None:
