@@ -167,7 +167,6 @@ COPY --from=edge /srv/nginx/entrypoint.d /docker-entrypoint.d
 # A new volume gets this folder's owner.
 COPY --from=edge --chown=101:101 /srv/buffers /var/cache/buffers
 COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages
-COPY --chmod=0755 nginx/entrypoint /docker-entrypoint.d
 USER 101:101
 EXPOSE 8080
 
@@ -187,4 +186,8 @@ COPY --from=your-static /srv/static /usr/share/microblog/static
 FROM ${POSTGRES_IMAGE} AS db
 
 COPY --chmod=0755 docker/postgres/10-roles.sh /docker-entrypoint-initdb.d/
+COPY --chmod=0755 docker/postgres/check-version /usr/local/bin/
 USER 999:999
+# Setting an entrypoint unsets the image's command.
+ENTRYPOINT ["check-version", "docker-entrypoint.sh"]
+CMD ["postgres"]
