@@ -6,6 +6,7 @@ DAC_READ_SEARCH to read secrets that only the operator may read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -18,6 +19,7 @@ SECRETS = Path("/run/secrets")
 OPERATOR = Path("/operator")  # the checkout
 DATA = (Path("/var/log/microblog"), Path("/var/spool/microblog"))
 INSTANCE = Path("/var/instance")
+DATABASE = Path("/var/lib/postgresql/data")
 OWNER = SECRETS / ".belongs_to"  # hidden: no secret
 MINIMUM = 32  # characters
 VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
@@ -90,7 +92,8 @@ def main() -> None:
     if problems:
         sys.exit("\n".join(problems))
     for folder in (*DATA, INSTANCE):
-        give_tree(folder)
+        give_tree(folder, APP, 0o750)
+    give_tree(DATABASE, POSTGRES, 0o700)
 
 
 def claim(app: App) -> str | None:
@@ -189,14 +192,18 @@ def write(path: Path, text: str) -> None:
     new.rename(path)
 
 
-def give_tree(folder: Path) -> None:
-    """Make the app's user the owner of a folder and of everything in it, after a restore too."""
-    give(folder, APP, APP, 0o750)
+def give_tree(folder: Path, owner: int, mode: int) -> None:
+    """Make a user the owner of a folder and of everything in it, after a restore by root too."""
+    give(folder, owner, owner, mode)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = os.path.join(parent, name)
-            if os.lstat(path).st_uid != APP:
-                os.chown(path, APP, APP, follow_symlinks=False)
+            with contextlib.suppress(FileNotFoundError):  # the running services delete files
+                status = os.lstat(path)
+                if status.st_uid != owner:
+                    os.chown(path, owner, owner, follow_symlinks=False)
+                    if not stat.S_ISLNK(status.st_mode):  # a copy may have lost the right to write
+                        os.chmod(path, stat.S_IMODE(status.st_mode) | stat.S_IRUSR | stat.S_IWUSR)
 
 
 def give(path: Path, owner: int, group: int, mode: int) -> None:
