@@ -42,11 +42,9 @@ def main() -> int:
 
 def address(service: str, port: int) -> str:
     """Return where this machine reaches a service's port."""
-    command = ["docker", "compose", "port", service, str(port)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    if not found:
-        sys.exit("The stack is not running: make up")
-    return f"http://{found}"
+    command = [sys.executable, "docker/verbs/addresses.py", service, str(port)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout.strip() or sys.exit(1)
 
 
 def error_page(browser: Browser, site: str) -> str:

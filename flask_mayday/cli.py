@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import email
 import json
-import os
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from email.policy import default
 from email.utils import make_msgid
+from pathlib import Path
 from typing import Final
 
 import click
@@ -22,32 +20,15 @@ from .courier.smtp_session import Fate, SmtpSession
 from .log.formats import escape_controls
 from .mail.content import moment
 from .mail.message import Envelope, render_test
+from .open_spool import delivery_words, open_spool
 from .report.wording import counted
-from .settings import Settings
-from .spool.database import LOCK_TIMEOUT
+from .settings import Settings, read_settings
 from .spool.incoming import Incoming
 from .spool.inventory import STUCK, Inventory
 from .spool.retention import expire
 from .spool.stored_report import StoredReport
 
 NO_COURIER: Final = "No courier is running; mail stays queued until the web service is up."
-# The cause and the fix for each primary error code of SQLite.
-OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
-DAMAGED: Final = (
-    "it is damaged. A running server replaces it within seconds and keeps it as "
-    "reports.db.corrupt-…: try again, or start the server."
-)
-LOCKED: Final = "another process has locked it: try again in a moment."
-TROUBLE: Final = {
-    sqlite3.SQLITE_BUSY: LOCKED,
-    sqlite3.SQLITE_LOCKED: LOCKED,
-    sqlite3.SQLITE_CORRUPT: DAMAGED,
-    sqlite3.SQLITE_NOTADB: DAMAGED,
-    sqlite3.SQLITE_CANTOPEN: OTHER_USER,
-    sqlite3.SQLITE_PERM: OTHER_USER,
-    sqlite3.SQLITE_READONLY: OTHER_USER,
-    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or `flask reports purge`.",
-}
 # The states of errors, in the order of the list.
 STATES: Final = {
     "waiting": "waiting for the mail server",
@@ -74,8 +55,14 @@ def add_commands(app: Flask) -> None:
 
 
 def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mayday"].settings
-    return settings
+    if "mayday" in current_app.extensions:
+        settings: Settings = current_app.extensions["mayday"].settings
+        return settings
+    # The server has added the extension to an app that does not use it itself.
+    folder = Path(current_app.instance_path)
+    return read_settings(
+        current_app.config, import_name=current_app.import_name, instance_path=folder
+    )
 
 
 def _admins() -> tuple[str, ...]:
@@ -85,32 +72,8 @@ def _admins() -> tuple[str, ...]:
     return mail.admins
 
 
-@contextmanager
-def _inventory() -> Iterator[tuple[Inventory, list[StoredReport]]]:
-    """Open the spool; yield its inventory and the reports that are still in files.
-
-    Raises ``ClickException`` with the cause and the fix if the spool cannot be read.
-    """
-    path = _settings().spool.folder / "reports.db"
-    try:
-        waiting = Incoming(path.parent / "incoming").read()
-        if not (waiting and path.parent.stat().st_uid == os.geteuid()):
-            path.stat()  # raises: the server could not write a database of root's
-        with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
-            yield inventory, waiting
-    except FileNotFoundError as error:
-        raise click.ClickException(
-            f"There is no spool at {path}: no error has been reported yet, or the server uses "
-            "another SPOOL_DIR."
-        ) from error
-    except BrokenPipeError:
-        raise  # the reader closed the pipe, as in `flask reports list | head`
-    except OSError as error:
-        raise click.ClickException(f"The spool {path}: {OTHER_USER} ({error})") from error
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        what = TROUBLE.get(code, "it cannot be used.")
-        raise click.ClickException(f"The spool {path}: {what} ({error})") from error
+def _inventory() -> AbstractContextManager[tuple[Inventory, list[StoredReport]]]:
+    return open_spool(_settings().spool.folder)
 
 
 def _show(text: str) -> None:
@@ -234,6 +197,31 @@ def _show_mail(identifier: str, content: bytes) -> None:
     body = message.get_body(("plain",))
     _show(f"Subject: {message['Subject']}\n")
     _show(body.get_content().replace("\r\n", "\n") if body is not None else "")
+
+
+@group.command()
+@click.argument("request_id")
+@click.option(
+    "--wait", metavar="SECONDS", type=click.FloatRange(0, 3600), default=0, help="Wait for that."
+)
+def status(request_id: str, wait: float) -> None:
+    """Say whether the mail server has accepted the mail about a request's error.
+
+    Exit status 1: it has not.
+    """
+    settings = _settings()
+    deadline = time.monotonic() + wait
+    while True:
+        with _inventory() as (inventory, _):
+            found = inventory.delivery_of(escape_controls(request_id))
+        if (found and found.is_final) or time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    if found is None:
+        raise click.ClickException(f"No error of request {request_id} has been processed yet.")
+    _show(delivery_words(found, settings.mail.server))
+    if found.state != "delivered" and settings.mail.server:
+        raise SystemExit(1)
 
 
 @group.command()

@@ -1,5 +1,8 @@
 """Raises a real error through nginx and follows its request id to the mail and the log.
 
+Asks MailHog for the mail if it is the mail server, and else the spool, whether the server has
+accepted it.
+
 Exit status 0 if page, mail and log entry were found, 1 if one is missing, 2 if drills are off.
 """
 
@@ -14,34 +17,48 @@ import urllib.request
 from collections.abc import Callable
 from typing import NoReturn
 
+from addresses import address
+
 TIMEOUT = 15.0  # seconds for each part
 
 
 def main() -> int:
     """Run the drill and print how long each part took."""
-    site, mailhog = address("nginx", 8080), address("mailhog", 8025)
+    site, uses_mailhog = address("nginx", 8080), mail_server() == "mailhog"
+    mailhog = address("mailhog", 8025) if uses_mailhog else ""
     started = time.monotonic()
     request_id = raise_error(site)
     show("page", started, f"500 with request id {request_id}")
-    show("mail", started, wait_for("mail", lambda: captured_mail(mailhog, request_id)))
+    if uses_mailhog:
+        mail = wait_for("mail", lambda: captured_mail(mailhog, request_id))
+    else:
+        mail = accepted_mail(request_id)
+    show("mail", started, mail)
     show("log", started, wait_for("log", lambda: log_entry(request_id)))
-    print(f"\nRead them: {mailhog} and make logs REQUEST={request_id}")
+    where = f"{mailhog} and " if uses_mailhog else ""
+    print(f"\nRead them: {where}make logs REQUEST={request_id}")
     return 0
 
 
-def address(service: str, port: int) -> str:
-    """Return the URL of a service's port on this machine."""
-    command = ["docker", "compose", "port", service, str(port)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    if not found:
-        not_running(service)
-    return f"http://{found.replace('0.0.0.0:', '127.0.0.1:')}"
+def in_web(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a web container."""
+    run = ["docker", "compose", "exec", "-T", "web", *command]
+    return subprocess.run(run, capture_output=True, text=True, check=False)
 
 
-def not_running(service: str) -> NoReturn:
-    """Print which service is not running, and exit."""
-    print(f"{service} is not running. Start the stack: make up", file=sys.stderr)
-    sys.exit(1)
+def mail_server() -> str:
+    """Return MAIL_SERVER as the app reads it, or an empty text if web is not running."""
+    return in_web("printenv", "MAYDAY_MAIL_SERVER").stdout.strip()
+
+
+def accepted_mail(request_id: str) -> str:
+    """Return when the mail server has accepted the mail, as the spool knows it."""
+    done = in_web(
+        *["flask", "mayday", "reports", "status", "--wait"], str(int(TIMEOUT)), request_id
+    )
+    if done.returncode:
+        fail("mail", (done.stderr + done.stdout).strip())
+    return done.stdout.strip()
 
 
 def raise_error(site: str) -> str:
@@ -65,11 +82,17 @@ def raise_error(site: str) -> str:
 
 def log_entry(request_id: str) -> str | None:
     """Return the request's first log line, or ``None`` until its traceback is logged."""
-    command = ["docker", "compose", "exec", "-T", "web", "sh", "-c"]
-    command.append(f"grep -h -A200 {request_id} /var/log/microblog/microblog.log*")
-    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    has_traceback = "Traceback (most recent call last)" in output and "DrillError" in output
-    return output.split("\n", 1)[0] if has_traceback else None
+    lines = in_web("python", "-m", "flask_mayday.log.reader", "--request", request_id).stdout
+    has_traceback = "Traceback (most recent call last)" in lines and "DrillError" in lines
+    return readable(lines.split("\n", 1)[0]) if has_traceback else None
+
+
+def readable(line: str) -> str:
+    """Return the time, the level and the message of a log line, which may be JSON."""
+    if not line.startswith("{"):
+        return line
+    entry = json.loads(line)
+    return f"{entry['time']} {entry['level']}: {entry['message']}"
 
 
 def captured_mail(mailhog: str, request_id: str) -> str | None:

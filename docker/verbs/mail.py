@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import urllib.request
 from email import message_from_string
 from email.policy import default
 
+from addresses import address
+
 
 def main() -> int:
     """Print one line per mail, the newest last."""
-    command = ["docker", "compose", "port", "mailhog", "8025"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    if not found:
-        print("MailHog is not running: start the stack with make up.", file=sys.stderr)
-        return 1
-    mailhog = f"http://{found}"
+    mailhog = address("mailhog", 8025)
     with urllib.request.urlopen(f"{mailhog}/api/v2/messages?limit=250", timeout=10) as answer:
         captured = json.load(answer)
     for item in reversed(captured["items"]):

@@ -34,7 +34,6 @@ NUMBERS = {
     "REPORT_WINDOW": (1, 86_400),
     "REQUEST_TIMEOUT": (1, 3600),
     "SPOOL_MAX_BYTES": (1 << 20, 1 << 40),
-    "TRUSTED_PROXIES": (0, 10),
     "WEB_CONCURRENCY": (1, 128),
     "WEB_THREADS": (1, 256),
 }
@@ -135,7 +134,8 @@ def address_problems(values: dict[str, str]) -> list[str]:
     if host is None:
         problems.append(
             f"HTTP_BIND is '{values['HTTP_BIND']}', which is not an IP address. "
-            "Set it in .env (shell variables override .env): HTTP_BIND=127.0.0.1"
+            "Set it in .env (shell variables override .env): HTTP_BIND=127.0.0.1, or "
+            "HTTP_BIND=[::1] with brackets around an address of version 6."
         )
     elif not host.is_loopback and values["DRILL"].strip().lower() in TRUE:
         problems.append(
@@ -157,11 +157,11 @@ def address_problems(values: dict[str, str]) -> list[str]:
 
 
 def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an IP address, which may be in brackets if it is of version 6; ``None`` for others."""
+    """Return an IP address as Compose takes it: brackets around version 6. ``None`` for others."""
     try:
-        if text.startswith("[") and text.endswith("]"):
+        if text.startswith("[") and text.endswith("]") and "%" not in text:
             return ipaddress.IPv6Address(text[1:-1])
-        return ipaddress.ip_address(text)
+        return ipaddress.IPv4Address(text)
     except ValueError:
         return None
 

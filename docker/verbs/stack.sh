@@ -58,8 +58,12 @@ app_name() { # of the running app: Microblog, or APP
 }
 
 _explain_port() { # LOG
-  local port setting=HTTP_PORT
-  port=$(grep -oE '(Bind for|listen tcp[46]?) [^ ]*:[0-9]+' "$1" | grep -oE '[0-9]+$' | head -n 1) || return 0
+  local address port setting=HTTP_PORT
+  address=$(grep -oE '(Bind for|listen tcp[46]?) [^ ]*:[0-9]+' "$1" | head -n 1) || return 0
+  address=${address##* } port=${address##*:}
+  if grep -q 'cannot assign requested address' "$1"; then
+    die "This machine has no address ${address%:*}." "Set HTTP_BIND in .env to one that it has: ip address"
+  fi
   if [[ $port == "$(setting_of MAILHOG_PORT 8025)" ]]; then setting=MAILHOG_PORT; fi
   if [[ $port == "$(setting_of DEBUG_PORT 5000)" ]]; then setting=DEBUG_PORT; fi
   die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
@@ -86,12 +90,7 @@ _explain_services() { # the last lines of each container that failed
   done < <(docker compose ps --all --format '{{.Name}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
 }
 
-address_of() { # SERVICE PORT: its URL on this machine
-  local address
-  address=$(docker compose port "$1" "$2" 2>/dev/null) && [[ -n $address ]] ||
-    die "The service $1 is not running." "Start the stack: make up"
-  printf 'http://%s\n' "${address/#0.0.0.0:/127.0.0.1:}"
-}
+address_of() { python3 docker/verbs/addresses.py "$@"; } # SERVICE PORT: its URL on this machine
 
 addresses() {
   say

@@ -26,6 +26,9 @@ def load(environ: MutableMapping[str, str] = os.environ, folder: Path = SECRETS)
     if LOADED in environ:
         return
     environ[LOADED] = "1"
+    if "FLASK_DEBUG" in environ:  # Flask takes only 0, false and no for off
+        is_off = environ["FLASK_DEBUG"].strip().lower() in OFF
+        environ["FLASK_DEBUG"] = "0" if is_off else "1"
     known = _known(environ, folder)
     for name, value in _app_env(folder).items():
         environ.setdefault(name, _expanded(value, {**known, **environ}))

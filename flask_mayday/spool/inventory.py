@@ -33,6 +33,23 @@ class ListedMail:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """How far the mail about an error has come; times in seconds since the epoch."""
+
+    time: float  # of the error
+    mailable: bool
+    state: str | None  # of its mail; None: it has none yet
+    finished: float | None
+    subject: str | None
+    error: str | None  # the mail server's last answer
+
+    @property
+    def is_final(self) -> bool:
+        """Whether waiting does not change it."""
+        return not self.mailable or self.state in ("delivered", "failed")
+
+
 class Inventory(Database):
     """The database at its path, for a process that need not be the courier."""
 
@@ -93,6 +110,19 @@ class Inventory(Database):
         reports = {row[1]: readable_report(*row) for row in rows}
         bodies = {report.uuid: report.body for report in waiting}
         return [self.with_traceback(one, bodies.get(one.like)) for one in reports.values()]
+
+    def delivery_of(self, request_id: str) -> DeliveryStatus | None:
+        """Return how far the mail about a request's last error has come.
+
+        ``None`` where the courier has not processed such an error yet.
+        """
+        row = self.connection.execute(
+            "SELECT reports.time, mailable, state, finished, subject, error FROM reports"
+            " LEFT JOIN mails ON mails.id = mail_id WHERE request_id = ?"
+            " ORDER BY reports.id DESC LIMIT 1",
+            (request_id,),
+        ).fetchone()
+        return DeliveryStatus(*row) if row else None
 
     def retry(self, admins: tuple[str, ...]) -> tuple[int, int]:
         """Make every mail due now; return how many that waited, and how many that had failed."""

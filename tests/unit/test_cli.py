@@ -77,6 +77,43 @@ def spool(folder: Path) -> sqlite3.Connection:
     return connection
 
 
+@pytest.mark.parametrize(
+    ("number", "words", "exit_code"),
+    [
+        (1, "not accepted by 127.0.0.1 yet: 450 later", 1),
+        (2, "accepted by 127.0.0.1 at 2", 0),
+        (3, "refused by 127.0.0.1: 450 later", 1),
+        (4, "held for a digest or summary", 1),
+    ],
+)
+def test_the_status_says_how_far_the_mail_about_a_request_has_come(
+    cli: FlaskCliRunner, spool: sqlite3.Connection, number: int, words: str, exit_code: int
+) -> None:
+    spool.execute("UPDATE mails SET finished = created + 2.5")
+    spool.execute("UPDATE reports SET request_id = 'mine' WHERE id = ?", (number,))
+    result = cli.invoke(args=["reports", "status", "mine"])
+    assert result.output.startswith(words)
+    assert result.exit_code == exit_code
+    if exit_code == 0:
+        assert result.output.endswith(", 2.5 s after the error: Subject 2\n")
+
+
+@pytest.mark.usefixtures("spool")
+def test_the_status_of_an_unknown_request_says_so(cli: FlaskCliRunner) -> None:
+    result = cli.invoke(args=["reports", "status", "--wait", "0.2", "unknown"])
+    assert result.exit_code == 1
+    assert "No error of request unknown has been processed yet." in result.output
+
+
+def test_the_commands_read_the_settings_of_an_app_that_does_not_use_the_extension(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAYDAY_SPOOL_DIR", str(tmp_path / "spool"))
+    app = Flask("other", instance_path=str(tmp_path))
+    result = app.test_cli_runner().invoke(cli_module.mayday, ["reports", "list"])
+    assert f"There is no spool at {tmp_path / 'spool' / 'reports.db'}" in result.output
+
+
 @pytest.mark.usefixtures("spool")
 def test_the_list_counts_every_error_and_shows_the_time_of_the_next_try(
     cli: FlaskCliRunner,
@@ -439,7 +476,7 @@ def test_an_unusable_spool_is_explained(
     command: list[str],
     trouble: Callable[[Path], str],
 ) -> None:
-    monkeypatch.setattr("flask_mayday.cli.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("flask_mayday.open_spool.LOCK_TIMEOUT", 0.05)
     words = trouble(folder)
     result = cli.invoke(args=["reports", *command])
     while kept:

@@ -73,3 +73,10 @@ def test_a_child_process_inherits_and_does_not_load_again(load_environment: Load
     parent = load_environment()
     del parent["SECRET_KEY"]
     assert "SECRET_KEY" not in load_environment(**parent)
+
+
+def test_flask_debug_is_off_for_every_word_that_means_off(load_environment: Load) -> None:
+    for word in ("0", "false", "No ", "OFF"):
+        assert load_environment(FLASK_DEBUG=word)["FLASK_DEBUG"] == "0"
+    assert load_environment(FLASK_DEBUG=" True")["FLASK_DEBUG"] == "1"
+    assert "FLASK_DEBUG" not in load_environment()

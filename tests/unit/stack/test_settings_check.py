@@ -72,6 +72,7 @@ def test_two_proxies_need_the_addresses_of_the_outer_one_off_loopback(settings: 
     two = {"TRUSTED_PROXIES": "2"}
     assert problems(settings, **two) == ""
     assert problems(settings, **two, HTTP_BIND="[::1]") == ""
+    two["DRILL"] = "0"
     assert "PROXY_FROM is not set" in problems(settings, **two, HTTP_BIND="0.0.0.0")
     ranges = "192.0.2.7, 10.0.0.0/24,2001:db8::/32"
     assert problems(settings, **two, HTTP_BIND="0.0.0.0", PROXY_FROM=ranges) == ""
@@ -119,14 +120,19 @@ def test_every_setting_of_the_example_is_read_by_compose_or_a_command(settings: 
     assert unread == set()
 
 
-@pytest.mark.parametrize(("name", "value"), [("HTTP_BIND", "[::1]"), ("HTTP_BIND", "::1")])
-def test_a_loopback_address_of_version_6_is_taken_with_and_without_brackets(
-    settings: Any, name: str, value: str
+@pytest.mark.parametrize("value", ["127.0.0.2", "[::1]"])
+def test_a_loopback_address_can_have_drills(settings: Any, value: str) -> None:
+    assert problems(settings, HTTP_BIND=value) == ""
+
+
+@pytest.mark.parametrize("value", ["::1", "::", "[fe80::1%eth0]"])
+def test_an_address_that_compose_cannot_read_is_refused_with_the_fix(
+    settings: Any, value: str
 ) -> None:
-    assert problems(settings, **{name: value}) == ""
+    assert "HTTP_BIND=[::1] with brackets" in problems(settings, HTTP_BIND=value, DRILL="0")
 
 
-@pytest.mark.parametrize("value", ["0.0.0.0", "[::]", "::", "192.168.1.2"])
+@pytest.mark.parametrize("value", ["0.0.0.0", "[::]", "192.168.1.2"])
 def test_an_address_that_others_can_reach_needs_drills_to_be_off(settings: Any, value: str) -> None:
     assert "DRILL is 'Yes '" in problems(settings, HTTP_BIND=value, DRILL="Yes ")
     assert problems(settings, HTTP_BIND=value, DRILL="OFF") == ""

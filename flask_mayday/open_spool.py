@@ -1,0 +1,81 @@
+"""Opens the spool for a command, and says in plain words why it cannot, and what is in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+from .mail.content import moment
+from .spool.database import LOCK_TIMEOUT
+from .spool.incoming import Incoming
+from .spool.inventory import DeliveryStatus, Inventory
+from .spool.stored_report import StoredReport
+
+# The cause and the fix for each primary error code of SQLite.
+OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
+DAMAGED: Final = (
+    "it is damaged. A running server replaces it within seconds and keeps it as "
+    "reports.db.corrupt-…: try again, or start the server."
+)
+LOCKED: Final = "another process has locked it: try again in a moment."
+TROUBLE: Final = {
+    sqlite3.SQLITE_BUSY: LOCKED,
+    sqlite3.SQLITE_LOCKED: LOCKED,
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: OTHER_USER,
+    sqlite3.SQLITE_PERM: OTHER_USER,
+    sqlite3.SQLITE_READONLY: OTHER_USER,
+    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or `flask reports purge`.",
+}
+
+
+@contextmanager
+def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
+    """Open the spool in ``folder``; yield its inventory and the reports that are still in files.
+
+    Raises ``ClickException`` with the cause and the fix if the spool cannot be read.
+    """
+    path = folder / "reports.db"
+    try:
+        waiting = Incoming(path.parent / "incoming").read()
+        if not (waiting and path.parent.stat().st_uid == os.geteuid()):
+            path.stat()  # raises: the server could not write a database of root's
+        with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
+            yield inventory, waiting
+    except FileNotFoundError as error:
+        raise click.ClickException(
+            f"There is no spool at {path}: no error has been reported yet, or the server uses "
+            "another SPOOL_DIR."
+        ) from error
+    except BrokenPipeError:
+        raise  # the reader closed the pipe, as in `flask reports list | head`
+    except OSError as error:
+        raise click.ClickException(f"The spool {path}: {OTHER_USER} ({error})") from error
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        what = TROUBLE.get(code, "it cannot be used.")
+        raise click.ClickException(f"The spool {path}: {what} ({error})") from error
+
+
+def delivery_words(status: DeliveryStatus, server: str | None) -> str:
+    """Return how far the mail about an error has come at the mail server ``server``."""
+    reason = f": {status.error}" if status.error else ""
+    if status.state == "delivered" and status.finished is not None:
+        return (
+            f"accepted by {server} at {moment(status.finished)}, "
+            f"{max(0.0, status.finished - status.time):.1f} s after the error: {status.subject}"
+        )
+    if status.state == "failed":
+        return f"refused by {server}{reason}"
+    if status.state == "waiting":
+        return f"not accepted by {server} yet{reason}"
+    if status.mailable:
+        return "held for a digest or summary: see REPORT_WINDOW and REPORT_MAILS_PER_HOUR"
+    return "recorded, not mailed: MAIL_SERVER is not set"

@@ -1,0 +1,138 @@
+"""Settings that are written oddly, but can be used, mean the same to every program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.compose import PROJECT, Stack, end, request, wait_until
+
+from .conftest import clone_checkout
+
+# MailHog under another name is a mail server of which the drill knows only what the spool says.
+OTHER_MAIL_SERVER = """\
+services:
+  mailhog:
+    networks: {mail: {aliases: [smtp.example.org]}}
+"""
+ODD = {
+    "HTTP_BIND": "[::1]",
+    "REQUEST_TIMEOUT": "30 \t",
+    "MAX_BODY": " 2m",
+    "WEB_THREADS": "\t3 ",
+    "DRILL": "True ",
+    "LOG_FORMAT": " JSON",
+    "MAIL_SERVER": " smtp.example.org ",
+    "MAIL_PORT": "1025",
+    "MAIL_USE_TLS": "OFF ",
+    "ENVIRONMENT": "staging",
+    "RELEASE": "v2",
+}
+
+
+@pytest.fixture(scope="module")
+def odd_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose settings are written oddly, started by plain Compose."""
+    stack = Stack(f"{PROJECT}-odd", clone_checkout(tmp_path_factory.mktemp("odd") / "clone"), ODD)
+    (stack.directory / "compose.override.yaml").write_text(OTHER_MAIL_SERVER)
+    stack.remove()
+    stack.up("--build")
+    yield stack
+    end(stack)
+
+
+def start_nginx(stack: Stack, **settings: str) -> str:
+    """Start nginx alone, with other settings; return its log."""
+    command = ["docker", "compose", "up", "--detach", "--no-deps", "--wait", "nginx"]
+    stack.run(*command, **settings)
+    return stack.compose("logs", "nginx")
+
+
+def site(stack: Stack) -> str:
+    return f"http://[::1]:{stack.http_port}"
+
+
+def test_every_program_takes_the_same_values(odd_stack: Stack) -> None:
+    assert request(f"{site(odd_stack)}/explore").status == 200
+    configured = odd_stack.shell("nginx", "cat /etc/nginx/conf.d/*.conf")
+    assert "proxy_read_timeout 30s1000ms;" in configured
+    assert "client_max_body_size 2m;" in configured
+
+    before = odd_stack.compose("ps", "--quiet")
+    assert site(odd_stack) in odd_stack.make("up").stdout
+    assert odd_stack.compose("ps", "--quiet") == before
+
+
+def test_the_drill_asks_the_spool_for_a_mail_that_another_server_has_accepted(
+    odd_stack: Stack,
+) -> None:
+    drilled = odd_stack.make("drill").stdout
+    assert " s  mail  accepted by smtp.example.org at " in drilled
+    assert "s after the error: [Microblog staging] DrillError: " in drilled
+    assert " ERROR: Exception on /drill/exception [POST]\n" in drilled
+    assert "[Microblog staging] DrillError: " in odd_stack.make("mail").stdout
+
+
+def test_mails_of_two_stacks_to_the_same_administrators_can_be_told_apart(
+    odd_stack: Stack, stack: Stack
+) -> None:
+    form = {"message": "the same"}
+    answers = [request(f"{one}/drill/exception", form=form) for one in (site(odd_stack), stack.url)]
+    staging, production = (
+        one.mail_of(answer.request_id)
+        for one, answer in zip((odd_stack, stack), answers, strict=True)
+    )
+    assert staging["To"] == production["To"]
+    assert staging["Subject"].startswith("[Microblog staging] DrillError")
+    assert production["Subject"].startswith("[Microblog] DrillError")
+    assert staging["From"].addresses[0].display_name == "Microblog staging"
+    assert production["From"].addresses[0].display_name == "Microblog"
+    assert staging["Message-ID"] != production["Message-ID"]
+    for mail, one, release in ((staging, odd_stack, "v2"), (production, stack, "test")):
+        text = mail.get_body(("plain",)).get_content()
+        assert one.shell("web", "hostname").strip() in text
+        assert release in text
+
+
+def test_a_value_that_cannot_be_used_is_named_and_does_not_close_the_port(
+    odd_stack: Stack,
+) -> None:
+    said = start_nginx(odd_stack, REQUEST_TIMEOUT="half a minute", MAX_BODY="2MiB")
+    assert "REQUEST_TIMEOUT is 'half a minute': use a whole number from 1 to 3600." in said
+    assert "MAX_BODY is '2MiB': use a size in bytes" in said
+    assert request(f"{site(odd_stack)}/explore").status == 200
+
+    refused = odd_stack.make("up", check=False, LOG_LEVEL="loud", WEB_THREADS="0")
+    assert refused.returncode != 0
+    assert "LOG_LEVEL is 'loud': use one of debug, info, " in refused.stderr
+    assert "WEB_THREADS is '0': use a whole number from 1 to 256." in refused.stderr
+
+
+def test_the_drill_says_why_a_mail_has_not_been_accepted(odd_stack: Stack) -> None:
+    odd_stack.compose("stop", "mailhog")
+    done = odd_stack.run("python3", "docker/verbs/drill.py", check=False)
+    odd_stack.compose("start", "mailhog")
+    assert done.returncode == 1
+    assert "The mail is missing: not accepted by smtp.example.org yet: " in done.stderr
+
+
+@pytest.mark.parametrize(("bind", "host"), [("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")])
+def test_the_address_of_a_stack_that_listens_everywhere_is_on_loopback(
+    stack: Stack, bind: str, host: str
+) -> None:
+    try:
+        start_nginx(stack, HTTP_BIND=bind)
+        command = ["python3", "docker/verbs/addresses.py", "nginx", "8080"]
+        url = stack.run(*command).stdout.strip()
+        assert url == f"http://{host}:{stack.http_port}"
+        assert wait_until(lambda: request(f"{url}/explore").status == 200, f"a page at {url}")
+    finally:
+        start_nginx(stack)
+
+
+def test_an_address_that_this_machine_does_not_have_is_named(other_stack: Stack) -> None:
+    other_stack.settings |= {"HTTP_BIND": "192.0.2.1", "DRILL": "0"}
+    done = other_stack.make("up", check=False)
+    assert done.returncode != 0
+    assert "This machine has no address 192.0.2.1." in done.stderr
