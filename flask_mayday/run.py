@@ -20,11 +20,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import IO, Final
 
-from .redaction.config import secrets_of_config
-from .redaction.redactor import Redactor
-from .reporting import registry
 from .reporting.pipeline import Pipeline
-from .settings import ConfigurationError, read_settings
+from .reporting.standalone import settings_of_environment, start_pipeline
+from .settings import ConfigurationError
 
 LAST_LINES: Final = 50
 LINE_LENGTH: Final = 1000  # bytes of a line that the report keeps
@@ -52,12 +50,7 @@ def configure_reporting() -> None:
     :exc:`flask_mayday.settings.ConfigurationError`.
     """
     global _pipeline
-    settings = read_settings()
-    secrets = [*settings.secret_values, *secrets_of_config({}, os.environ)]
-    redactor = Redactor(secrets, settings.secret_names)
-    _pipeline = Pipeline(settings, redactor)
-    registry.register(_pipeline)
-    registry.lower_root_level(settings.log.level)
+    _pipeline = start_pipeline(settings_of_environment())
 
 
 def run(command: Sequence[str]) -> int:

@@ -86,6 +86,24 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """What the process ``flask_mayday.watch`` asks and reads; ``None`` where it does not."""
+
+    site_url: str | None = None  # as a visitor asks it, through nginx
+    ready_url: str | None = None  # the app itself, with its database; every address of the host
+    edge_log: Path | None = None  # the folder in which nginx writes the error pages that it sends
+    heartbeat_url: str | None = field(default=None, repr=False)
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """The heartbeat's URL, and its path, in which monitoring services put a token."""
+        if self.heartbeat_url is None:
+            return ()
+        path = "/" + self.heartbeat_url.split("://", 1)[-1].partition("/")[2]
+        return (self.heartbeat_url, path)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, after validation."""
 
@@ -99,6 +117,7 @@ class Settings:
     trusted_proxies: int
     mail_ui: str | None  # the address at which captured mails can be read
     secret_names: tuple[str, ...] = ()  # of fields whose values are masked, besides the built-in
+    watch: WatchSettings = WatchSettings()
 
     def __str__(self) -> str:
         """Return every setting but the secrets by its name, for the log."""
@@ -135,4 +154,5 @@ class Settings:
     @property
     def secret_values(self) -> tuple[str, ...]:
         """The values among the settings that must never leave the process."""
-        return (self.mail.password,) if self.mail.password else ()
+        passwords = (self.mail.password,) if self.mail.password else ()
+        return (*passwords, *self.watch.secret_values)

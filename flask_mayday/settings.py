@@ -17,6 +17,7 @@ from .setting_groups import (
     ServerSettings,
     Settings,
     SpoolSettings,
+    WatchSettings,
 )
 from .settings_reader import (
     TRUE,
@@ -24,6 +25,7 @@ from .settings_reader import (
     SettingsReader,
     is_address,
     is_host,
+    is_http_url,
     is_loopback,
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "Settings",
     "SettingsReader",
     "SpoolSettings",
+    "WatchSettings",
     "is_loopback",
     "read_server",
     "read_settings",
@@ -107,6 +110,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         trusted_proxies=reader.integer("TRUSTED_PROXIES", 0, 0, 10),
         mail_ui=_mail_ui(reader, mail.server),
         secret_names=reader.items("SECRET_NAMES"),
+        watch=_read_watch(reader),
     )
 
 
@@ -134,6 +138,26 @@ def read_server(reader: SettingsReader) -> ServerSettings:
         request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
         workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
         threads=reader.integer("WEB_THREADS", 4, 1, 256),
+    )
+
+
+def _read_watch(reader: SettingsReader) -> WatchSettings:
+    urls = {name: reader.line(name) or None for name in ("WATCH_URL", "WATCH_READY_URL")}
+    for name, url in urls.items():
+        if url is not None and not is_http_url(url):
+            reader.problem(name, url, "use a URL such as http://nginx:8080.")
+    heartbeat = (reader.secret("HEARTBEAT_URL") or "").strip() or None
+    if heartbeat is not None and not is_http_url(heartbeat):
+        reader.problems.append(
+            "HEARTBEAT_URL is no URL that can be asked: it must begin with https:// or http:// and "
+            "have no spaces. (It is not shown here, because it may hold a token.)"
+        )
+    edge_log = reader.line("WATCH_EDGE_LOG")
+    return WatchSettings(
+        site_url=urls["WATCH_URL"],
+        ready_url=urls["WATCH_READY_URL"],
+        edge_log=Path(edge_log).absolute() if edge_log else None,
+        heartbeat_url=heartbeat,
     )
 
 

@@ -12,6 +12,7 @@ from email.headerregistry import Address
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -256,6 +257,17 @@ def is_host(text: str) -> bool:
         except UnicodeError:
             return False
     return True
+
+
+def is_http_url(text: str) -> bool:
+    """Return whether ``text`` is an absolute URL for HTTP, in printable ASCII without spaces."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises if it is no port
+    except ValueError:
+        return False
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def is_loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from .. import database
 from ..courier.mail_warnings import mail_warnings
+from ..spool.starts import STOP, note_server_event
 from . import watchdog, worker_deaths
 from .loading import flask_apps_in
 from .server import pipeline
@@ -115,3 +116,5 @@ def on_exit(server: Any) -> None:
     current = pipeline()
     if current is not None:
         logger.info("%s shutdown", current.settings.app.name)
+        if not worker_deaths.has_failed():
+            note_server_event(current.settings.spool.folder, STOP)

@@ -12,7 +12,8 @@ from gunicorn.glogging import Logger as GunicornLogger
 from ..context import request_id
 from ..context.in_flight import HEALTH_PATHS
 from ..context.record_fields import UNREPORTED
-from . import patches, server, stdout, worker_deaths
+from ..reporting import stdout
+from . import patches, server, worker_deaths
 
 # What gunicorn logs of an exception that the app raises when a part of the response is sent,
 RESPONSE_FAILED = "Error handling request"

@@ -10,10 +10,9 @@ from typing import Any, Final
 from flask.helpers import get_debug_flag
 from flask.sansio.scaffold import find_package
 
-from ..redaction.config import secrets_of_config
-from ..redaction.redactor import Redactor
 from ..reporting import registry
 from ..reporting.pipeline import Pipeline
+from ..reporting.standalone import start_pipeline
 from ..settings import (
     ConfigurationError,
     ServerSettings,
@@ -22,6 +21,7 @@ from ..settings import (
     read_server,
     read_settings,
 )
+from ..spool.starts import START, note_server_event
 
 DEBUGGER: Final = (
     "FLASK_DEBUG is on, and Werkzeug's debugger must not run where others can reach it.\n"
@@ -92,11 +92,8 @@ def instance_path_of(module: str) -> Path:
 def start_boot_pipeline(settings: Settings) -> None:
     """Log and report from now on, until the app has its own pipeline."""
     global _boot
-    secrets = [*settings.secret_values, *secrets_of_config({}, os.environ)]
-    redactor = Redactor(secrets, settings.secret_names)
-    _boot = Pipeline(settings, redactor)
-    registry.register(_boot)
-    registry.lower_root_level(settings.log.level)
+    _boot = start_pipeline(settings)
+    note_server_event(settings.spool.folder, START)
 
 
 def end_boot_pipeline() -> None:

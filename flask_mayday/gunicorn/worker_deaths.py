@@ -36,6 +36,7 @@ _workers: list[Any] = []
 _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 _stopping = False
+_failed = False
 _exited_after_boot: Any = None
 
 
@@ -44,7 +45,7 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
 
     Such a message needs no report of its own: :func:`after_death` makes one.
     """
-    global _exited_after_boot
+    global _exited_after_boot, _failed
     if message == TIMEOUT:
         _timed_out.add(int(arguments[0]))
         return True
@@ -63,7 +64,10 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
                     _exited_after_boot = worker
                 after_death(worker)
         return True
-    return message in SHUTTING_DOWN
+    if message in SHUTTING_DOWN:
+        _failed = True  # of an orderly stop gunicorn logs the same at INFO
+        return True
+    return False
 
 
 def _why_killed() -> str:
@@ -74,6 +78,11 @@ def note_server_stop() -> None:
     """Record that the server is stopping, and kills workers that do not finish in time."""
     global _stopping
     _stopping = True
+
+
+def has_failed() -> bool:
+    """Return whether the server stops because it cannot go on."""
+    return _failed
 
 
 def exited_after_boot() -> Any:

@@ -115,7 +115,7 @@ def report_content(report: Report, app: AppSettings, digest: Digest | None) -> C
         sections.append(_request_ids(digest))
     sections += _request_details(report)
     sections.append(Rows("Origin", _origin(report)))
-    where = " ".join(f"{report.where}, {report.place}".rstrip(", ").split())
+    where = " ".join(f"{report.where}, {report.place}".strip(", ").split())
     what = f"{report.type}: {_headline(report)}".rstrip(": ")
     return Content(what, where, sections)
 

@@ -11,3 +11,15 @@ def counted(number: int, noun: str) -> str:
 def not_available(error: Exception) -> str:
     """Return what stands in the place of a part that could not be made."""
     return f"(not available: {type(error).__name__})"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: ``12 s``, ``4 min 12 s``, ``3 h 5 min``, ``2 d 3 h``."""
+    rest = max(0, round(seconds))
+    days, rest = divmod(rest, 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count or unit == parts[0][1])

@@ -171,6 +171,43 @@ def mail_state(path: Path) -> tuple[float | None, int]:
         return since, refused
 
 
+def mail_trouble(path: Path) -> tuple[float | None, str]:
+    """Return since when mail waits, and the mail server's last words about it; writes nothing.
+
+    Raises :exc:`sqlite3.Error`.
+    """
+    with _read_only(path) as connection:
+        if connection is None:
+            return None, ""
+        (since,) = connection.execute(WAITING_SINCE).fetchone()
+        row = connection.execute(
+            "SELECT error FROM mails WHERE state = 'waiting' AND error IS NOT NULL LIMIT 1"
+        ).fetchone()
+        return since, row[0] if row else ""
+
+
+def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:
+    """Return which requests a report after ``since`` is about, or lists; writes nothing.
+
+    ``since`` is in seconds since the epoch. Raises :exc:`sqlite3.Error`.
+    """
+    with _read_only(path) as connection:
+        if connection is None:
+            return set()
+        rows = connection.execute(
+            "SELECT request_id, body FROM (SELECT * FROM reports ORDER BY id DESC LIMIT 1000)"
+            " WHERE time > ?",
+            (since,),
+        ).fetchall()
+    wanted, found = set(request_ids), set()
+    for request_id, body in rows:
+        if request_id in wanted:
+            found.add(request_id)
+        elif '"requests":' in body:
+            found |= {one for one in wanted if one in body}
+    return found
+
+
 def mail_of_request(path: Path, request_id: str) -> bytes | None:
     """Return the newest mail about a request, as it was or will be sent; ``None`` without one.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from ..reporting import registry
+from . import registry
 
 
 class StdoutHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -1,0 +1,67 @@
+"""When each server was started and stopped: a small file per host in the folder ``starts``.
+
+A server that is started again and again is known by it, also one that dies before it can log.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = "starts"
+MAX_BYTES: Final = 4096  # of one file; then only its last lines are kept
+KEPT_LINES: Final = 20
+START: Final = "start"
+STOP: Final = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """A start, or an orderly stop, of the server on ``host``; ``time`` is seconds since 1970."""
+
+    time: float
+    kind: str
+    host: str
+
+
+def note_server_event(spool: Path, kind: str) -> None:
+    """Note that the server on this host has started or stops. Never raises: it is only a hint."""
+    with suppress(OSError):
+        folder = spool / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / socket.gethostname()
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+            path.write_text("\n".join(lines[-KEPT_LINES:]) + "\n", encoding="ascii")
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.write(descriptor, f"{time.time():.3f} {kind}\n".encode("ascii"))
+        finally:
+            os.close(descriptor)
+
+
+def server_events(spool: Path, since: float) -> list[ServerEvent]:
+    """Return what was noted after ``since``, the earliest first. Raises :exc:`OSError`."""
+    found = []
+    folder = spool / FOLDER
+    for path in folder.iterdir() if folder.is_dir() else ():
+        for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+            moment, _, kind = line.partition(" ")
+            with suppress(ValueError):
+                if float(moment) > since:
+                    found.append(ServerEvent(float(moment), kind, path.name))
+    return sorted(found, key=lambda event: event.time)
+
+
+def expire_server_events(spool: Path, before: float) -> None:
+    """Delete the files of hosts on which nothing was noted since ``before``."""
+    folder = spool / FOLDER
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()

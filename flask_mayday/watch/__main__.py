@@ -1,0 +1,49 @@
+"""The process: ``python -m flask_mayday.watch``, with the settings of the environment.
+
+It delivers mail as every process with a courier does, looks at the site, and says when the site
+does not answer. It ends at SIGTERM.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+
+from ..reporting import stdout
+from ..reporting.standalone import settings_of_environment, start_pipeline
+from ..settings import ConfigurationError
+from .rounds import Rounds
+from .watcher import Watcher
+
+COURIER_GRACE = 5.0  # seconds for the mail that is being sent
+
+logger = logging.getLogger("flask_mayday.watch")
+
+
+def main() -> int:
+    """Watch until a signal ends the process; return its exit status."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        settings = settings_of_environment()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    stdout.install()
+    pipeline = start_pipeline(settings)
+    pipeline.courier.ensure_running()
+    watcher = Watcher(pipeline)
+    rounds = threading.Thread(target=Rounds(watcher).run, args=(stopping,), daemon=True)
+    rounds.start()
+    logger.info("Watch startup, site: %s", settings.watch.site_url or "none")
+    watcher.run(stopping)
+    pipeline.courier.stop(COURIER_GRACE)
+    logger.info("Watch shutdown")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Delivers what the watch has to say: through the spool, or by itself where that is broken."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ..context.record_fields import CONTEXT, GROUP, REQUESTS, UNREPORTED
+from ..courier.delivery import backoff
+from ..courier.smtp_session import Fate, SmtpSession
+from ..mail.message import Envelope, app_of, render_report
+from ..report.builder import ReportBuilder
+from ..report.report import Report
+from ..reporting.pipeline import Pipeline
+from ..spool.incoming import ReportFile
+from ..spool.outbox import INCOMING_SHARE
+from ..spool.stored_report import StoredReport
+from .bounded_call import BoundedCall
+from .state import WatchState
+
+SPOOL_TIMEOUT: Final = 5.0  # seconds for the spool; then the watch sends the mail itself
+SMTP_TIMEOUT: Final = 60.0  # seconds for a whole mail; MAIL_TIMEOUT is for each reply
+MOST: Final = 50  # alerts that wait; the oldest are dropped
+
+logger = logging.getLogger("flask_mayday.watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something to say. ``what`` is the headline, ``details`` are named values in the mail.
+
+    Alerts with the same ``group`` are identical: within a window they are counted. ``kind``
+    begins the subject. ``requests`` are those concerned, as in :attr:`.Report.requests`.
+    """
+
+    what: str
+    group: str
+    details: Mapping[str, object] = field(default_factory=dict)
+    requests: Sequence[Mapping[str, object]] = ()
+    kind: str = "Alert"
+    level: int = logging.CRITICAL
+
+
+def report_of(alert: Alert, builder: ReportBuilder) -> tuple[Report, logging.LogRecord]:
+    """Return the report of an alert, and the record that belongs in the log."""
+    extra = {
+        GROUP: alert.group,
+        CONTEXT: dict(alert.details),
+        REQUESTS: list(alert.requests),
+        UNREPORTED: True,  # as an error: the alert itself is the report
+    }
+    record = logger.makeRecord(
+        logger.name, alert.level, __file__, 0, alert.what, (), None, "alert", extra
+    )
+    report = builder.build(record)
+    return replace(report, type=alert.kind, where="", place="reported by watch"), record
+
+
+class Alerts:
+    """The alerts of one process, kept in ``state`` until they are delivered."""
+
+    def __init__(self, pipeline: Pipeline, state: WatchState) -> None:
+        self.pipeline = pipeline
+        self.state = state
+        self.trouble = ""  # why the spool takes nothing
+        self._lock = threading.Lock()
+        self._next_mail = 0.0  # monotonic: when to try again to send one directly
+        self._failures = 0
+        self._put = BoundedCall("spool", self._put_into_spool, SPOOL_TIMEOUT)
+        self._send = BoundedCall("mail", self._send_mail, SMTP_TIMEOUT)
+
+    def add(self, alert: Alert) -> None:
+        """Log an alert and keep it for :meth:`deliver`; any thread may."""
+        report, record = report_of(alert, self.pipeline.reports.builder)
+        logger.handle(record)
+        with self._lock:  # the list is replaced and never changed: the state may be being saved
+            self.state.unsent = [*self.state.unsent, report.to_json()][-MOST:]
+
+    def deliver(self) -> None:
+        """Deliver what waits; what cannot be delivered now stays. Never raises."""
+        for text in self.state.unsent:
+            report = Report.from_json(text)
+            if not self._deliver_one(report):
+                return
+            with self._lock:
+                self.state.unsent = [one for one in self.state.unsent if one != text]
+
+    def _deliver_one(self, report: Report) -> bool:
+        try:
+            self._put(report)
+        except Exception as error:
+            self.trouble = str(error) or type(error).__name__
+        else:
+            self.trouble = ""
+            return True
+        if self.pipeline.settings.mail.server is None or time.monotonic() < self._next_mail:
+            return False
+        try:
+            self._send(report)
+        except Exception as error:
+            self._failures += 1
+            self._next_mail = time.monotonic() + backoff(self._failures)
+            logger.warning("An alert can neither be written to the spool nor mailed: %s", error)
+            return False
+        self._failures = 0
+        logger.warning("The spool cannot be written, so the watch has sent a mail itself")
+        return True
+
+    def _put_into_spool(self, report: Report) -> None:
+        """Write a report durably, without memory as a way out. Raises :exc:`OSError`."""
+        outbox = self.pipeline.courier.outbox
+        mailable = self.pipeline.reports.mailable
+        limit = int(outbox.max_bytes * INCOMING_SHARE)
+        with closing(ReportFile(outbox.incoming.folder, limit)) as file:
+            file.append(StoredReport.of(report, mailable=mailable).to_line())
+        self.pipeline.courier.wake()
+
+    def _send_mail(self, report: Report) -> None:
+        settings = self.pipeline.settings
+        mail, app = settings.mail, app_of(report, settings.app)
+        domain = mail.sender.rpartition("@")[2]
+        envelope = Envelope(
+            mail.sender, mail.admins, f"<{report.uuid}.watch@{domain}>", None, report.time, app
+        )
+        note = {"Sent": f"by the watch itself, because the spool failed: {self.trouble}"}
+        report = replace(report, context={**(report.context or {}), **note})
+        with SmtpSession(mail) as session:
+            verdict = session.send(mail.admins, render_report(report, envelope))
+        if verdict.fate not in (Fate.DELIVERED, Fate.UNCONFIRMED):
+            raise OSError(verdict.words)

@@ -1,0 +1,69 @@
+"""When the certificate of the site expires."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from . import texts
+from .conditions import Condition
+
+TIMEOUT: Final = 5.0  # seconds for each step of the connection
+DAYS: Final = 14 * 86_400.0  # seconds before its end at which a certificate is an alert …
+SHARE: Final = 0.2  # … or the last fifth of its life, whichever is shorter
+
+
+def certificate_conditions(url: str, name: str, now: float) -> Iterator[Condition]:
+    """Yield whether the certificate expires soon that ``url`` has for ``name``.
+
+    Yields nothing where that cannot be found out: the site itself is looked at elsewhere.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        return
+    try:
+        begins, expires = validity(parts.hostname, parts.port or 443, name)
+    except (OSError, ValueError):
+        return
+    limit = min(DAYS, SHARE * (expires - begins))
+    alert = texts.certificate_expires(name, expires, now) if expires - now < limit else None
+    yield Condition("certificate", alert)
+
+
+def validity(host: str, port: int, name: str) -> tuple[float, float]:
+    """Return from when until when a server's certificate is valid, whoever has issued it.
+
+    Times are in seconds since the epoch. Raises :exc:`OSError`.
+    """
+    open_context = ssl.create_default_context()
+    open_context.check_hostname = False
+    open_context.verify_mode = ssl.CERT_NONE
+    with _connection(open_context, host, port, name) as connection:
+        encoded = connection.getpeercert(binary_form=True)
+    if encoded is None:
+        raise OSError("the server has no certificate")
+    # Only of a certificate that it trusts does OpenSSL say what is in it.
+    trusting = ssl.create_default_context(cadata=encoded)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        with _connection(trusting, host, port, name) as connection:
+            found = connection.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        if "expired" in error.verify_message:
+            return 0.0, 0.0
+        raise
+    begins, expires = (str(found[key]) for key in ("notBefore", "notAfter"))
+    return ssl.cert_time_to_seconds(begins), ssl.cert_time_to_seconds(expires)
+
+
+def _connection(context: ssl.SSLContext, host: str, port: int, name: str) -> ssl.SSLSocket:
+    connection = socket.create_connection((host, port), TIMEOUT)
+    try:
+        return context.wrap_socket(connection, server_hostname=name)
+    except BaseException:
+        connection.close()
+        raise

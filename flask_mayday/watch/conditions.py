@@ -1,0 +1,175 @@
+"""Conditions of the machine that will become an outage: volumes, mail, restarts, certificates."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..spool.inventory import mail_trouble
+from ..spool.outbox import Outbox
+from ..spool.starts import START, STOP, ServerEvent, server_events
+from . import texts
+from .alerts import Alert
+from .state import WatchState
+
+NEARLY_FULL: Final = 0.1  # of a volume that is free
+NEARLY_FULL_BYTES: Final = 5 << 30  # more than this is enough, whatever the share
+CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
+WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail keeps the heartbeat back
+MAIL_STUCK: Final = 900.0  # seconds after which it is an alert
+RESTARTS: Final = 3  # starts …
+RESTARTS_WITHIN: Final = 60.0  # … in as many seconds
+AGAIN_AFTER: Final = 86_400.0  # seconds after which a condition that lasts is told again
+PROBE: Final = "watch.probe"
+PROBE_BYTES: Final = 64 << 10
+NGINX_STARTS: Final = "starts"  # a line per start of nginx, in seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition by its name; ``alert`` says what it is while it lasts, ``None`` when it is over.
+
+    ``is_uncertain`` where it is neither: nothing changes.
+    """
+
+    name: str
+    alert: Alert | None
+    is_uncertain: bool = False
+
+
+class Conditions:
+    """Which conditions last, in ``state.raised``: the name of each to when it was told last.
+
+    The dictionary is replaced and never changed: another thread may be saving the state.
+    """
+
+    def __init__(self, state: WatchState) -> None:
+        self.state = state
+
+    def news(self, found: Iterator[Condition], now: float) -> list[Alert]:
+        """Return the alerts of conditions that are new, or that have lasted for a day since."""
+        alerts = []
+        for condition in found:
+            if condition.is_uncertain:
+                continue
+            others = {key: at for key, at in self.state.raised.items() if key != condition.name}
+            told = self.state.raised.get(condition.name)
+            if condition.alert is None:
+                self.state.raised = others
+            elif told is None or not 0 <= now - told < AGAIN_AFTER:
+                self.state.raised = {**others, condition.name: now}
+                alerts.append(condition.alert)
+        return alerts
+
+
+def volume_conditions(
+    volumes: Mapping[str, Path], status: Callable[[Path], os.statvfs_result] = os.statvfs
+) -> Iterator[Condition]:
+    """Yield for each volume whether it is nearly full."""
+    for name, path in volumes.items():
+        try:
+            found = status(path)
+        except OSError:
+            continue
+        free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+        limit = min(NEARLY_FULL * total, NEARLY_FULL_BYTES)
+        if free < limit:
+            alert = texts.volume_nearly_full(name, str(path), free, total)
+            yield Condition(f"volume {name}", alert)
+        else:
+            yield Condition(f"volume {name}", None, is_uncertain=free < limit * CLEARED)
+
+
+def mail_conditions(outbox: Outbox, now: float) -> Iterator[Condition]:
+    """Yield whether mail is stuck."""
+    try:
+        since, reason = mail_trouble(outbox.path)
+    except sqlite3.Error:
+        return
+    stuck = since is not None and now - since >= MAIL_STUCK
+    yield Condition("mail", texts.mail_stuck(now - since, reason) if since and stuck else None)
+
+
+def restart_conditions(service: str, starts: list[float], now: float) -> Iterator[Condition]:
+    """Yield whether a service has started too often within the last minute."""
+    count = sum(now - RESTARTS_WITHIN < start <= now for start in starts)
+    alert = texts.keeps_restarting(service, count, RESTARTS_WITHIN)
+    yield Condition(f"restarts of {service}", alert if count >= RESTARTS else None)
+
+
+def starts_of_web(spool: Path, now: float) -> list[float]:
+    """Return when the server on that host was started that did so most often in the last minute.
+
+    A start after an orderly stop does not count. Raises :exc:`OSError`.
+    """
+    by_host: defaultdict[str, list[float]] = defaultdict(list)
+    previous: dict[str, str] = {}
+    for event in server_events(spool, now - 10 * RESTARTS_WITHIN):
+        if event.kind == START and previous.get(event.host) != STOP:
+            by_host[event.host].append(event.time)
+        previous[event.host] = event.kind
+    recent = [[one for one in found if one > now - RESTARTS_WITHIN] for found in by_host.values()]
+    return max(recent, key=len, default=[])
+
+
+def was_stopped(events: list[ServerEvent], since: float) -> bool:
+    """Return whether every server has stopped in an orderly way, the last one after ``since``."""
+    last = {event.host: event for event in events}
+    return all(event.kind == STOP for event in last.values()) and any(
+        event.time > since for event in last.values()
+    )
+
+
+def starts_of_nginx(edge_log: Path) -> list[float]:
+    """Return the times that nginx's entrypoint has noted. Raises :exc:`OSError`."""
+    path = edge_log / NGINX_STARTS
+    if not path.exists():
+        return []
+    return [float(line) for line in path.read_text().split()[-20:] if line.isdigit()]
+
+
+def spool_trouble(outbox: Outbox) -> str:
+    """Return why the spool cannot be written, or an empty text: a file is written to find out."""
+    probe = outbox.folder / PROBE
+    try:
+        outbox.folder.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as file:
+            file.write(bytes(PROBE_BYTES))
+        probe.unlink()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return outbox.trouble()
+
+
+def keeps_mail_back(outbox: Outbox, now: float) -> str:
+    """Return why mail may not be getting out, or an empty text. Raises :exc:`sqlite3.Error`."""
+    since, reason = mail_trouble(outbox.path)
+    if since is not None and now - since > WAITS_TOO_LONG:
+        return f"mail waits: {reason}"
+    for path in outbox.incoming.waiting()[:1]:
+        try:
+            if now - path.stat().st_mtime > WAITS_TOO_LONG:
+                return "reports wait that no courier takes"
+        except OSError:
+            return ""
+    return ""
+
+
+def monotonic_task(interval: float) -> Callable[[], bool]:
+    """Return a function that returns ``True`` at most once in ``interval`` seconds."""
+    last: list[float] = []
+
+    def is_due() -> bool:
+        now = time.monotonic()
+        if last and now - last[0] < interval:
+            return False
+        last[:] = [now]
+        return True
+
+    return is_due

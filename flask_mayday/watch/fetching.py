@@ -1,0 +1,86 @@
+"""Asks a URL over HTTP: follows no redirect, and reads only the beginning of the response."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+USER_AGENT: Final = "flask-mayday-watch"  # nginx/edge-log.conf knows it
+BODY_BYTES: Final = 4096  # of a response that are read
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a server answered."""
+
+    status: int
+    body: bytes
+
+    @property
+    def line(self) -> str:
+        """The status with its phrase, as ``502 Bad Gateway``."""
+        try:
+            return f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            return str(self.status)
+
+
+def fetch(
+    url: str,
+    timeout: float,
+    *,
+    address: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
+) -> Response:
+    """Send a GET request and return the response, whatever its status.
+
+    ``timeout`` is in seconds for each step of the connection. ``address`` is asked instead of
+    looking up the URL's host. ``context`` decides which certificates are trusted; by default the
+    system's. Raises :exc:`OSError` or :exc:`http.client.HTTPException`.
+    """
+    parts = urlsplit(url)
+    host = address or parts.hostname or ""
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = context or ssl.create_default_context()
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        sent = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT}
+        connection.request("GET", target, headers={**sent, **(headers or {})})
+        response = connection.getresponse()
+        return Response(response.status, response.read(BODY_BYTES))
+    finally:
+        connection.close()
+
+
+def addresses_of(url: str) -> list[str]:
+    """Return every address of a URL's host. Raises :exc:`OSError` where there is none."""
+    parts = urlsplit(url)
+    found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    return sorted({str(entry[4][0]) for entry in found})
+
+
+def reason_of(error: Exception, timeout: float) -> str:
+    """Return in a few words why a URL could not be asked; ``timeout`` is in seconds."""
+    match error:
+        case socket.gaierror():
+            return "its name is not known"
+        case TimeoutError():
+            return f"no answer within {timeout:.0f} s"
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case ssl.SSLError():
+            return f"TLS failed ({error.reason or type(error).__name__})"
+        case OSError() if error.strerror:
+            return error.strerror.lower()
+    return type(error).__name__

@@ -1,0 +1,118 @@
+"""When the site counts as away, and when as back: a table of what was seen and what it means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from .site import Look
+from .state import Phase, WatchState
+
+FAILURES: Final = 3  # looks in a row, at least, before the site counts as away
+PATIENCE: Final = 9.0  # seconds since it was well before it counts as away
+PATIENCE_STOPPED: Final = 30.0  # … after the app was stopped in an orderly way: it may be restarted
+PATIENCE_STARTING: Final = 60.0  # … after the watch has started, while the site never answered
+GOOD: Final = 3  # looks in a row before the site counts as back
+STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
+STEADY_LIMIT: Final = 120.0  # … at most; doubled for each outage in the last minutes
+RECENT: Final = 600.0  # seconds for which an outage makes the next one harder to leave
+SEEN_LINES: Final = 8  # kept for the mail
+
+
+class Change(Enum):
+    """What a look has changed."""
+
+    AWAY = "away"
+    BACK = "back"
+
+
+class History:
+    """What was seen of the site, in ``state``, which outlives the process.
+
+    ==========  ===================================  ==========
+    phase       what is seen                         next phase
+    ==========  ===================================  ==========
+    starting    an answer                            well
+    starting    none for 60 s                        away
+    well        no answer                            failing
+    failing     an answer                            well
+    failing     none, three times and for 9 s        away
+    away        answers, three times and for 4 s     well
+    ==========  ===================================  ==========
+    """
+
+    def __init__(
+        self, state: WatchState, now: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.state = state
+        self.clock = clock
+        self._failures = 0
+        self._good = 0
+        self._good_since = 0.0
+        self._well_at = clock()
+        if state.phase is Phase.WELL:
+            state.phase = Phase.STARTING  # everything may just be starting with this process
+        if state.phase is Phase.STARTING:
+            state.last_well = now
+        elif state.phase is Phase.FAILING:
+            self._well_at -= min(max(0.0, now - state.last_well), PATIENCE_STARTING)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the site is well: the last look found it so, and no outage lasts."""
+        return self.state.phase is Phase.WELL
+
+    def note(self, look: Look, *, stopped: bool = False) -> Change | None:
+        """Note what was seen; return what that changes.
+
+        ``stopped`` says that the app was stopped in an orderly way and has not started since.
+        """
+        return self._note_trouble(look, stopped) if look.trouble else self._note_answer(look)
+
+    def _note_trouble(self, look: Look, stopped: bool) -> Change | None:
+        state = self.state
+        self._good = 0
+        self._failures += 1
+        if self._failures == 1 and state.phase in (Phase.STARTING, Phase.WELL):
+            state.began, state.seen = look.time, []
+        if state.phase is Phase.WELL:
+            state.phase = Phase.FAILING
+        state.seen = [*state.seen, (look.time, look.trouble)][-SEEN_LINES:]
+        if state.phase is Phase.AWAY or self._failures < FAILURES:
+            return None
+        patience = PATIENCE_STOPPED if stopped else PATIENCE
+        if state.phase is Phase.STARTING:
+            patience = PATIENCE_STARTING
+        if self.clock() - self._well_at < patience:
+            return None
+        state.phase = Phase.AWAY
+        return Change.AWAY
+
+    def _note_answer(self, look: Look) -> Change | None:
+        state = self.state
+        self._failures = 0
+        if state.phase is Phase.AWAY:
+            return self._note_answer_while_away(look)
+        state.phase, state.last_well = Phase.WELL, look.time
+        self._well_at = self.clock()
+        return None
+
+    def _note_answer_while_away(self, look: Look) -> Change | None:
+        state = self.state
+        self._good += 1
+        if self._good == 1:
+            self._good_since, state.ended = self.clock(), look.time
+        if self._good < GOOD or self.clock() - self._good_since < self._steady(look.time):
+            return None
+        state.recent = [*self._recent(look.time), look.time]
+        state.phase, state.last_well = Phase.WELL, look.time
+        self._well_at = self.clock()
+        return Change.BACK
+
+    def _steady(self, now: float) -> float:
+        return min(STEADY * 2.0 ** len(self._recent(now)), STEADY_LIMIT)
+
+    def _recent(self, now: float) -> list[float]:
+        return [ended for ended in self.state.recent if 0 <= now - ended < RECENT]

@@ -1,0 +1,138 @@
+"""The second loop: the conditions of the machine, and the heartbeat while all is well."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..spool.starts import expire_server_events
+from . import texts
+from .alerts import SPOOL_TIMEOUT
+from .bounded_call import BoundedCall
+from .certificate import certificate_conditions
+from .conditions import (
+    Condition,
+    Conditions,
+    keeps_mail_back,
+    mail_conditions,
+    monotonic_task,
+    restart_conditions,
+    spool_trouble,
+    starts_of_nginx,
+    starts_of_web,
+    volume_conditions,
+)
+from .heartbeat import Heartbeat
+from .watcher import Watcher, volumes_of
+
+INTERVAL: Final = 5.0  # seconds
+VOLUMES_INTERVAL: Final = 60.0
+CERTIFICATE_INTERVAL: Final = 3600.0
+SPOOL_INTERVAL: Final = 15.0
+LOOK_IS_OLD: Final = 30.0  # seconds after which the last look says nothing any more
+WEEK: Final = 7 * 86_400.0
+DATABASE_STARTS: Final = 20  # remembered
+
+logger = logging.getLogger("flask_mayday.watch")
+
+
+class Rounds:
+    """Looks at the conditions for ``watcher``, in a thread of its own."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.pipeline = watcher.pipeline
+        self.settings = watcher.pipeline.settings
+        self.outbox = watcher.outbox
+        self.conditions = Conditions(watcher.state)
+        url = self.settings.watch.heartbeat_url
+        self.heartbeat = Heartbeat(url) if url else None
+        self.spool_trouble = ""
+        self._database_starts: list[float] = []
+        self._volumes_are_due = monotonic_task(VOLUMES_INTERVAL)
+        self._certificate_is_due = monotonic_task(CERTIFICATE_INTERVAL)
+        self._spool_is_due = monotonic_task(SPOOL_INTERVAL)
+        self._probe = BoundedCall("spool", spool_trouble, SPOOL_TIMEOUT)
+        self._ask_mail = BoundedCall("reports", keeps_mail_back, SPOOL_TIMEOUT)
+        self._told = ""
+
+    def run(self, stopping: threading.Event) -> None:
+        """Go round until ``stopping`` is set."""
+        while not stopping.wait(INTERVAL):
+            try:
+                self.go(time.time())
+            except Exception:
+                logger.exception("The watch has failed, and goes on")
+
+    def go(self, now: float) -> None:
+        """Look at what is due at the time ``now``, in seconds since the epoch."""
+        if self._spool_is_due():
+            self._look_at_spool()
+        for alert in self.conditions.news(self._conditions(now), now):
+            self.watcher.alerts.add(alert)
+        if self.heartbeat is None:
+            return
+        trouble = self.trouble(now)
+        if not trouble:
+            self.heartbeat.beat()
+        if trouble != self._told:
+            self._told = trouble
+            if trouble:
+                logger.warning("HEARTBEAT_URL is not asked: %s", trouble)
+
+    def trouble(self, now: float) -> str:
+        """Return why the heartbeat is not due, or an empty text."""
+        look = self.watcher.last_look
+        if self.settings.watch.site_url and (
+            look.trouble or not self.watcher.history.is_well or now - look.time > LOOK_IS_OLD
+        ):
+            return f"the site does not answer {look.trouble}".strip()
+        if self.spool_trouble:
+            return f"the spool: {self.spool_trouble}"
+        if self.settings.mail.server is None:
+            return ""
+        try:
+            return self._ask_mail(self.outbox, now)
+        except (sqlite3.Error, OSError) as error:
+            return f"the spool cannot be read: {error}"
+
+    def _look_at_spool(self) -> None:
+        try:
+            self.spool_trouble = self._probe(self.outbox)
+        except TimeoutError as error:
+            self.spool_trouble = str(error)
+
+    def _conditions(self, now: float) -> Iterator[Condition]:
+        trouble = self.spool_trouble
+        yield Condition("spool", texts.spool_broken(trouble) if trouble else None)
+        yield from self._restarts(now)
+        if not self._volumes_are_due():
+            return
+        yield from volume_conditions(volumes_of(self.pipeline))
+        yield from mail_conditions(self.outbox, now)
+        expire_server_events(self.outbox.folder, now - WEEK)
+        url = self.settings.watch.site_url
+        if url and url.startswith("https:") and self._certificate_is_due():
+            yield from certificate_conditions(url, urlsplit(url).hostname or "", now)
+
+    def _restarts(self, now: float) -> Iterator[Condition]:
+        with suppress(OSError):
+            # While the site is away, the outage is the alert, and this its cause.
+            if self.watcher.history.is_well:
+                back = max(self.watcher.state.recent, default=0.0)
+                starts = [one for one in starts_of_web(self.outbox.folder, now) if one > back]
+                yield from restart_conditions("web", starts, now)
+            if self.settings.watch.edge_log is not None:
+                starts = starts_of_nginx(self.settings.watch.edge_log)
+                yield from restart_conditions("nginx", starts, now)
+        ready = self.watcher.last_look.ready or {}
+        started = ready.get("database_started")
+        if isinstance(started, (int, float)) and started not in self._database_starts:
+            self._database_starts = [*self._database_starts, float(started)][-DATABASE_STARTS:]
+        yield from restart_conditions("db", self._database_starts[1:], now)

@@ -1,0 +1,127 @@
+"""Looks whether the site answers: through nginx as a visitor does, then the app itself."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ..settings import WatchSettings
+from .fetching import Response, addresses_of, fetch, reason_of
+
+PATH: Final = "/health/live"  # asked where WATCH_URL has no path of its own
+TIMEOUT: Final = 6.0  # seconds for the site's answer; more is as bad as none
+DIAGNOSIS_TIMEOUT: Final = 2.0  # seconds for each answer that only explains
+
+Fetch = Callable[..., Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at a time, in seconds since the epoch; ``trouble`` is empty if all is well.
+
+    ``ready`` is what the app says about itself and its database, if it was asked and answered.
+    """
+
+    time: float
+    trouble: str = ""
+    ready: dict[str, Any] | None = None
+
+
+class Site:
+    """The site that the settings name. ``fetch`` and ``resolve`` are replaced in tests."""
+
+    def __init__(
+        self,
+        settings: WatchSettings,
+        fetch: Fetch = fetch,
+        resolve: Callable[[str], list[str]] = addresses_of,
+    ) -> None:
+        self.site_url = _with_path(settings.site_url) if settings.site_url else None
+        self.ready_url = settings.ready_url
+        self._fetch = fetch
+        self._resolve = resolve
+
+    def look(self, now: float) -> Look:
+        """Ask the site, and return what was seen at the time ``now``. Never raises."""
+        trouble = self._ask_site() if self.site_url else ""
+        if trouble or not self.ready_url:
+            return Look(now, trouble)
+        return self._ask_app(now, self.ready_url)
+
+    def diagnose(self) -> str:
+        """Return in a sentence why the site does not answer, or an empty text. Never raises."""
+        if not self.ready_url:
+            return ""
+        host = urlsplit(self.ready_url).hostname
+        try:
+            addresses = self._resolve(self.ready_url)
+        except OSError:
+            return f"No container of {host} is running: its name is not known."
+        reasons = []
+        for address in addresses:
+            try:
+                self._fetch(self.ready_url, DIAGNOSIS_TIMEOUT, address=address)
+            except Exception as error:
+                reasons.append(reason_of(error, DIAGNOSIS_TIMEOUT))
+        if len(reasons) < len(addresses):
+            return ""
+        what = ", ".join(dict.fromkeys(reasons))
+        return f"{host} does not answer either: {what}." + (
+            " It is paused or hung." if "no answer" in what else ""
+        )
+
+    def _ask_site(self) -> str:
+        url = str(self.site_url)
+        try:
+            response = self._fetch(url, TIMEOUT, context=_any_certificate(url))
+        except Exception as error:
+            return f"{urlsplit(url).hostname}: {reason_of(error, TIMEOUT)}"
+        return response.line if response.status >= 500 else ""
+
+    def _ask_app(self, now: float, url: str) -> Look:
+        """Ask each address of the app: one that can serve visitors is enough."""
+        host, trouble = urlsplit(url).hostname, ""
+        try:
+            addresses = self._resolve(url)
+        except OSError:
+            return Look(now)  # the site has answered without it
+        for address in addresses:
+            try:
+                response = self._fetch(url, TIMEOUT, address=address)
+            except Exception as error:
+                trouble = trouble or f"{host}: {reason_of(error, TIMEOUT)}"
+                continue
+            ready = _as_object(response.body)
+            if response.status < 500:
+                return Look(now, "", ready)
+            database = ready.get("database")
+            trouble = f"{response.line} from {host}" + (
+                f", the database is unavailable ({database})" if database else ""
+            )
+        return Look(now, trouble)
+
+
+def _with_path(url: str) -> str:
+    return url.rstrip("/") + PATH if urlsplit(url).path in ("", "/") else url
+
+
+def _any_certificate(url: str) -> ssl.SSLContext | None:
+    """Return a context that trusts every certificate: it is checked apart from the site."""
+    if not url.startswith("https:"):
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _as_object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

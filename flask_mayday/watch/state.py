@@ -1,0 +1,92 @@
+"""What the watch remembers across its restarts, in one file of the spool's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+NAME: Final = "watch.json"
+
+
+class Phase(StrEnum):
+    """How the site is, as :class:`.history.History` sees it."""
+
+    STARTING = "starting"
+    WELL = "well"
+    FAILING = "failing"
+    AWAY = "away"
+
+
+@dataclass(slots=True)
+class ErrorPages:
+    """Error pages that nginx sent in the app's place: all are counted, the first are listed."""
+
+    statuses: dict[str, int] = field(default_factory=dict)  # the status to a count
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.statuses.values())
+
+
+@dataclass(slots=True)
+class WatchState:
+    """The state. Times are in seconds since the epoch.
+
+    ``began`` and ``ended`` are the first look that failed and the first that did not, of the
+    present or last outage, ``seen`` the last looks that failed, ``recent`` when the last outages
+    ended. ``pages`` are those of the present outage, which counts what was sent since
+    ``counted_from``; ``loose`` are those that belong to none yet.
+    ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in JSON,
+    that are neither in the spool nor mailed, ``raised`` since when each other condition lasts.
+    """
+
+    phase: Phase = Phase.STARTING
+    began: float = 0.0
+    ended: float = 0.0
+    last_well: float = 0.0
+    counted_from: float = 0.0
+    seen: list[tuple[float, str]] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
+    pages: ErrorPages = field(default_factory=ErrorPages)
+    loose: list[dict[str, Any]] = field(default_factory=list)
+    offsets: dict[str, int] = field(default_factory=dict)
+    unsent: list[str] = field(default_factory=list)
+    raised: dict[str, float] = field(default_factory=dict)
+
+
+class StateFile:
+    """The file of the state in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._saved = ""
+
+    def load(self) -> WatchState:
+        """Return what was saved last; a new state where that is missing or unreadable."""
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            text = self.path.read_text(encoding="utf-8")
+            known = json.loads(text)
+            fields = {name: known[name] for name in WatchState.__slots__ if name in known}
+            fields["phase"] = Phase(fields["phase"])
+            fields["pages"] = ErrorPages(**fields["pages"])
+            fields["seen"] = [(when, what) for when, what in fields["seen"]]
+            return WatchState(**fields)
+        return WatchState()
+
+    def save(self, state: WatchState) -> None:
+        """Write the state if it has changed. Raises :exc:`OSError`."""
+        text = json.dumps(asdict(state))
+        if text == self._saved and self.path.exists():
+            return
+        new = self.path.with_suffix(".new")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, self.path)
+        self._saved = text

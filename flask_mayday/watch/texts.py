@@ -1,0 +1,111 @@
+"""What the alerts say. Those about one outage have a group of their own: none is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..context.record_fields import INTERRUPTED
+from ..mail.content import moment
+from ..report.wording import counted, duration
+from .alerts import Alert
+from .state import ErrorPages
+
+LISTED: Final = 100  # requests in a mail
+
+
+def site_away(
+    began: float, seen: Sequence[tuple[float, str]], diagnosis: str, pages: ErrorPages
+) -> Alert:
+    """Return the alert that the site does not answer."""
+    trouble = seen[-1][1] if seen else "no answer"
+    details: dict[str, object] = {"Away since": moment(began), "Status": trouble}
+    if diagnosis:
+        details["Cause"] = diagnosis
+    details["Seen"] = "\n".join(f"{moment(when)}: {what}" for when, what in seen)
+    details["Error pages so far"] = _pages(pages)
+    what = f"The site does not answer: {trouble}. {diagnosis}".strip()
+    return Alert(what, f"site away {began}", details, listed(pages.requests))
+
+
+def site_back(began: float, ended: float, pages: ErrorPages) -> Alert:
+    """Return the alert that the site answers again."""
+    visitors = counted(pages.count, "visitor")
+    what = (
+        f"The site answers again, was away for {duration(ended - began)}, {visitors} got an error "
+        "page"
+    )
+    details: dict[str, object] = {
+        "Away since": moment(began),
+        "Back since": moment(ended),
+        "Error pages": _pages(pages),
+    }
+    requests = listed(pages.requests)
+    return Alert(what, f"site back {began}", details, requests, kind="Recovered")
+
+
+def error_pages(pages: ErrorPages) -> Alert:
+    """Return the alert about error pages of nginx that belong to no outage and no report."""
+    what = f"nginx sent {counted(pages.count, 'error page')} in the app's place"
+    details: dict[str, object] = {"Error pages": _pages(pages)}
+    return Alert(what, "error pages of nginx", details, listed(pages.requests))
+
+
+def spool_broken(reason: str) -> Alert:
+    """Return the alert that the spool takes no reports."""
+    what = f"The spool cannot be written: {reason}. Errors are kept in memory only"
+    return Alert(what, "spool cannot be written")
+
+
+def volume_nearly_full(name: str, path: str, free: int, total: int) -> Alert:
+    """Return the alert about a volume; ``free`` and ``total`` are in bytes."""
+    share = 100 * free // max(1, total)
+    what = f"The volume {name} is nearly full: {_size(free)} of {_size(total)} are free ({share} %)"
+    return Alert(what, f"volume {name} nearly full", {"Mounted at": path})
+
+
+def mail_stuck(seconds: float, reason: str) -> Alert:
+    """Return the alert that no mail gets out."""
+    what = f"Error mails have been waiting for {duration(seconds)}"
+    return Alert(what, "mail stuck", {"Reason": reason} if reason else {})
+
+
+def keeps_restarting(service: str, count: int, seconds: float) -> Alert:
+    """Return the alert that a container was started again and again."""
+    what = f"{service} keeps restarting: {count} starts within {duration(seconds)}"
+    hint = f"docker compose logs --tail 50 {service}"
+    return Alert(what, f"{service} keeps restarting", {"Its log": hint})
+
+
+def certificate_expires(name: str, expires: float, now: float) -> Alert:
+    """Return the alert about the site's certificate. Times are in seconds since the epoch."""
+    left = expires - now
+    what = (
+        f"The certificate of {name} expires in {duration(left)}"
+        if left > 0
+        else (f"The certificate of {name} has expired")
+    )
+    return Alert(what, "certificate expires", {"Valid until": moment(expires)})
+
+
+def listed(requests: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """Return requests as a report keeps them."""
+    names = ("request_id", "method", "path")
+    return [
+        {**{name: one[name] for name in names}, "state": INTERRUPTED} for one in requests[:LISTED]
+    ]
+
+
+def _pages(pages: ErrorPages) -> str:
+    if not pages.count:
+        return "none"
+    by_status = ", ".join(f"{count} x {status}" for status, count in sorted(pages.statuses.items()))
+    return f"{pages.count} ({by_status})"
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

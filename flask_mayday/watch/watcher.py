@@ -1,0 +1,194 @@
+"""The loop that looks at the site, and what follows from what it sees."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from ..reporting.pipeline import Pipeline
+from ..spool.database import Database
+from ..spool.inventory import mentioned
+from ..spool.outages import Outage, record_outage
+from ..spool.starts import server_events
+from . import texts
+from .alerts import SPOOL_TIMEOUT, Alerts
+from .bounded_call import BoundedCall
+from .conditions import RESTARTS, RESTARTS_WITHIN, starts_of_web, was_stopped
+from .edge_log import EdgeLog
+from .history import Change, History
+from .site import TIMEOUT, Look, Site
+from .state import ErrorPages, Phase, StateFile
+
+INTERVAL: Final = 2.0  # seconds between two looks while the site is well
+INTERVAL_FAILING: Final = 1.0  # … and while it is not
+LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a look: the site, and the app at a few addresses
+REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
+RECENT_STOP: Final = 45.0  # seconds for which an orderly stop of the app explains its absence
+LOOSE_MOST: Final = 1000  # error pages that wait to be told; more are counted only
+
+logger = logging.getLogger("flask_mayday.watch")
+
+
+class Watcher:
+    """Looks at ``site`` and tells what changes, through the spool of ``pipeline``."""
+
+    def __init__(self, pipeline: Pipeline, site: Site | None = None) -> None:
+        settings = pipeline.settings.watch
+        self.pipeline = pipeline
+        self.outbox = pipeline.courier.outbox
+        self.file = StateFile(self.outbox.folder)
+        self.state = self.file.load()
+        self.history = History(self.state, time.time())
+        self.alerts = Alerts(pipeline, self.state)
+        self.site = site or Site(settings)
+        self.edge = EdgeLog(settings.edge_log, self.state.offsets) if settings.edge_log else None
+        self.last_look = Look(0.0)
+        self._unrecorded: list[Outage] = []
+        self._look = BoundedCall("look", self.site.look, LOOK_TIMEOUT)
+        self._diagnose = BoundedCall("diagnosis", self.site.diagnose, LOOK_TIMEOUT)
+        self._save = BoundedCall("state", self.file.save, SPOOL_TIMEOUT)
+        self._record = BoundedCall("outages", self._record_outages, SPOOL_TIMEOUT)
+        self._mentioned = BoundedCall("reports", mentioned, SPOOL_TIMEOUT)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Look again and again until ``stopping`` is set."""
+        while not stopping.is_set():
+            begun = time.monotonic()
+            try:
+                self.tick(time.time())
+            except Exception:
+                logger.exception("The watch has failed, and goes on")
+            interval = INTERVAL if self.history.is_well else INTERVAL_FAILING
+            stopping.wait(max(0.1, begun + interval - time.monotonic()))
+
+    def tick(self, now: float) -> None:
+        """Look once at the time ``now``, in seconds since the epoch, and tell what has changed."""
+        look = self._look_at(now)
+        change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
+        self.last_look = look
+        self._read_pages(now)
+        if change is Change.AWAY:
+            self._tell_away(now)
+        elif change is Change.BACK:
+            self._tell_back()
+        elif self.state.phase is not Phase.AWAY and not look.trouble:
+            self._tell_loose_pages(now)
+        self._try(self._save, self.state)  # before they are delivered: a kill must not lose them
+        self.alerts.deliver()
+        if self._unrecorded:
+            self._try(self._record)
+        self._try(self._save, self.state)
+
+    def _look_at(self, now: float) -> Look:
+        try:
+            return self._look(now)
+        except TimeoutError as error:
+            return Look(now, str(error))
+
+    def _was_stopped(self, now: float) -> bool:
+        try:
+            return was_stopped(server_events(self.outbox.folder, 0.0), now - RECENT_STOP)
+        except OSError:
+            return False
+
+    def _tell_away(self, now: float) -> None:
+        state = self.state
+        state.pages, state.counted_from = ErrorPages(), state.last_well
+        self._move_to_outage()
+        diagnosis = self._cause(now)
+        self.alerts.add(texts.site_away(state.began, state.seen, diagnosis, state.pages))
+        self._unrecorded.append(Outage(state.began, None, state.pages.count))
+
+    def _cause(self, now: float) -> str:
+        """Return in a sentence or two why the site is away, as far as that can be seen."""
+        found = []
+        try:
+            found.append(self._diagnose())
+            starts = starts_of_web(self.outbox.folder, now)
+        except (TimeoutError, OSError):
+            starts = []
+        if len(starts) >= RESTARTS:
+            found.append(f"{texts.keeps_restarting('web', len(starts), RESTARTS_WITHIN).what}.")
+        return " ".join(filter(None, found))
+
+    def _tell_back(self) -> None:
+        state = self.state
+        self._move_to_outage()
+        self.alerts.add(texts.site_back(state.began, state.ended, state.pages))
+        self._unrecorded.append(Outage(state.began, state.ended, state.pages.count))
+
+    def _read_pages(self, now: float) -> None:
+        """Read what nginx has written, and count it for the outage if there is one."""
+        if self.edge is None:
+            return
+        loose = self.state.loose
+        for one in self.edge.read(now):
+            if len(loose) < LOOSE_MOST or loose[-1]["status"] != one["status"]:
+                loose.append({**one, "count": 1})
+            else:  # too many to remember each
+                loose[-1]["count"] += 1
+        if self.state.phase is Phase.AWAY:
+            self._move_to_outage()
+
+    def _move_to_outage(self) -> None:
+        """Count the pages that were sent since the site was last well as those of the outage."""
+        since, loose = self.state.counted_from, self.state.loose
+        for one in loose:
+            if one["time"] >= since:
+                add_page(self.state.pages, one)
+        self.state.loose = [one for one in loose if one["time"] < since]
+
+    def _tell_loose_pages(self, now: float) -> None:
+        """Tell of pages that belong to no outage, unless the app has reported their requests."""
+        until, loose = now - REPORTED_WITHIN, self.state.loose
+        old = [one for one in loose if one["time"] <= until]
+        if not old:
+            return
+        self.state.loose = [one for one in loose if one["time"] > until]
+        try:
+            since = min(one["time"] for one in old) - 3600.0
+            known = self._mentioned(self.outbox.path, [one["request_id"] for one in old], since)
+        except (sqlite3.Error, TimeoutError):
+            known = set()
+        pages = ErrorPages()
+        for one in old:
+            if one["request_id"] not in known:
+                add_page(pages, one)
+        if pages.count:
+            self.alerts.add(texts.error_pages(pages))
+
+    def _record_outages(self) -> None:
+        database = Database(self.outbox.path, SPOOL_TIMEOUT)
+        try:
+            while self._unrecorded:
+                record_outage(database, self._unrecorded[0])
+                self._unrecorded.pop(0)
+        finally:
+            database.close()
+
+    def _try(self, call: BoundedCall[Any], *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except (OSError, sqlite3.Error) as error:  # TimeoutError is one
+            logger.debug("%s: %s", call.name, error)
+
+
+def add_page(pages: ErrorPages, one: dict[str, Any]) -> None:
+    """Count a request, or several, to which nginx sent an error page."""
+    status = str(one["status"])
+    pages.statuses[status] = pages.statuses.get(status, 0) + one["count"]
+    if len(pages.requests) < texts.LISTED:
+        pages.requests.append(one)
+
+
+def volumes_of(pipeline: Pipeline) -> dict[str, Path]:
+    """Return the folders that the watch can see, by the names of their volumes."""
+    settings = pipeline.settings
+    found = {"spool": settings.spool.folder, "logs": settings.log.folder}
+    if settings.watch.edge_log is not None:
+        found["edge-log"] = settings.watch.edge_log
+    return found
