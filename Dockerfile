@@ -144,7 +144,7 @@ COPY nginx /srv/nginx
 COPY flask_mayday/pages /srv/pages
 COPY app/static /srv/static
 RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx \
-    && mkdir /srv/buffers \
+    && mkdir /srv/buffers /srv/edge-log \
     && chmod -R u=rwX,go=rX /srv \
     && chmod 0755 /srv/nginx/entrypoint.d/*
 
@@ -167,6 +167,7 @@ COPY --from=edge /srv/nginx/entrypoint.d /docker-entrypoint.d
 # A new volume gets this folder's owner.
 COPY --from=edge --chown=101:101 /srv/buffers /var/cache/buffers
 COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages
+COPY --from=edge --chown=101:10001 /srv/edge-log /var/log/edge
 USER 101:101
 EXPOSE 8080
 

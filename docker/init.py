@@ -18,6 +18,7 @@ from pathlib import Path
 SECRETS = Path("/run/secrets")
 OPERATOR = Path("/operator")  # the checkout
 DATA = (Path("/var/log/microblog"), Path("/var/spool/microblog"))
+EDGE_LOG = Path("/var/log/edge")  # nginx writes into it, watch reads and deletes
 INSTANCE = Path("/var/instance")
 DATABASE = Path("/var/lib/postgresql/data")
 OWNER = SECRETS / ".belongs_to"  # hidden: no secret
@@ -26,8 +27,10 @@ VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
 
 POSTGRES = 999  # the user of the image postgres
 APP = 10001  # the user and the group of web and migrate
+NGINX = 101  # the user of the image nginx
 WEB_ONLY = 10011  # a group that only web has
 MIGRATE_ONLY = 10012  # a group that only migrate has
+WATCH_ONLY = 10013  # a group that only watch has
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ COMMON = (
     Secret("secret_key", 0, APP),
     Secret("postgres_password", POSTGRES, POSTGRES, kept_by_database=True),
     Secret("mail_password", 0, APP, generated=False),
+    Secret("heartbeat_url", 0, WATCH_ONLY, generated=False),
 )
 DEMO = (
     *COMMON,
@@ -94,6 +98,7 @@ def main() -> None:
     for folder in (*DATA, INSTANCE):
         give_tree(folder, APP, 0o750)
     give_tree(DATABASE, POSTGRES, 0o700)
+    give(EDGE_LOG, NGINX, APP, 0o770)
 
 
 def claim(app: App) -> str | None:

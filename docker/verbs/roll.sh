@@ -85,8 +85,8 @@ outdated_containers() { # SERVICE
   done
 }
 
-has_old_secrets() { # SERVICE CONTAINER: web reads secrets only at startup
-  [[ $1 == web ]] || return 1
+has_old_secrets() { # SERVICE CONTAINER: these read secrets only at startup
+  [[ $1 == web || $1 == watch ]] || return 1
   local started
   started=$(docker inspect --format '{{.State.StartedAt}}' "$2")
   [[ -n $(docker exec "$2" find /run/secrets -type f -newermt "$started" 2>/dev/null) ]]

@@ -19,7 +19,7 @@ EXAMPLE = ROOT / ".env.example"
 ENV = ROOT / ".env"
 APP_ENV = ROOT / "app.env"
 LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
-SECRET = ("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD")
+SECRET = ("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL")
 OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
 # What programs in the containers read; they ignore white space around a value. A test compares
 # these tables with flask_mayday.settings.

@@ -9,10 +9,11 @@ one_at_a_time() { # Compose gives the new containers of two runs the same names
 }
 
 start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; otherwise prints which is not, and why
-  local log services
+  local log services all=()
   log=$(mktemp)
   services=$(printf '%s\n' "$@" | grep -xE '[a-z]+' | paste --serial --delimiters ' ') || true
-  if step "Starting ${services:-the stack}" _start_and_tell "$log" "$@"; then
+  if [[ -z $services ]]; then mapfile -t all < <(docker compose config --services | grep -vx watch); fi
+  if step "Starting ${services:-the stack}" _start_and_tell "$log" "$@" "${all[@]}"; then
     rm -f "$log"
     return
   fi
@@ -20,6 +21,11 @@ start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; 
   _explain_services
   rm -f "$log"
   exit 1
+}
+
+start_watch() { # after everything else: the site works without it
+  (start_if_outdated watch) ||
+    warn "The service watch does not run: nobody is told when the site does not answer." "Its log: docker compose logs watch"
 }
 
 run_once() { # SERVICE: a one-shot service; it must exit with status 0

@@ -20,11 +20,12 @@ CONTEXT: Final = f"{PREFIX}context"  # mapping: the keyword arguments of mayday.
 GROUP: Final = f"{PREFIX}group"  # text: records with the same one belong to one error group
 
 # The requests that a worker was serving when it died: a sequence of mappings with ``request_id``,
-# ``method``, ``path`` and ``state``, which is one of the three below.
+# ``method``, ``path`` and ``state``, which is one of those below.
 REQUESTS: Final = f"{PREFIX}requests"
 INTERRUPTED: Final = "interrupted"  # the visitor has received no response
 RESPONDING: Final = "responding"  # the response was being sent
 REPORTED: Final = "reported"  # it has a report of its own
+FOR_THE_APP: Final = "answered for the app"  # nginx has sent its own error page
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

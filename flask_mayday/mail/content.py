@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from ..context.record_fields import REPORTED, RESPONDING
+from ..context.record_fields import FOR_THE_APP, REPORTED, RESPONDING
 from ..report.report import Report
 from ..report.traceback_data import RaisedException
 from ..report.traceback_text import (
@@ -26,7 +26,11 @@ HEADLINE_LENGTH: Final = 300  # characters of the message
 GROUPS_MAXIMUM: Final = 100  # in a summary
 REQUEST_IDS: Final = 20  # in a digest, at most
 # What became of a request when its worker died.
-STATES: Final = {REPORTED: "already reported", RESPONDING: "response was being sent"}
+STATES: Final = {
+    REPORTED: "already reported",
+    RESPONDING: "response was being sent",
+    FOR_THE_APP: "answered by nginx",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +206,9 @@ def _traceback(report: Report) -> list[Section]:
     if report.exceptions:
         sections.append(Traceback("Exception", report.exceptions))
     if report.requests:
-        sections.append(
-            Rows("Requests in progress", [_interrupted(one) for one in report.requests])
-        )
+        by_nginx = all(one.get("state") == FOR_THE_APP for one in report.requests)
+        title = "Requests" if by_nginx else "Requests in progress"
+        sections.append(Rows(title, [_interrupted(one) for one in report.requests]))
     # Reports of versions before this one, and repetitions, have their traceback as text only.
     has_data = report.exceptions or report.requests or report.stack
     if text := report.stack if has_data else report.traceback:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import tempfile
 import threading
+from pathlib import Path
+from typing import Final
 
 from ..reporting import stdout
 from ..reporting.standalone import settings_of_environment, start_pipeline
@@ -17,7 +20,8 @@ from ..settings import ConfigurationError
 from .rounds import Rounds
 from .watcher import Watcher
 
-COURIER_GRACE = 5.0  # seconds for the mail that is being sent
+COURIER_GRACE: Final = 5.0  # seconds for the mail that is being sent
+ALIVE: Final = Path(tempfile.gettempdir(), "watch.alive")  # for the container's health check
 
 logger = logging.getLogger("flask_mayday.watch")
 
@@ -39,7 +43,7 @@ def main() -> int:
     rounds = threading.Thread(target=Rounds(watcher).run, args=(stopping,), daemon=True)
     rounds.start()
     logger.info("Watch startup, site: %s", settings.watch.site_url or "none")
-    watcher.run(stopping)
+    watcher.run(stopping, ALIVE)
     pipeline.courier.stop(COURIER_GRACE)
     logger.info("Watch shutdown")
     return 0

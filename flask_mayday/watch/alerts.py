@@ -77,6 +77,7 @@ class Alerts:
     def add(self, alert: Alert) -> None:
         """Log an alert and keep it for :meth:`deliver`; any thread may."""
         report, record = report_of(alert, self.pipeline.reports.builder)
+        setattr(record, REQUESTS, ())  # nginx's log has them all
         logger.handle(record)
         with self._lock:  # the list is replaced and never changed: the state may be being saved
             self.state.unsent = [*self.state.unsent, report.to_json()][-MOST:]

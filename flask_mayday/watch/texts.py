@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..context.record_fields import INTERRUPTED
+from ..context.record_fields import FOR_THE_APP
 from ..mail.content import moment
 from ..report.wording import counted, duration
 from .alerts import Alert
@@ -92,7 +92,7 @@ def listed(requests: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
     """Return requests as a report keeps them."""
     names = ("request_id", "method", "path")
     return [
-        {**{name: one[name] for name in names}, "state": INTERRUPTED} for one in requests[:LISTED]
+        {**{name: one[name] for name in names}, "state": FOR_THE_APP} for one in requests[:LISTED]
     ]
 
 

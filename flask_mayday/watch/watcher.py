@@ -54,10 +54,12 @@ class Watcher:
         self._record = BoundedCall("outages", self._record_outages, SPOOL_TIMEOUT)
         self._mentioned = BoundedCall("reports", mentioned, SPOOL_TIMEOUT)
 
-    def run(self, stopping: threading.Event) -> None:
-        """Look again and again until ``stopping`` is set."""
+    def run(self, stopping: threading.Event, alive: Path | None = None) -> None:
+        """Look again and again until ``stopping`` is set, and touch the file ``alive``."""
         while not stopping.is_set():
             begun = time.monotonic()
+            if alive is not None:
+                alive.touch()
             try:
                 self.tick(time.time())
             except Exception:
@@ -70,7 +72,9 @@ class Watcher:
         look = self._look_at(now)
         change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
         self.last_look = look
-        self._read_pages(now)
+        if change is Change.AWAY:
+            self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
+        self._read_pages(now, change)
         if change is Change.AWAY:
             self._tell_away(now)
         elif change is Change.BACK:
@@ -97,8 +101,6 @@ class Watcher:
 
     def _tell_away(self, now: float) -> None:
         state = self.state
-        state.pages, state.counted_from = ErrorPages(), state.last_well
-        self._move_to_outage()
         diagnosis = self._cause(now)
         self.alerts.add(texts.site_away(state.began, state.seen, diagnosis, state.pages))
         self._unrecorded.append(Outage(state.began, None, state.pages.count))
@@ -117,12 +119,11 @@ class Watcher:
 
     def _tell_back(self) -> None:
         state = self.state
-        self._move_to_outage()
         self.alerts.add(texts.site_back(state.began, state.ended, state.pages))
         self._unrecorded.append(Outage(state.began, state.ended, state.pages.count))
 
-    def _read_pages(self, now: float) -> None:
-        """Read what nginx has written, and count it for the outage if there is one."""
+    def _read_pages(self, now: float, change: Change | None) -> None:
+        """Read what nginx has written, and count it for the outage if one lasts or just ends."""
         if self.edge is None:
             return
         loose = self.state.loose
@@ -131,7 +132,7 @@ class Watcher:
                 loose.append({**one, "count": 1})
             else:  # too many to remember each
                 loose[-1]["count"] += 1
-        if self.state.phase is Phase.AWAY:
+        if change is not None or self.state.phase is Phase.AWAY:
             self._move_to_outage()
 
     def _move_to_outage(self) -> None:
