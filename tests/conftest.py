@@ -69,6 +69,10 @@ VARIABLES = (
     "SECRET_NAMES",
     "MAIL_CA_FILE",
     "MAIL_HELO_NAME",
+    "WATCH_URL",
+    "WATCH_READY_URL",
+    "WATCH_EDGE_LOG",
+    "HEARTBEAT_URL",
     "FLASK_APP",
     "LOG_HINT",
 )

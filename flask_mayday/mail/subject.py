@@ -35,7 +35,7 @@ def report_subject(report: Report, label: str, count: int | None = None) -> str:
     where = report.where if _is_route(report) else _without_tags(report.where)
     tail = one_line(f"{times} {where}")[: SUBJECT_LENGTH // 2]
     text = one_line(f"[{label[:LABEL_LENGTH]}] {_without_tags(what)}")
-    return f"{text[: SUBJECT_LENGTH - len(tail) - 1].rstrip()} {tail}"
+    return f"{text[: SUBJECT_LENGTH - len(tail) - 1].rstrip()} {tail}".rstrip()
 
 
 def one_line(text: str) -> str:

@@ -98,7 +98,7 @@ def mail_conditions(outbox: Outbox, now: float) -> Iterator[Condition]:
 
 def restart_conditions(service: str, starts: list[float], now: float) -> Iterator[Condition]:
     """Yield whether a service has started too often within the last minute."""
-    count = sum(now - RESTARTS_WITHIN < start <= now for start in starts)
+    count = sum(now - start < RESTARTS_WITHIN for start in starts)
     alert = texts.keeps_restarting(service, count, RESTARTS_WITHIN)
     yield Condition(f"restarts of {service}", alert if count >= RESTARTS else None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +65,7 @@ class EdgeLog:
         if now - status.st_mtime > FINISHED_AFTER and offset >= status.st_size:
             path.unlink()
         elif offset > FILE_BYTES and path.suffix == ".jsonl":
-            renamed = path.rename(f"{path}.{int(now)}")
+            renamed = path.rename(f"{path}.{time.time_ns()}")
             self.offsets[renamed.name] = self.offsets.pop(path.name)
 
     def _bounded(self, paths: list[Path], now: float) -> list[Path]:

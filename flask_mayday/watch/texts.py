@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -41,14 +42,16 @@ def site_back(began: float, ended: float, pages: ErrorPages) -> Alert:
         "Error pages": _pages(pages),
     }
     requests = listed(pages.requests)
-    return Alert(what, f"site back {began}", details, requests, kind="Recovered")
+    group = f"site back {began}"
+    return Alert(what, group, details, requests, kind="Recovered", level=logging.WARNING)
 
 
 def error_pages(pages: ErrorPages) -> Alert:
     """Return the alert about error pages of nginx that belong to no outage and no report."""
     what = f"nginx sent {counted(pages.count, 'error page')} in the app's place"
     details: dict[str, object] = {"Error pages": _pages(pages)}
-    return Alert(what, "error pages of nginx", details, listed(pages.requests))
+    requests = listed(pages.requests)
+    return Alert(what, "error pages of nginx", details, requests, level=logging.ERROR)
 
 
 def spool_broken(reason: str) -> Alert:

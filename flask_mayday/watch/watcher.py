@@ -27,6 +27,7 @@ INTERVAL: Final = 2.0  # seconds between two looks while the site is well
 INTERVAL_FAILING: Final = 1.0  # … and while it is not
 LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a look: the site, and the app at a few addresses
 REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
+TOLD_WITHIN: Final = 60.0  # seconds in which all pages are told that belong to no outage
 RECENT_STOP: Final = 45.0  # seconds for which an orderly stop of the app explains its absence
 LOOSE_MOST: Final = 1000  # error pages that wait to be told; more are counted only
 
@@ -147,8 +148,8 @@ class Watcher:
         """Tell of pages that belong to no outage, unless the app has reported their requests."""
         until, loose = now - REPORTED_WITHIN, self.state.loose
         old = [one for one in loose if one["time"] <= until]
-        if not old:
-            return
+        if not old or (len(old) < len(loose) and old[0]["time"] > now - TOLD_WITHIN):
+            return  # more are coming: they are told together
         self.state.loose = [one for one in loose if one["time"] > until]
         try:
             since = min(one["time"] for one in old) - 3600.0

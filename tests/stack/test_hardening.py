@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.compose import Stack, wait_until
 
-RUNNING = ("nginx", "web", "db", "mailhog")
+RUNNING = ("nginx", "web", "watch", "db", "mailhog")
 ALL = (*RUNNING, "migrate", "init")
 ALLOWED_CAPABILITIES = {"init": {"CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_READ_SEARCH"}}
 
@@ -56,6 +56,7 @@ def test_neither_config_nor_inspect_shows_a_secret(stack: Stack) -> None:
     ("service", "readable", "denied"),
     [
         ("web", ["secret_key", "web_password"], ["migrate_password", "postgres_password"]),
+        ("watch", [], ["web_password", "migrate_password", "postgres_password"]),
         ("db", ["postgres_password"], ["secret_key"]),
     ],
 )

@@ -181,4 +181,12 @@ def test_clean_leaves_nothing_of_ours_and_takes_nothing_of_others(other_stack: S
 
 def test_compose_config_needs_no_env_file_and_names_every_service(stack: Stack) -> None:
     config = json.loads(stack.compose("config", "--format", "json"))
-    assert set(config["services"]) == {"nginx", "web", "migrate", "init", "db", "mailhog"}
+    assert set(config["services"]) == {
+        "nginx",
+        "web",
+        "watch",
+        "migrate",
+        "init",
+        "db",
+        "mailhog",
+    }

@@ -1,0 +1,207 @@
+"""Somebody is always told: outages of every kind on one running stack, in the order of the file."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+
+import pytest
+
+from tests.stack.conftest import clone_checkout
+from tests.support.compose import PROJECT, Stack, end, request, wait_until
+from tests.support.steady_load import steady_load
+
+TOKEN = "b0c1d2e3-not-for-the-log"
+AWAY, BACK = "The site does not answer", "The site answers again"
+KILLED, PAUSED = 15.0, 40.0  # seconds until the mail
+CRASHES = "services:\n  web: {environment: {FLASK_APP: 'no_such_module:app'}}\n"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose heartbeat goes to a container on its own network."""
+    clone = clone_checkout(tmp_path_factory.mktemp("watch") / "clone")
+    stack = Stack(f"{PROJECT}-watch", clone)
+    stack.remove()
+    (clone / "secrets/heartbeat_url").write_text(f"http://pulse:8000/{TOKEN}")
+    stack.compose("build")
+    stack.up()
+    run = ["docker", "run", "--detach", "--rm", "--name", f"{stack.project}-pulse"]
+    run += ["--network", f"{stack.project}_front", "--network-alias", "pulse"]
+    stack.run(*run, f"{stack.project}-web", "python", "-m", "http.server", "8000")
+    yield stack
+    stack.run("docker", "rm", "--force", f"{stack.project}-pulse")
+    end(stack)
+
+
+def heartbeats(stack: Stack) -> list[datetime]:
+    done = stack.run("docker", "logs", "--timestamps", f"{stack.project}-pulse")
+    lines = (done.stdout + done.stderr).splitlines()
+    return [datetime.fromisoformat(line.split()[0]) for line in lines if f"/{TOKEN}" in line]
+
+
+def mails(stack: Stack, words: str) -> list[EmailMessage]:
+    """Return the mails with these words in their subject, the newest first."""
+    return [mail for mail in stack.mails() if words in mail["Subject"]]
+
+
+def text_of(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())  # type: ignore[attr-defined]
+
+
+def expect_outage(
+    stack: Stack,
+    break_it: Callable[[], object],
+    repair: Callable[[], object],
+    cause: str,
+    within: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> dict[int | str, int]:
+    """Break the site under load and repair it; return what the visitors got.
+
+    Checks that there is one mail for each, and that the first is soon and names the cause.
+    """
+    away, back = len(mails(stack, AWAY)), len(mails(stack, BACK))
+    with steady_load(lambda: request(f"{stack.url}/explore", timeout=60).status) as outcomes:
+        wait_until(lambda: outcomes[200] > 10, "answers")
+        break_it()
+        begun = time.monotonic()
+        wait_until(lambda: len(mails(stack, AWAY)) > away, "the mail", within)
+        seconds = time.monotonic() - begun
+        assert cause in text_of(mails(stack, AWAY)[0])
+        meanwhile()
+        repair()
+        wait_until(lambda: len(mails(stack, BACK)) > back, "the second mail", 90)
+        wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
+    assert len(mails(stack, AWAY)) == away + 1
+    assert len(mails(stack, BACK)) == back + 1
+    print(f"{cause}: mailed after {seconds:.1f} s, {dict(outcomes)}")
+    return outcomes
+
+
+def told(stack: Stack) -> int:
+    """Return how many visitors got an error page of nginx, as the last mail says."""
+    found = re.search(r"(\d+) visitors? got an error page", mails(stack, BACK)[0]["Subject"])
+    assert found is not None
+    return int(found[1])
+
+
+def kill_watch(stack: Stack) -> None:
+    """Kill the process as the kernel would: Docker does not restart what `docker kill` ends."""
+    container: dict[str, dict[str, object]] = stack.inspect("watch")  # type: ignore[assignment]
+    pid = container["State"]["Pid"]
+    stack.run("kill", "-9", str(pid))
+    wait_until(
+        lambda: (
+            stack.inspect("watch")["RestartCount"] != container["RestartCount"]
+            and stack.health("watch") == "healthy"
+        ),
+        "the watch's return",
+        60,
+    )
+
+
+def test_killed_containers_are_told_with_the_number_of_error_pages(stack: Stack) -> None:
+    outcomes = expect_outage(
+        stack,
+        lambda: stack.run("docker", "kill", *stack.containers("web")),
+        lambda: stack.compose("up", "--detach", "--wait", "--no-build", "web"),
+        "No container of web is running",
+        KILLED,
+        lambda: kill_watch(stack),
+    )
+    assert set(outcomes) == {200, 502}
+    assert told(stack) == outcomes[502]
+    requests = re.findall(r"answered by nginx, request ([0-9a-f]{32})", _last(stack, BACK))
+    assert len(requests) == min(100, outcomes[502])
+    log = stack.compose("logs", "--no-log-prefix", "nginx")
+    assert f"[request {requests[0]}]" in log
+
+
+def _last(stack: Stack, words: str) -> str:
+    return text_of(mails(stack, words)[0])
+
+
+def test_a_paused_container_is_told(stack: Stack) -> None:
+    outcomes = expect_outage(
+        stack,
+        lambda: stack.compose("pause", "web"),
+        lambda: stack.compose("unpause", "web"),
+        "It is paused or hung",
+        PAUSED,
+    )
+    # Also the app answers with 504 what has waited too long.
+    assert 0 < told(stack) <= outcomes[502] + outcomes[504]
+
+
+def test_a_stopped_database_is_told_and_a_killed_watch_tells_nothing_twice(stack: Stack) -> None:
+    expect_outage(
+        stack,
+        lambda: stack.compose("stop", "db"),
+        lambda: stack.compose("start", "db"),
+        "the database is unavailable",
+        KILLED,
+        lambda: kill_watch(stack),
+    )
+
+
+def test_a_crash_loop_is_told_as_one_outage(stack: Stack) -> None:
+    override = stack.directory / "compose.override.yaml"
+
+    def crash() -> None:
+        override.write_text(CRASHES)
+        stack.compose("up", "--detach", "--no-build", "--no-deps", "web")
+
+    def repair() -> None:
+        override.unlink()
+        stack.compose("up", "--detach", "--wait", "--no-build", "--no-deps", "web")
+
+    expect_outage(stack, crash, repair, "web keeps restarting", PAUSED)
+
+
+def test_a_failed_migration_is_mailed_while_web_is_gone(stack: Stack) -> None:
+    def fail() -> None:
+        stack.run("docker", "rm", "--force", *stack.containers("web"))
+        stack.run("docker", "compose", "up", "--detach", "--no-build", check=False, MIGRATE="false")
+
+    expect_outage(
+        stack,
+        fail,
+        lambda: stack.compose("up", "--detach", "--wait", "--no-build"),
+        "No container of web is running",
+        KILLED,
+    )
+    assert mails(stack, "CommandFailed: false failed with exit status 1")
+
+
+def test_a_restart_and_a_roll_are_no_outage(stack: Stack) -> None:
+    before = len(mails(stack, AWAY))
+    wait_until(lambda: heartbeats(stack), "a heartbeat", 90)
+    stack.compose("restart", "web")
+    wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
+    stack.make("up", WEB_CONCURRENCY="1")
+    stack.make("down")
+    stack.make("up")
+    wait_until(lambda: stack.health("watch") == "healthy", "the watch", 60)
+    state = json.loads(stack.shell("watch", "cat /var/spool/microblog/watch.json"))
+    assert state["phase"] in ("starting", "well")
+    assert before == 5
+    assert mails(stack, AWAY) == []  # make down has emptied MailHog
+
+
+def test_no_heartbeat_was_sent_while_the_site_was_away(stack: Stack) -> None:
+    away = stack.spool("SELECT began, ended FROM outages")
+    assert len(away) == 5
+    beats = heartbeats(stack)
+    for began, ended in away:
+        first = datetime.fromtimestamp(float(str(began)), UTC) + timedelta(seconds=5)
+        last = datetime.fromtimestamp(float(str(ended)), UTC)
+        assert [beat for beat in beats if first < beat < last] == []
+    logs = stack.compose("logs") + stack.log()
+    assert TOKEN not in logs

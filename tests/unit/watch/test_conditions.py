@@ -1,0 +1,173 @@
+"""Conditions that will become an outage: when each is one, and that it is told once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flask_mayday.spool.mailbox import Mailbox
+from flask_mayday.spool.outbox import Outbox
+from flask_mayday.spool.starts import (
+    START,
+    STOP,
+    ServerEvent,
+    expire_server_events,
+    note_server_event,
+    server_events,
+)
+from flask_mayday.watch import texts
+from flask_mayday.watch.conditions import (
+    Condition,
+    Conditions,
+    keeps_mail_back,
+    mail_conditions,
+    restart_conditions,
+    spool_trouble,
+    starts_of_nginx,
+    starts_of_web,
+    volume_conditions,
+    was_stopped,
+)
+from flask_mayday.watch.state import WatchState
+from tests.support.reports import a_new_mail, a_report
+
+GIB = 1 << 30
+DAY = 86_400.0
+
+
+def alert() -> Condition:
+    return Condition("x", texts.spool_broken("no space left"))
+
+
+def test_a_condition_is_told_once_and_again_after_a_day_or_when_it_returns() -> None:
+    conditions = Conditions(WatchState())
+    assert len(conditions.news(iter([alert()]), 0.0)) == 1
+    assert conditions.news(iter([alert()]), 60.0) == []
+    assert len(conditions.news(iter([alert()]), DAY + 1)) == 1
+    assert conditions.news(iter([Condition("x", None, is_uncertain=True)]), DAY + 2) == []
+    assert conditions.news(iter([alert()]), DAY + 3) == []
+    assert conditions.news(iter([Condition("x", None)]), DAY + 4) == []
+    assert len(conditions.news(iter([alert()]), DAY + 5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "state"),
+    [
+        (8 << 20, 100 << 20, "full"),
+        (12 << 20, 100 << 20, "uncertain"),
+        (20 << 20, 100 << 20, "fine"),
+        (50 * GIB, 1000 * GIB, "fine"),
+        (4 * GIB, 1000 * GIB, "full"),
+    ],
+)
+def test_a_volume_is_nearly_full_by_share_and_by_size(free: int, total: int, state: str) -> None:
+    def status(path: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, total // 4096, 0, free // 4096, 0, 0, 0, 0, 255))
+
+    (found,) = volume_conditions({"spool": Path("/x")}, status)
+    assert (found.alert is not None) == (state == "full")
+    assert found.is_uncertain == (state == "uncertain")
+    if found.alert:
+        assert "The volume spool is nearly full" in found.alert.what
+
+
+# Restarts
+
+
+@pytest.mark.parametrize(
+    ("events", "count"),
+    [
+        (["a start", "a start", "a start"], 3),
+        (["a start", "a stop", "a start", "a stop", "a start"], 1),
+        (["a start", "b start", "c start"], 1),
+        (["a start", "b start", "a start", "b stop", "a start"], 3),
+    ],
+)
+def test_starts_are_counted_per_host_and_not_after_an_orderly_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[str], count: int
+) -> None:
+    for event in events:
+        host, kind = event.split()
+        monkeypatch.setattr("socket.gethostname", lambda name=host: name)
+        note_server_event(tmp_path, kind)
+    now = time.time()
+    assert len(starts_of_web(tmp_path, now)) == count
+    assert starts_of_web(tmp_path, now + 61) == []
+    (condition,) = restart_conditions("web", starts_of_web(tmp_path, now), now)
+    assert (condition.alert is not None) == (count >= 3)
+
+
+def test_the_files_of_starts_are_bounded_and_expire(tmp_path: Path) -> None:
+    for _ in range(1000):
+        note_server_event(tmp_path, START)
+    (path,) = (tmp_path / "starts").iterdir()
+    assert path.stat().st_size < 5000
+    assert server_events(tmp_path, 0.0)[-1].time > time.time() - 60
+    expire_server_events(tmp_path, time.time() + 1)
+    assert server_events(tmp_path, 0.0) == []
+
+
+def test_a_folder_that_cannot_be_written_stops_no_server(tmp_path: Path) -> None:
+    (tmp_path / "starts").write_text("in the way")
+    note_server_event(tmp_path, START)
+
+
+@pytest.mark.parametrize(
+    ("events", "stopped"),
+    [
+        ([], False),
+        ([(5, START, "a")], False),
+        ([(5, START, "a"), (20, STOP, "a")], True),
+        ([(5, START, "a"), (9, STOP, "a")], False),
+        ([(5, START, "a"), (20, STOP, "a"), (21, START, "a")], False),
+        ([(5, START, "a"), (6, START, "b"), (20, STOP, "b")], False),
+    ],
+)
+def test_only_if_every_server_was_stopped_is_a_restart_expected(
+    events: list[tuple[float, str, str]], stopped: bool
+) -> None:
+    assert was_stopped([ServerEvent(*event) for event in events], 10.0) == stopped
+
+
+def test_nginx_notes_its_starts_in_a_file(tmp_path: Path) -> None:
+    assert starts_of_nginx(tmp_path) == []
+    (tmp_path / "starts").write_text("100\n101\nnonsense\n102\n")
+    assert starts_of_nginx(tmp_path) == [100, 101, 102]
+
+
+# The spool and the mail in it
+
+
+def test_a_spool_is_tried_by_writing(outbox: Outbox) -> None:
+    assert spool_trouble(outbox) == ""
+    assert list(outbox.folder.iterdir()) == []
+    outbox.folder.rmdir()
+    outbox.folder.write_text("in the way")
+    assert spool_trouble(outbox) != ""
+
+
+def test_mail_that_waits_keeps_the_heartbeat_back_and_becomes_an_alert(
+    outbox: Outbox, mailbox_of: Callable[[], Mailbox]
+) -> None:
+    assert keeps_mail_back(outbox, 0.0) == ""
+    with closing(mailbox_of()) as mailbox:
+        mailbox.add_mail(a_new_mail(created=1000.0))
+        mailbox.connection.execute("UPDATE mails SET error = 'the server is down'")
+        assert keeps_mail_back(outbox, 1080.0) == ""
+        assert keeps_mail_back(outbox, 1100.0) == "mail waits: the server is down"
+        assert [one.alert for one in mail_conditions(outbox, 1100.0)] == [None]
+        (condition,) = mail_conditions(outbox, 2000.0)
+        assert condition.alert is not None
+        assert condition.alert.what == "Error mails have been waiting for 16 min 40 s"
+        assert condition.alert.details == {"Reason": "the server is down"}
+
+
+def test_reports_that_nobody_takes_keep_the_heartbeat_back(outbox: Outbox) -> None:
+    outbox.put(a_report(), mailable=True)
+    assert keeps_mail_back(outbox, time.time()) == ""
+    assert keeps_mail_back(outbox, time.time() + 100) == "reports wait that no courier takes"

@@ -1,0 +1,138 @@
+"""When the site counts as away and as back: each row of the table, and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from flask_mayday.watch.history import (
+    PATIENCE,
+    PATIENCE_STARTING,
+    PATIENCE_STOPPED,
+    STEADY,
+    Change,
+    History,
+)
+from flask_mayday.watch.site import Look
+from flask_mayday.watch.state import Phase, WatchState
+
+START = 1_767_225_600.0
+AWAY, BACK = Change.AWAY, Change.BACK
+
+
+@dataclass
+class Simulation:
+    """A history on a simulated clock, which looks once a second."""
+
+    state: WatchState = field(default_factory=WatchState)
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.history = History(self.state, START + self.now, lambda: self.now)
+
+    def look(self, trouble: str = "", *, stopped: bool = False) -> Change | None:
+        self.now += 1
+        return self.history.note(Look(START + self.now, trouble), stopped=stopped)
+
+    def seconds_until(self, change: Change, trouble: str = "", *, stopped: bool = False) -> int:
+        """Look until something changes; return how many seconds that took."""
+        for second in range(1, 500):
+            found = self.look(trouble, stopped=stopped)
+            if found is not None:
+                assert found is change
+                return second
+        pytest.fail("nothing changed")
+
+
+def well() -> Simulation:
+    simulation = Simulation()
+    assert simulation.look() is None
+    assert simulation.state.phase is Phase.WELL
+    return simulation
+
+
+def away() -> Simulation:
+    simulation = well()
+    simulation.seconds_until(AWAY, "502")
+    return simulation
+
+
+def test_a_site_that_fails_is_away_after_nine_seconds() -> None:
+    simulation = well()
+    assert simulation.seconds_until(AWAY, "502") == PATIENCE
+    assert simulation.state.phase is Phase.AWAY
+    assert simulation.state.began == START + 2
+    assert simulation.state.seen[-1] == (START + simulation.now, "502")
+
+
+def test_two_failures_far_apart_are_not_enough() -> None:
+    simulation = well()
+    for _ in range(2):
+        simulation.now += PATIENCE
+        assert simulation.look("no answer") is None
+    assert simulation.look("no answer") is AWAY
+
+
+def test_an_answer_in_between_begins_anew() -> None:
+    simulation = well()
+    for _ in range(20):
+        for _ in range(int(PATIENCE) - 1):
+            assert simulation.look("502") is None
+        assert simulation.look() is None
+        assert simulation.state.phase is Phase.WELL
+
+
+def test_a_restart_of_the_app_has_longer() -> None:
+    assert well().seconds_until(AWAY, "502", stopped=True) == PATIENCE_STOPPED
+
+
+def test_a_site_that_never_answered_since_the_watch_started_has_longest() -> None:
+    assert Simulation().seconds_until(AWAY, "502") == PATIENCE_STARTING
+
+
+def test_a_site_that_is_away_is_told_once() -> None:
+    simulation = away()
+    assert {simulation.look("502") for _ in range(100)} == {None}
+
+
+def test_a_site_is_back_when_it_answers_steadily() -> None:
+    simulation = away()
+    assert simulation.seconds_until(BACK) == STEADY + 1
+    assert simulation.state.phase is Phase.WELL
+    assert simulation.state.ended == START + simulation.now - STEADY
+
+
+def test_single_answers_do_not_make_it_back() -> None:
+    simulation = away()
+    for _ in range(50):
+        assert simulation.look() is None
+        assert simulation.look() is None
+        assert simulation.look("502") is None
+    assert simulation.state.phase is Phase.AWAY
+
+
+def test_a_site_that_flaps_must_be_steady_for_longer_each_time() -> None:
+    simulation, waits = away(), []
+    for _ in range(4):
+        waits.append(simulation.seconds_until(BACK))
+        simulation.seconds_until(AWAY, "502")
+    assert waits == [STEADY * factor + 1 for factor in (1, 2, 4, 8)]
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.WELL])
+def test_a_new_process_waits_for_everything_to_start(phase: Phase) -> None:
+    simulation = Simulation(WatchState(phase=phase, last_well=START - 5))
+    assert simulation.seconds_until(AWAY, "502") == PATIENCE_STARTING
+
+
+def test_a_new_process_continues_an_outage_without_telling_it_again() -> None:
+    simulation = Simulation(WatchState(phase=Phase.AWAY, began=START - 100))
+    assert {simulation.look("502") for _ in range(100)} == {None}
+    assert simulation.seconds_until(BACK) == STEADY + 1
+    assert simulation.state.began == START - 100
+
+
+def test_a_new_process_tells_an_outage_that_the_old_one_had_no_time_to_tell() -> None:
+    simulation = Simulation(WatchState(phase=Phase.FAILING, last_well=START - 20))
+    assert simulation.seconds_until(AWAY, "502") == 3

@@ -1,0 +1,201 @@
+"""What the watch tells: outages with their error pages, and error pages that nobody else tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_mayday.report.report import Report
+from flask_mayday.reporting.pipeline import Pipeline
+from flask_mayday.spool.database import Database
+from flask_mayday.spool.mailbox import Mailbox
+from flask_mayday.spool.outages import Outage, outages_between
+from flask_mayday.watch import history
+from flask_mayday.watch.rounds import Rounds
+from flask_mayday.watch.site import Look
+from flask_mayday.watch.watcher import Watcher
+from tests.support.reports import a_report
+
+START = 1_767_225_600.0
+Pipelines = Callable[..., Pipeline]
+
+
+class FakeSite:
+    """A site that is as ``trouble`` says."""
+
+    trouble = ""
+
+    def look(self, now: float) -> Look:
+        return Look(now, self.trouble)
+
+    def diagnose(self) -> str:
+        return "No container of web is running." if self.trouble else ""
+
+
+class Simulation:
+    """A watch that ticks once a second on a simulated clock, with real files."""
+
+    def __init__(self, make: Pipelines, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = START
+        self.make, self.monkeypatch = make, monkeypatch
+        self.edge = folder / "edge"
+        self.edge.mkdir()
+        self.site: Any = FakeSite()
+        self.pages = 0
+        self.start()
+
+    def start(self) -> None:
+        """Make a watch, as a new process does."""
+        self.pipeline = self.make(WATCH_EDGE_LOG=self.edge, WATCH_URL="http://nginx")
+        self.monkeypatch.setattr("time.time", lambda: self.now)
+        self.watcher = Watcher(self.pipeline, self.site)
+        self.watcher.history.clock = lambda: self.now
+        self.watcher.history._well_at = self.now
+
+    def run(self, seconds: int, trouble: str = "", pages: int = 0) -> None:
+        """Let time pass, with ``pages`` error pages of nginx in each second."""
+        self.site.trouble = trouble
+        for _ in range(seconds):
+            self.now += 1
+            for _ in range(pages):
+                self.page(self.now - 0.5)
+            self.watcher.tick(self.now)
+
+    def page(self, when: float, status: int = 502) -> str:
+        self.pages += 1
+        identifier = f"{self.pages:032x}"
+        known = {"time": when, "status": status, "method": "GET", "path": "/explore"}
+        with (self.edge / "edge-2026.jsonl").open("a") as file:
+            file.write(json.dumps({**known, "request_id": identifier}) + "\n")
+        return identifier
+
+    def reports(self) -> list[Report]:
+        """Return what is in the spool's files, in order."""
+        stored = self.pipeline.courier.outbox.incoming.read()
+        return [Report.from_json(one.body) for one in stored]
+
+    def messages(self) -> list[str]:
+        return [f"{one.type}: {one.message}" for one in self.reports()]
+
+
+@pytest.fixture
+def watch(pipeline_with: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    return Simulation(pipeline_with, tmp_path, monkeypatch)
+
+
+AWAY = "Alert: The site does not answer: 502 Bad Gateway. No container of web is running."
+
+
+def test_an_outage_is_two_reports_with_the_exact_number_of_error_pages(watch: Simulation) -> None:
+    watch.run(5)
+    watch.run(30, "502 Bad Gateway", pages=20)
+    assert watch.messages() == [AWAY]
+    (report,) = watch.reports()
+    assert report.context is not None
+    assert report.context["Status"] == "502 Bad Gateway"
+    assert report.context["Error pages so far"] == "180 (180 x 502)"
+    assert "502 Bad Gateway" in str(report.context["Seen"])
+    assert report.requests[0]["request_id"] == f"{1:032x}"
+
+    watch.run(20)
+    _, back = watch.messages()
+    assert back == (
+        "Recovered: The site answers again, was away for 30 s, 600 visitors got an error page"
+    )
+    watch.run(60)
+    assert len(watch.messages()) == 2
+    (outage,) = outages_between(Database(watch.pipeline.courier.outbox.path), START, watch.now)
+    assert outage == Outage(START + 6, START + 36, 600)
+
+
+def test_more_pages_than_are_listed_are_counted(
+    watch: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_mayday.watch.watcher.LOOSE_MOST", 10)
+    watch.run(5)
+    watch.run(15, "502 Bad Gateway", pages=30)
+    watch.run(20)
+    assert "450 visitors got an error page" in watch.messages()[1]
+    assert 10 < len(watch.reports()[1].requests) <= 100
+
+
+@pytest.mark.parametrize("seconds", range(1, 40, 3))
+def test_a_kill_at_any_time_tells_nothing_twice(watch: Simulation, seconds: int) -> None:
+    watch.run(5)
+    watch.run(seconds, "502 Bad Gateway", pages=2)
+    watch.start()
+    watch.run(15, "502 Bad Gateway", pages=2)
+    watch.run(2)
+    watch.start()
+    watch.run(20)
+    away, back = watch.messages()
+    assert away == AWAY
+    assert f"{2 * (seconds + 15)} visitors" in back
+    assert len({one.uuid for one in watch.reports()}) == 2
+
+
+def test_a_report_that_was_not_written_before_a_kill_is_written_afterwards(
+    watch: Simulation,
+) -> None:
+    incoming = watch.pipeline.courier.outbox.incoming.folder
+    incoming.parent.mkdir()
+    incoming.write_text("in the way")
+    watch.run(5)
+    watch.run(15, "502 Bad Gateway")
+    assert watch.watcher.alerts.trouble
+    incoming.unlink()
+    watch.start()
+    watch.run(1, "502 Bad Gateway")
+    assert watch.messages() == [AWAY]
+
+
+def test_pages_outside_of_an_outage_are_told_together(watch: Simulation) -> None:
+    watch.run(5)
+    watch.page(watch.now, 504)
+    watch.run(3, "502 Bad Gateway", pages=1)  # too short for an outage
+    watch.run(30)
+    assert watch.messages() == ["Alert: nginx sent 4 error pages in the app's place"]
+    (report,) = watch.reports()
+    assert report.context == {"Error pages": "4 (3 x 502, 1 x 504)"}
+    assert [one["state"] for one in report.requests] == ["answered for the app"] * 4
+
+
+def test_a_page_whose_request_the_app_has_reported_is_not_told_again(watch: Simulation) -> None:
+    watch.run(5)
+    own, cut_off, other = (watch.page(watch.now) for _ in range(3))
+    requests = ({"request_id": cut_off, "method": "GET", "path": "/", "state": "interrupted"},)
+    outbox = watch.pipeline.courier.outbox
+    outbox.put(a_report("hung", time=watch.now, request_id=own), mailable=True)
+    outbox.put(a_report("killed", time=watch.now, requests=requests), mailable=True)
+    mailbox = Mailbox(outbox)
+    mailbox.take_incoming()
+    mailbox.close()
+    watch.run(30)
+    (report,) = watch.reports()
+    assert report.message == "nginx sent 1 error page in the app's place"
+    assert report.requests[0]["request_id"] == other
+
+
+def test_the_heartbeat_is_asked_only_while_all_is_well(
+    watch: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = Rounds(watch.watcher)
+    assert "does not answer" in rounds.trouble(watch.now)  # nothing was seen yet
+    watch.run(2)
+    assert rounds.trouble(watch.now) == ""
+    watch.run(1, "502 Bad Gateway")
+    assert "502 Bad Gateway" in rounds.trouble(watch.now)
+    watch.run(2)
+    assert rounds.trouble(watch.now) == ""
+    assert "does not answer" in rounds.trouble(watch.now + 31)  # the other loop hangs
+    rounds.spool_trouble = "No space left on device"
+    assert rounds.trouble(watch.now) == "the spool: No space left on device"
+
+
+def test_the_limits_leave_time_for_the_mail() -> None:
+    looks = 2 * 2.0 + 1.0  # the interval before and after the first failure, and the last look
+    assert history.PATIENCE + looks < 15
