@@ -84,6 +84,30 @@ def trouble_of(app: Flask) -> str | None:
     return None
 
 
+def server_started(app: Flask) -> float | None:
+    """Return when the PostgreSQL server was started, in seconds since the epoch.
+
+    Returns ``None`` for another database, and where it cannot be found out.
+    """
+    db = extension_of(app)
+    if db is None:
+        return None
+    import sqlalchemy
+
+    try:
+        with app.app_context():
+            if db.engine.dialect.name != "postgresql":
+                return None
+            query = sqlalchemy.text("SELECT extract(epoch FROM pg_postmaster_start_time())")
+            started = float(db.session.execute(query).scalar())
+            db.session.rollback()
+    except Exception:
+        with app.app_context():
+            roll_back(app)
+        return None
+    return started
+
+
 def watch_slow_statements() -> None:
     """Log SQL statements that take ``LOG_SLOW_MS`` or more; installed once in a process."""
     global _is_watched

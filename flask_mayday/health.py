@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask
@@ -59,9 +60,11 @@ class HealthMiddleware:
         trouble = database.trouble_of(self.app)
         if trouble is not None:
             return _json({"status": "unavailable", "database": trouble}, 503)
-        return _json({"status": "ok", "database": "ok"}, 200)
+        started = database.server_started(self.app)  # watch tells when it restarts again and again
+        extra = {} if started is None else {"database_started": started}
+        return _json({"status": "ok", "database": "ok", **extra}, 200)
 
 
-def _json(content: dict[str, str], status: int) -> Response:
+def _json(content: Mapping[str, object], status: int) -> Response:
     headers = {"Cache-Control": "no-store"}
     return Response(json.dumps(content) + "\n", status, headers, mimetype="application/json")

@@ -18,10 +18,11 @@ from ..pages.negotiation import prefers_json
 from ..pages.style_policy import allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
+from .away import sample_mail
 from .drills import DRILLS, DrillNotPossibleError, DrillUnavailableError
 
 PATH: Final = re.compile(
-    r"/drill(?:/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
+    r"/drill(?:/(?P<away>away(?:/mail/(?P<sample>away|back))?)|/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
     r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
 )
 NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505)
@@ -79,6 +80,8 @@ class DrillRoutes:
         return response
 
     def _show(self, found: re.Match[str]) -> Response:
+        if found["away"]:
+            return self._away(found["sample"])
         if status := found["status"] or found["nginx"]:
             return self._preview(int(status))
         if found["mail"]:
@@ -105,8 +108,15 @@ class DrillRoutes:
         content = current_app.extensions["mayday"].courier.mail_of(identifier)
         if content is None:
             return self._no_mail(identifier)
-        body = email.message_from_bytes(content, policy=default).get_body(("html",))
-        return _page("" if body is None else body.get_content())
+        return _mail_page(content)
+
+    def _away(self, sample: str | None) -> Response:
+        """Return the page about a site that is away, or one of its mails, with sample values."""
+        pipeline = current_app.extensions["mayday"]
+        if sample is None:
+            behind_nginx = bool(self.pages.settings.trusted_proxies)
+            return self._render("away.html", behind_nginx=behind_nginx)
+        return _mail_page(sample_mail(sample, pipeline))
 
     def _no_mail(self, identifier: str) -> Response:
         reloads = request.args.get("reloads", 0, int)
@@ -125,6 +135,11 @@ class DrillRoutes:
             **values,
         )
         return _page(text)
+
+
+def _mail_page(content: bytes) -> Response:
+    body = email.message_from_bytes(content, policy=default).get_body(("html",))
+    return _page("" if body is None else body.get_content())
 
 
 def _page(text: str) -> Response:

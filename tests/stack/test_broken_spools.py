@@ -28,7 +28,7 @@ def small_spool() -> Iterator[Stack]:
     stack.remove()
     stack.compose("build")
     stack.up()
-    # The faults are made in web, which then is the courier: another has its own view of the database.
+    # The faults are made in web, which then is the courier: watch would have its own view of them.
     stack.compose("stop", "watch")
     yield stack
     end(stack)

@@ -57,6 +57,7 @@ def text_of(mail: EmailMessage) -> str:
 
 def expect_outage(
     stack: Stack,
+    record_property: Callable[[str, object], None],
     break_it: Callable[[], object],
     repair: Callable[[], object],
     cause: str,
@@ -81,7 +82,7 @@ def expect_outage(
         wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
     assert len(mails(stack, AWAY)) == away + 1
     assert len(mails(stack, BACK)) == back + 1
-    print(f"{cause}: mailed after {seconds:.1f} s, {dict(outcomes)}")
+    record_property(cause, f"mailed after {seconds:.1f} s, visitors got {dict(outcomes)}")
     return outcomes
 
 
@@ -107,9 +108,12 @@ def kill_watch(stack: Stack) -> None:
     )
 
 
-def test_killed_containers_are_told_with_the_number_of_error_pages(stack: Stack) -> None:
+def test_killed_containers_are_told_with_the_number_of_error_pages(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
     outcomes = expect_outage(
         stack,
+        record_property,
         lambda: stack.run("docker", "kill", *stack.containers("web")),
         lambda: stack.compose("up", "--detach", "--wait", "--no-build", "web"),
         "No container of web is running",
@@ -128,9 +132,12 @@ def _last(stack: Stack, words: str) -> str:
     return text_of(mails(stack, words)[0])
 
 
-def test_a_paused_container_is_told(stack: Stack) -> None:
+def test_a_paused_container_is_told(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
     outcomes = expect_outage(
         stack,
+        record_property,
         lambda: stack.compose("pause", "web"),
         lambda: stack.compose("unpause", "web"),
         "It is paused or hung",
@@ -140,9 +147,12 @@ def test_a_paused_container_is_told(stack: Stack) -> None:
     assert 0 < told(stack) <= outcomes[502] + outcomes[504]
 
 
-def test_a_stopped_database_is_told_and_a_killed_watch_tells_nothing_twice(stack: Stack) -> None:
+def test_a_stopped_database_is_told_and_a_killed_watch_tells_nothing_twice(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
     expect_outage(
         stack,
+        record_property,
         lambda: stack.compose("stop", "db"),
         lambda: stack.compose("start", "db"),
         "the database is unavailable",
@@ -151,7 +161,9 @@ def test_a_stopped_database_is_told_and_a_killed_watch_tells_nothing_twice(stack
     )
 
 
-def test_a_crash_loop_is_told_as_one_outage(stack: Stack) -> None:
+def test_a_crash_loop_is_told_as_one_outage(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
     override = stack.directory / "compose.override.yaml"
 
     def crash() -> None:
@@ -162,16 +174,19 @@ def test_a_crash_loop_is_told_as_one_outage(stack: Stack) -> None:
         override.unlink()
         stack.compose("up", "--detach", "--wait", "--no-build", "--no-deps", "web")
 
-    expect_outage(stack, crash, repair, "web keeps restarting", PAUSED)
+    expect_outage(stack, record_property, crash, repair, "web keeps restarting", PAUSED)
 
 
-def test_a_failed_migration_is_mailed_while_web_is_gone(stack: Stack) -> None:
+def test_a_failed_migration_is_mailed_while_web_is_gone(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
     def fail() -> None:
         stack.run("docker", "rm", "--force", *stack.containers("web"))
         stack.run("docker", "compose", "up", "--detach", "--no-build", check=False, MIGRATE="false")
 
     expect_outage(
         stack,
+        record_property,
         fail,
         lambda: stack.compose("up", "--detach", "--wait", "--no-build"),
         "No container of web is running",

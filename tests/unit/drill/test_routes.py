@@ -208,6 +208,23 @@ def test_a_preview_of_an_error_page_reports_nothing(app: Flask, read_reports: Re
     assert read_reports() == []
 
 
+def test_the_page_about_a_site_that_is_away_shows_nginx_and_both_mails(
+    make_app: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    client = make_app(DRILL=True, TRUSTED_PROXIES=1).test_client()
+    assert 'href="/drill/away"' in client.get("/drill").text
+    page = client.get("/drill/away").text
+    for address in ("/drill/pages/nginx/502", "/drill/away/mail/away", "/drill/away/mail/back"):
+        assert f'href="{address}"' in page
+        client.get(address)
+    assert "The site does not answer" in client.get("/drill/away/mail/away").text
+    mail = client.get("/drill/away/mail/back").text
+    assert "was away for 4 min 12 s, 37 visitors got an error page" in mail
+    assert "nginx" not in make_app(DRILL=True).test_client().get("/drill/away").text
+    assert make_app().test_client().get("/drill/away").status_code == 404
+    assert read_reports() == []
+
+
 # The mail of a request
 
 

@@ -1,0 +1,32 @@
+"""The mails of a site that is away, with sample values, for the page ``/drill/away``."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ..mail.message import Envelope, render_report
+from ..reporting.pipeline import Pipeline
+from ..watch import texts
+from ..watch.alerts import report_of
+from ..watch.state import ErrorPages
+
+AWAY_FOR: Final = 252.0  # seconds
+PAGES: Final = ErrorPages(
+    {"502": 37},
+    [{"request_id": f"{number:032x}", "method": "GET", "path": "/explore"} for number in (1, 2)],
+)
+
+
+def sample_mail(kind: str, pipeline: Pipeline) -> bytes:
+    """Return the mail that an outage begins with (``away``), or ends with (``back``)."""
+    began = time.time() - AWAY_FOR
+    if kind == "away":
+        seen = [(began + second, "502 Bad Gateway") for second in range(0, 9, 2)]
+        alert = texts.site_away(began, seen, "No container of web is running.", ErrorPages())
+    else:
+        alert = texts.site_back(began, began + AWAY_FOR, PAGES)
+    report, _ = report_of(alert, pipeline.reports.builder)
+    settings = pipeline.settings
+    mail, app = settings.mail, settings.app
+    return render_report(report, Envelope(mail.sender, mail.admins, "<sample>", None, began, app))
