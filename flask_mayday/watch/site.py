@@ -70,9 +70,8 @@ class Site:
         if len(reasons) < len(addresses):
             return ""
         what = ", ".join(dict.fromkeys(reasons))
-        return f"{host} does not answer either: {what}." + (
-            " It is paused or hung." if "no answer" in what else ""
-        )
+        meaning = "It is paused or hung." if "no answer" in what else "It starts or fails to start."
+        return f"{host} does not answer either: {what}. {meaning}"
 
     def _ask_site(self) -> str:
         url = str(self.site_url)

@@ -17,7 +17,7 @@ from ..spool.starts import server_events
 from . import texts
 from .alerts import SPOOL_TIMEOUT, Alerts
 from .bounded_call import BoundedCall
-from .conditions import RESTARTS, RESTARTS_WITHIN, starts_of_web, was_stopped
+from .conditions import RESTARTS_WITHIN, starts_of_web, was_stopped
 from .edge_log import EdgeLog
 from .history import Change, History
 from .site import TIMEOUT, Look, Site
@@ -114,7 +114,7 @@ class Watcher:
             starts = starts_of_web(self.outbox.folder, now)
         except (TimeoutError, OSError):
             starts = []
-        if len(starts) >= RESTARTS:
+        if len(starts) > 1:
             found.append(f"{texts.keeps_restarting('web', len(starts), RESTARTS_WITHIN).what}.")
         return " ".join(filter(None, found))
 

@@ -86,7 +86,10 @@ def test_one_container_that_is_ready_is_enough(
     ("reply", "words"),
     [
         (TimeoutError(), "web does not answer either: no answer within 2 s. It is paused or hung."),
-        (ConnectionRefusedError(), "web does not answer either: the connection was refused."),
+        (
+            ConnectionRefusedError(),
+            "web does not answer either: the connection was refused. It starts or fails to start.",
+        ),
         (READY, ""),
     ],
 )
