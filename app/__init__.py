@@ -10,10 +10,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mayday import ConfigurationError, Mayday
 
-from . import config, cookie_names, database, security
+from . import config, database, security
 from .database import is_unavailable
+from .passwords import TooManyLoginsError
 
 mayday = Mayday()
+mayday.unavailable(TooManyLoginsError, message="Too many logins at once")
 mayday.unavailable(SQLAlchemyError, when=is_unavailable, message="The database is unavailable")
 
 
@@ -38,7 +40,6 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     database.init_app(app)
     security.init_app(app)
-    cookie_names.init_app(app)
     _add_blueprints(app)
     return app
 

@@ -1,24 +1,36 @@
-"""Finds accounts by name, address or id, and keeps names and addresses unique."""
+"""Finds accounts by name or id, and keeps names unique."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import exists, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .database import db
 from .forms import Form
-from .models import USERNAME_LENGTH, User
+from .models import OLD_HASH, USERNAME_LENGTH, User
 
 # Not "." or "..": browsers remove them from the end of an address.
 USERNAME_PATTERN: Final = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9_.-]{{1,{USERNAME_LENGTH}}}\Z")
 
-TAKEN_MESSAGES: Final = {
-    "username": "Please use a different username.",
-    "email": "Please use a different email address.",
-}
+TAKEN_MESSAGE: Final = "Please use a different username."
+# What PostgreSQL calls the constraint, and SQLite the column.
+UNIQUE_NAMES: Final = (
+    "uq_user_username_lower",
+    "UNIQUE constraint failed: user.username_lower",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a login is checked against; without an account, ``user_id`` is ``None``."""
+
+    user_id: int | None
+    password_hash: str | None
+    any_old_hash: bool  # whether some account still has a hash of an old scheme
 
 
 def by_name(name: str) -> User | None:
@@ -28,9 +40,28 @@ def by_name(name: str) -> User | None:
     return db.session.scalar(select(User).where(User.username_lower == name.lower()))
 
 
-def by_email(email: str) -> User | None:
-    """Return the user with this email address, ignoring case, or ``None``."""
-    return db.session.scalar(select(User).where(User.email_lower == email.lower()))
+def credentials(name: str) -> Credentials:
+    """Return the credentials of the account called ``name``.
+
+    The query always returns one row, so that its time does not show whether there is an account.
+    """
+    lower = name.lower() if USERNAME_PATTERN.match(name) else ""
+    account = select(User).where(User.username_lower == lower)
+    row = db.session.execute(
+        select(
+            account.with_only_columns(User.id).scalar_subquery(),
+            account.with_only_columns(User.password_hash).scalar_subquery(),
+            exists(select(User.id).where(OLD_HASH)),
+        )
+    ).one()
+    return Credentials(*row)
+
+
+def renew_hash(account: Credentials, password_hash: str) -> None:
+    """Store another hash of the same password, unless the password has just been changed."""
+    unchanged = (User.id == account.user_id, User.password_hash == account.password_hash)
+    db.session.execute(update(User).where(*unchanged).values(password_hash=password_hash))
+    db.session.commit()
 
 
 def by_id(text: str) -> User | None:
@@ -41,7 +72,7 @@ def by_id(text: str) -> User | None:
 
 
 def commit(form: Form) -> bool:
-    """Commit the session; return ``False``, with an error on ``form``, if a name is taken.
+    """Commit the session; return ``False``, with an error on ``form``, if the name is taken.
 
     Another request can take the name between the form's check and this commit. The visitor
     then gets the same message as from the check. Raises
@@ -51,22 +82,10 @@ def commit(form: Form) -> bool:
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
-        field = _duplicate_field(error)
-        if field is None:
+        diagnostics = getattr(error.orig, "diag", None)  # psycopg2 only
+        broken = str(error.orig) if diagnostics is None else str(diagnostics.constraint_name)
+        if broken not in UNIQUE_NAMES:
             raise
-        form.set_error(field, TAKEN_MESSAGES[field])
+        form.set_error("username", TAKEN_MESSAGE)
         return False
     return True
-
-
-def _duplicate_field(error: IntegrityError) -> str | None:
-    """Return the field whose unique constraint ``error`` is about, or ``None``."""
-    diagnostics = getattr(error.orig, "diag", None)  # psycopg2 only; SQLite names just the column
-    constraint = str(error.orig) if diagnostics is None else str(diagnostics.constraint_name)
-    for field in TAKEN_MESSAGES:
-        if constraint in (
-            f"uq_user_{field}_lower",
-            f"UNIQUE constraint failed: user.{field}_lower",
-        ):
-            return field
-    return None

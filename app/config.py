@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from flask_mayday.settings import SettingsReader
 
-from .cookie_names import cookie_names
+from .cookies import cookie_prefix
 from .database import engine_options
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -39,13 +39,14 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        COOKIE_PREFIX=cookie_prefix(reader.line("STACK_NAME")),
+        LOGIN_LIMITS=reader.boolean("LOGIN_LIMITS", True),
         # Beside the code, as in the tutorial.
         LOG_DIR=ROOT / (reader.line("LOG_DIR") or "logs"),
         LOG_FILE="microblog.log",
         DRILL=reader.boolean("DRILL", False),
         APP_NAME=reader.line("APP_NAME") or "Microblog",
     )
-    app.config.from_mapping(cookie_names(reader.line("STACK_NAME")))
     app.config.from_mapping({k: v for k, v in overrides.items() if k not in app.config})
     return reader.problems
 

@@ -1,20 +1,21 @@
-"""The database models: users and their posts."""
+"""The database models: users, their posts and logins, and the counters of failed logins."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from flask_login import UserMixin
-from sqlalchemy import DateTime, Dialect, ForeignKey, Index, String, TypeDecorator
+from sqlalchemy import DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
-from werkzeug.security import check_password_hash, generate_password_hash
 
+from . import passwords
 from .database import db
 
 USERNAME_LENGTH = 64
 EMAIL_LENGTH = 120
 ABOUT_ME_LENGTH = 140
 POST_LENGTH = 140
+OLD_HASH = text(f"substr(password_hash, 1, 7) <> '{passwords.ARGON2}'")
 
 
 def now() -> datetime:
@@ -36,31 +37,33 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
-    """A registered user. Usernames and email addresses are unique regardless of case."""
+    """A registered user. Usernames are unique regardless of case."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
     username: Mapped[str] = mapped_column(String(USERNAME_LENGTH))
     username_lower: Mapped[str] = mapped_column(String(USERNAME_LENGTH), unique=True)
     email: Mapped[str] = mapped_column(String(EMAIL_LENGTH))
-    email_lower: Mapped[str] = mapped_column(String(EMAIL_LENGTH), unique=True)
     password_hash: Mapped[str | None] = mapped_column(String(256))
     about_me: Mapped[str] = mapped_column(String(ABOUT_ME_LENGTH), default="")
     last_seen: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    # Until then, cookies of the version before the table "login" log this user in.
+    old_cookies_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
     posts: Mapped[list[Post]] = relationship(back_populates="author", passive_deletes=True)
 
-    @validates("username", "email")
+    # Finds out, at each login, whether there still are hashes of Werkzeug's schemes.
+    __table_args__ = (
+        Index("ix_user_old_hash", "id", postgresql_where=OLD_HASH, sqlite_where=OLD_HASH),
+    )
+
+    @validates("username")
     def _set_lowercase(self, key: str, value: str) -> str:
-        setattr(self, f"{key}_lower", value.lower())
+        self.username_lower = value.lower()
         return value
 
     def set_password(self, password: str) -> None:
         """Store a salted hash of ``password``; the password itself is not stored."""
-        self.password_hash = generate_password_hash(password)
-
-    def check_password(self, password: str) -> bool:
-        """Return whether ``password`` matches the stored hash."""
-        return self.password_hash is not None and check_password_hash(self.password_hash, password)
+        self.password_hash = passwords.hash_password(password)
 
     def __repr__(self) -> str:
         return f"<User {self.id}>"
@@ -81,3 +84,19 @@ class Post(db.Model):  # type: ignore[name-defined,misc]
 
     def __repr__(self) -> str:
         return f"<Post {self.id}>"
+
+
+class Login(db.Model):  # type: ignore[name-defined,misc]
+    """A login that has not ended. Its cookies hold a random token, of which this is the hash."""
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    expires: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class LoginAttempts(db.Model):  # type: ignore[name-defined,misc]
+    """How many logins have failed lately, for one account or one client address."""
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int] = mapped_column(default=0)
+    latest: Mapped[datetime] = mapped_column(UtcDateTime, index=True, default=now)

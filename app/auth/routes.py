@@ -1,18 +1,24 @@
-"""The pages for registration, login and logout."""
+"""The pages for registration, login, logout and a new password."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_user, logout_user
+from flask_login import current_user
+from werkzeug.exceptions import TooManyRequests
 
 from .. import accounts
 from ..database import db
 from ..models import User
-from .forms import LoginForm, LogoutForm, RegistrationForm
+from ..passwords import check_password
+from .clients import limits_of, remember_device
+from .forms import ChangePasswordForm, LoginForm, LogoutForm, RegistrationForm
+from .login import log_in, log_out, log_out_everywhere, login_required, set_password
+from .throttle import count_login, take_back
 
 blueprint = Blueprint("auth", __name__)
 logger = logging.getLogger(__name__)
@@ -42,23 +48,71 @@ def login() -> ResponseReturnValue:
         return redirect(url_for("main.index"))
     form = LoginForm()
     if form.validate_on_submit():
-        user = accounts.by_name(form.username.data)
-        if user is not None and user.check_password(form.password.data):
-            login_user(user, remember=form.remember_me.data)
+        user_id = _check(form.username.data, form.password.data)
+        if user_id is not None and (user := db.session.get(User, user_id)) is not None:
+            log_in(user, remember=form.remember_me.data)
             logger.info("User %d has logged in", user.id)
-            return redirect(_next_path())
-        # Without the typed name: people type their password there.
-        logger.warning("Login failed for %s", f"user {user.id}" if user else "an unknown name")
+            return remember_device(redirect(_next_path()), user.id)
         form.form_errors.append("Invalid username or password.")
     return render_template("login.html", form=form), form.status
+
+
+def _check(username: str, password: str) -> int | None:
+    """Return the user's id if the password is right, or ``None``; answer 429 if it is refused."""
+    account = accounts.credentials(username)
+    limits = limits_of(username, account.user_id)
+    seconds = count_login(limits)
+    if seconds:
+        message = f"Too many logins have failed. Try again in {seconds} seconds."
+        raise TooManyRequests(message, retry_after=seconds)
+    stored = check_password(password, account.password_hash, with_old=account.any_old_hash)
+    if stored is None:
+        # Without the typed name: people type their password there.
+        known = account.user_id is not None
+        logger.warning(
+            "Login failed for %s", f"user {account.user_id}" if known else "an unknown name"
+        )
+        return None
+    take_back(limits)
+    if stored != account.password_hash:
+        accounts.renew_hash(account, stored)
+    return account.user_id
+
+
+@blueprint.route("/change_password", methods=["GET", "POST"])
+@login_required
+def change_password() -> ResponseReturnValue:
+    """Change the user's password, which ends the user's logins in other browsers."""
+    form = ChangePasswordForm()
+    if form.validate_on_submit():
+        if _check(current_user.username, form.current_password.data) is not None:
+            set_password(form.password.data)
+            logger.info("User %d has changed their password", current_user.id)
+            flash("Your password has been changed. You are logged out in all other browsers.")
+            return redirect(url_for("main.edit_profile"))
+        form.set_error("current_password", "This is not your current password.")
+    return render_template("change_password.html", form=form), form.status
 
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
     """Log out."""
-    if LogoutForm().validate_on_submit():
-        logout_user()
-    elif current_user.is_authenticated:
+    return _end(log_out)
+
+
+@blueprint.post("/logout_everywhere")
+def logout_everywhere() -> ResponseReturnValue:
+    """Log out in all browsers."""
+    return _end(log_out_everywhere)
+
+
+def _end(end: Callable[[], None]) -> ResponseReturnValue:
+    valid = LogoutForm().validate_on_submit()
+    if not current_user.is_authenticated:
+        return redirect(url_for("main.index"))
+    if valid:
+        end()
+    else:
         flash("That page was open for too long. Please log out again.")
     return redirect(url_for("main.index"))
 

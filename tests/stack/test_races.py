@@ -16,9 +16,7 @@ def site(stack: Stack) -> str:
     return stack.url
 
 
-@pytest.mark.parametrize(
-    "race", [races.register_one_name, races.register_one_address, races.rename_to_one_name]
-)
+@pytest.mark.parametrize("race", [races.register_one_name, races.rename_to_one_name])
 def test_of_eight_requests_for_one_name_one_succeeds_and_seven_get_a_message(
     site: str, race: Callable[[str], tuple[int, int, list[int]]]
 ) -> None:

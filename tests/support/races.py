@@ -50,16 +50,6 @@ def register_one_name(site: str) -> tuple[int, int, list[int]]:
     return outcome(pages, "you are now a registered user", "Please use a different username.")
 
 
-def register_one_address(site: str) -> tuple[int, int, list[int]]:
-    name = _name()
-    pages = at_once(
-        [Visitor(site) for _ in range(VISITORS)],
-        "/register",
-        lambda number: registration(f"{name}.{number}", f"{name}@example.com"),
-    )
-    return outcome(pages, "you are now a registered user", "Please use a different email address.")
-
-
 def rename_to_one_name(site: str) -> tuple[int, int, list[int]]:
     name = _name()
     visitors = [Visitor(site) for _ in range(VISITORS)]

@@ -61,4 +61,4 @@ def test_the_constraints_have_the_names_that_the_app_looks_for(database_url: str
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg2://"))
     names = {each["name"] for each in inspect(engine).get_unique_constraints("user")}
     engine.dispose()
-    assert names == {"uq_user_username_lower", "uq_user_email_lower"}
+    assert names == {"uq_user_username_lower"}

@@ -13,10 +13,5 @@ def test_one_of_eight_registrations_gets_the_name(site: str, round_: int) -> Non
 
 
 @pytest.mark.parametrize("round_", races.ROUNDS)
-def test_one_of_eight_registrations_gets_the_address(site: str, round_: int) -> None:
-    assert races.register_one_address(site) == (1, 7, [])
-
-
-@pytest.mark.parametrize("round_", races.ROUNDS)
 def test_one_of_eight_renames_gets_the_name(site: str, round_: int) -> None:
     assert races.rename_to_one_name(site) == (1, 7, [])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import event
-from werkzeug.security import generate_password_hash
 
+from app import passwords
+from app.auth import throttle
 from app.database import db
-from app.models import User
+from app.models import User, now
 from tests.support.visitor import PASSWORD, Page, Visitor
+
+FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+FAST_HASH = FAST_HASHER.hash(PASSWORD)
 
 
 class ClientVisitor(Visitor):
@@ -27,6 +34,30 @@ class ClientVisitor(Visitor):
         else:
             response = self.client.get(path, follow_redirects=True)
         return Page(response.status_code, response.request.full_path.rstrip("?"), response.text)
+
+
+@pytest.fixture(autouse=True)
+def fast_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let passwords be hashed quickly: the usual hash is slow on purpose."""
+    monkeypatch.setattr(passwords, "HASHER", FAST_HASHER)
+    monkeypatch.setattr(passwords, "DUMMY", FAST_HASH)
+
+
+@dataclass
+class Clock:
+    """The time that the counters of failed logins see."""
+
+    time: datetime
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(now())
+    monkeypatch.setattr(throttle, "now", lambda: clock.time)
+    return clock
 
 
 @pytest.fixture
@@ -56,10 +87,8 @@ def john(app: Flask) -> ClientVisitor:
 
 def _logged_in(app: Flask, username: str) -> ClientVisitor:
     with app.app_context():
-        # The usual hash is slow on purpose.
-        fast_hash = generate_password_hash(PASSWORD, "pbkdf2:sha256:1")
         email = f"{username}@example.com"
-        db.session.add(User(username=username, email=email, password_hash=fast_hash))
+        db.session.add(User(username=username, email=email, password_hash=FAST_HASH))
         db.session.commit()
     visitor = ClientVisitor(app)
     visitor.log_in(username)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
+from hashlib import sha256
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select, update
 
 from app.database import db
-from app.models import User
+from app.models import Login, User, now
 from tests.support.visitor import PASSWORD
+from tests.unit.blog.conftest import ClientVisitor
+
+SESSION = "microblog_session"
+REMEMBER = "microblog_remember"
 
 
 def is_logged_out(visitor):
@@ -82,24 +88,95 @@ def test_login_does_not_redirect_to_another_site(visitor, target):
 def test_remember_me_logs_in_again_after_the_session_ends(visitor):
     visitor.register("susan")
     visitor.log_in("susan", remember_me="y")
-    cookie = visitor.client.get_cookie("microblog_remember")
+    cookie = visitor.client.get_cookie(REMEMBER)
     assert cookie.http_only
     assert cookie.same_site == "Lax"
-    visitor.client.delete_cookie("microblog_session")
+    assert cookie.max_age == 30 * 24 * 60 * 60
+    visitor.client.delete_cookie(SESSION)
     assert "Hi, susan!" in visitor.open("/").text
 
 
 def test_without_remember_me_the_login_ends_with_the_session(susan):
-    assert susan.client.get_cookie("microblog_remember") is None
-    susan.client.delete_cookie("microblog_session")
+    assert susan.client.get_cookie(REMEMBER) is None
+    susan.client.delete_cookie(SESSION)
     assert is_logged_out(susan)
+
+
+def test_the_remember_me_cookie_is_random_and_stored_as_a_hash(app, visitor):
+    visitor.register("susan")
+    tokens = set()
+    for _ in range(2):
+        visitor.log_in("susan", remember_me="y")
+        tokens.add(visitor.client.get_cookie(REMEMBER).value)
+        visitor.open("/logout", csrf_token=visitor.token("/explore"))
+    visitor.log_in("susan", remember_me="y")
+    tokens.add(visitor.client.get_cookie(REMEMBER).value)
+    assert len(tokens) == 3
+    with app.app_context():
+        (stored,) = db.session.scalars(select(Login.token_hash))
+    assert stored not in tokens
+    assert stored == sha256(visitor.client.get_cookie(REMEMBER).value.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("path", ["/logout", "/logout_everywhere"])
+def test_after_a_logout_copies_of_the_cookies_do_not_log_in(visitor, path):
+    visitor.register("susan")
+    visitor.log_in("susan", remember_me="y")
+    copies = {name: visitor.client.get_cookie(name).value for name in (SESSION, REMEMBER)}
+    page = visitor.open(path, csrf_token=visitor.token("/edit_profile"))
+    assert page.url == "/"
+    for name, value in copies.items():
+        visitor.client.delete_cookie(SESSION)
+        visitor.client.delete_cookie(REMEMBER)
+        visitor.client.set_cookie(name, value)
+        assert is_logged_out(visitor)
+
+
+def test_a_logout_ends_one_login_and_a_logout_everywhere_all_of_them(app, susan):
+    others = [ClientVisitor(app) for _ in range(2)]
+    for other in others:
+        other.log_in("susan", remember_me="y")
+    susan.open("/logout", csrf_token=susan.token("/edit_profile"))
+    assert is_logged_out(susan)
+    assert not is_logged_out(others[0])
+    others[0].open("/logout_everywhere", csrf_token=others[0].token("/edit_profile"))
+    assert is_logged_out(others[0])
+    assert is_logged_out(others[1])
+
+
+def test_a_login_expires(app, visitor):
+    visitor.register("susan")
+    visitor.log_in("susan", remember_me="y")
+    with app.app_context():
+        db.session.execute(update(Login).values(expires=now() - timedelta(seconds=1)))
+        db.session.commit()
+    assert is_logged_out(visitor)
+    assert visitor.client.get_cookie(REMEMBER) is None
+    visitor.log_in("susan")
+    with app.app_context():
+        assert len(db.session.scalars(select(Login)).all()) == 1
+
+
+def test_the_pages_of_a_logged_in_user_are_not_stored(susan, visitor):
+    for path in ("/", "/explore", "/user/susan", "/edit_profile", "/change_password"):
+        assert susan.client.get(path).headers["Cache-Control"] == "no-store"
+    assert "Cache-Control" not in visitor.client.get("/explore").headers
+
+
+def test_the_csrf_token_from_before_the_login_is_not_valid_after_it(visitor):
+    visitor.register("susan")
+    token = visitor.token("/login")
+    visitor.log_in("susan")
+    assert visitor.open("/", csrf_token=token, post="Not mine").status == 400
 
 
 @pytest.mark.parametrize("cookie", ["1|é", "1|" + "0" * 128, "|", "99999999999999|x", "1\x7f|ÿ"])
 def test_a_forged_remember_me_cookie_is_ignored(visitor, cookie):
     visitor.register("susan")
-    visitor.client.set_cookie("microblog_remember", cookie)
-    assert is_logged_out(visitor)
+    for name in (REMEMBER, "remember_token"):
+        visitor.client.set_cookie(name, cookie)
+        assert is_logged_out(visitor)
+        visitor.client.delete_cookie(name)
 
 
 @pytest.mark.parametrize("identifier", ["7", "", "-1", "x", "9" * 30, "\0", None, "¹"])

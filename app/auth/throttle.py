@@ -1,0 +1,114 @@
+"""Slows down the guessing of passwords: refuses logins for a while after several have failed.
+
+Failures are counted in the database, so that all workers and containers share the counters. A
+refusal lasts at most ``MAX_DELAY`` seconds, and refused logins are not counted: nobody can lock an
+account.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Final
+
+from flask import current_app
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..database import db
+from ..models import LoginAttempts, now
+
+MAX_DELAY: Final = 60  # seconds
+MEMORY: Final = timedelta(minutes=15)  # a counter starts again after this time without a failure
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A counter: its name, and how many failures it allows before it delays the next login.
+
+    A successful login sets it to zero if ``resets``, else the login is just not counted.
+    """
+
+    name: str
+    free: int
+    resets: bool
+
+    @property
+    def key(self) -> str:
+        """The counter's key in the database. It shows no name: people type passwords there."""
+        secret = str(current_app.config["SECRET_KEY"]).encode()
+        return hmac.digest(secret, self.name.encode(), "sha256").hex()
+
+    def delay(self, failures: int) -> timedelta:
+        """Return how long after the last of so many failures logins are refused."""
+        if failures < self.free:
+            return timedelta(0)
+        return timedelta(seconds=min(2 ** min(failures - self.free, 10), MAX_DELAY))
+
+
+def count_login(limits: Sequence[Limit]) -> int:
+    """Count a login as failed, unless it is refused; return for how many seconds it is refused.
+
+    It is counted before the password is checked, or many guesses at the same moment would all be
+    allowed. Call :func:`take_back` if the password is right. Returns 0 if the login may go on, also
+    if the counters cannot be used.
+    """
+    if not current_app.config["LOGIN_LIMITS"]:
+        return 0
+    moment = now()
+    try:
+        counters = [(_locked(limit.key, moment), limit) for limit in limits]
+        ends = [counter.latest + limit.delay(counter.count) for counter, limit in counters]
+        wait = max(0, *(ceil((end - moment).total_seconds()) for end in ends))
+        if not wait:
+            for counter, _ in counters:
+                counter.count += 1
+                counter.latest = moment
+        db.session.commit()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.warning("Failed logins cannot be counted: %s", type(error).__name__)
+        return 0
+    return wait
+
+
+def take_back(limits: Sequence[Limit]) -> None:
+    """Uncount a login whose password was right, and delete counters that are out of date."""
+    if not current_app.config["LOGIN_LIMITS"]:
+        return
+    outdated = LoginAttempts.latest < now() - MEMORY
+    try:
+        for limit in limits:
+            own = LoginAttempts.key == limit.key
+            if limit.resets:
+                db.session.execute(delete(LoginAttempts).where(own))
+            else:
+                one_less = update(LoginAttempts).values(count=LoginAttempts.count - 1)
+                db.session.execute(one_less.where(own, LoginAttempts.count > 0))
+        db.session.commit()
+        # Without waiting for counters that other logins have locked.
+        free = select(LoginAttempts.key).where(outdated).with_for_update(skip_locked=True)
+        db.session.execute(delete(LoginAttempts).where(LoginAttempts.key.in_(free)))
+        db.session.commit()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.warning("Failed logins cannot be counted: %s", type(error).__name__)
+
+
+def _locked(key: str, moment: datetime) -> LoginAttempts:
+    """Return a counter, locked until the end of the transaction."""
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    made = dialect.insert(LoginAttempts).values(key=key, count=0, latest=moment)
+    # The update changes nothing, but locks the row.
+    locked = made.on_conflict_do_update(index_elements=["key"], set_={"key": key})
+    counter: LoginAttempts = db.session.scalars(locked.returning(LoginAttempts)).one()
+    if counter.latest < moment - MEMORY:
+        counter.count = 0
+    return counter

@@ -1,0 +1,98 @@
+"""The blog's cookies: their names, and the session that is kept in one of them.
+
+Browsers send a host's cookies to all of its ports. Two apps on one host, such as two stacks on
+127.0.0.1, overwrite each other's cookies unless the names differ.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeVar
+
+from flask import Flask, Request, current_app, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from itsdangerous import BadSignature
+from werkzeug import Response
+
+APP: Final = "microblog"
+OLD_SESSION: Final = "session"  # the name in earlier versions, and in many other Flask apps
+
+ResponseT = TypeVar("ResponseT", bound=Response)
+
+
+def cookie_prefix(stack: str) -> str:
+    """Return what the names of all cookies begin with in ``stack``, a Compose project."""
+    stack = re.sub(r"[^a-z0-9-]+", "_", stack.lower())
+    return APP if stack in ("", APP) else f"{APP}_{stack}"
+
+
+def cookie_name(purpose: str) -> str:
+    """Return the name of the cookie for ``purpose``, such as ``microblog_session``.
+
+    Browsers accept a name with ``__Host-`` over HTTPS only, and not from another site of the same
+    domain. https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Set-Cookie
+    """
+    prefix = "__Host-" if request.is_secure else ""
+    return f"{prefix}{current_app.config['COOKIE_PREFIX']}_{purpose}"
+
+
+def read_cookie(purpose: str) -> str | None:
+    """Return the value of the cookie for ``purpose``, or ``None``.
+
+    Over HTTPS, a cookie from the time before HTTPS is read too.
+    """
+    plain = f"{current_app.config['COOKIE_PREFIX']}_{purpose}"
+    return request.cookies.get(cookie_name(purpose)) or request.cookies.get(plain)
+
+
+def send_cookie(response: ResponseT, purpose: str, value: str, seconds: int) -> ResponseT:
+    """Set the cookie for ``purpose``, which lives for so many seconds; return ``response``."""
+    response.set_cookie(
+        cookie_name(purpose),
+        value,
+        max_age=seconds,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+def delete_cookie(response: ResponseT, name: str) -> ResponseT:
+    """Delete the cookie with this whole name; return ``response``."""
+    response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Lax")
+    return response
+
+
+class SessionInterface(SecureCookieSessionInterface):
+    """Flask's session, under a name of the blog's own and Secure where the request is."""
+
+    def get_cookie_name(self, app: Flask) -> str:
+        """Return the name of the session's cookie."""
+        del app
+        return cookie_name("session")
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Return whether the cookie is for HTTPS only."""
+        del app
+        return request.is_secure
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of a request; one under an old name is saved under the new name."""
+        found = super().open_session(app, request)
+        if not found and self.get_cookie_name(app) not in request.cookies:
+            for value in (read_cookie("session"), request.cookies.get(OLD_SESSION)):
+                if found is not None and value and (old := self._read(app, value)):
+                    found.update(old)
+                    break
+        return found
+
+    def _read(self, app: Flask, value: str) -> dict[str, object] | None:
+        signer = self.get_signing_serializer(app)
+        if signer is None:
+            return None
+        lifetime = int(app.permanent_session_lifetime.total_seconds())
+        try:
+            return dict(signer.loads(value, max_age=lifetime))
+        except BadSignature:
+            return None
