@@ -10,14 +10,15 @@ from typing import Final
 from .site import Look
 from .state import Phase, WatchState
 
-FAILURES: Final = 3  # looks in a row, at least, before the site counts as away
+FAILURES: Final = 2  # looks in a row, at least, before the site counts as away
 PATIENCE: Final = 9.0  # seconds since it was well before it counts as away
 PATIENCE_STOPPED: Final = 30.0  # … after the app was stopped in an orderly way: it may be restarted
 PATIENCE_STARTING: Final = 60.0  # … after the watch has started, while the site never answered
 GOOD: Final = 3  # looks in a row before the site counts as back
 STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
-STEADY_LIMIT: Final = 120.0  # … at most; doubled for each outage in the last minutes
-RECENT: Final = 600.0  # seconds for which an outage makes the next one harder to leave
+STEADY_LIMIT: Final = 120.0  # … at most; doubled for each outage after these two in a short time
+FLAPPING: Final = 2  # outages …
+RECENT: Final = 600.0  # … in as many seconds
 SEEN_LINES: Final = 8  # kept for the mail
 
 
@@ -38,7 +39,7 @@ class History:
     starting    none for 60 s                        away
     well        no answer                            failing
     failing     an answer                            well
-    failing     none, three times and for 9 s        away
+    failing     none, twice and for 9 s              away
     away        answers, three times and for 4 s     well
     ==========  ===================================  ==========
     """
@@ -112,7 +113,8 @@ class History:
         return Change.BACK
 
     def _steady(self, now: float) -> float:
-        return min(STEADY * 2.0 ** len(self._recent(now)), STEADY_LIMIT)
+        more = max(0, len(self._recent(now)) - FLAPPING)
+        return min(STEADY * 2.0**more, STEADY_LIMIT)
 
     def _recent(self, now: float) -> list[float]:
         return [ended for ended in self.state.recent if 0 <= now - ended < RECENT]

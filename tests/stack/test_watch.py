@@ -71,13 +71,15 @@ def expect_outage(
     away, back = len(mails(stack, AWAY)), len(mails(stack, BACK))
     with steady_load(lambda: request(f"{stack.url}/explore", timeout=60).status) as outcomes:
         wait_until(lambda: outcomes[200] > 10, "answers")
-        break_it()
-        begun = time.monotonic()
-        wait_until(lambda: len(mails(stack, AWAY)) > away, "the mail", within)
-        seconds = time.monotonic() - begun
-        assert re.search(cause, text_of(mails(stack, AWAY)[0]))
-        meanwhile()
-        repair()
+        try:
+            break_it()
+            begun = time.monotonic()
+            wait_until(lambda: len(mails(stack, AWAY)) > away, "the mail", within)
+            seconds = time.monotonic() - begun
+            assert re.search(cause, text_of(mails(stack, AWAY)[0]))
+            meanwhile()
+        finally:
+            repair()
         wait_until(lambda: len(mails(stack, BACK)) > back, "the second mail", 90)
         wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
     assert len(mails(stack, AWAY)) == away + 1
