@@ -92,7 +92,9 @@ class Site:
             try:
                 response = self._fetch(url, TIMEOUT, address=address)
             except Exception as error:
-                trouble = trouble or f"{host}: {reason_of(error, TIMEOUT)}"
+                # A container that refuses is being replaced: the site has answered without it.
+                if not self.site_url or isinstance(error, TimeoutError):
+                    trouble = trouble or f"{host}: {reason_of(error, TIMEOUT)}"
                 continue
             ready = _as_object(response.body)
             if response.status < 500:

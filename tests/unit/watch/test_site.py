@@ -83,6 +83,21 @@ def test_one_container_that_is_ready_is_enough(
 
 
 @pytest.mark.parametrize(
+    ("error", "trouble"),
+    [(ConnectionRefusedError(), ""), (TimeoutError(), "web: no answer within 6 s")],
+)
+def test_a_container_that_refuses_is_none_while_the_site_answers(
+    error: Exception, trouble: str
+) -> None:
+    settings = WatchSettings(site_url="http://nginx", ready_url="http://web:8000/health/ready")
+    fetch = replies({"http://nginx/health/live": Response(200, b""), "10.0.0.1": error})
+    site = Site(settings, fetch, lambda _: ["10.0.0.1"])
+    assert site.look(1.0).trouble == trouble
+    alone = WatchSettings(ready_url="http://web:8000/health/ready")
+    assert Site(alone, fetch, lambda _: ["10.0.0.1"]).look(1.0).trouble != ""
+
+
+@pytest.mark.parametrize(
     ("reply", "words"),
     [
         (TimeoutError(), "web does not answer either: no answer within 2 s. It is paused or hung."),
