@@ -10,13 +10,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mayday import ConfigurationError, Mayday
 
-from . import config, database, security
-from .database import is_unavailable
+from . import config, database, outages, security
 from .passwords import TooManyLoginsError
 
 mayday = Mayday()
 mayday.unavailable(TooManyLoginsError, message="Too many logins at once")
-mayday.unavailable(SQLAlchemyError, when=is_unavailable, message="The database is unavailable")
+for message in outages.MESSAGES:
+    mayday.unavailable(SQLAlchemyError, when=outages.is_about(message), message=message)
 
 
 def create_app(overrides: Mapping[str, object] | None = None) -> Flask:

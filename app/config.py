@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from flask_mayday.settings import SettingsReader
+from flask_mayday.time_limits import TimeLimits
 
 from .cookies import cookie_prefix
 from .database import engine_options
@@ -29,13 +30,13 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
     """
     reader = SettingsReader(overrides, os.environ)
     url = _database_url(reader, Path(app.instance_path))
-    request_timeout = reader.integer("REQUEST_TIMEOUT", 30, 1, 3600)
+    limits = TimeLimits(reader.integer("REQUEST_TIMEOUT", 30, 1, 3600))
     threads = reader.integer("WEB_THREADS", 4, 1, 256)
     app.debug = reader.boolean("FLASK_DEBUG", app.debug)
     app.config.from_mapping(
         SECRET_KEY=_secret_key(reader),
         SQLALCHEMY_DATABASE_URI=url,
-        SQLALCHEMY_ENGINE_OPTIONS=engine_options(url, request_timeout, threads),
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(url, limits, threads),
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

@@ -27,6 +27,8 @@ SHORT_CONNECT_TIMEOUT: Final = 0.2  # for a new connection while the server hang
 PING_TIMEOUT: Final = 1.5  # for the first statement of a connection from the pool
 CHECK_INTERVAL: Final = 2.0  # of a running statement, between checks that the server still answers
 
+READ_ONLY: Final = "25006"  # the SQLSTATE of a write to a standby
+
 
 class DatabaseTimeoutError(psycopg2.OperationalError):
     """The database server did not answer in time."""
@@ -137,3 +139,7 @@ def _set_ping_timeout(connection: Any, record: object) -> None:
 def _mark_as_disconnect(context: ExceptionContext) -> None:
     if isinstance(context.original_exception, DatabaseTimeoutError):
         context.is_disconnect = True
+    elif getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+        # After a failover, a new connection may lead to the server that accepts writes.
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .time_limits import TimeLimits
+
 
 @dataclass(frozen=True, slots=True)
 class AppSettings:
@@ -83,6 +85,11 @@ class ServerSettings:
     request_timeout: float
     workers: int
     threads: int
+
+    @property
+    def limits(self) -> TimeLimits:
+        """All time limits, which follow from ``request_timeout``."""
+        return TimeLimits(self.request_timeout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ def run() -> None:
     """Run the migrations in one transaction, so that a failed one leaves nothing behind."""
     with migrate.db.engine.connect() as connection:
         if connection.dialect.name == "postgresql":
-            # What a request may take is no measure for a migration.
+            # What a request may take is no measure for a migration. While one waits for a table,
+            # the requests that need the table wait too.
             connection.execute(sa.text("SET statement_timeout = 0"))
+            connection.execute(sa.text("SET lock_timeout = '5s'"))
             connection.commit()  # or Alembic would leave its own transaction to us
         context.configure(
             connection=connection,

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy import update
 
-from .. import accounts
+from .. import accounts, side_effects
 from ..auth.login import login_required
 from ..database import db
 from ..models import Post, User, now
@@ -37,8 +37,7 @@ def note_last_seen() -> None:
     if current_user.is_authenticated and current_user.last_seen < before:
         # The condition is repeated, so that only one of several concurrent requests writes.
         seen = update(User).where(User.id == current_user.id, User.last_seen < before)
-        db.session.execute(seen.values(last_seen=now()))
-        db.session.commit()
+        side_effects.write(seen.values(last_seen=now()))
 
 
 @blueprint.get("/")

@@ -33,13 +33,25 @@ HEALTH_PATHS: Final = frozenset({"/health/live", "/health/ready"})  # not reques
 class RequestInProgress:
     """A request that a thread of this process is serving.
 
-    ``since`` is when it began, in seconds of :func:`time.monotonic`.
+    ``since`` is when its time began, in seconds of :func:`time.monotonic`, and ``waited`` how many
+    seconds later a thread began to serve it.
     """
 
     slot: int
     thread: int
     since: float
     environ: WSGIEnvironment
+    waited: float = 0.0
+
+    @property
+    def age(self) -> float:
+        """For how many seconds the visitor has waited."""
+        return time.monotonic() - self.since
+
+    @property
+    def work(self) -> float:
+        """For how many seconds a thread has served it."""
+        return self.age - self.waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +80,19 @@ class RequestTable:
         self._assigned = 0
         self._lock = threading.Lock()
 
-    def begin(self, environ: WSGIEnvironment) -> None:
-        """Record that this thread has begun to serve the request of ``environ``."""
+    def begin(self, environ: WSGIEnvironment, waited: float = 0.0) -> None:
+        """Record that this thread begins to serve the request of ``environ``.
+
+        ``waited`` is for how many seconds it has waited for the thread.
+        """
         self.memory[HAS_SERVED] = 1
         slot = self._slot_of_thread()
         if slot is None:
             return
         start, thread = slot * SLOT_BYTES, threading.get_ident()
         with self._lock:
-            self.in_progress[slot] = RequestInProgress(slot, thread, time.monotonic(), environ)
+            since = time.monotonic() - waited
+            self.in_progress[slot] = RequestInProgress(slot, thread, since, environ, waited)
             self.memory[start + RESPONDING : start + HEADER_BYTES] = bytes(
                 HEADER_BYTES - RESPONDING
             )
@@ -107,7 +123,7 @@ class RequestTable:
             if (request := self.in_progress.get(slot)) is not None and not self.is_reported(
                 request
             ):
-                self.in_progress[slot] = replace(request, since=time.monotonic())
+                self.in_progress[slot] = replace(request, since=time.monotonic(), waited=0.0)
 
     def mark_reported(self, in_progress: RequestInProgress) -> None:
         """Record that a request was reported; does nothing if it has ended meanwhile."""
@@ -181,10 +197,13 @@ def use(table: RequestTable | None) -> None:
     _table = table
 
 
-def begin(environ: WSGIEnvironment) -> None:
-    """Record that this thread has begun to serve a request; does nothing outside of a worker."""
+def begin(environ: WSGIEnvironment, waited: float = 0.0) -> None:
+    """Record that this thread begins to serve a request, for which it has waited some seconds.
+
+    Does nothing outside of a worker.
+    """
     if _table is not None:
-        _table.begin(environ)
+        _table.begin(environ, waited)
 
 
 def mark_responding() -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from . import request_id
+from .error_text import is_slow, message_of_error, traceback_if_slow
 from .exception_text import exception_text
 
 # Set through ``extra`` by a thread or process other than the one that serves the request. The
@@ -68,6 +69,8 @@ def traceback_of(record: logging.LogRecord) -> str:
 
 def _text_of_exception(raised: tuple[Any, Any, Any]) -> str:
     error, trace = raised[1], raised[2]
+    if isinstance(error, BaseException) and (text := traceback_if_slow(error)):
+        return text
     if isinstance(error, BaseException) and error.__traceback__ is trace:
         with suppress(Exception):  # the exception's own code may raise
             return exception_text(error)
@@ -93,10 +96,20 @@ def message_of(record: logging.LogRecord) -> str:
     The standard handlers drop such a record. It may be the only trace of an error.
     """
     try:
+        if isinstance(record.args, tuple) and any(map(_is_slow_error, record.args)):
+            values = tuple(
+                message_of_error(one) if isinstance(one, BaseException) else one
+                for one in record.args
+            )
+            return text_of(record.msg) % values
         return record.getMessage()
     except Exception as error:
         parts = f"{text_of(record.msg)} % {text_of(record.args)}"
         return f"{parts} (cannot be formatted: {type(error).__name__})"
+
+
+def _is_slow_error(argument: object) -> bool:
+    return isinstance(argument, BaseException) and is_slow(argument)
 
 
 def bare_record(record: logging.LogRecord, error: Exception) -> logging.LogRecord:

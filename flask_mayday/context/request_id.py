@@ -19,6 +19,7 @@ USER_KEY: Final = "flask_mayday.user_id"  # who was logged in, for the access li
 SESSION_USER_KEY: Final = "flask_mayday.session_user_id"  # who was logged in when it began
 EXCEPTION_KEY: Final = "flask_mayday.exception"  # the exception that the app has raised
 REPORTED_KEY: Final = "flask_mayday.reported"  # the exception that was reported, or True
+CLAIM_KEY: Final = "flask_mayday.claim"  # who reports that the request has no proper answer
 FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 _environ: ContextVar[Mapping[str, object] | None] = ContextVar("request_environ", default=None)
@@ -38,6 +39,14 @@ def begin(environ: WSGIEnvironment, *, trusted: bool) -> str:
     environ[PATH_KEY] = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
     _environ.set(environ)
     return request_id
+
+
+def claim(environ: WSGIEnvironment, reporter: str) -> bool:
+    """Return whether ``reporter`` is the first to report why a request gets no proper answer.
+
+    The watchdog and the thread that serves the request may both find that it took too long.
+    """
+    return bool(environ.setdefault(CLAIM_KEY, reporter) == reporter)
 
 
 def current() -> str | None:

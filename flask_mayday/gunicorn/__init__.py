@@ -41,9 +41,8 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn unlinks its file at once
 # A thread in the master during a fork can leave a locked logging lock in the child.
 control_socket_disable = True
 
-timeout = int(_server.request_timeout) + 5
-# Two seconds more than a request may take: the watchdog reports a hung one first.
-graceful_timeout = int(_server.request_timeout) + 2
+timeout = int(_server.limits.heartbeat)
+graceful_timeout = int(_server.limits.graceful)
 keepalive = 5
 limit_request_line = 8190  # gunicorn's maximum; nginx refuses what is longer
 # The client's address comes from the app's ProxyFix alone (TRUSTED_PROXIES).

@@ -7,10 +7,12 @@ import signal
 from typing import Any, Final
 
 from .. import database
+from ..context.waiting import overdue_requests
 from ..courier.mail_warnings import mail_warnings
 from ..spool.starts import STOP, note_server_event
 from . import watchdog, worker_deaths
 from .loading import flask_apps_in
+from .queue_watch import QueueWatch
 from .server import pipeline
 from .thread_worker import Worker
 
@@ -91,8 +93,12 @@ def post_worker_init(worker: Any) -> None:
     if current is None:
         return
     if isinstance(worker, Worker):
-        timeout = current.settings.server.request_timeout
-        watchdog.start(worker, timeout, current.reports.flush)
+        limits = current.settings.server.limits
+        watchdog.start(worker, limits, current.reports.flush)
+        queue_watch = QueueWatch(worker, limits.request)
+        overdue_requests.queue_length = queue_watch.length
+        if current.settings.trusted_proxies:
+            queue_watch.start()
     current.ensure_delivery()
 
 

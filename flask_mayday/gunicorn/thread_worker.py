@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker with three changes, so that connections do not wait or break.
+"""gunicorn's threaded worker with four changes, so that connections do not wait or break.
 
 It accepts only as many connections as it has threads. gunicorn's own accepts a thousand: they
 would wait for a thread that hangs while another worker is idle.
@@ -9,20 +9,35 @@ would not send a POST among them to another container.
 
 It reads the rest of a large body that the app has not read, after a 404 for instance. Otherwise
 the connection breaks while nginx is still sending, and the visitor gets a 502.
+
+It starts its threads before its first request. gunicorn's own starts each when it is needed: where
+that is impossible, it would end in the middle of its requests.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import signal
+import sys
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Final
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ..context.in_flight import RequestTable
+from .exhaustion import lack_of_descriptors
 
 BODY_TIMEOUT: Final = 5.0  # seconds to read the rest of a body
 BODY_BYTES: Final = 1 << 20  # of the rest of a body
+END_GRACE: Final = 2.0  # seconds for the watchdog to end a retired worker
+EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+logger = logging.getLogger(__name__)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -32,13 +47,100 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     in_flight: RequestTable
     nr_conns: int
     sockets: list[Any]
+    tpool: Any
+    highest_descriptor = sys.maxsize  # above which too few file descriptors are left
     _accepting: bool
     _is_retiring = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        # Called with the reason, as the end of a sentence about the worker: the watchdog's, which
+        # reports it first.
+        self.replace: Callable[[str], None] = lambda reason: self.retire()
         self.worker_connections = self.cfg.threads
         self.max_keepalived = 0  # nginx opens a connection for each request
+
+    def run(self) -> None:
+        """Start the threads, then serve until the worker ends."""
+        self._start_threads()
+        super().run()
+        if self._is_retiring:
+            # The watchdog ends the process without Python's clean-up, which would wait for mails.
+            # The replacement starts only then.
+            time.sleep(END_GRACE)
+
+    def _start_threads(self) -> None:
+        """Start as many threads as possible; raise :exc:`RuntimeError` if there is not one."""
+        all_started = threading.Event()
+        started = 0
+        try:
+            for _ in range(self.cfg.threads):
+                self.tpool.submit(all_started.wait)
+                started += 1
+        except RuntimeError:
+            if not started:
+                raise
+            # It would try again, and fail, in the main loop.
+            self.tpool._max_workers = self.worker_connections = started
+            logger.error(
+                "Worker %d can start only %d of %d threads: lower WEB_THREADS or WEB_CONCURRENCY, "
+                "or raise the container's pids_limit",
+                os.getpid(),
+                started,
+                self.cfg.threads,
+            )
+        finally:
+            all_started.set()
+
+    def accept(self, listener: Any) -> None:
+        """Accept a connection; if there is no file descriptor or memory for it, retire."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            self.replace(f"cannot accept connections: {error.strerror}")
+
+    def handle(self, conn: TConn) -> Any:
+        """Serve a connection; retire if it shows that file descriptors run out.
+
+        The kernel gives each file the lowest free number.
+        """
+        if conn.sock.fileno() >= self.highest_descriptor:
+            self.replace(lack_of_descriptors())
+        return super().handle(conn)
+
+    def take_from_queue(self) -> TConn | None:
+        """Accept a connection without serving it, in any thread; ``None`` if there is none."""
+        for listener in self.sockets:
+            try:
+                client, address = listener.accept()
+                return TConn(self.cfg, client, address, listener.getsockname())
+            except OSError:
+                continue
+        return None
+
+    def hold(self, conn: TConn) -> Future[Any]:
+        """Serve a connection, though all threads are busy, as soon as one of them is free.
+
+        Callable from any thread. Until then, the future that it returns can be cancelled.
+        """
+
+        def finish(future: Future[Any]) -> None:
+            if not future.cancelled():
+                self.method_queue.defer(self.finish_request, conn, future)
+
+        self.method_queue.defer(self._count, 1)
+        future: Future[Any] = self.tpool.submit(self.handle, conn)
+        future.add_done_callback(finish)
+        return future
+
+    def uncount(self) -> None:
+        """Undo :meth:`hold`, whose future was cancelled."""
+        self.method_queue.defer(self._count, -1)
+
+    def _count(self, change: int) -> None:
+        self.nr_conns += change
 
     def retire(self) -> None:
         """Accept no more connections and finish the requests in progress; callable from any thread.

@@ -1,4 +1,4 @@
-"""The watchdog: reports a request that takes longer than REQUEST_TIMEOUT, and ends its worker.
+"""The watchdog: replaces a worker in which a request hangs, or which can serve no more.
 
 gunicorn's own timeout watches only the worker's main loop, which goes on while a thread hangs.
 """
@@ -16,61 +16,110 @@ from typing import Final
 
 from ..context.in_flight import RequestInProgress
 from ..context.record_fields import ENVIRON, GROUP, STACK
-from ..context.request_id import REPORTED_KEY, SESSION_USER_KEY, USER_KEY
+from ..context.request_id import REPORTED_KEY, SESSION_USER_KEY, USER_KEY, claim
 from ..report.request import ROUTE
+from ..time_limits import TimeLimits
+from .exhaustion import Resources
 from .thread_worker import Worker
 
 POLL_INTERVAL: Final = 0.25  # seconds
-# nginx gives up a second after REQUEST_TIMEOUT. The worker must live until then.
-REPLACE_AFTER: Final = 2.0  # seconds after REQUEST_TIMEOUT
 OTHERS_GRACE: Final = 5.0  # seconds for connections whose request is not in the table yet
+SHOWN_WAIT: Final = 1.0  # seconds in the queue from which on a report mentions them
 
 logger = logging.getLogger(__name__)
 
 
-def start(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
-    """Start a thread that watches the requests of ``worker``.
+def start(worker: Worker, limits: TimeLimits, before_end: Callable[[], None]) -> None:
+    """Start a thread that watches ``worker`` and its requests.
 
-    Each may take ``timeout`` seconds. ``before_end`` is called before the worker ends: it ends
-    without Python's clean-up.
+    ``before_end`` is called before the worker ends: it ends without Python's clean-up.
     """
-    arguments = (worker, timeout, before_end)
-    threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True).start()
+    watchdog = Watchdog(worker, limits, before_end)
+    threading.Thread(target=watchdog.run, name="watchdog", daemon=True).start()
 
 
-def _watch(worker: Worker, timeout: float, before_end: Callable[[], None]) -> None:
-    table = worker.in_flight
-    deadline: float | None = None
-    while True:
-        time.sleep(POLL_INTERVAL)
-        hung = [one for one in list(table.in_progress.values()) if _age(one) >= timeout]
-        for request in hung:
-            if not table.is_reported(request):
-                report(request, timeout)
-                table.mark_reported(request)
-        overdue = [one for one in hung if _age(one) >= timeout + REPLACE_AFTER]
-        if overdue and deadline is None:
-            # Its other requests are answered first, and it accepts no more.
-            worker.retire()
-            deadline = time.monotonic() + timeout + REPLACE_AFTER + OTHERS_GRACE
-        if deadline is None:
-            continue
-        others_are_done = len(overdue) == len(hung) and worker.has_at_most(len(hung))
-        if others_are_done or time.monotonic() > deadline:
-            break
-    logger.warning("Worker %d ends because a request in it hangs", os.getpid())
-    before_end()
-    # SystemExit would wait for the thread that hangs. The master starts another worker at once.
-    os._exit(0)
+class Watchdog:
+    """Watches one worker, and ends it where that is necessary."""
 
+    def __init__(self, worker: Worker, limits: TimeLimits, before_end: Callable[[], None]) -> None:
+        self.worker = worker
+        self.limits = limits
+        self.before_end = before_end
+        self.resources = Resources(worker.cfg.threads)
+        worker.highest_descriptor = self.resources.highest_descriptor
+        worker.replace = self.replace
+        self._reason = ""  # why the worker ends
+        self._deadline = 0.0
+        self._lock = threading.Lock()
 
-def _age(request: RequestInProgress) -> float:
-    return time.monotonic() - request.since
+    def run(self) -> None:
+        """Watch the worker until it has to end, and end it."""
+        while not self._is_over():
+            time.sleep(POLL_INTERVAL)
+        logger.warning("Worker %d ends because %s", os.getpid(), self._reason)
+        self.before_end()
+        # SystemExit would wait for a thread that hangs. The master starts another worker at once.
+        os._exit(0)
+
+    def _is_over(self) -> bool:
+        """Report, and retire the worker, where necessary; return whether it can end now."""
+        timed_out = [one for one in self._requests() if one.age >= self.limits.request]
+        for request in timed_out:
+            if not self.worker.in_flight.is_reported(request):
+                report(request, self.limits.request)
+                self.worker.in_flight.mark_reported(request)
+        # Not by their age: of two requests that the queue has delayed, neither thread hangs.
+        hung = [one for one in timed_out if one.work >= self.limits.retire]
+        if hung and self._begin_end("a request in it hangs"):
+            self.worker.retire()
+        elif (exhausted := self.resources.exhausted()) and self._begin_end(f"it {exhausted}"):
+            self._report_exhaustion(exhausted)
+            self.worker.retire()
+        if not self._reason:
+            return False
+        others_are_done = len(hung) == len(timed_out) and self.worker.has_at_most(len(hung))
+        return others_are_done or time.monotonic() > self._deadline
+
+    def _requests(self) -> list[RequestInProgress]:
+        return list(self.worker.in_flight.in_progress.values())
+
+    def _begin_end(self, reason: str) -> bool:
+        """Return whether the worker's end begins with this, and not before."""
+        with self._lock:
+            if self._reason:
+                return False
+            self._reason = reason
+            self._deadline = time.monotonic() + self.limits.retire + OTHERS_GRACE
+            return True
+
+    def replace(self, reason: str) -> None:
+        """Retire the worker, which finishes its other requests, and report that it cannot serve.
+
+        ``reason`` is the end of a sentence about the worker. Callable more than once, by a thread
+        that still has a request: the worker does not end before that.
+        """
+        if self._begin_end(f"it {reason}"):
+            self.worker.retire()
+            self._report_exhaustion(reason)
+
+    def _report_exhaustion(self, reason: str) -> None:
+        self.resources.release_reserve()
+        logger.critical(
+            "Worker %d is replaced: it %s",
+            os.getpid(),
+            reason,
+            extra={GROUP: f"worker exhausted: {self.resources.kind}"},
+        )
 
 
 def report(request: RequestInProgress, timeout: float) -> None:
-    """Log an error of ``request`` with the stack at which it hangs after ``timeout`` seconds."""
+    """Log an error of ``request`` with the stack at which it hangs after ``timeout`` seconds.
+
+    Does nothing if the thread that serves the request has just reported why it fails.
+    """
     environ = request.environ
+    if not claim(environ, "watchdog"):
+        return
     environ[REPORTED_KEY] = True
     if SESSION_USER_KEY in environ:
         # The session belongs to the other thread, so that the report cannot look there.
@@ -78,9 +127,11 @@ def report(request: RequestInProgress, timeout: float) -> None:
     frame = sys._current_frames().get(request.thread)
     stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
     method, path = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO")
+    wait = f", {request.waited:.1f} s of them in the queue" if request.waited >= SHOWN_WAIT else ""
     logger.error(
-        "Request timed out after %g s",
+        "Request timed out after %g s%s",
         timeout,
+        wait,
         extra={
             ENVIRON: environ,
             STACK: f"Stack of {method} {path}:\n{stack}".rstrip(),

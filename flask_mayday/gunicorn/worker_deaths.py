@@ -18,6 +18,7 @@ from ..context.record_fields import (
     RESPONDING,
     STACK,
 )
+from . import cgroup
 
 # gunicorn's master logs a death in two or three records. They are logged and not reported: the one
 # report is made when the worker has been reaped.
@@ -37,6 +38,7 @@ _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 _stopping = False
 _failed = False
+_memory_kills: int | None = None  # that the kernel has counted, without those told of below
 _exited_after_boot: Any = None
 
 
@@ -50,9 +52,9 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
         _timed_out.add(int(arguments[0]))
         return True
     if message.startswith(SIGNALLED) and arguments[1] != "SIGTERM":
-        _endings[int(arguments[0])] = f"was killed by {arguments[1]}" + (
-            _why_killed() if arguments[1] == "SIGKILL" else ""
-        )
+        pid, name = int(arguments[0]), arguments[1]
+        is_unexplained = name == "SIGKILL" and pid not in _timed_out
+        _endings[pid] = f"was killed by {name}" + (_why_killed() if is_unexplained else "")
         return True
     if message == EXITED:
         pid, status = arguments
@@ -71,7 +73,19 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
 
 
 def _why_killed() -> str:
-    return ", since the server stopped" if _stopping else " (out of memory?)"
+    """Return what is known of a SIGKILL that gunicorn did not send because of its own timeout."""
+    global _memory_kills
+    if _stopping:
+        return ", since the server stopped"
+    known, _memory_kills = _memory_kills, cgroup.memory_kills()
+    if known is None or _memory_kills is None:
+        return ", by another process or by the kernel for lack of memory"
+    if _memory_kills == known:
+        return " from outside: the kernel has counted no kill for lack of memory"
+    _memory_kills = known + 1  # if it has ended two, the next death is the other one's
+    limit = cgroup.memory_limit()
+    text = ": out of memory, as the kernel has counted"
+    return text if limit is None else f"{text} (limit: {limit >> 20} MiB)"
 
 
 def note_server_stop() -> None:
@@ -101,6 +115,9 @@ def note_own_end(message: str) -> None:
 
 def before_fork(worker: Any, threads: int) -> None:
     """Give ``worker`` a table of its requests and a file for its last stack; both outlive it."""
+    global _memory_kills
+    if _memory_kills is None:
+        _memory_kills = cgroup.memory_kills()
     worker.in_flight = RequestTable(threads)
     descriptor = os.memfd_create(f"last stack of worker {worker.age}", os.MFD_CLOEXEC)
     worker.last_stack = os.fdopen(descriptor, "w+")
@@ -131,7 +148,9 @@ def after_death(worker: Any) -> None:
     if _stopping and not _visitors(requests) and ending is not None and "SIGKILL" in ending:
         ending = None  # it was sending a mail, or hung in a request that is reported already
     if ending is not None and not worker.in_flight.end_is_reported:
-        _report(worker, "did not answer in time and " + ending if timed_out else ending)
+        if timed_out:
+            ending += f" from gunicorn: its main loop did not run for {worker.cfg.timeout} s"
+        _report(worker, ending)
     worker.in_flight.close()
     worker.last_stack.close()
 

@@ -102,7 +102,10 @@ class ErrorPages:
 
     def answer_unavailable(self, error: Exception, message: str) -> Response:
         """Report that a service is unavailable, and answer 503."""
-        logger.error(message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
+        # A request that has timed out has its report.
+        is_first = request_id.claim(request.environ, "unavailable")
+        level = logging.ERROR if is_first else logging.WARNING
+        logger.log(level, message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
         request.environ[request_id.REPORTED_KEY] = True
         database.roll_back(self.app)
         return self.page(503, Headers())

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..context import in_flight, request_id
+from ..context.record_fields import GROUP
+from ..context.waiting import overdue_requests, seconds_waited
 from ..reporting import registry
 from ..reporting.pipeline import Pipeline, never
 from .negotiation import PROBLEM_JSON, prefers_json
@@ -52,10 +54,14 @@ class ErrorMiddleware:
         if request_id.ENVIRON_KEY in environ:  # mounted in another app, whose middleware does it
             return self.app(environ, start_response)
         request_id.begin(environ, trusted=self.trust_header)
-        in_flight.begin(environ)
+        timeout = self.pipeline.settings.server.request_timeout
+        waited = seconds_waited(environ, timeout) if self.trust_header else 0.0
         registry.enable_own_loggers()
         self.pipeline.ensure_delivery()
         response = _Response(environ, start_response, self.pipeline)
+        if waited >= timeout:  # nobody waits for it any more
+            return response.overdue(timeout)
+        in_flight.begin(environ, waited)
         propagate = self.propagate()
         try:
             body = self.app(environ, response.start)
@@ -99,14 +105,28 @@ class _Response:
     def failed(self) -> Iterable[bytes]:
         """Report the exception being handled, and return an error page if nothing was sent yet."""
         self.report()
+        # With exc_info the server raises the exception again if headers are on the wire.
+        exc_info = sys.exc_info() if self.started else None
+        return self._page("500 INTERNAL SERVER ERROR", exc_info)
+
+    def overdue(self, timeout: float) -> Iterable[bytes]:
+        """Report a request that has waited ``timeout`` seconds for a thread; return its page."""
+        self._log(
+            logging.ERROR, None, overdue_requests.add(timeout), extra={GROUP: "overloaded requests"}
+        )
+        return self._page("504 GATEWAY TIMEOUT")
+
+    def _page(self, status: str, exc_info: Any = None) -> Iterable[bytes]:
+        """Begin the response with ``status``, and return its page."""
         identifier = self.environ[request_id.ENVIRON_KEY]
-        words = WORDS[500]
+        code = int(status[:3])
+        words = WORDS[code]
         if prefers_json(self.environ.get("HTTP_ACCEPT", "")):
             content_type = PROBLEM_JSON
-            text = problem(500, words.title, words.detail, identifier)
+            text = problem(code, words.title, words.detail, identifier)
         else:
             content_type = "text/html; charset=utf-8"
-            text = plain_page(500, words.title, words.detail, identifier)
+            text = plain_page(code, words.title, words.detail, identifier)
         body = text.encode()
         headers = [
             ("Content-Type", content_type),
@@ -115,9 +135,7 @@ class _Response:
             ("Vary", "Accept"),
             (HEADER, POLICY),
         ]
-        # With exc_info the server raises the exception again if headers are on the wire.
-        exc_info = sys.exc_info() if self.started else None
-        self.start("500 INTERNAL SERVER ERROR", headers, exc_info)
+        self.start(status, headers, exc_info)
         return [] if self.environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def report(self) -> None:
@@ -140,7 +158,14 @@ class _Response:
             return reported is not None
         return any(one is error for one in _chain(reported))
 
-    def _log(self, level: int, error: object, message: str, *arguments: object) -> None:
+    def _log(
+        self,
+        level: int,
+        error: object,
+        message: str,
+        *arguments: object,
+        extra: dict[str, object] | None = None,
+    ) -> None:
         """Log and report; directly to the pipeline where logging has been shut off."""
         self.environ[request_id.REPORTED_KEY] = True
         try:
@@ -148,7 +173,7 @@ class _Response:
             if isinstance(error, BaseException):
                 information = (type(error), error, error.__traceback__)
             record = logger.makeRecord(
-                logger.name, level, __file__, 0, message, arguments, information, "_log"
+                logger.name, level, __file__, 0, message, arguments, information, "_log", extra
             )
             if logger.isEnabledFor(level) and not logger.disabled:
                 logger.handle(record)

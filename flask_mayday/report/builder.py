@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ..context.error_text import exact, message_of_error
 from ..context.record_fields import (
     CONTEXT,
     REQUESTS,
@@ -30,7 +31,7 @@ from .report import Report
 from .request import ROUTE, path_of, short_request, whole_request
 from .size_limit import cut
 from .traceback_data import RaisedException
-from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader, exact, message_of_error
+from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader
 from .traceback_text import render_traceback
 from .wording import not_available
 

@@ -16,9 +16,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..context.error_text import exact
 from ..context.record_fields import GROUP
 from .traceback_data import Frame, RaisedException
-from .traceback_reader import EXCEPTIONS_MAXIMUM, exact
+from .traceback_reader import EXCEPTIONS_MAXIMUM
 
 VERSION: Final = "1"  # one hex digit
 LENGTH: Final = 16  # hex digits, the version included

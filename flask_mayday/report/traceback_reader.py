@@ -10,6 +10,7 @@ from itertools import groupby
 from types import CodeType, TracebackType
 from typing import Final
 
+from ..context.error_text import exact, message_of_error
 from .own_code import OwnCode
 from .traceback_data import Frame, Link, RaisedException
 
@@ -189,20 +190,6 @@ def described(error: BaseException) -> str:
     name = f"{module}{kind.__qualname__}"[:NAME_LENGTH]
     text = message_of_error(error)
     return f"{name}: {text}" if text else name
-
-
-def message_of_error(error: BaseException) -> str:
-    """Return the exception's own message, or why it has none."""
-    try:
-        return exact(error)
-    # BaseException: __str__ is code of any kind, and may exit as well as raise.
-    except BaseException as failure:
-        return f"<no message: __str__ raised {type(failure).__name__}>"
-
-
-def exact(value: object) -> str:
-    """Return ``str(value)`` as a real ``str``: a subclass of it may do anything."""
-    return str.__str__(str(value))
 
 
 def _notes(error: BaseException) -> Iterator[object]:

@@ -12,9 +12,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..context.record_fields import STACK, message_of
+from ..context.error_text import exact, is_slow
+from ..context.record_fields import GROUP, STACK, message_of
 from ..report.report import Report
-from ..report.traceback_reader import exact
 
 INTERVAL: Final = 1.0  # seconds for which a full report stands for identical errors
 MAX_REMEMBERED: Final = 256  # different errors, in each process
@@ -76,8 +76,10 @@ def _occurrence(record: logging.LogRecord) -> Occurrence | None:
     kept_alive: list[object] = []
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
-        parts.append(_short(message_of(record)))
+        parts.append(_short(getattr(record, GROUP, None) or message_of(record)))
     for link in _chain(error):
+        if is_slow(link):
+            raise _NotComparableError
         kept_alive.append(type(link))
         notes = tuple(_short(exact(note)) for note in getattr(link, "__notes__", ()))
         own = _short(exact(getattr(link, "report_fingerprint", "")))

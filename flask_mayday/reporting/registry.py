@@ -108,14 +108,17 @@ def deliver_before_exit() -> None:
 
 
 def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:
-    """Call the handlers of ``log`` as usual, then pass ``record`` to its pipeline."""
+    """Pass ``record`` to its pipeline, then call the handlers of ``log`` as usual.
+
+    The pipeline comes first because a handler may hang, or wait for a slow ``__str__``.
+    """
     hide_parameters(record)
     try:
-        _call_handlers(log, record)
-    finally:
         pipeline = pipeline_of(record)
         if pipeline is not None:
             pipeline.handle(record)
+    finally:
+        _call_handlers(log, record)
 
 
 def hide_parameters(record: logging.LogRecord) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from flask import Flask, Response, abort, current_app, render_template_string
+from flask import Flask, Response, abort, current_app, render_template_string, request
 from jinja2 import DictLoader
 from sqlalchemy import text
 
@@ -30,11 +31,24 @@ from flask_mayday.context import request_id
 from flask_mayday.gunicorn.thread_worker import Worker
 
 POOL = ThreadPoolExecutor(1)
+LEAKED: list[object] = []
 BREAK = os.environ.get("SOURCES_BREAK")
 
 
 def view_raises() -> str:
     raise ValueError("a view raises")
+
+
+class SlowTextError(Exception):
+    """An error whose text takes longer than any test."""
+
+    def __str__(self) -> str:
+        time.sleep(30)
+        return "late"
+
+
+def slow_text() -> str:
+    raise SlowTextError
 
 
 def abort_500() -> str:
@@ -215,6 +229,22 @@ def slow() -> str:
     return "in time"
 
 
+def sleep() -> str:
+    current_app.logger.info("It sleeps")
+    time.sleep(float(request.args["seconds"]))
+    return "in time"
+
+
+def leak_sockets() -> str:
+    LEAKED.extend(socket.socket() for _ in range(int(request.args["count"])))
+    return "in time"
+
+
+def leak_memory() -> str:
+    LEAKED.append(bytearray(int(request.args["mib"]) << 20))
+    return "in time"
+
+
 def stuck_in_c() -> str:
     current_app.logger.info("It hangs")
     return str(re.match(r"(a+)+$", "a" * 60 + "b"))  # holds the interpreter's lock
@@ -283,6 +313,9 @@ def make() -> Flask:
     if BREAK == "import of the blog":
         sys.modules["app.main.routes"] = None  # type: ignore[assignment]
     app = create_app()
+    for name in ("NOFILE", "AS"):
+        if most := os.environ.get(f"SOURCES_{name}"):
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(most), int(most)))
     if BREAK == "boot":
         raise ValueError("the app cannot be made")
     if BREAK == "boot with a RuntimeError":
@@ -299,6 +332,23 @@ def make() -> Flask:
         raise ValueError("a command raises")
 
     return app
+
+
+class ScarceWorker(Worker):
+    """A worker for whose requests the kernel starts only two threads."""
+
+    def run(self) -> None:
+        start, left = threading.Thread.start, [2]
+
+        def scarce(thread: threading.Thread) -> None:
+            if thread.name.startswith("ThreadPoolExecutor"):
+                left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        threading.Thread.start = scarce  # type: ignore[method-assign,assignment]
+        super().run()
 
 
 class BrokenWorker(Worker):

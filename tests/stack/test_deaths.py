@@ -19,8 +19,8 @@ def test_a_worker_killed_when_out_of_memory_is_one_report(stack: Stack) -> None:
     stack.shell("web", f'python3 -c "{GREEDY}"', check=False)
     made = f"SELECT json_extract(body, '$.message') FROM reports WHERE id > {before}"
     (message,) = wait_until(lambda: stack.spool(made), "a report", 10)[0]  # type: ignore[index]
-    assert message == f"Worker {workers[0]} was killed by SIGKILL (out of memory?)"
-    subject = "was killed by SIGKILL (out of memory?)"
+    subject = "was killed by SIGKILL: out of memory, as the kernel has counted (limit: 512 MiB)"
+    assert message == f"Worker {workers[0]} {subject}"
     wait_until(
         lambda: [mail for mail in stack.mails() if subject in mail["Subject"]], "the mail", 10
     )

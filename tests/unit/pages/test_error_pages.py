@@ -338,9 +338,7 @@ UNAVAILABLE = {
 
 OURS = {
     "a taken name": from_driver(IntegrityError, psycopg2.IntegrityError("duplicate key value")),
-    "statement timeout": from_driver(OperationalError, WithCode("57014")),
-    "deadlock": from_driver(OperationalError, WithCode("40P01")),
-    "disk full": from_driver(OperationalError, WithCode("53100")),
+    "no such table": from_driver(OperationalError, WithCode("42P01")),
     "wrong use": from_driver(InterfaceError, ValueError("bind message supplies 0 parameters")),
 }
 

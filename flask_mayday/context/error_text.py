@@ -1,0 +1,94 @@
+"""The text of an exception, within a time limit: its ``__str__`` may be any code of the app."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from contextvars import copy_context
+from types import WrapperDescriptorType
+from typing import Final
+
+SECONDS: Final = 0.5  # that __str__ may take
+THREADS: Final = 8  # that may run a slow __str__ at a time, in one process
+CHAIN: Final = 30  # exceptions connected by cause or context
+PLAIN: Final = (str, bytes, int, float, bool, type(None))
+IS_SLOW: Final = "_mayday_text_is_slow"  # attribute of an exception whose __str__ has been tried
+TOO_SLOW: Final = f"<no message: __str__ takes longer than {SECONDS:g} s>"
+
+_threads = threading.BoundedSemaphore(THREADS)
+
+
+def exact(value: object) -> str:
+    """Return ``str(value)`` as a real ``str``: a subclass of it may do anything."""
+    return str.__str__(str(value))
+
+
+def message_of_error(error: BaseException) -> str:
+    """Return the exception's own message, or why it has none. Never raises."""
+    try:
+        return TOO_SLOW if is_slow(error) else exact(error)
+    # BaseException: __str__ is code of any kind, and may exit as well as raise.
+    except BaseException as failure:
+        return f"<no message: __str__ raised {type(failure).__name__}>"
+
+
+def is_slow(error: BaseException) -> bool:
+    """Return whether the exception's ``__str__`` takes too long; tried once for each exception."""
+    if type(type(error).__str__) is WrapperDescriptorType and all(
+        type(argument) in PLAIN for argument in error.args
+    ):
+        return False  # Python's own
+    known = vars(error).get(IS_SLOW)
+    if known is None:
+        known = _takes_too_long(error)
+        with suppress(Exception):
+            BaseException.__setattr__(error, IS_SLOW, known)
+    return bool(known)
+
+
+def traceback_if_slow(error: BaseException) -> str:
+    """Return a traceback without the messages that take too long; an empty text if none does."""
+    chain = list(_chain(error))
+    if not any(is_slow(one) for one in chain):
+        return ""
+    return "\n".join(map(_without_message, reversed(chain)))
+
+
+def _takes_too_long(error: BaseException) -> bool:
+    """Call ``__str__`` in a thread, with the context of this one; return whether it is not done."""
+    if not _threads.acquire(blocking=False):
+        return True
+    done, context = threading.Event(), copy_context()
+
+    def call() -> None:
+        try:
+            with suppress(BaseException):
+                context.run(exact, error)
+        finally:
+            done.set()
+            _threads.release()
+
+    try:
+        threading.Thread(target=call, name="exception text", daemon=True).start()
+    except RuntimeError:  # no thread can be started
+        _threads.release()
+        return False
+    return not done.wait(SECONDS)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, its cause or else its context, and so on."""
+    for _ in range(CHAIN):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _without_message(error: BaseException) -> str:
+    kind = type(error)
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    name = f"{kind.__module__}.{kind.__qualname__}: {message_of_error(error)}"
+    return f"Traceback (most recent call last):\n{frames}{name}"

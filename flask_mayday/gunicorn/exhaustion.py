@@ -1,0 +1,134 @@
+"""Tells when a worker runs out of what it needs to serve: file descriptors and memory.
+
+Such a worker fails part of its requests, and would do so until somebody restarts it. It is replaced
+before that happens, and only if it has grown since it started: a replacement would be no better.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from . import cgroup
+
+DESCRIPTORS: Final = 16  # left over, besides four for each thread: log, spool, mail, database
+RESERVE: Final = 8  # file descriptors for the report
+MEMORY_SHARE: Final = 0.95  # of a limit at which a worker is replaced
+GROWTH: Final = 2  # times its size at the start that a worker has to have
+MIB: Final = 1 << 20
+NO_LIMIT: Final = resource.RLIM_INFINITY
+
+
+class Resources:
+    """The resources of this worker process, measured when it starts.
+
+    ``threads`` is the number of its threads. ``kind`` is what it has run out of.
+    ``highest_descriptor`` is the lowest number of a file that is one too many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.kind = "file descriptors"
+        free = _free_descriptors()
+        wanted = DESCRIPTORS + 4 * threads
+        self._descriptors = 0 if free is None else min(wanted, free // 2)
+        self.highest_descriptor = _descriptor_limit() - self._descriptors
+        self._resident = _pages()[1]
+        address_space, limit = _pages()[0], _address_space_limit()
+        self._address_space = max(limit * MEMORY_SHARE, (address_space + limit) / 2)
+        self._reserve = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(RESERVE)]
+
+    def exhausted(self) -> str:
+        """Return what the worker lacks, as the end of a sentence about it, or an empty text."""
+        if lacks := self._lacks_descriptors():
+            self.kind = "file descriptors"
+        elif lacks := self._lacks_memory():
+            self.kind = "memory"
+        return lacks
+
+    def release_reserve(self) -> None:
+        """Close the file descriptors that were kept for the report."""
+        while self._reserve:
+            os.close(self._reserve.pop())
+
+    def _lacks_descriptors(self) -> str:
+        free = _free_descriptors()
+        if free is None or free >= self._descriptors:
+            return ""
+        self.release_reserve()
+        return lack_of_descriptors()
+
+    def _lacks_memory(self) -> str:
+        address_space, resident = _pages()
+        if address_space >= self._address_space:
+            most = int(_address_space_limit())
+            return f"uses {address_space // MIB} of {most // MIB} MiB of address space (ulimit -v)"
+        if resident < GROWTH * self._resident:
+            return ""
+        used, limit = cgroup.memory_used(), cgroup.memory_limit()
+        if used is None or limit is None or used < limit * MEMORY_SHARE or not _is_largest():
+            return ""
+        return (
+            f"uses {resident // MIB} MiB, and its container {used // MIB} of the "
+            f"{limit // MIB} MiB that it may use (mem_limit)"
+        )
+
+
+def lack_of_descriptors() -> str:
+    """Return how many file descriptors are left, as the end of a sentence about the worker."""
+    sockets = sum(target.startswith("socket:") for target in _open_files())
+    return (
+        f"has {_free_descriptors()} of {_descriptor_limit()} file descriptors left ({sockets} are "
+        "sockets). Something opens files or sockets and does not close them"
+    )
+
+
+def _free_descriptors() -> int | None:
+    """Return how many more files this process can open; ``None`` where that is not known."""
+    try:
+        used = len(os.listdir("/proc/self/fd"))
+    except FileNotFoundError:  # no Linux
+        return None
+    except OSError:
+        return 0
+    return max(0, _descriptor_limit() - used)
+
+
+def _descriptor_limit() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == NO_LIMIT else limit
+
+
+def _open_files() -> Iterator[str]:
+    with suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                yield os.readlink(f"/proc/self/fd/{name}")
+
+
+def _pages(process: str | int = "self") -> tuple[int, int]:
+    """Return the bytes of a process's address space, and of what it has in memory."""
+    try:
+        size, resident = Path(f"/proc/{process}/statm").read_text().split()[:2]
+    except OSError:
+        return 0, 0
+    return int(size) * resource.getpagesize(), int(resident) * resource.getpagesize()
+
+
+def _address_space_limit() -> float:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return float("inf") if limit == NO_LIMIT else limit
+
+
+def _is_largest() -> bool:
+    """Return whether no other worker of the same master has more in memory."""
+    master = os.getppid()
+    try:
+        workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    except OSError:
+        workers = []
+    return all(_pages(worker)[1] <= _pages()[1] for worker in workers)

@@ -1,0 +1,90 @@
+"""Answers connections whose time is over before a thread is free to serve them.
+
+A worker accepts only as many connections as it has threads. While all are busy, others wait in the
+queue of the listening socket, and a second after REQUEST_TIMEOUT nginx answers them with its own
+page, which nobody would hear of. So a thread in each worker looks at the queue. When it has not
+been empty for REQUEST_TIMEOUT, the thread takes its oldest connection, which says since when it
+waits: the middleware answers and reports one that is overdue. The first that is not overdue waits
+in this worker, where it is next to be served.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ..context.waiting import HEADER, seconds_since
+from .thread_worker import Worker
+
+POLL_INTERVAL: Final = 0.25  # seconds
+HEAD_BYTES: Final = 65536
+START: Final = re.compile(rb"\r\n%s: *([^\r\n]*)" % HEADER.encode(), re.IGNORECASE)
+
+
+class QueueWatch:
+    """Watches the queue of one worker's listening sockets; a request may wait ``timeout`` s."""
+
+    def __init__(self, worker: Worker, timeout: float) -> None:
+        self.worker = worker
+        self.timeout = timeout
+        self._busy_since: float | None = None  # when the queue was seen to be not empty
+        self._held: tuple[Any, Future[Any]] | None = None
+
+    def start(self) -> None:
+        """Start the thread that watches."""
+        threading.Thread(target=self._run, name="queue watch", daemon=True).start()
+
+    def length(self) -> int:
+        """Return the number of connections in the queue that no worker has accepted."""
+        return sum(max(0, listener.get_backlog()) for listener in self.worker.sockets)
+
+    def _run(self) -> None:
+        while self.worker.alive:
+            time.sleep(POLL_INTERVAL)
+            self.look()
+
+    def look(self) -> None:
+        """Answer the overdue connections if the queue has been too long for too long."""
+        now = time.monotonic()
+        if self._held is None and not self.length():
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = now
+        elif now - self._busy_since >= self.timeout - 2 * POLL_INTERVAL:
+            while self.worker.alive and self._answer_next():
+                pass
+
+    def _answer_next(self) -> bool:
+        """Answer the oldest connection if it is overdue; return whether it was."""
+        if self._held is not None:
+            connection, waiting = self._held
+            if not waiting.done() and not self._is_overdue(connection):
+                return False
+            self._held = None
+            if not waiting.cancel():
+                return True  # a thread serves it
+            self.worker.uncount()
+        else:
+            connection = self.worker.take_from_queue()
+            if connection is None:
+                return False
+            if not self._is_overdue(connection):
+                self._held = connection, self.worker.hold(connection)
+                return False
+        self.worker.handle(connection)
+        connection.close(graceful=True)
+        return True
+
+    def _is_overdue(self, connection: Any) -> bool:
+        try:
+            head, _, _ = connection.sock.recv(HEAD_BYTES, socket.MSG_PEEK).partition(b"\r\n\r\n")
+        except OSError:  # nothing has arrived yet
+            return False
+        found = START.search(head)
+        if found is None:
+            return False
+        return seconds_since(found[1].decode("latin-1"), self.timeout) >= self.timeout

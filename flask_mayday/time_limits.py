@@ -1,0 +1,67 @@
+"""The time limits of a request, all derived from REQUEST_TIMEOUT.
+
+Their order decides who ends a request that takes too long, and so what its report can say: a lock
+wait and a statement end first, in the database, with an exception that names them. Then comes the
+watchdog, which knows the stack, then nginx, which knows nothing. A worker and a container end last,
+after their requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """The limits, in seconds, where a request may take ``request`` seconds.
+
+    nginx's and the containers' own limits are in compose.yaml and nginx/templates, which can only
+    add to ``REQUEST_TIMEOUT``. A test compares them with these.
+    """
+
+    request: float
+
+    @property
+    def lock(self) -> float:
+        """How long a statement waits for a lock. More than PostgreSQL's ``deadlock_timeout``."""
+        return min(2.0, self.request / 4)
+
+    @property
+    def pool(self) -> float:
+        """How long a request waits for a free connection to the database."""
+        return min(3.0, self.request / 3)
+
+    @property
+    def statement(self) -> float:
+        """How long a statement takes: some time is left to answer with a page."""
+        return self.request - min(2.0, self.request / 5)
+
+    @property
+    def proxy(self) -> float:
+        """How long nginx waits for the app, or for the next part of a response."""
+        return self.request + 1
+
+    @property
+    def retire(self) -> float:
+        """How long a thread works on a request until its worker is replaced."""
+        return self.request + 2
+
+    @property
+    def graceful(self) -> float:
+        """How long a stopping worker may take to finish its requests."""
+        return self.request + 2
+
+    @property
+    def heartbeat(self) -> float:
+        """How long gunicorn waits for a sign of life from a worker's main loop."""
+        return self.request + 5
+
+    @property
+    def proxy_stop(self) -> float:
+        """How long a stopping nginx waits for its connections."""
+        return self.request + 5
+
+    @property
+    def container(self) -> float:
+        """How long a container may take to stop: its server, and the mail being sent."""
+        return self.request + 15
