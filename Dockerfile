@@ -131,8 +131,21 @@ COPY --from=release /release /opt/stack/
 FROM ${PYTHON_IMAGE} AS init
 
 WORKDIR /opt/stack
-COPY --chmod=0644 docker/init.py ./
+COPY --chmod=0644 docker/init.py docker/rotation.py ./
 CMD ["python3", "init.py"]
+
+
+# Whether your app has migrations: then web gets a database role that cannot change the schema.
+FROM your-source AS your-facts
+
+RUN mkdir /facts && cd /srv/app \
+    && if [ -d migrations ] && grep -rqiE --include='*.txt' --include='pyproject.toml' \
+        --include='setup.*' '^[^#]*flask[-_.]migrate' .; then touch /facts/has_migrations; fi
+
+
+FROM init AS your-init
+
+COPY --from=your-facts /facts /opt/stack/
 
 
 # --- nginx ----------------------------------------------------------------------------------------
@@ -186,8 +199,8 @@ COPY --from=your-static /srv/static /usr/share/microblog/static
 
 FROM ${POSTGRES_IMAGE} AS db
 
-COPY --chmod=0755 docker/postgres/10-roles.sh /docker-entrypoint-initdb.d/
 COPY --chmod=0755 docker/postgres/check-version /usr/local/bin/
+COPY --chmod=0755 docker/postgres /opt/stack
 USER 999:999
 # Setting an entrypoint unsets the image's command.
 ENTRYPOINT ["check-version", "docker-entrypoint.sh"]

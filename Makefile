@@ -17,7 +17,7 @@ define newline
 endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 
-.PHONY: help up down clean ps scale engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
+.PHONY: help up down clean ps scale rotate-secrets engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -43,6 +43,9 @@ ps: ## show the services and their health
 
 scale: ## run N web containers: make scale N=3
 	@N=$(call quoted,N) docker/verbs/scale
+
+rotate-secrets: ## replace the generated secrets; nobody is logged out and no request fails
+	@docker/verbs/rotate-secrets
 
 down: ## stop everything and keep the data, except the mails in MailHog
 	@docker compose --profile tail down --remove-orphans

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mayday import ConfigurationError, Mayday
 
-from . import config, database, outages, security
+from . import config, database, outages, rotated_keys, security
 from .passwords import TooManyLoginsError
 
 mayday = Mayday()
@@ -40,6 +40,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     database.init_app(app)
     security.init_app(app)
+    rotated_keys.init_app(app)
     _add_blueprints(app)
     return app
 

@@ -35,6 +35,7 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
     app.debug = reader.boolean("FLASK_DEBUG", app.debug)
     app.config.from_mapping(
         SECRET_KEY=_secret_key(reader),
+        SECRET_KEY_FALLBACKS=_secret_key_fallbacks(reader),
         SQLALCHEMY_DATABASE_URI=url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(url, limits, threads),
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
@@ -58,6 +59,14 @@ def _secret_key(reader: SettingsReader) -> str:
     if len(reader.problems) == count:
         _check_length(reader, "SECRET_KEY", value)
     return value or ""
+
+
+def _secret_key_fallbacks(reader: SettingsReader) -> list[str]:
+    """Return the keys that are accepted besides the secret key: of a list, or one per line."""
+    value = reader.config.get("SECRET_KEY_FALLBACKS")
+    if isinstance(value, list):
+        return value
+    return (reader.secret("SECRET_KEY_FALLBACKS") or "").splitlines()
 
 
 def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
@@ -93,7 +102,11 @@ def _database_url(reader: SettingsReader, instance_path: Path) -> URL:
         url = url.set(drivername="postgresql+psycopg2")
     if url.drivername not in ("postgresql+psycopg2", "sqlite"):
         reader.problem("DATABASE_URL", f"{url.drivername}://…", "use postgresql:// or sqlite://.")
-    if url.drivername == "sqlite" or password is None:
+    if url.drivername == "sqlite":
+        return url
+    if user := reader.secret("POSTGRES_USER"):
+        url = url.set(username=user)
+    if password is None:
         return url
     if url.password is not None:
         reader.problems.append(

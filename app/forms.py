@@ -9,6 +9,8 @@ from flask_wtf import FlaskForm
 from wtforms import Field
 from wtforms.validators import StopValidation
 
+from .rotated_keys import RotatedKeyCSRF
+
 EXPIRED_MESSAGE: Final = "This form has expired. Please check it and send it again."
 
 
@@ -18,6 +20,11 @@ class Form(FlaskForm):  # type: ignore[misc]
     If the token is missing, forged or expired, the form is shown again with an error, so that
     the visitor's input is not lost. A client that prefers JSON gets an error 400 instead.
     """
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]
+        """Forms stay valid while the secret key is rotated."""
+
+        csrf_class = RotatedKeyCSRF
 
     @property
     def status(self) -> int:

@@ -21,6 +21,7 @@ DATA = (Path("/var/log/microblog"), Path("/var/spool/microblog"))
 EDGE_LOG = Path("/var/log/edge")  # nginx writes into it, watch reads and deletes
 INSTANCE = Path("/var/instance")
 DATABASE = Path("/var/lib/postgresql/data")
+MIGRATIONS = Path(__file__).with_name("has_migrations")  # whether your app has any
 OWNER = SECRETS / ".belongs_to"  # hidden: no secret
 MINIMUM = 32  # characters
 VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
@@ -35,27 +36,48 @@ WATCH_ONLY = 10013  # a group that only watch has
 
 @dataclass(frozen=True)
 class Secret:
-    """A file in the volume: its owner, the group that may read it, and how it is made."""
+    """A file in the volume: its owner, the group that may read it, and how it is made.
+
+    ``role`` is the role that the password belongs to. ``.<name>_login`` names the login that
+    is in use, see :mod:`rotation`.
+    """
 
     name: str
     owner: int
     group: int
     generated: bool = True
-    kept_by_database: bool = False
+    role: str = ""
+
+    @property
+    def kept_by_database(self) -> bool:
+        """Whether the database knows it too."""
+        return self.owner == POSTGRES
+
+    @property
+    def login_file(self) -> Path:
+        """The file with the name of the login."""
+        return SECRETS / f".{self.name.removesuffix('_password')}_login"
 
 
 COMMON = (
     Secret("secret_key", 0, APP),
-    Secret("postgres_password", POSTGRES, POSTGRES, kept_by_database=True),
+    Secret("secret_key_fallbacks", 0, APP, generated=False),
+    Secret("postgres_password", POSTGRES, POSTGRES),
     Secret("mail_password", 0, APP, generated=False),
     Secret("heartbeat_url", 0, WATCH_ONLY, generated=False),
 )
 DEMO = (
     *COMMON,
-    Secret("migrate_password", POSTGRES, MIGRATE_ONLY, kept_by_database=True),
-    Secret("web_password", POSTGRES, WEB_ONLY, kept_by_database=True),
+    Secret("migrate_password", POSTGRES, MIGRATE_ONLY, role="microblog_owner"),
+    Secret("web_password", POSTGRES, WEB_ONLY, role="microblog_web"),
 )
-YOUR_APP = (*COMMON, Secret("app_password", POSTGRES, APP, kept_by_database=True))
+# Without migrations, the app creates its tables itself: web connects as their owner.
+YOUR_APP = (*COMMON, Secret("app_password", POSTGRES, APP, role="app"))
+YOUR_APP_WITH_MIGRATIONS = (
+    *COMMON,
+    Secret("app_password", POSTGRES, MIGRATE_ONLY, role="app"),
+    Secret("web_password", POSTGRES, WEB_ONLY, role="app_web"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +111,7 @@ def main() -> None:
     app = App.from_environment()
     if (problem := claim(app)) is not None:
         sys.exit(problem)
-    wanted = DEMO if app.is_demo else YOUR_APP
-    problems = [problem for secret in wanted if (problem := provide(secret))]
+    problems = [problem for secret in secrets_of(app) if (problem := provide(secret))]
     if not app.is_demo:
         problems += copy_app_env()
     if problems:
@@ -99,6 +120,17 @@ def main() -> None:
         give_tree(folder, APP, 0o750)
     give_tree(DATABASE, POSTGRES, 0o700)
     give(EDGE_LOG, NGINX, APP, 0o770)
+
+
+def secrets_of(app: App) -> tuple[Secret, ...]:
+    """Return the secrets that the stack needs to run an app."""
+    if app.is_demo:
+        return DEMO
+    has_migrations = bool(os.environ.get("MIGRATE")) or MIGRATIONS.exists()
+    if has_migrations and os.environ.get("DATABASE_ROLE") != "owner":
+        return YOUR_APP_WITH_MIGRATIONS
+    (SECRETS / "web_password").unlink(missing_ok=True)
+    return YOUR_APP
 
 
 def claim(app: App) -> str | None:
@@ -144,8 +176,10 @@ def provide(secret: Secret) -> str | None:
     else:
         wanted = secrets.token_hex(32) if secret.generated else ""
     if wanted != present:
-        write(path, wanted)
+        write(path, wanted, secret.owner, secret.group, 0o440)
     give(path, secret.owner, secret.group, 0o440)
+    if secret.role and not secret.login_file.exists():
+        write(secret.login_file, f"{secret.role}\n", mode=0o444)
     return None
 
 
@@ -160,8 +194,8 @@ def check(secret: Secret, own: str, present: str | None) -> str | None:
     if secret.kept_by_database and present is not None and present != own:
         return (
             f"{secret.name.upper()}: the file secrets/{secret.name} differs from the password "
-            "that the database was created with: delete the file to keep that password, or "
-            "delete all data with `make clean`."
+            "that the database has: run `make rotate-secrets` to change it, or delete the file "
+            "to keep that password."
         )
     return None
 
@@ -188,12 +222,13 @@ def copy_app_env() -> list[str]:
     return problems
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, owner: int = 0, group: int = 0, mode: int = 0o600) -> None:
     """Replace a file. Without DAC_OVERRIDE, root cannot write to a file of another user."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     new.touch(0o600)
     new.write_text(text)
+    give(new, owner, group, mode)
     new.rename(path)
 
 

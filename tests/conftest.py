@@ -28,6 +28,8 @@ SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 
 # Every variable that the app and the extension read, by the names of the contract.
 VARIABLES = (
+    "SECRET_KEY_FALLBACKS",
+    "POSTGRES_USER",
     "SECRET_KEY",
     "POSTGRES_PASSWORD",
     "DATABASE_URL",

@@ -12,6 +12,7 @@ roll() {
   for service in db mailhog; do
     if has_service "$service"; then start_if_outdated "$service"; fi
   done
+  if has_service roles; then run_once roles; fi
   run_once migrate
   mapfile -t all < <(web_containers)
   wanted=$(setting_of WEB_REPLICAS 1)

@@ -200,6 +200,9 @@ def model_problems(values: dict[str, str]) -> list[str]:
     if values["DATABASE"] not in ("postgresql", "none"):
         problems.append(f"DATABASE is '{values['DATABASE']}': use postgresql or none.")
     problems += proxy_problems(values)
+    if values["DATABASE_ROLE"] not in ("", "owner"):
+        role = values["DATABASE_ROLE"]
+        problems.append(f"DATABASE_ROLE is '{role}': set it to owner, or leave it empty.")
     if values["STATIC"] not in ("", "nginx"):
         problems.append(f"STATIC is '{values['STATIC']}': set it to nginx, or leave it empty.")
     return problems

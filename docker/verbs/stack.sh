@@ -57,7 +57,7 @@ web_containers() { # those that serve requests, without those of `docker compose
     --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.project=$(project_name)"
 }
 
-has_service() { docker compose config --services | grep -qxF "$1"; }
+has_service() { docker compose config --services | grep -xF "$1" >/dev/null; } # -q would end the pipe early
 
 app_name() { # of the running app: Microblog, or APP
   if [[ -n $(setting_of APP_DIR '') ]]; then setting_of APP ''; else say Microblog; fi
@@ -107,4 +107,8 @@ addresses() {
   if [[ $(setting_of HTTP_BIND 127.0.0.1) =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
     say "  Limits      for all clients together: on loopback they share one address"
   fi
+}
+
+set_superuser_password() { # to the one in the volume; inside the container, where no password is needed
+  step "Setting the database's passwords" docker compose exec -T db /opt/stack/roles superuser-password
 }

@@ -44,11 +44,14 @@ def _expanded(value: str, known: Mapping[str, str]) -> str:
 def _known(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return the stack's values: the secret key, the database, the mail server."""
     known = {"SECRET_KEY": _read(folder / "secret_key")}
-    password = _read(folder / "app_password")
+    # web may read the password of the tables' owner only where there is no other role for it.
+    role = "app" if os.access(folder / "app_password", os.R_OK) else "web"
+    password = _read(folder / f"{role}_password")
     if password and environ.get("STACK_DATABASE") != "none":
         scheme = _read(Path(sys.prefix, "database_scheme")) or "postgresql"
+        login = _read(folder / f".{role}_login") or "app"
         known["DATABASE_PASSWORD"] = password
-        known["DATABASE_URL"] = f"{scheme}://app:{quote(password, safe='')}@db/microblog"
+        known["DATABASE_URL"] = f"{scheme}://{login}:{quote(password, safe='')}@db/microblog"
     for name in MAIL:
         known[name] = environ.get(f"MAYDAY_{name}", "")
     if known["MAIL_SERVER"]:

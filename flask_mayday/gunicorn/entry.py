@@ -7,6 +7,8 @@ import os
 from flask import Flask
 from flask.cli import ScriptInfo
 
+from .key_fallbacks import accept_rotated_keys
+
 
 def load() -> Flask:
     """Return the app that ``FLASK_APP`` names: a module, ``module:app`` or ``module:factory()``.
@@ -17,3 +19,4 @@ def load() -> Flask:
 
 
 application = load()
+accept_rotated_keys(application, os.environ)

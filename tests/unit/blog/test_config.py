@@ -129,3 +129,17 @@ def test_a_url_that_cannot_be_parsed_is_refused_with_an_example(url: str) -> Non
 def test_an_unsupported_database_is_refused(scheme: str) -> None:
     (problem,) = problems(DATABASE_URL=f"{scheme}://user@host/name")
     assert problem.startswith(f"DATABASE_URL is '{scheme}://…'")
+
+
+def test_the_login_and_earlier_keys_are_read_from_files(tmp_path: Path) -> None:
+    (tmp_path / "user").write_text("microblog_web_2\n")
+    (tmp_path / "keys").write_text(f"{'a' * 40}\n{'b' * 40}\n")
+    app = read(
+        DATABASE_URL="postgresql://microblog_web@db/microblog",
+        POSTGRES_PASSWORD=PASSWORD,
+        POSTGRES_USER_FILE=tmp_path / "user",
+        SECRET_KEY_FALLBACKS_FILE=tmp_path / "keys",
+    )
+    assert app.config["SQLALCHEMY_DATABASE_URI"].username == "microblog_web_2"
+    assert app.config["SECRET_KEY_FALLBACKS"] == ["a" * 40, "b" * 40]
+    assert read(SECRET_KEY_FALLBACKS=["c"]).config["SECRET_KEY_FALLBACKS"] == ["c"]

@@ -33,6 +33,15 @@ def test_the_secret_key_and_the_database_with_its_password_are_set(load_environm
     assert "DATABASE_PASSWORD" not in environ
 
 
+def test_an_app_with_migrations_gets_the_login_that_only_reads_and_writes_rows(
+    load_environment: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "app_password").unlink()
+    (tmp_path / "web_password").write_text("rows")
+    (tmp_path / ".web_login").write_text("app_web_2\n")
+    assert load_environment()["DATABASE_URL"].endswith("://app_web_2:rows@db/microblog")
+
+
 def test_without_a_database_no_url_is_set(load_environment: Load) -> None:
     assert "DATABASE_URL" not in load_environment(STACK_DATABASE="none")
 

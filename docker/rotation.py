@@ -1,0 +1,122 @@
+"""Rotates the secrets in the volume, in steps between which the containers are replaced.
+
+    rotation.py begin    adds a second secret key, and passwords for the logins that are not in use
+    rotation.py switch   makes the second secret key the first
+    rotation.py finish   forgets the plan
+
+A container accepts sessions signed with either key and signs with the first. So every container
+accepts the new key before any signs with it. Each database role has two logins, used in turn. The
+plan is in the volume, so that a rotation that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from typing import TypedDict
+
+import init
+from init import OPERATOR, SECRETS, Secret
+
+PLAN = SECRETS / ".rotation"
+KEPT = "secrets/{name} is your own and stays. To change it, write a new one there first."
+
+
+class Plan(TypedDict):
+    """New values by the name of the secret, and the login of each database role."""
+
+    values: dict[str, str]
+    logins: dict[str, str]
+
+
+def main() -> None:
+    """Run the step that the command line names."""
+    wanted = init.secrets_of(init.App.from_environment())
+    match sys.argv[1:]:
+        case ["begin"]:
+            begin(wanted)
+        case ["switch"]:
+            switch()
+        case ["finish"]:
+            PLAN.unlink(missing_ok=True)
+        case _:
+            sys.exit(__doc__)
+
+
+def begin(wanted: tuple[Secret, ...]) -> None:
+    """Write every new secret except the first secret key."""
+    plan = read_plan() if PLAN.exists() else make_plan(wanted)
+    for secret in wanted:
+        new = plan["values"].get(secret.name)
+        if new is None:
+            continue
+        if secret.name == "secret_key":
+            if new != read("secret_key"):
+                others = [key for key in read("secret_key_fallbacks").splitlines() if key != new]
+                replace("secret_key_fallbacks", "\n".join([new, *others]))
+            continue
+        replace(secret.name, new)
+        if secret.role:
+            init.write(secret.login_file, plan["logins"][secret.name] + "\n", mode=0o444)
+
+
+def switch() -> None:
+    """Make the new secret key the first one; the old one is the only other one from now on."""
+    new, old = read_plan()["values"].get("secret_key"), read("secret_key")
+    if new is not None and new != old:
+        replace("secret_key_fallbacks", old)
+        replace("secret_key", new)
+
+
+def make_plan(wanted: tuple[Secret, ...]) -> Plan:
+    """Choose new values, and say which secrets stay; exit if one cannot be used or none is new."""
+    plan: Plan = {"values": {}, "logins": {}}
+    problems = []
+    for secret in wanted:
+        if not secret.generated:
+            continue
+        path = OPERATOR / "secrets" / secret.name
+        own = path.read_text().rstrip("\r\n") if path.exists() else None
+        if own is None:
+            plan["values"][secret.name] = secrets.token_hex(32)
+        elif own == read(secret.name):
+            print(KEPT.format(name=secret.name))
+            continue
+        elif (problem := init.check(secret, own, None)) is not None:
+            problems.append(problem)
+        else:
+            plan["values"][secret.name] = own
+        if secret.role:
+            current = secret.login_file.read_text().strip()
+            other = f"{secret.role}_2" if current == secret.role else secret.role
+            plan["logins"][secret.name] = other
+    if problems:
+        sys.exit("\n".join(problems))
+    if not plan["values"]:
+        sys.exit("Every secret is your own: nothing was changed.")
+    init.write(PLAN, json.dumps(plan))
+    return plan
+
+
+def read_plan() -> Plan:
+    """Return the plan of the rotation that is under way."""
+    plan: Plan = json.loads(PLAN.read_text())
+    return plan
+
+
+def read(name: str) -> str:
+    """Return a secret of the volume."""
+    return (SECRETS / name).read_text()
+
+
+def replace(name: str, value: str) -> None:
+    """Replace a secret of the volume; keep its owner and group. An equal value changes nothing."""
+    path = SECRETS / name
+    if read(name) != value:
+        status = path.stat()
+        init.write(path, value, status.st_uid, status.st_gid, 0o440)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The secrets are rotated under load: no request fails, nobody is logged out."""
+
+from __future__ import annotations
+
+from tests.support.compose import Stack, request
+from tests.support.steady_load import RATE, steady_load
+from tests.support.visitor import Visitor
+
+CONNECT = """
+import psycopg2, sys
+user, password, name = sys.argv[1:]
+try:
+    psycopg2.connect(host="db", user=user, password=password, dbname=name).close()
+    print("connected")
+except psycopg2.OperationalError as error:
+    print(error)
+"""
+
+
+def test_a_rotation_under_load_fails_no_request_and_logs_nobody_out(stack: Stack) -> None:
+    susan, john = Visitor(stack.url), Visitor(stack.url)
+    for visitor, name in ((susan, "rotated.susan"), (john, "rotated.john")):
+        visitor.register(name)
+        assert "Log out" in visitor.log_in(name).text
+    cookie, token = john.cookie, john.token("/")
+    old_key = stack.shell("web", "cat /run/secrets/secret_key")
+    old_login = stack.shell("web", "cat /run/secrets/.web_login").strip()
+    old_password = stack.shell("web", "cat /run/secrets/web_password")
+    before = stack.containers("web")
+
+    def profile() -> int:  # a redirect to the login page would be a 302
+        return request(f"{stack.url}/edit_profile", headers={"Cookie": cookie}, timeout=30).status
+
+    def post() -> int:
+        page = susan.send("/", post="Written while the secrets change")
+        assert "Your post is now live!" in page.text
+        return page.status
+
+    with steady_load(profile, profile, profile, post) as outcomes:
+        printed = stack.make("rotate-secrets").stdout
+    assert set(outcomes) == {200}, outcomes
+    assert sum(outcomes.values()) > 20 * RATE
+    assert printed.count("Draining the old web containers") == 4  # each roll says it twice
+    assert set(stack.containers("web")).isdisjoint(before)
+
+    # A form that was open all the time can be sent, and the old session is signed again.
+    assert "Written before" in john.open("/", csrf_token=token, post="Written before").text
+    key, fallbacks = (
+        stack.shell("web", f"cat /run/secrets/{name}")
+        for name in ("secret_key", "secret_key_fallbacks")
+    )
+    assert key != old_key == fallbacks
+    for name in (old_key, old_password):
+        assert name not in stack.compose("config") + printed
+    login = stack.shell("web", "cat /run/secrets/.web_login").strip()
+    assert {login, old_login} == {"microblog_web", "microblog_web_2"}
+    refused = stack.compose(
+        "exec", "-T", "web", "python", "-c", CONNECT, old_login, old_password, "microblog"
+    )
+    assert "password authentication failed" in refused
+    stack.make("up")
+    assert stack.get("/explore").status == 200
+
+
+def test_the_login_of_web_is_limited_to_its_rows(stack: Stack) -> None:
+    script = """
+from app import create_app
+from app.database import db
+from sqlalchemy import text
+create_app().app_context().push()
+for statement in (
+    "SELECT version_num FROM alembic_version",
+    "UPDATE alembic_version SET version_num = 'x'",
+    "INSERT INTO alembic_version VALUES ('x')",
+    "CREATE TEMPORARY TABLE much (line text)",
+    "CREATE TABLE intruder (id int)",
+    "CREATE DATABASE intruder",
+    "SHOW temp_file_limit",
+):
+    try:
+        print(db.session.execute(text(statement)).scalar())
+    except Exception as error:
+        db.session.rollback()
+        print(str(error.orig).splitlines()[0])
+"""
+    found = stack.compose("exec", "-T", "web", "python", "-c", script).splitlines()
+    assert found[1:] == [
+        "permission denied for table alembic_version",
+        "permission denied for table alembic_version",
+        'permission denied to create temporary tables in database "microblog"',
+        "permission denied for schema public",
+        "permission denied to create database",
+        "256MB",
+    ]
+    login = stack.shell("web", "cat /run/secrets/.web_login").strip()
+    password = stack.shell("web", "cat /run/secrets/web_password")
+    for database in ("postgres", "template1"):
+        refused = stack.compose(
+            "exec", "-T", "web", "python", "-c", CONNECT, login, password, database
+        )
+        assert f'permission denied for database "{database}"' in refused
+    limit = stack.shell(
+        "db", f"psql -U postgres -Atc \"SELECT rolconnlimit FROM pg_roles WHERE rolname='{login}'\""
+    )
+    # Two generations of two processes with a pool of 4 + 2, and five others.
+    assert int(limit) == 2 * 2 * 6 + 5

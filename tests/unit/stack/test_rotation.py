@@ -1,0 +1,140 @@
+"""The steps of a rotation: which secrets are in the volume between the rolls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A volume as `init` has left it for the demo, and an empty folder of the operator."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (tmp_path / "operator" / "secrets").mkdir(parents=True)
+    for name in ("secret_key", "postgres_password", "migrate_password", "web_password"):
+        (volume / name).write_text(f"old-{name}")
+    (volume / "secret_key_fallbacks").write_text("older")
+    (volume / "mail_password").write_text("mail")
+    (volume / ".migrate_login").write_text("microblog_owner\n")
+    (volume / ".web_login").write_text("microblog_web\n")
+    return volume
+
+
+@pytest.fixture
+def rotation(
+    volume: Path, load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Any:
+    monkeypatch.syspath_prepend(ROOT / "docker")
+    monkeypatch.setattr(os, "chown", lambda *args, **kwargs: None)
+    module = load("docker/rotation.py")
+    for part in (module, module.init):
+        monkeypatch.setattr(part, "SECRETS", volume)
+        monkeypatch.setattr(part, "OPERATOR", tmp_path / "operator")
+    monkeypatch.setattr(module, "PLAN", volume / ".rotation")
+    return module
+
+
+def read(volume: Path, *names: str) -> list[str]:
+    return [(volume / name).read_text().strip() for name in names]
+
+
+def test_first_the_new_key_is_accepted_and_then_it_signs(rotation: Any, volume: Path) -> None:
+    rotation.begin(rotation.init.DEMO)
+    key, fallbacks = read(volume, "secret_key", "secret_key_fallbacks")
+    assert key == "old-secret_key"
+    new, other = fallbacks.split()
+    assert (len(new), other) == (64, "older")
+    rotation.switch()
+    assert read(volume, "secret_key", "secret_key_fallbacks") == [new, "old-secret_key"]
+    rotation.PLAN.unlink()
+    rotation.begin(rotation.init.DEMO)
+    rotation.switch()
+    assert read(volume, "secret_key_fallbacks") == [new]
+
+
+def test_the_two_logins_of_a_role_are_used_in_turn(rotation: Any, volume: Path) -> None:
+    for login in ("microblog_web_2", "microblog_web"):
+        rotation.begin(rotation.init.DEMO)
+        rotation.PLAN.unlink()
+        assert read(volume, ".web_login") == [login]
+    assert len(read(volume, "web_password")[0]) == 64
+
+
+def test_a_rotation_that_was_interrupted_goes_on_with_the_same_secrets(
+    rotation: Any, volume: Path
+) -> None:
+    def state() -> list[str]:
+        return [path.read_text() for path in sorted(volume.iterdir())]
+
+    rotation.begin(rotation.init.DEMO)
+    before = state()
+    rotation.begin(rotation.init.DEMO)
+    assert state() == before
+    rotation.switch()
+    before = state()
+    rotation.begin(rotation.init.DEMO)
+    rotation.switch()
+    assert state() == before
+
+
+def test_an_operators_new_secret_is_used_and_an_unchanged_one_stays(
+    rotation: Any, volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "operator" / "secrets"
+    (own / "secret_key").write_text("n" * 40 + "\n")
+    (own / "web_password").write_text("old-web_password")
+    rotation.begin(rotation.init.DEMO)
+    rotation.switch()
+    assert read(volume, "secret_key", "web_password", ".web_login", "mail_password") == [
+        "n" * 40,
+        "old-web_password",
+        "microblog_web",
+        "mail",
+    ]
+    assert "secrets/web_password is your own and stays" in capsys.readouterr().out
+
+
+def test_an_operators_weak_secret_stops_the_rotation(
+    rotation: Any, volume: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "operator" / "secrets" / "secret_key").write_text("weak")
+    with pytest.raises(SystemExit, match="has 4 characters"):
+        rotation.begin(rotation.init.DEMO)
+    assert read(volume, "secret_key_fallbacks", "web_password") == ["older", "old-web_password"]
+    assert not rotation.PLAN.exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "marker", "names"),
+    [
+        ({}, False, {"app_password"}),
+        ({"MIGRATE": "flask init-db"}, False, {"app_password", "web_password"}),
+        ({}, True, {"app_password", "web_password"}),
+        ({"DATABASE_ROLE": "owner"}, True, {"app_password"}),
+    ],
+)
+def test_web_gets_a_role_of_its_own_where_migrations_make_the_tables(
+    rotation: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variables: dict[str, str],
+    marker: bool,
+    names: set[str],
+) -> None:
+    for name in ("MIGRATE", "DATABASE_ROLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "has_migrations"
+    if marker:
+        path.touch()
+    monkeypatch.setattr(rotation.init, "MIGRATIONS", path)
+    found = rotation.init.secrets_of(rotation.init.App("flaskr", "my-app"))
+    assert {secret.name for secret in found if secret.role} == names
