@@ -1,4 +1,4 @@
-# The images of the stack: web with the demo's code or your app's (also used by migrate), init, nginx
+# The images of the stack: web with the demo's code or your app's (also used by migrate), init, backup, nginx
 # with our configuration, and PostgreSQL with our roles.
 
 ARG PYTHON_IMAGE=python:3.13.7-slim-trixie
@@ -146,6 +146,23 @@ RUN mkdir /facts && cd /srv/app \
 FROM init AS your-init
 
 COPY --from=your-facts /facts /opt/stack/
+
+
+# --- backup: make backup and make restore -----------------------------------------------------------
+
+FROM packages AS backup-packages
+
+COPY requirements-backup.txt /tmp/
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes \
+        --requirement /tmp/requirements-backup.txt
+
+
+FROM ${PYTHON_IMAGE} AS backup
+
+COPY --from=backup-packages /opt/venv /opt/venv
+COPY docker/backup /opt/stack/backup
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/stack PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp
+ENTRYPOINT ["python", "-m", "backup"]
 
 
 # --- nginx ----------------------------------------------------------------------------------------

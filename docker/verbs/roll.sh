@@ -4,16 +4,21 @@
 # Service by service, so that Compose replaces only what has changed. Never with --no-deps: it leaves the dependencies
 # out of a container's configuration hash, and a later `docker compose up` would replace the container for that.
 roll() {
-  local service all=() old=() wanted kept
+  local service
+  for service in db mailhog; do
+    if has_service "$service"; then start_if_outdated "$service"; fi
+  done
+  run_once migrate # and what it depends on: init, roles
+  roll_web
+  start_if_outdated nginx
+}
+
+roll_web() {
+  local all=() old=() wanted kept
   front=$(project_name)_front
   trap remove_unreachable EXIT
   remove_unreachable
   mapfile -t old < <(outdated_containers web)
-  for service in db mailhog; do
-    if has_service "$service"; then start_if_outdated "$service"; fi
-  done
-  if has_service roles; then run_once roles; fi
-  run_once migrate
   mapfile -t all < <(web_containers)
   wanted=$(setting_of WEB_REPLICAS 1)
   kept=$((${#all[@]} - ${#old[@]}))
@@ -23,7 +28,6 @@ roll() {
       head -n $((kept - wanted)))
   fi
   if ((${#old[@]})); then step "Draining the old web containers" drain "${old[@]}" || exit 1; fi
-  start_if_outdated nginx
 }
 
 # Web containers that nginx cannot reach: those of a failed roll, and stopped ones, which Compose would start again.

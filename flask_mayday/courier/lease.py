@@ -51,13 +51,23 @@ class Lease:
                 return False
             self.was_expired = True
             descriptor = self._replace()
+        self._hold(descriptor)
+        return self.is_held()
+
+    def take(self) -> None:
+        """Become the holder at once; the last one finds out within a second, and stops.
+
+        Raises :exc:`OSError`.
+        """
+        self._hold(self._replace())
+
+    def _hold(self, descriptor: int) -> None:
         self._descriptor = descriptor
         status = os.fstat(descriptor)
         self._identity = (status.st_dev, status.st_ino)
         with suppress(OSError):  # a full disk: then nobody can take over while this one is frozen
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
-        return self.is_held()
 
     def is_held(self) -> bool:
         """Return whether this process holds the lease still."""
@@ -89,6 +99,9 @@ class Lease:
     def _replace(self) -> int:
         path = self.path.with_name(f"courier.{secrets.token_hex(4)}.lock")
         descriptor = _open(path)
+        if os.geteuid() == 0:  # others must be able to open it
+            owner = self.path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         _lock(descriptor)
         path.rename(self.path)
         return descriptor
