@@ -138,9 +138,9 @@ CMD ["python3", "init.py"]
 # Whether your app has migrations: then web gets a database role that cannot change the schema.
 FROM your-source AS your-facts
 
-RUN mkdir /facts && cd /srv/app \
-    && if [ -d migrations ] && grep -rqiE --include='*.txt' --include='pyproject.toml' \
-        --include='setup.*' '^[^#]*flask[-_.]migrate' .; then touch /facts/has_migrations; fi
+RUN mkdir /facts \
+    && if [ -d /srv/app/migrations ] && grep -rqiE --include='*.txt' --include='pyproject.toml' \
+        --include='setup.*' '^[^#]*flask[-_.]migrate' /srv/app; then touch /facts/has_migrations; fi
 
 
 FROM init AS your-init

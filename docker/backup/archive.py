@@ -69,7 +69,7 @@ class Writer:
 
     def _add(self, info: tarfile.TarInfo, source: BinaryIO) -> None:
         reader = HashingReader(source)
-        self._tar.addfile(info, reader)  # type: ignore[arg-type]
+        self._tar.addfile(info, reader)
         self._checksums[info.name] = reader.checksum.hexdigest()
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.compose import Stack, wait_until
 
 RUNNING = ("nginx", "web", "watch", "db", "mailhog")
-ALL = (*RUNNING, "migrate", "init")
+ALL = (*RUNNING, "migrate", "init", "roles")
 ALLOWED_CAPABILITIES = {"init": {"CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_READ_SEARCH"}}
 
 
