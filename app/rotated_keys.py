@@ -8,13 +8,15 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import cast
 
-from flask import Flask, current_app, request, session
+from flask import Flask, current_app, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf import FlaskForm
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from itsdangerous import BadSignature
 from wtforms import Field, ValidationError
 from wtforms.csrf.core import CSRF
+
+from .cookies import read_cookie
 
 
 class RotatedKeyCSRF(CSRF):  # type: ignore[misc]
@@ -39,7 +41,7 @@ def init_app(app: Flask) -> None:
 
 
 def _sign_again() -> None:
-    cookie = request.cookies.get(current_app.config["SESSION_COOKIE_NAME"])
+    cookie = read_cookie("session")
     if not cookie or not current_app.config["SECRET_KEY_FALLBACKS"]:
         return
     interface = cast("SecureCookieSessionInterface", current_app.session_interface)

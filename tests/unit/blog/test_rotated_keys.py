@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 from itsdangerous import BadSignature
 
+SESSION = "microblog_session"
 OLD, NEW, OTHER = ("o" * 40, "n" * 40, "x" * 40)
 
 
@@ -13,8 +14,8 @@ def rotate(app: Flask, current: str, *others: str) -> None:
     app.config.update(SECRET_KEY=current, SECRET_KEY_FALLBACKS=list(others))
 
 
-def session_cookie(app, visitor) -> str:
-    return str(visitor.client.get_cookie(app.config["SESSION_COOKIE_NAME"]).value)
+def session_cookie(visitor) -> str:
+    return str(visitor.client.get_cookie(SESSION).value)
 
 
 def test_a_form_that_was_opened_before_the_rotation_can_be_sent_after_it(app, susan):
@@ -48,7 +49,7 @@ def test_a_session_is_signed_again_with_the_new_key_and_so_survives_the_next_rot
     assert susan.open("/edit_profile").url == "/edit_profile"
     signer = app.session_interface.get_signing_serializer(app)
     signer.secret_keys = signer.secret_keys[-1:]
-    assert "_user_id" in signer.loads(session_cookie(app, susan))
+    assert "_user_id" in signer.loads(session_cookie(susan))
     rotate(app, OTHER, NEW)
     assert susan.open("/edit_profile").url == "/edit_profile"
 
@@ -58,11 +59,11 @@ def test_a_session_that_is_signed_with_the_current_key_is_not_sent_again(app, su
     response = susan.client.get("/edit_profile")
     assert response.status_code == 200
     names = [line.partition("=")[0] for line in response.headers.getlist("Set-Cookie")]
-    assert app.config["SESSION_COOKIE_NAME"] not in names
+    assert SESSION not in names
 
 
 def test_a_session_of_an_unknown_key_is_none(app, susan):
-    cookie = session_cookie(app, susan)
+    cookie = session_cookie(susan)
     rotate(app, NEW, OLD)
     with pytest.raises(BadSignature):
         app.session_interface.get_signing_serializer(app).loads(cookie)
