@@ -15,7 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import database
 from .cli import add_commands
-from .context import request_id
+from .context import request_id, trace_context
 from .context.record_fields import CONTEXT
 from .drill.routes import DrillRoutes
 from .health import HealthMiddleware
@@ -99,6 +99,14 @@ class Mayday:
             requests.get(url, headers={"X-Request-ID": mayday.request_id()})
         """
         return request_id.current()
+
+    def traceparent(self) -> str | None:
+        """Return the ``traceparent`` header for a request to another service (W3C Trace Context).
+
+        ``None`` where the current request belongs to no trace: a trusted proxy has sent none.
+        """
+        trace = trace_context.trace_of(request_id.current_environ())
+        return None if trace is None else trace.header()
 
     def capture(self, error: BaseException, /, **context: object) -> None:
         """Report an exception that the app has handled.

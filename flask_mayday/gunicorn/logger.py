@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 from ..context import request_id
 from ..context.in_flight import HEALTH_PATHS
 from ..context.record_fields import UNREPORTED
+from ..report.request import ROUTE, path_of
 from ..reporting import stdout
 from . import patches, server, worker_deaths
 
@@ -83,18 +85,43 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         level = logging.WARNING if request_time >= self.slow else logging.INFO
         if environ.get("PATH_INFO") in HEALTH_PATHS:
             level = logging.DEBUG
+        if not self.access_log.isEnabledFor(level):
+            return
+        fields = access_fields(resp, environ, request_time)
         self.access_log.log(
             level,
             '%s "%s %s" %s %.0f ms %s bytes user %s',
-            environ.get("REMOTE_ADDR") or "-",
-            environ.get("REQUEST_METHOD"),
-            shortened(str(environ.get(request_id.PATH_KEY) or environ.get("PATH_INFO"))),
-            str(resp.status).partition(" ")[0],
-            request_time / timedelta(milliseconds=1),
-            resp.sent,
-            environ.get(request_id.USER_KEY, "-"),
+            fields["client"] or "-",
+            fields["method"],
+            fields["url.path"],
+            fields["status"],
+            fields["duration_ms"],
+            fields["bytes"],
+            fields["user_id"] or "-",
+            extra=fields,
             stacklevel=2,  # gunicorn's code that has served it
         )
+
+
+def access_fields(
+    response: Any, environ: Mapping[str, object], request_time: timedelta
+) -> dict[str, object]:
+    """Return the fields of an access line.
+
+    ``path`` is the source file in every record, so the request's path has the name that
+    OpenTelemetry gives it.
+    """
+    status = str(response.status).partition(" ")[0]
+    return {
+        "client": environ.get("REMOTE_ADDR") or None,
+        "method": environ.get("REQUEST_METHOD"),
+        "url.path": shortened(path_of(environ)),
+        "route": environ.get(ROUTE),
+        "status": int(status) if status.isdigit() else status,
+        "duration_ms": round(request_time / timedelta(milliseconds=1), 1),
+        "bytes": response.sent,
+        "user_id": environ.get(request_id.USER_KEY),
+    }
 
 
 def shortened(text: str) -> str:

@@ -19,6 +19,7 @@ from ..context.record_fields import (
     request_id_of,
     traceback_of,
 )
+from ..context.trace_context import trace_of
 from ..redaction.redactor import Redactor
 
 # Characters of one message and of one traceback. JSON writes up to 12 bytes for a character, so
@@ -107,7 +108,8 @@ class JsonFormatter(LineFormatter):
 
     def line(self, record: logging.LogRecord) -> str:
         """Return ``record`` as one line of JSON."""
-        traceback, redactor = traceback_of(record), self.redactor.bind(environ_of(record))
+        environ = environ_of(record)
+        traceback, redactor = traceback_of(record), self.redactor.bind(environ)
         created = datetime.fromtimestamp(record.created, UTC)
         entry: dict[str, object] = {
             "time": created.isoformat(timespec="milliseconds"),
@@ -121,6 +123,8 @@ class JsonFormatter(LineFormatter):
             "host": self.host,
             "exception": redactor.bounded(traceback, LENGTH) if traceback else None,
         }
+        if trace := trace_of(environ):
+            entry |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
         if extra := extra_of(record):
             for name, value in redactor.fields(extra).items():
                 entry[f"extra_{name}" if name in entry else name] = value

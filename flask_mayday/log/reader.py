@@ -1,7 +1,7 @@
 """Reads the log: follows it across rotations, or prints what one request wrote, or all of it.
 
 Run as ``python -m flask_mayday.log.reader [--request ID | --all]``. ``LOG_DIR`` and ``LOG_FILE``
-say where the log is.
+say where the log is; without ``LOG_FILE`` it is the only ``.log`` file of that folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Final
 
 from .backups import numbers
 from .formats import escape_controls
-from .rotation import RECORD_BYTES, open_regular
+from .regular_file import open_regular
+from .rotation import RECORD_BYTES
 
 POLL: Final = 0.005  # seconds between two looks for new lines
 LINES_BEFORE: Final = 20  # shown before the lines that are followed
@@ -49,7 +50,10 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    path = log_path(os.environ)
+    try:
+        path = log_path(os.environ)
+    except ValueError as error:
+        parser.error(str(error))
     found = False
     try:
         if arguments.request:
@@ -76,13 +80,25 @@ def main() -> int:
 def log_path(environ: Mapping[str, str]) -> Path:
     """Return the path of the log that ``LOG_DIR`` and ``LOG_FILE`` of ``environ`` name.
 
-    ``MAYDAY_LOG_DIR`` and ``MAYDAY_LOG_FILE`` take precedence.
+    ``MAYDAY_LOG_DIR`` and ``MAYDAY_LOG_FILE`` take precedence. Raises :exc:`ValueError`, with what
+    to set, where they leave open which file it is.
     """
 
-    def setting(name: str, default: str) -> str:
-        return environ.get(f"MAYDAY_{name}") or environ.get(name) or default
+    def setting(name: str) -> str:
+        return environ.get(f"MAYDAY_{name}") or environ.get(name) or ""
 
-    return Path(setting("LOG_DIR", "logs"), setting("LOG_FILE", "microblog.log"))
+    folder, name = setting("LOG_DIR"), setting("LOG_FILE")
+    if not folder:
+        raise ValueError("LOG_DIR is not set. Set it to the folder that the server logs to.")
+    if name:
+        return Path(folder, name)
+    found = sorted(Path(folder).glob("*.log"))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found) or "none"
+    raise ValueError(
+        f"LOG_FILE is not set. Set it to the name of the log; {folder} has these: {names}."
+    )
 
 
 class LogFile:

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import logging
 import os
-import stat
 import sys
 import time
 import weakref
@@ -16,8 +15,8 @@ from typing import Final
 
 from ..context.record_fields import bare_record
 from . import backups
+from .regular_file import open_regular
 
-MODE: Final = 0o640
 RECORD_BYTES: Final = 1 << 20  # a longer record is cut
 BLOCK: Final = 1 << 16  # bytes read at once to find where a partial line begins
 LOCK_TRIES: Final = 5  # before the first pause
@@ -38,6 +37,8 @@ class RotatingFile(logging.Handler):
     process is killed. Files are opened at the first record, and again in a forked process:
     processes that share an open file do not exclude each other.
 
+    A process's first record rotates a file that was begun in the other format, text or JSON.
+
     While the file cannot be written, its lines go to stderr. ``trouble`` then holds the reason,
     and else ``None``.
     """
@@ -53,6 +54,7 @@ class RotatingFile(logging.Handler):
         self._identity = (0, 0)  # inode and device of the file
         self._end = -1  # where our last line ended
         self._surplus: list[int] = []  # backups deleted because backup_count was lowered
+        self._format_checked = False
         self._stuck: tuple[int, int] | None = None  # the file when taking the lock last failed
         self._warned = -WARNING_INTERVAL
         _open_handlers.add(self)
@@ -85,7 +87,9 @@ class RotatingFile(logging.Handler):
             size = self._current_size()
             if size and size != self._end and os.pread(self._file, 1, size - 1) != b"\n":
                 size = self._remove_partial_line(size)
-            if size and size + len(data) > self.max_bytes:
+            if self._is_in_other_format(data):
+                size = self._rotate_if_full(self.max_bytes)
+            elif size and size + len(data) > self.max_bytes:
                 size = self._rotate_if_full(len(data))
             self._append(data)
             self._end = size + len(data)
@@ -124,8 +128,8 @@ class RotatingFile(logging.Handler):
         self._lock_file = open_regular(lock_path(self.path), os.O_RDWR | os.O_CREAT)
 
     def _take_lock(self) -> None:
-        # The lock is held for microseconds. With a few tries before the first pause, the slowest
-        # calls of eight busy processes are shorter by a fifth to a half.
+        # With a few tries before the first pause, the slowest calls of eight busy processes are
+        # shorter by a fifth to a half.
         for _ in range(LOCK_TRIES):
             if self._try_lock():
                 return
@@ -219,6 +223,17 @@ class RotatingFile(logging.Handler):
             size = self._current_size()
         return size
 
+    def _is_in_other_format(self, data: bytes) -> bool:
+        """Return, once in a process, whether the file was begun in another format than ``data``.
+
+        Only once: during a roll, old and new containers write both formats into one file.
+        """
+        if self._format_checked:
+            return False
+        self._format_checked = True
+        begun = os.pread(self._file, 1, 0)
+        return bool(begun) and (begun == b"{") != data.startswith(b"{")
+
     def _append(self, data: bytes) -> None:
         written = os.write(self._file, data)
         if written < len(data):
@@ -259,18 +274,6 @@ def lock_path(path: str) -> str:
     """Return the path of the lock file of the log ``path``."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.lock")
-
-
-def open_regular(path: str, flags: int) -> int:
-    """Open a regular file and return its descriptor.
-
-    Raises :exc:`OSError` for anything else. A pipe or device never blocks the caller.
-    """
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, MODE)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return descriptor
 
 
 _open_handlers: weakref.WeakSet[RotatingFile] = weakref.WeakSet()

@@ -196,6 +196,7 @@ def _summary(report: Report, app: AppSettings) -> list[tuple[str, str]]:
         rows.append(("Client", str(request.get("client", ""))))
     if report.request_id is not None:
         rows.append(("Request id", report.request_id))
+        rows.append(("Trace id", str((request or {}).get("trace", ""))))
         rows.append(("Log lines", app.log_hint.replace("{request_id}", report.request_id)))
     rows.append(("Time", moment(report.time)))
     return [(name, value) for name, value in rows if value]

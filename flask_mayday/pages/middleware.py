@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..context import in_flight, request_id
+from ..context import in_flight, request_id, trace_context
 from ..context.record_fields import GROUP
 from ..context.waiting import overdue_requests, seconds_waited
 from ..reporting import registry
@@ -54,6 +54,7 @@ class ErrorMiddleware:
         if request_id.ENVIRON_KEY in environ:  # mounted in another app, whose middleware does it
             return self.app(environ, start_response)
         request_id.begin(environ, trusted=self.trust_header)
+        trace_context.begin(environ, trusted=self.trust_header)
         timeout = self.pipeline.settings.server.request_timeout
         waited = seconds_waited(environ, timeout) if self.trust_header else 0.0
         registry.enable_own_loggers()

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from flask import globals as flask_globals
 
 from ..context.request_id import PATH_KEY, USER_KEY
+from ..context.trace_context import trace_of
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
 from .wording import not_available
@@ -54,6 +55,8 @@ def short_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
         "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
         "user": lambda: _user(environ, redactor),
     }
+    if trace := trace_of(environ):
+        parts["trace"] = lambda: trace.trace_id
     return {name: _or_reason(part) for name, part in parts.items()}
 
 

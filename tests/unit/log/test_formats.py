@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flask_mayday.context import request_id
+from flask_mayday.context import request_id, trace_context
 from flask_mayday.log.formats import JsonFormatter, TextFormatter
 from flask_mayday.log.rotation import RECORD_BYTES
 from flask_mayday.redaction.redactor import Redactor
@@ -237,6 +237,16 @@ def test_json_keeps_every_extra_field() -> None:
         "odd": "<Unprintable that has no text>",
         "tags": ["one"],
     }
+
+
+def test_json_names_the_trace_of_a_request() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    environ: dict[str, object] = {"HTTP_TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"}
+    request_id.begin(environ, trusted=True)
+    trace_context.begin(environ, trusted=True)
+    found = json_of(record("Hello"))
+    assert found["trace_id"] == trace
+    assert re.fullmatch("[0-9a-f]{16}", str(found["span_id"]))
 
 
 def test_json_keeps_the_values_passed_to_capture() -> None:

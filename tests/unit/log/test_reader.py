@@ -304,14 +304,27 @@ def test_text_from_outside_cannot_control_the_terminal() -> None:
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({}, "logs/microblog.log"),
         ({"LOG_DIR": "/a", "LOG_FILE": "b.log"}, "/a/b.log"),
         ({"LOG_DIR": "/a", "MAYDAY_LOG_DIR": "/c", "MAYDAY_LOG_FILE": "d.log"}, "/c/d.log"),
-        ({"LOG_DIR": "", "MAYDAY_LOG_FILE": ""}, "logs/microblog.log"),
     ],
 )
 def test_the_environment_names_the_log(environ: dict[str, str], expected: str) -> None:
     assert reader.log_path(environ) == Path(expected)
+
+
+def test_the_only_log_of_the_folder_needs_no_name(tmp_path: Path) -> None:
+    for name in ("shop.log", "shop.log.1", ".shop.log.lock"):
+        (tmp_path / name).touch()
+    assert reader.log_path({"LOG_DIR": str(tmp_path)}) == tmp_path / "shop.log"
+
+
+def test_a_log_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"LOG_DIR is not set\. Set it to"):
+        reader.log_path({"LOG_FILE": "a.log"})
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"LOG_FILE is not set\. .* has these: a\.log, b\.log"):
+        reader.log_path({"LOG_DIR": str(tmp_path)})
 
 
 def test_a_log_of_another_user_is_explained_without_a_traceback(

@@ -44,6 +44,29 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "logs" / "test.log"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [('{"message": "one"}', "2026 two"), ("2026 one", '{"message": "two"}')]
+)
+def test_a_change_of_the_format_starts_a_new_file(path: Path, before: str, after: str) -> None:
+    log(handler(path, max_bytes=10_000), before)
+    second = handler(path, max_bytes=10_000)
+    log(second, after)
+    log(handler(path, max_bytes=10_000), after)
+    assert [file.read_text().splitlines() for file in files(path)] == [[before], [after, after]]
+
+
+def test_during_a_roll_both_formats_share_a_file_without_a_rotation_for_each_line(
+    path: Path,
+) -> None:
+    old, new = (handler(path, max_bytes=10_000) for _ in range(2))
+    log(old, "2026 old")
+    log(new, '{"message": "new"}')
+    for _ in range(10):
+        log(old, "2026 old")
+        log(new, '{"message": "new"}')
+    assert len(files(path)) == 2
+
+
 def content(path: Path) -> list[str]:
     return [line for file in files(path) for line in file.read_text().splitlines()]
 
