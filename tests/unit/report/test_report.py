@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from werkzeug.test import EnvironBuilder
 
-from flask_mayday.context import request_id
+from flask_mayday.context import request_id, trace_context
 from flask_mayday.context.record_fields import CONTEXT, INTERRUPTED, REQUESTS, STACK
+from flask_mayday.mail.content import report_content
 from flask_mayday.redaction.redactor import MASK, Redactor
 from flask_mayday.report.builder import MESSAGE_LENGTH, TRACEBACK_LENGTH, ReportBuilder
 from flask_mayday.report.own_code import OwnCode
@@ -20,6 +21,7 @@ from flask_mayday.report.report import Report
 from flask_mayday.report.request import ROUTE
 from flask_mayday.report.size_limit import SIZE_MAXIMUM, limited_json
 from flask_mayday.report.traceback_text import render_traceback
+from flask_mayday.settings import AppSettings
 
 SECRET = "the-secret-of-this-site"
 BUILDER = ReportBuilder(Redactor([SECRET]), OwnCode("/nowhere"), "shop", "staging", "1.4.2")
@@ -109,6 +111,21 @@ def test_a_report_has_the_request_of_its_thread() -> None:
     text = report.to_json()
     assert "abcdef" not in text
     assert SECRET not in text
+
+
+def test_a_report_and_its_mail_name_the_trace_of_the_request() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    environ = EnvironBuilder("/").get_environ()
+    environ["HTTP_TRACEPARENT"] = f"00-{trace}-00f067aa0ba902b7-01"
+    request_id.begin(environ, trusted=True)
+    trace_context.begin(environ, trusted=True)
+    report = reported(logged(ValueError("boom")))
+    assert report.request is not None
+    assert report.request["trace"] == trace
+    rows = (
+        report_content(report, AppSettings("shop", "staging", "1.4.2", ()), None).sections[0].rows
+    )  # type: ignore[union-attr]
+    assert ("Trace id", trace) in rows
 
 
 def test_a_report_outside_a_request_names_the_logger() -> None:
