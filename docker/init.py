@@ -65,6 +65,7 @@ COMMON = (
     Secret("postgres_password", POSTGRES, POSTGRES),
     Secret("mail_password", 0, APP, generated=False),
     Secret("heartbeat_url", 0, WATCH_ONLY, generated=False),
+    Secret("report_webhook_url", 0, APP, generated=False),
 )
 DEMO = (
     *COMMON,

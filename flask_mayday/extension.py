@@ -31,6 +31,7 @@ from .settings import Settings, read_settings
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 BeforeReportT = TypeVar("BeforeReportT", bound=Callable[[Report], Report | None])
+FingerprintT = TypeVar("FingerprintT", bound=Callable[[Report], str | None])
 
 UserFunction = Callable[[], Callable[[], object] | None]
 
@@ -61,6 +62,7 @@ class Mayday:
     def __init__(self, app: Flask | None = None) -> None:
         self._secrets: list[str] = []
         self._before_report: list[Callable[[Report], Report | None]] = []
+        self._fingerprints: list[Callable[[Report], str | None]] = []
         self._unavailable: list[Unavailable] = []
         self._user: Callable[[], object] | None = None
         self._pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
@@ -169,6 +171,20 @@ class Mayday:
         self._before_report.append(function)
         return function
 
+    def fingerprint(self, function: FingerprintT) -> FingerprintT:
+        """Register a function that decides which errors are identical.
+
+        It gets a :class:`Report` and returns a text that identical errors share, or ``None`` for
+        the default. For a single exception class, the attribute ``report_fingerprint`` does the
+        same::
+
+            @mayday.fingerprint
+            def one_group_for_timeouts(report):
+                return "timeout" if report.type == "TimeoutError" else None
+        """
+        self._fingerprints.append(function)
+        return function
+
     def user(self, function: Callable[[], object]) -> Callable[[], object]:
         """Register a function that returns who is logged in, or ``None``, for mail and log.
 
@@ -194,6 +210,7 @@ class Mayday:
             is_testing=lambda: app.testing,
         )
         pipeline.reports.before_report = self._before_report
+        pipeline.reports.fingerprints = self._fingerprints
         return pipeline
 
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from .time_limits import TimeLimits
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+TOKEN_LENGTH: Final = 20  # characters from which on a part of a webhook's path is masked by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,34 @@ class MailSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The second channel for error reports; nothing is posted where ``url`` is ``None``.
+
+    ``format`` is slack, mattermost, discord, ntfy or json, and ``allow`` the networks besides the
+    public ones in which the address may be.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    format: str = "json"
+    allow: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The host of the address, which is not secret; empty without an address."""
+        return urlsplit(self.url).hostname or "" if self.url else ""
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """The address, and the part of it after the host, which holds the token."""
+        if not self.url:
+            return ()
+        parts = urlsplit(self.url)
+        tail = self.url[self.url.index(parts.netloc) + len(parts.netloc) :]
+        tokens = [part for part in parts.path.split("/") if len(part) >= TOKEN_LENGTH]
+        return tuple(dict.fromkeys((self.url, tail, parts.path, *tokens)))
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """The rotating log; ``max_bytes`` of one file, ``slow_ms`` in milliseconds."""
 
@@ -71,11 +106,15 @@ class SpoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """How often administrators are mailed: ``window`` in seconds, ``keep_days`` in days."""
+    """How often administrators are mailed: ``window`` in seconds, ``keep_days`` in days.
+
+    ``summary`` is ``weekly`` where a summary is mailed each week, else ``off``.
+    """
 
     window: float
     mails_per_hour: int
     keep_days: int
+    summary: str = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +164,7 @@ class Settings:
     mail_ui: str | None  # the address at which captured mails can be read
     secret_names: tuple[str, ...] = ()  # of fields whose values are masked, besides the built-in
     watch: WatchSettings = WatchSettings()
+    webhook: WebhookSettings = field(default_factory=WebhookSettings)
 
     def __str__(self) -> str:
         """Return every setting but the secrets by its name, for the log."""
@@ -152,6 +192,10 @@ class Settings:
             "REPORT_WINDOW": self.reports.window,
             "REPORT_MAILS_PER_HOUR": self.reports.mails_per_hour,
             "REPORT_KEEP_DAYS": self.reports.keep_days,
+            "REPORT_SUMMARY": self.reports.summary,
+            "REPORT_WEBHOOK": f"{self.webhook.format} at {self.webhook.host}"
+            if self.webhook.url
+            else "off",
             "REQUEST_TIMEOUT": self.server.request_timeout,
             "DRILL": self.drill,
             "TRUSTED_PROXIES": self.trusted_proxies,
@@ -162,4 +206,4 @@ class Settings:
     def secret_values(self) -> tuple[str, ...]:
         """The values among the settings that must never leave the process."""
         passwords = (self.mail.password,) if self.mail.password else ()
-        return (*passwords, *self.watch.secret_values)
+        return (*passwords, *self.watch.secret_values, *self.webhook.secret_values)

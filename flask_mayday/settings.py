@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from .setting_groups import (
     AppSettings,
@@ -18,6 +20,7 @@ from .setting_groups import (
     Settings,
     SpoolSettings,
     WatchSettings,
+    WebhookSettings,
 )
 from .settings_reader import (
     TRUE,
@@ -41,12 +44,21 @@ __all__ = [
     "SettingsReader",
     "SpoolSettings",
     "WatchSettings",
+    "WebhookSettings",
     "is_loopback",
     "read_server",
     "read_settings",
 ]
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# The webhook's format by the host of its address; others get JSON.
+WEBHOOK_FORMATS: Final = ("slack", "mattermost", "discord", "ntfy", "json")
+HOSTS_OF_FORMATS: Final = {
+    "slack": re.compile(r"(?:.*\.)?slack(?:-gov)?\.com"),
+    "discord": re.compile(r"(?:.*\.)?discord(?:app)?\.com"),
+    "mattermost": re.compile(r"(?:.*[.-])?mattermost(?:[.-].*)?"),
+    "ntfy": re.compile(r"(?:.*[.-])?ntfy(?:[.-].*)?"),
+}
 HELO_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Za-z.:]+\]")
 
 
@@ -104,6 +116,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
             window=reader.integer("REPORT_WINDOW", 300, 1, 86_400),
             mails_per_hour=reader.integer("REPORT_MAILS_PER_HOUR", 60, 1, 100_000),
             keep_days=reader.integer("REPORT_KEEP_DAYS", 30, 1, 3650),
+            summary=reader.choice("REPORT_SUMMARY", "off", ("off", "weekly"), str.lower),
         ),
         server=read_server(reader),
         drill=reader.boolean("DRILL", False),
@@ -111,6 +124,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         mail_ui=_mail_ui(reader, mail.server),
         secret_names=reader.items("SECRET_NAMES"),
         watch=_read_watch(reader),
+        webhook=_read_webhook(reader),
     )
 
 
@@ -130,6 +144,44 @@ def _read_mail(reader: SettingsReader, instance: Path) -> MailSettings:
         ca_file=_ca_file(reader, instance),
         helo_name=reader.line("MAIL_HELO_NAME") or None,
     )
+
+
+def _read_webhook(reader: SettingsReader) -> WebhookSettings:
+    allow = []
+    for item in reader.items("WEBHOOK_ALLOW"):
+        try:
+            allow.append(ipaddress.ip_network(item, strict=False))
+        except ValueError:
+            fix = "use networks such as 10.0.0.0/8, separated by commas."
+            reader.problem("WEBHOOK_ALLOW", item, fix)
+    wanted = reader.choice("REPORT_WEBHOOK_FORMAT", "", WEBHOOK_FORMATS, str.lower)
+    url = (reader.secret("REPORT_WEBHOOK_URL") or "").strip() or None
+    if url is None:
+        return WebhookSettings(allow=tuple(allow))
+    host = _host_of_url(url)
+    if host is None:
+        # The value is a secret, so the message does not show it.
+        reader.problems.append(
+            "REPORT_WEBHOOK_URL cannot be used: write an address such as "
+            "https://hooks.example.com/token, with printable ASCII characters, a host, and neither "
+            "a user name nor a fragment."
+        )
+        return WebhookSettings(allow=tuple(allow))
+    guessed = (name for name, pattern in HOSTS_OF_FORMATS.items() if pattern.fullmatch(host))
+    return WebhookSettings(url, wanted or next(guessed, "json"), tuple(allow))
+
+
+def _host_of_url(url: str) -> str | None:
+    """Return the host of an address for HTTP or HTTPS, ``None`` where it is none."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError:
+        return None
+    is_plain = url.isascii() and url.isprintable() and " " not in url and "#" not in url
+    if parts.scheme not in ("http", "https") or not is_plain or port == 0 or "@" in parts.netloc:
+        return None
+    return host if host and is_host(host) else None
 
 
 def read_server(reader: SettingsReader) -> ServerSettings:

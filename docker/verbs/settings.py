@@ -19,7 +19,10 @@ EXAMPLE = ROOT / ".env.example"
 ENV = ROOT / ".env"
 APP_ENV = ROOT / "app.env"
 LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
-SECRET = ("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL")
+SECRET = (
+    *("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL"),
+    "REPORT_WEBHOOK_URL",
+)
 OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
 # What programs in the containers read; they ignore white space around a value. A test compares
 # these tables with flask_mayday.settings.
@@ -43,6 +46,8 @@ BOOLEANS = ("DRILL", "FLASK_DEBUG", "LOGIN_LIMITS", "MAIL_USE_SSL", "MAIL_USE_TL
 CHOICES = {
     "LOG_FORMAT": ("text", "json"),
     "LOG_LEVEL": ("debug", "info", "warning", "error", "critical"),
+    "REPORT_SUMMARY": ("off", "weekly"),
+    "REPORT_WEBHOOK_FORMAT": ("slack", "mattermost", "discord", "ntfy", "json", ""),
 }
 MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml")
 PORTS = ("HTTP_PORT", "MAILHOG_PORT", "DEBUG_PORT")
@@ -179,7 +184,7 @@ def value_problems(values: dict[str, str]) -> list[str]:
         if values[name].strip().lower() not in TRUE + FALSE
     ]
     problems += [
-        f"{name} is '{values[name]}': use one of {', '.join(allowed)}."
+        f"{name} is '{values[name]}': use one of {', '.join(filter(None, allowed))}."
         for name, allowed in CHOICES.items()
         if values[name].strip().lower() not in allowed
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -14,14 +15,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ..report.wording import counted
-from ..settings import AppSettings, MailSettings, ReportSettings
+from ..settings import AppSettings, MailSettings, ReportSettings, WebhookSettings
 from ..spool.database import LeaseLostError
-from ..spool.inventory import STUCK, mail_of_request, mail_state
+from ..spool.inventory import STUCK, mail_of_request, mail_state, webhook_state
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
+from ..spool.posts import next_post
 from ..spool.recovery import quarantine, recover
-from .delivery import Delivery, Tasks
+from .delivery import NO_WEBHOOK, Delivery, Tasks
 from .lease import RENEW_INTERVAL, Lease, expired_since
+from .posting import PostingThread
+from .webhook import TIMEOUT, WebhookDelivery
 
 POLL_INTERVAL: Final = 0.2  # seconds between two looks for reports of other processes
 PAUSE: Final = 0.1  # seconds between two deliveries, however fast reports come in
@@ -42,13 +46,20 @@ class Courier:
     """
 
     def __init__(
-        self, outbox: Outbox, *, mail: MailSettings, reports: ReportSettings, app: AppSettings
+        self,
+        outbox: Outbox,
+        *,
+        mail: MailSettings,
+        reports: ReportSettings,
+        app: AppSettings,
+        webhook: WebhookSettings = NO_WEBHOOK,
     ) -> None:
         self.outbox = outbox
         self.mail = mail
         self.reports = reports
         self.app = app
-        self.settings = (outbox.max_bytes, mail, reports, app)
+        self.webhook = webhook
+        self.settings = (outbox.max_bytes, mail, reports, app, webhook)
         self.lease = Lease(outbox.folder)
         self._tasks = Tasks(reports.window)
         self._thread: threading.Thread | None = None
@@ -77,12 +88,16 @@ class Courier:
         self._report_pid = os.getpid()
 
     def state(self) -> dict[str, str]:
-        """Return for a health check how ``mail`` and ``spool`` are; "ok" where all is well."""
-        off = self.mail.server is None
-        return {
-            "mail": "off" if off else self._mail_trouble() or "ok",
+        """Return for a health check how ``mail`` and ``spool`` are; "ok" where all is well.
+
+        Where a webhook is set, its state is included.
+        """
+        mail, webhook = self._trouble()
+        found = {
+            "mail": "off" if self.mail.server is None else mail or "ok",
             "spool": self.outbox.trouble() or "ok",
         }
+        return found | ({"webhook": webhook or "ok"} if self.webhook.url else {})
 
     def mail_of(self, request_id: str) -> bytes | None:
         """Return the newest mail about a request, ``None`` where there is none to be read."""
@@ -91,20 +106,21 @@ class Courier:
         except sqlite3.Error:
             return None
 
-    def _mail_trouble(self) -> str:
+    def _trouble(self) -> tuple[str, str]:
+        """Return what is wrong with mail, and with the webhook; empty where all is well."""
         try:
             expired = expired_since(self.outbox.folder)
             since, refused = mail_state(self.outbox.path)
+            posts_since = webhook_state(self.outbox.path)
         except (sqlite3.Error, OSError) as error:
-            return f"unknown, the spool cannot be read: {error}"
-        if since is not None and time.time() - since >= STUCK:
-            return f"stuck since {_moment(since)}"
-        if expired is not None:
-            return (
-                "not being delivered: the process that sends mail has not responded since "
-                f"{_moment(expired)}"
-            )
-        return f"{counted(refused, 'mail')} refused for good" if refused else ""
+            unknown = f"unknown, the spool cannot be read: {error}"
+            return unknown, unknown
+        frozen = expired and (
+            "not being delivered: the process that sends mail has not responded since "
+            f"{_moment(expired)}"
+        )
+        failed = f"{counted(refused, 'mail')} refused for good" if refused else ""
+        return _stuck(since) or frozen or failed, _stuck(posts_since) or frozen or ""
 
     def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:
         """Deliver, within ``timeout`` seconds, what this process has reported, if nobody else does.
@@ -123,17 +139,27 @@ class Courier:
                 closing(self._open()) as mailbox,
                 closing(self._delivery(mailbox)) as delivery,
             ):
+                webhook = WebhookDelivery(mailbox, self.webhook, self._stopping)
                 while (remaining := deadline - time.monotonic()) > 0:
                     patience = min(self.mail.timeout, remaining)
                     delivery.mail = replace(self.mail, timeout=patience)
                     delivery.run(time.time())
+                    webhook.run(time.time(), min(TIMEOUT, max(0.1, deadline - time.monotonic())))
                     left = deadline - time.monotonic()
-                    due = mailbox.next_try()
-                    if not len(delivery.pending) and (due is None or due > time.time() + left):
+                    due = self._next_try(mailbox)
+                    if not len(delivery.pending) and due > time.time() + left:
                         return
                     time.sleep(POLL_INTERVAL)
         finally:
             self.lease.release()
+
+    def _next_try(self, mailbox: Mailbox) -> float:
+        """Return when something is to be sent next, on a channel that is set."""
+        tries = (
+            mailbox.next_try() if self.mail.server else None,
+            next_post(mailbox) if self.webhook.url else None,
+        )
+        return min((one for one in tries if one is not None), default=math.inf)
 
     def stop(self, timeout: float) -> None:
         """Let the thread finish the mail that it is sending, for at most ``timeout`` seconds."""
@@ -173,7 +199,12 @@ class Courier:
                 closing(self._open()) as mailbox,
                 closing(self._delivery(mailbox)) as delivery,
             ):
-                self._deliver_until_stopped(mailbox, delivery)
+                posting = PostingThread(self.outbox.path, mailbox.epoch, self.webhook)
+                posting.start()
+                try:
+                    self._deliver_until_stopped(mailbox, delivery)
+                finally:
+                    posting.stop()
         except sqlite3.DatabaseError as error:
             if not self._must_replace(error):
                 raise
@@ -210,6 +241,7 @@ class Courier:
             mail=self.mail,
             reports=self.reports,
             app=self.app,
+            webhook=self.webhook,
             stopping=self._stopping,
             tasks=self._tasks,
         )
@@ -229,6 +261,11 @@ class Courier:
                 delivery.run(now)
             self._stopping.wait(PAUSE)
             self._wake.wait(POLL_INTERVAL - PAUSE)
+
+
+def _stuck(since: float | None) -> str:
+    is_long = since is not None and time.time() - since >= STUCK
+    return f"stuck since {_moment(since)}" if since is not None and is_long else ""
 
 
 def _moment(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -14,36 +13,37 @@ from typing import Final
 
 from ..context.record_fields import UNREPORTED
 from ..report.wording import counted
-from ..settings import AppSettings, MailSettings, ReportSettings
+from ..settings import AppSettings, MailSettings, ReportSettings, WebhookSettings
 from ..spool import recovery, retention
 from ..spool.inventory import STUCK
 from ..spool.mailbox import Mailbox
+from ..spool.posts import posts_wait_since
 from ..spool.stored_mail import StoredMail
+from .backoff import MAX_BACKOFF, backoff
+from .messages import MessageWriter
 from .pending_replies import PendingReplies
-from .planner import Planner
+from .planner import HOUR, Planner
 from .smtp_session import Fate, SmtpSession, Verdict
+from .weekly import WeeklySummary
 
-MAX_BACKOFF: Final = 300.0  # seconds
 UNCONFIRMED_ATTEMPTS: Final = 3  # after which a mail counts as delivered
 PROBABLY: Final = (
     f"Probably delivered: the server confirmed none of {UNCONFIRMED_ATTEMPTS} attempts."
 )
 DOWN_AFTER: Final = 2  # mails in a row that the server does not take now: then it counts as down
+NO_WEBHOOK: Final = WebhookSettings()
+MAIL_STUCK: Final = (
+    "Error mails are stuck: the first has waited for %.0f minutes. "
+    "Run `flask reports test` to see why"
+)
+WEBHOOK_STUCK: Final = (
+    "Messages to the webhook are stuck: the first has waited for %.0f minutes. "
+    "Run `flask reports list` to see why"
+)
 EXPIRY_INTERVAL: Final = 3600.0  # seconds between two deletions of what has expired
 RECOVERY_INTERVAL: Final = 60.0  # seconds between two tries to copy from a damaged database
-HOUR: Final = 3600.0
 
 logger = logging.getLogger(__name__)
-
-
-def backoff(tries: int) -> float:
-    """Return how long to wait, in seconds, after the ``tries``-th failure in a row.
-
-    It doubles from one second to five minutes. The random part keeps several stacks from trying
-    a mail server at the same moment when it comes back.
-    """
-    limit = min(MAX_BACKOFF, 2.0 ** min(tries - 1, 16))
-    return limit * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
 
 
 @dataclass
@@ -87,13 +87,17 @@ class Delivery:
         reports: ReportSettings,
         app: AppSettings,
         stopping: threading.Event,
+        webhook: WebhookSettings = NO_WEBHOOK,
         tasks: Tasks | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.mailbox = mailbox
         self.mail = mail
         self.reports = reports
-        self.planner = Planner(mailbox, mail=mail, reports=reports, app=app)
+        self.webhook = webhook
+        writer = MessageWriter(mailbox, mail=mail, webhook=webhook)
+        self.planner = Planner(mailbox, writer, reports, app)
+        self.weekly = WeeklySummary(mailbox, writer, reports, app)
         self.stopping = stopping
         self.tasks = tasks or Tasks(reports.window)
         self.clock = clock
@@ -107,11 +111,13 @@ class Delivery:
         if self.tasks.recover.is_due(now):
             recovery.recover(self.mailbox)
         self.take_incoming(now, recent)
-        if self.mail.server:
+        if self.mail.server or self.webhook.url:
             self.planner.plan(now)
+            self.weekly.add(now)
+        if self.mail.server:
             self.send(now)
             self.planner.add_notice(now)
-            self.log_stuck(now)
+        self.log_stuck(now)
         retention.evict(self.mailbox, recent)
         self.mailbox.keep_wal_small()
         self.report_dropped(now)
@@ -141,35 +147,44 @@ class Delivery:
         self.mailbox.outbox.incoming.expire(before)
 
     def log_stuck(self, now: float) -> None:
-        """Log, once an hour, that mail has waited for an hour: no mail could say so."""
-        since = self.mailbox.waiting_since()
-        if since is None or now - since < STUCK or not self.tasks.log_stuck.is_due(now):
+        """Log, once an hour, that a channel has delivered nothing for an hour.
+
+        That is also a report, where there is another channel to deliver it.
+        """
+        since = {
+            MAIL_STUCK: self.mailbox.waiting_since() if self.mail.server else None,
+            WEBHOOK_STUCK: posts_wait_since(self.mailbox) if self.webhook.url else None,
+        }
+        stuck = {text: one for text, one in since.items() if one and now - one >= STUCK}
+        if not stuck or not self.tasks.log_stuck.is_due(now):
             return
-        logger.critical(
-            "Error mails are stuck: the first has waited for %.0f minutes. "
-            "Run `flask reports test` to see why",
-            (now - since) / 60,
-            extra={UNREPORTED: True},
-        )
+        channels = bool(self.mail.server) + bool(self.webhook.url)
+        for text, one in stuck.items():
+            logger.critical(text, (now - one) / 60, extra={UNREPORTED: len(stuck) == channels})
 
     def report_dropped(self, now: float) -> None:
         """Report, once a window, how many errors were evicted without a mail.
 
         While no mail gets through it is logged only: its report would be evicted too.
         """
-        count = self.mailbox.counter("dropped")
-        if not count or not self.tasks.report_dropped.is_due(now):
+        counters = {"dropped": "dropped", "unposted": "not posted to the webhook"}
+        counts = {name: self.mailbox.counter(name) for name in counters}
+        if not any(counts.values()) or not self.tasks.report_dropped.is_due(now):
             return
-        logger.error(
-            "%s dropped because the spool was full. They are still in the log. Raise "
-            "SPOOL_MAX_BYTES=%d, or run `flask reports list` to see what is waiting.",
-            f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
-            self.mailbox.outbox.max_bytes,
-            extra={UNREPORTED: self.failures > 0},
-        )
-        if not self.failures:
-            with self.mailbox.transaction():
-                self.mailbox.add_to_counter("dropped", -count)
+        for name, what in counters.items():
+            if (count := counts[name]) == 0:
+                continue
+            logger.error(
+                "%s %s because the spool was full. They are still in the log. Raise "
+                "SPOOL_MAX_BYTES=%d, or run `flask reports list` to see what is waiting.",
+                f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
+                what,
+                self.mailbox.outbox.max_bytes,
+                extra={UNREPORTED: self.failures > 0},
+            )
+            if not self.failures:
+                with self.mailbox.transaction():
+                    self.mailbox.add_to_counter(name, -count)
 
     def send(self, now: float) -> None:
         """Send the mails that are due, until it turns out that the server takes none.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import string
 from typing import Final
 
-from ..mail.content import moment
-from ..mail.message import Envelope, render_notice
+from ..mail.draft import Draft, draft_notice
+from ..mail.times import moment
 from ..report.wording import counted
+from ..settings import AppSettings
 
 MAX_REQUEST_IDS: Final = 100
 
@@ -20,12 +21,7 @@ HOW_TO_READ: Final = (
 )
 
 
-def headline(count: int) -> str:
-    """Return what happened to ``count`` errors."""
-    return f"{counted(count, 'error')} could not be mailed"
-
-
-def render_refused(count: int, request_ids: list[str], envelope: Envelope) -> bytes:
+def draft_refused(count: int, request_ids: list[str], now: float, app: AppSettings) -> Draft:
     """Return the notice about ``count`` errors: nothing in it comes from outside.
 
     Request ids are shown where they are hex digits, as those of nginx and of this package are.
@@ -34,6 +30,7 @@ def render_refused(count: int, request_ids: list[str], envelope: Envelope) -> by
     lines = [*HOW_TO_READ, "", *(["Request ids:"] if safe else []), *safe[:MAX_REQUEST_IDS]]
     if len(safe) > MAX_REQUEST_IDS:
         lines.append(f"and {len(safe) - MAX_REQUEST_IDS} more")
-    rows = [("Time", moment(envelope.created)), ("Errors", str(count))]
+    rows = [("Time", moment(now)), ("Errors", str(count))]
     where = "The mail server rejected these mails because of their content."
-    return render_notice(envelope, headline(count), where, rows, lines, count=count)
+    what = f"{counted(count, 'error')} could not be mailed"
+    return draft_notice(app, what, where, rows, lines, count=count)

@@ -1,55 +1,62 @@
-"""Makes mails of reports: which error is mailed at once, which is counted, and in which mail."""
+"""Makes messages of reports: which error is mailed at once, which is counted, and where."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from email.utils import make_msgid
+from typing import Final
 
-from ..mail import message as mail_message
-from ..mail.content import REQUEST_IDS
-from ..settings import AppSettings, MailSettings, ReportSettings
+from ..mail import draft as drafts
+from ..mail.content import REQUEST_IDS, Digest, HeldErrors
+from ..settings import AppSettings, ReportSettings
+from ..spool import groups
 from ..spool.mailbox import Mailbox
-from ..spool.stored_mail import NewMail, PendingErrors
-from .notice import headline, render_refused
+from ..spool.stored_mail import PendingErrors
+from .budget import FairBudget
+from .messages import MessageWriter
+from .notice import draft_refused
+
+HOUR: Final = 3600.0  # seconds
+HELD_INTERVAL: Final = 10.0  # seconds between two looks at the errors that the cap holds back
 
 logger = logging.getLogger(__name__)
 
 
 class Planner:
-    """Makes the mails of ``mailbox``."""
+    """Makes the messages of ``mailbox``."""
 
     def __init__(
-        self, mailbox: Mailbox, *, mail: MailSettings, reports: ReportSettings, app: AppSettings
+        self, mailbox: Mailbox, writer: MessageWriter, reports: ReportSettings, app: AppSettings
     ) -> None:
         self.mailbox = mailbox
-        self.mail = mail
+        self.writer = writer
         self.reports = reports
         self.app = app
         self.unrenderable: set[str] = set()  # fingerprints
+        self._is_holding = False
+        self._looked = 0.0  # when all errors were looked at
+        self._seen = 0  # the newest report then, or later
 
     def plan(self, now: float) -> None:
-        """Make mails of the reports that have none, at the time ``now``.
+        """Make messages of the reports that have none, at the time ``now``.
 
-        The first error of its kind is mailed at once. Identical ones are counted until the window
-        after that mail is over, and then mailed in one digest. Where the hourly cap is reached,
-        the others are held and counted in one summary a window.
+        The first error of its kind is mailed at once, and so is one that comes back after it was
+        resolved. Identical ones are counted until the window after that mail is over, and then
+        mailed in one digest. What the hourly cap holds back is counted in one summary a window.
         """
-        window = self.reports.window
-        budget = self.reports.mails_per_hour - self.mailbox.mails_between(now - 3600, now)
-        may_sum_up = now - self.mailbox.last_mail_of_kind("summary", now) >= window
-        if budget <= 0 and not may_sum_up:
+        made = self.mailbox.mails_by_source(now - HOUR, now)
+        budget = FairBudget(self.reports.mails_per_hour, made)
+        last_summary = self.mailbox.last_mail_of_kind("summary", now)
+        may_sum_up = now - last_summary >= self.reports.window
+        if budget.is_used_up and not may_sum_up:
             return
-        held: list[PendingErrors] = []
-        for errors in self.mailbox.pending_errors(now):
-            if errors.last_mail is not None and now < errors.last_mail + window:
-                continue
-            if errors.fingerprint in self.unrenderable:
-                continue
-            if budget > 0:
-                budget -= self._try_to_add(errors, now)
-            else:
+        held = []
+        for errors in self._due(now, look_at_all=may_sum_up):
+            if not budget.allows(errors.source):
                 held.append(errors)
+            elif self._try_to_add(errors, now):
+                budget.spend(errors.source)
+        self._is_holding = self._is_holding or bool(held)
         if held and may_sum_up:
             self._add_summary(held, now)
 
@@ -64,93 +71,97 @@ class Planner:
         count, request_ids = self.mailbox.refused_mails()
         if not count:
             return
-        envelope = self._envelope(now, None)
         with self.mailbox.transaction():
-            notice_id = self.mailbox.add_mail(
-                NewMail(
-                    message_id=envelope.message_id,
-                    kind="notice",
-                    fingerprint=None,
-                    created=now,
-                    count=0,  # the refused mails are counted already
-                    subject=f"[{self.app.label}] {headline(count)}",
-                    content=render_refused(count, request_ids, envelope),
-                    recipients=self.mail.admins,
-                )
-            )
+            draft = draft_refused(count, request_ids, now, self.app)
+            # The refused mails are counted already.
+            notice_id = self.writer.add("notice", draft, now, count=0)
             self.mailbox.mention_refused(notice_id)
+
+    def _due(self, now: float, *, look_at_all: bool) -> list[PendingErrors]:
+        """Return the errors that may be mailed now: new ones first, then the oldest.
+
+        A flood can hold back thousands of different errors. Meanwhile only those that have just
+        occurred are looked at, unless it is time for a summary or the last look is long ago.
+        """
+        after = self._seen
+        is_recent = 0 <= now - self._looked < HELD_INTERVAL
+        newest = self.mailbox.newest_report()
+        if look_at_all or not self._is_holding or not is_recent or after > newest:
+            after, self._looked, self._is_holding = 0, now, False
+        elif after == newest:
+            return []
+        self._seen = newest
+        due = [
+            errors
+            for errors in self.mailbox.pending_errors(now, after)
+            if errors.fingerprint not in self.unrenderable
+            and (errors.is_back or self._window_is_over(errors, now))
+        ]
+        return sorted(due, key=lambda errors: not errors.is_back and errors.last_mail is not None)
+
+    def _window_is_over(self, errors: PendingErrors, now: float) -> bool:
+        return errors.last_mail is None or now >= errors.last_mail + self.reports.window
 
     def _try_to_add(self, errors: PendingErrors, now: float) -> bool:
         """Make the mail of these errors; return whether that was possible, for the others' sake."""
         try:
-            self._add_report(errors, now)
+            return self._add_report(errors, now)
         except sqlite3.Error:
             raise
         except Exception:
             self.unrenderable.add(errors.fingerprint)
             logger.exception("Cannot make a mail of the reports %s", errors.fingerprint)
             return False
+
+    def _add_report(self, errors: PendingErrors, now: float) -> bool:
+        with self.mailbox.transaction():
+            group = groups.load(self.mailbox, errors.fingerprint)
+            resolved_at = group.resolved_at if group and errors.is_back else None
+            found = self.mailbox.first_pending(errors.fingerprint, resolved_at)
+            if found is None:
+                return False  # an operator has just hidden them
+            number, report = found
+            last, digest = self._digest(errors)
+            draft = drafts.draft_report(report, self.app, digest, group, is_back=errors.is_back)
+            mail_id = self.writer.add(
+                "digest" if digest else "report",
+                draft,
+                now,
+                fingerprint=errors.fingerprint,
+                source=errors.source,
+            )
+            if digest:
+                self.mailbox.assign(mail_id, errors.fingerprint, last)
+            else:
+                self.mailbox.assign_one(mail_id, number)
+            groups.count_mail(self.mailbox, errors.fingerprint)
         return True
 
-    def _add_report(self, errors: PendingErrors, now: float) -> None:
-        with self.mailbox.transaction():
-            last, report = self.mailbox.first_pending(errors.fingerprint)
-            digest = None
-            if (
-                errors.last_mail is not None
-                and errors.first < errors.last_mail + self.reports.window
-            ):
-                last, count, first, latest = self.mailbox.pending_span(errors.fingerprint)
-                ids = self.mailbox.pending_request_ids(errors.fingerprint, last, REQUEST_IDS)
-                digest = mail_message.Digest(count, first, latest, ids)
-            envelope = self._envelope(now, self.mailbox.first_message_id(errors.fingerprint))
-            mail_id = self.mailbox.add_mail(
-                NewMail(
-                    message_id=envelope.message_id,
-                    kind="digest" if digest else "report",
-                    fingerprint=errors.fingerprint,
-                    created=now,
-                    count=digest.count if digest else 1,
-                    subject=mail_message.report_subject(
-                        report,
-                        mail_message.app_of(report, self.app).label,
-                        digest.count if digest else None,
-                    ),
-                    content=mail_message.render_report(report, envelope, digest),
-                    recipients=self.mail.admins,
-                )
-            )
-            self.mailbox.assign(mail_id, errors.fingerprint, last)
+    def _digest(self, errors: PendingErrors) -> tuple[int, Digest | None]:
+        """Return the id of the last report to count, and the digest where there is to be one."""
+        is_late = errors.last_mail is None or errors.first >= errors.last_mail + self.reports.window
+        if errors.is_back or is_late:
+            return 0, None
+        last, count, first, latest = self.mailbox.pending_span(errors.fingerprint)
+        ids = self.mailbox.pending_request_ids(errors.fingerprint, last, REQUEST_IDS)
+        return last, Digest(count, first, latest, ids)
 
     def _add_summary(self, held: list[PendingErrors], now: float) -> None:
         with self.mailbox.transaction():
-            entries: list[mail_message.HeldErrors] = []
+            entries: list[HeldErrors] = []
             up_to: dict[str, int] = {}
             for errors in held:
+                found = self.mailbox.first_pending(errors.fingerprint)
+                if found is None:
+                    continue  # an operator has just hidden them
                 last, count, first, _ = self.mailbox.pending_span(errors.fingerprint)
-                _, report = self.mailbox.first_pending(errors.fingerprint)
-                entries.append(mail_message.HeldErrors(count, first, report))
+                entries.append(HeldErrors(count, first, found[1], errors.is_back))
                 up_to[errors.fingerprint] = last
-            envelope = self._envelope(now, None)
-            total = sum(entry.count for entry in entries)
-            mail_id = self.mailbox.add_mail(
-                NewMail(
-                    message_id=envelope.message_id,
-                    kind="summary",
-                    fingerprint=None,
-                    created=now,
-                    count=total,
-                    subject=mail_message.summary_subject(entries, self.app.label),
-                    content=mail_message.render_summary(
-                        entries, envelope, self.reports.mails_per_hour
-                    ),
-                    recipients=self.mail.admins,
-                )
-            )
+            if not entries:
+                return
+            draft = drafts.draft_summary(entries, self.app, self.reports.mails_per_hour)
+            mail_id = self.writer.add("summary", draft, now)
             for fingerprint, last in up_to.items():
                 self.mailbox.assign(mail_id, fingerprint, last)
-
-    def _envelope(self, now: float, thread: str | None) -> mail_message.Envelope:
-        sender = self.mail.sender
-        message_id = make_msgid(domain=sender.rpartition("@")[2])
-        return mail_message.Envelope(sender, self.mail.admins, message_id, thread, now, self.app)
+                groups.count_mail(self.mailbox, fingerprint)
+            self.mailbox.add_to_counter("week_held", draft.count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from ..context.record_fields import FOR_THE_APP, REPORTED, RESPONDING
@@ -21,6 +20,9 @@ from ..report.traceback_text import (
 )
 from ..report.wording import counted
 from ..settings import AppSettings
+from ..spool.error_group import ErrorGroup
+from .history import history_rows
+from .times import moment
 
 HEADLINE_LENGTH: Final = 300  # characters of the message
 GROUPS_MAXIMUM: Final = 100  # in a summary
@@ -45,11 +47,15 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class HeldErrors:
-    """Identical errors that the hourly limit kept from a mail; ``report`` is the first of them."""
+    """Identical errors that the hourly limit kept from a mail; ``report`` is the first of them.
+
+    ``is_back`` is true where they have come back after they were resolved.
+    """
 
     count: int
     first: float
     report: Report
+    is_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +108,24 @@ class Content:
     sections: Sequence[Section]
 
 
-def report_content(report: Report, app: AppSettings, digest: Digest | None) -> Content:
-    """Return the mail about one error, or about all that are identical since the last mail."""
+def report_content(
+    report: Report,
+    app: AppSettings,
+    digest: Digest | None,
+    group: ErrorGroup | None = None,
+    *,
+    is_back: bool = False,
+) -> Content:
+    """Return the mail about one error, or about all that are identical since the last mail.
+
+    ``is_back`` says that it is the first mail since the error of ``group`` came back.
+    """
     sections: list[Section] = []
     if digest is not None:
         sections.append(_digest_rows(digest))
-    sections.append(Rows("The first of them" if digest else "", _summary(report, app)))
+    history = [] if group is None else history_rows(group, report, is_back=is_back)
+    rows = _summary(report, app) + history
+    sections.append(Rows("The first of them" if digest else "", rows))
     if not _shows_message(report):
         sections.append(Lines("Message", report.message.split("\n")))
     if report.context:
@@ -118,19 +136,20 @@ def report_content(report: Report, app: AppSettings, digest: Digest | None) -> C
     if digest is not None and digest.request_ids:
         sections.append(_request_ids(digest))
     sections += _request_details(report)
-    sections.append(Rows("Origin", _origin(report)))
+    sections.append(Rows("Origin", _origin(report, app)))
     where = " ".join(f"{report.where}, {report.place}".strip(", ").split())
     what = f"{report.type}: {_headline(report)}".rstrip(": ")
     return Content(what, where, sections)
 
 
-def summary_content(groups: Sequence[HeldErrors], limit: int) -> Content:
+def summary_content(groups: Sequence[HeldErrors], limit: int, app: AppSettings) -> Content:
     """Return the mail that counts the errors which the hourly ``limit`` kept from a mail."""
     total = sum(group.count for group in groups)
     lines = []
     for group in groups[:GROUPS_MAXIMUM]:
         report = group.report
-        what = f"{report.type}: {first_line(report.message)[:200]}"
+        back = "back: " if group.is_back else ""
+        what = f"{back}{report.type}: {first_line(report.message)[:200]}"
         lines.append(f"{group.count:>7} x {what} {report.where}")
         lines.append(f"          since {moment(group.first)}, fingerprint {report.fingerprint}")
     if others := groups[GROUPS_MAXIMUM:]:
@@ -142,16 +161,8 @@ def summary_content(groups: Sequence[HeldErrors], limit: int) -> Content:
         f"{counted(total, 'more error')} of {kinds} {were} not mailed individually",
         f"The hourly limit was reached (REPORT_MAILS_PER_HOUR={limit}). "
         "All of these errors are in the log.",
-        [Lines("Most frequent first", lines)],
+        [Lines("Most frequent first", lines), Rows("Origin", app_rows(app))],
     )
-
-
-def moment(seconds: float) -> str:
-    """Return a time in seconds since the epoch as people read it, in UTC."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, OSError, ValueError):
-        return "an unknown time"
 
 
 def first_line(message: str) -> str:
@@ -250,11 +261,18 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _origin(report: Report) -> list[tuple[str, str]]:
+def app_rows(app: AppSettings) -> list[tuple[str, str]]:
+    """Return what every mail says about the app."""
+    return [
+        ("App", app.name),
+        ("Environment", app.environment),
+        ("Release", app.release or "unknown"),
+    ]
+
+
+def _origin(report: Report, app: AppSettings) -> list[tuple[str, str]]:
     rows = [
-        ("App", report.app),
-        ("Environment", report.environment),
-        ("Release", report.release),
+        *app_rows(app),
         ("Host", report.host),
         ("Process", str(report.process)),
         ("Python", report.python),

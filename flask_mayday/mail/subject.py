@@ -24,17 +24,21 @@ UNSAFE: Final = re.compile(f"[\t\n{UNPRINTABLE_CHARACTERS}]+")
 TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
 
 
-def report_subject(report: Report, label: str, count: int | None = None) -> str:
+def report_subject(
+    report: Report, label: str, count: int | None = None, *, is_back: bool = False
+) -> str:
     """Return ``[<label>] <Type>: <message> <where>``, of at most 150 characters.
 
     ``label`` names the app and, unless it is production, the environment. ``count`` is how often
-    a digest's error has occurred.
+    a digest's error has occurred. ``is_back`` puts ``back:`` before the type: the error had been
+    resolved.
     """
     what = f"{report.type}: {_without_request(first_line(report.message), report)}".rstrip(": ")
     times = "" if count is None else f" ({counted(count, 'time')})"
     where = report.where if _is_route(report) else _without_tags(report.where)
     tail = one_line(f"{times} {where}")[: SUBJECT_LENGTH // 2]
-    text = one_line(f"[{label[:LABEL_LENGTH]}] {_without_tags(what)}")
+    back = "back: " if is_back else ""
+    text = one_line(f"[{label[:LABEL_LENGTH]}] {back}{_without_tags(what)}")
     return f"{text[: SUBJECT_LENGTH - len(tail) - 1].rstrip()} {tail}".rstrip()
 
 

@@ -25,7 +25,7 @@ from ..context.record_fields import (
 )
 from ..redaction.redactor import BoundRedactor, Redactor
 from .breadcrumbs import earlier_lines
-from .fingerprint import fingerprint, hash_of
+from .fingerprint import fingerprints, hash_of
 from .own_code import OwnCode
 from .report import Report
 from .request import ROUTE, path_of, short_request, whole_request
@@ -68,7 +68,7 @@ class ReportBuilder:
         try:
             return self._whole(record)
         except Exception as failure:
-            return _bare(record, failure)
+            return self._bare(record, failure)
 
     def repeat(self, record: logging.LogRecord, whole: Report) -> Report:
         """Return the report of a record of an error that is identical to that of ``whole``.
@@ -98,7 +98,7 @@ class ReportBuilder:
                 like=whole.uuid,
             )
         except Exception as failure:
-            return _bare(record, failure)
+            return self._bare(record, failure)
 
     def _whole(self, record: logging.LogRecord) -> Report:
         error = record.exc_info[1] if record.exc_info else None
@@ -109,12 +109,15 @@ class ReportBuilder:
         stack = _or_reason(lambda: _stack(record, error, redactor), str)
         message = redactor.bounded(_message(record, error), MESSAGE_LENGTH)
         request = None if environ is None else whole_request(environ, redactor)
+        fingerprint, *former = _or_reason(
+            lambda: fingerprints(record, error, message, exceptions),
+            lambda reason: (hash_of(reason),),
+        )
         return Report(
             uuid=uuid.uuid4().hex,
             time=record.created,
-            fingerprint=_or_reason(
-                lambda: fingerprint(record, error, message, exceptions), hash_of
-            ),
+            fingerprint=fingerprint,
+            former=tuple(former),
             level=record.levelname[:NAME_LENGTH],
             logger=record.name[:NAME_LENGTH],
             type=_type_name(record, error),
@@ -149,21 +152,23 @@ class ReportBuilder:
 
         return tuple(ExceptionReader(self._frames, clean, redactor.source).read(error))
 
-
-def _bare(record: logging.LogRecord, failure: Exception) -> Report:
-    """Return what is known of a record without any code that could fail."""
-    place = f"{Path(record.pathname).name}:{record.lineno}"
-    known = {
-        "uuid": uuid.uuid4().hex,
-        "time": record.created,
-        "fingerprint": hash_of(place),
-        "type": "Error",
-        "message": f"The report could not be made: {type(failure).__name__}",
-        "where": f"logged at {place}",
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-    }
-    return Report.from_json(json.dumps(known))
+    def _bare(self, record: logging.LogRecord, failure: Exception) -> Report:
+        """Return what is known of a record without any code that could fail."""
+        place = f"{Path(record.pathname).name}:{record.lineno}"
+        known = {
+            "uuid": uuid.uuid4().hex,
+            "time": record.created,
+            "fingerprint": hash_of(place),
+            "type": "Error",
+            "message": f"The report could not be made: {type(failure).__name__}",
+            "where": f"logged at {place}",
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "app": self.app,
+            "environment": self.environment,
+            "release": self.release,
+        }
+        return Report.from_json(json.dumps(known))
 
 
 def _or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:

@@ -1,11 +1,12 @@
 """The fingerprint of an error: identical errors share it, different ones do not.
 
 A fingerprint is 16 hex digits. The first is the version of the algorithm, :data:`VERSION`, the
-others are a hash. The same error has the same fingerprint on every host and in every release
-until a later version of this module groups better. Such a version writes its own first digit and
-can still compute version 1 for an error, so it can find the group that the error was mailed under
-and need not mail it as new. Whoever changes what goes into the hash must therefore raise
-:data:`VERSION` and keep the old computation.
+others are a hash. The same error has the same fingerprint on every host and in every release.
+
+An error can have *former* fingerprints: those that it would have had by an earlier rule. The
+courier finds the group of a known error by them, so that a better grouping does not mail every old
+error as new. Whoever changes what goes into the hash must therefore raise :data:`VERSION` and keep
+the old computation as a former one.
 """
 
 from __future__ import annotations
@@ -38,32 +39,37 @@ VARYING: Final = (
 )
 
 
-def fingerprint(
+def fingerprints(
     record: logging.LogRecord,
     error: BaseException | None,
     message: str,
     exceptions: Sequence[RaisedException],
-) -> str:
-    """Return the fingerprint of an error.
+) -> tuple[str, ...]:
+    """Return the fingerprint of an error, and after it the former ones, the latest first.
 
     ``exceptions`` is ``error`` as :class:`.traceback_reader.ExceptionReader` has read it, and
     ``message`` what the error says, redacted. These count: the type of the error, of its cause and
     of a group's members; the app's own frames (file and function, for line numbers move with every
-    release) and the source line of the last; without own frames, the frame that raised; the
-    message with its varying parts masked; and the error's attribute ``report_fingerprint``, a text
-    with which an app can tell errors apart. A record without an exception is known by its logger,
-    level, function and message. A record with the attribute ``GROUP`` is known by that alone.
+    release) and the source line of the last; without own frames, the frame that raised; and the
+    message with its varying parts masked. A record without an exception is known by its logger,
+    level, function and message. An error with the attribute ``report_fingerprint``, a text, is
+    known by that alone, and so is a record with the attribute ``GROUP``.
     """
     if isinstance(group := getattr(record, GROUP, None), str):
-        return hash_of(f"group\0{group}")
+        return (hash_of(f"group\0{group}"),)
     parts = [mask_varying(message[:MESSAGE_LENGTH])]
     if error is None:
         parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]
-    else:
-        parts += _types(error)
-        parts += _frames(exceptions)
-        parts.append(_text_of_its_own(error))
-    return hash_of("\0".join(parts))
+        return (hash_of("\0".join(parts)),)
+    own = _text_of_its_own(error)
+    found = hash_of("\0".join([*parts, *_types(error), *_frames(exceptions), own]))
+    # The text was once only a part of what counts.
+    return (hash_of_choice(own), found) if own else (found,)
+
+
+def hash_of_choice(text: str) -> str:
+    """Return the fingerprint of the errors for which an app has chosen ``text``."""
+    return hash_of(f"chosen\0{text[:MESSAGE_LENGTH]}")
 
 
 def hash_of(text: str) -> str:

@@ -21,6 +21,7 @@ NOT_TEXTS: Final = frozenset(
         "exceptions",
         "requests",
         "context",
+        "former",
     }
 )
 
@@ -52,7 +53,8 @@ class Report:
     ``requests`` are those that a worker's death interrupted, each with ``request_id``, ``method``,
     ``path`` and ``state`` (see :mod:`..context.record_fields`). ``app``, ``environment`` and
     ``release`` are the settings of the app that failed, ``context`` the values that it passed to
-    ``mayday.capture``, and ``user`` who made the request.
+    ``mayday.capture``, and ``user`` who made the request. ``former`` are the fingerprints that the
+    error would have had by an earlier rule (see :mod:`.fingerprint`).
     """
 
     uuid: str
@@ -80,6 +82,12 @@ class Report:
     exceptions: tuple[RaisedException, ...] = ()
     requests: tuple[dict[str, object], ...] = ()
     context: dict[str, object] | None = None
+    former: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where errors come from, to share the hourly cap: the route, or without one the logger."""
+        return str((self.request or {}).get("route") or self.logger)
 
     def to_json(self) -> str:
         """Return the report as the spool keeps it; empty fields are left out."""
@@ -106,6 +114,7 @@ class Report:
         texts = {name: text_of(known.get(name)) for name in cls.__slots__ if name not in NOT_TEXTS}
         request_id, request = known.get("request_id"), known.get("request")
         earlier, context = known.get("earlier"), known.get("context")
+        former = known.get("former")
         return cls(
             **texts,
             time=_number(known.get("time")),
@@ -116,6 +125,7 @@ class Report:
             exceptions=tuple(map(RaisedException.from_dict, mappings(known.get("exceptions")))),
             requests=tuple(mappings(known.get("requests"))),
             context=context if isinstance(context, dict) else None,
+            former=tuple(map(str, former)) if isinstance(former, list) else (),
         )
 
     def with_traceback_of(self, other: Report) -> Report:

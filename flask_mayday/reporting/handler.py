@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ..context.record_fields import UNREPORTED, environ_of
 from ..context.request_id import REPORTED_KEY
 from ..courier.courier import Courier
 from ..report.builder import ReportBuilder
+from ..report.fingerprint import hash_of_choice
 from ..report.report import Report
 from ..settings import Settings
 from ..spool.outbox import NotDurableError
@@ -22,6 +24,7 @@ from .duplicates import DuplicateFilter, occurrence_of
 COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
 BeforeReport = Callable[[Report], Report | None]
+Fingerprint = Callable[[Report], str | None]
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +32,18 @@ logger = logging.getLogger(__name__)
 class ReportHandler(logging.Handler):
     """Puts a report into the spool for each record. Never raises, never waits for mail.
 
-    ``before_report`` holds functions that may change a report, or drop it by returning ``None``.
+    ``before_report`` holds functions that may change a report, or drop it by returning ``None``,
+    and ``fingerprints`` functions that return a text by which to group it, or ``None``.
     """
 
     def __init__(self, settings: Settings, builder: ReportBuilder, courier: Courier) -> None:
         super().__init__(logging.ERROR)
-        self.mailable = settings.mail.server is not None
+        self.mailable = settings.mail.server is not None or settings.webhook.url is not None
         self.builder = builder
         self.courier = courier
         self.outbox = courier.outbox
         self.before_report: list[BeforeReport] = []
+        self.fingerprints: list[Fingerprint] = []
         self.dropped = 0  # reports, by these functions
         self.duplicates = DuplicateFilter()
         self._state = threading.local()
@@ -116,6 +121,7 @@ class ReportHandler(logging.Handler):
 
     def _changed(self, report: Report) -> Report | None:
         """Return the report as ``before_report`` has changed it, or ``None`` if it was dropped."""
+        report = self._grouped(report)
         for change in self.before_report:
             try:
                 changed = change(report)
@@ -133,6 +139,19 @@ class ReportHandler(logging.Handler):
                 )
                 return None
             report = changed
+        return report
+
+    def _grouped(self, report: Report) -> Report:
+        """Return the report with the fingerprint that a function of the app has chosen, if any."""
+        for choose in self.fingerprints:
+            try:
+                text = choose(report)
+            except Exception:
+                logger.warning("A fingerprint function failed: default used", exc_info=True)
+                continue
+            if isinstance(text, str) and text:
+                former = (report.fingerprint, *report.former)
+                return replace(report, fingerprint=hash_of_choice(text), former=former)
         return report
 
     def _complain(self, text: str) -> None:

@@ -122,10 +122,17 @@ class Pipeline:
 def _courier_of(settings: Settings) -> Courier:
     folder = settings.spool.folder
     courier = _couriers.get(folder)
-    wanted = (settings.spool.max_bytes, settings.mail, settings.reports, settings.app)
+    groups = (settings.mail, settings.reports, settings.app, settings.webhook)
+    wanted = (settings.spool.max_bytes, *groups)
     if courier is None or courier.settings != wanted:
         outbox = Outbox(folder, settings.spool.max_bytes)
-        courier = Courier(outbox, mail=settings.mail, reports=settings.reports, app=settings.app)
+        courier = Courier(
+            outbox,
+            mail=settings.mail,
+            reports=settings.reports,
+            app=settings.app,
+            webhook=settings.webhook,
+        )
         _couriers[folder] = courier
     return courier
 

@@ -7,12 +7,39 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..report.report import Report
 from .database import lenient_text
+from .error_group import ErrorGroup
+from .groups import COLUMNS, SELECT, group_of
 from .stored_mail import NewMail, recipients_of
 from .stored_report import StoredReport
+
+GROUP_TEXTS: Final = frozenset(
+    {
+        *("fingerprint", "state", "title", "source", "first_release", "last_release"),
+        *("state_before", "muted_release", "resolved_release"),
+    }
+)
+GROUP_OPTIONAL: Final = frozenset({"muted_at", "muted_until", "resolved_at", "back_at"})
+# What to read, by a key that is not copied, and how to insert it.
+COPIES: Final = (
+    (
+        "SELECT id, created, exception, logger, route, message, hidden FROM ignore_rules",
+        "INSERT INTO ignore_rules (created, exception, logger, route, message, hidden)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+    ),
+    (
+        "SELECT alias, alias, fingerprint FROM fingerprint_aliases",
+        "INSERT OR IGNORE INTO fingerprint_aliases VALUES (?, ?)",
+    ),
+    (
+        "SELECT id, key, kind, created, count, message, created FROM posts WHERE state = 'waiting'",
+        "INSERT OR IGNORE INTO posts (key, kind, created, count, message, next_try)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+    ),
+)
 
 
 class DamagedDatabase(closing[sqlite3.Connection]):
@@ -38,7 +65,7 @@ class DamagedDatabase(closing[sqlite3.Connection]):
         for _, body, mailable, mail_id in self._rows(
             "SELECT id, body, mailable, mail_id FROM reports NOT INDEXED"
         ):
-            if states.get(mail_id) in ("delivered", "failed"):
+            if states.get(mail_id) in ("delivered", "failed", "off"):
                 continue
             with suppress(ValueError, TypeError):
                 yield mail_id, StoredReport.of(Report.from_json(body), mailable=bool(mailable))
@@ -65,6 +92,19 @@ class DamagedDatabase(closing[sqlite3.Connection]):
                     ),
                 )
 
+    def groups(self) -> Iterator[ErrorGroup]:
+        """Yield the error groups that can be read."""
+        for row in self._rows(SELECT):
+            if all(map(_is_column_of_group, COLUMNS, row)):
+                yield group_of(row)
+
+    def other_rows(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Yield a statement and its values for each rule, alias and waiting post."""
+        for query, insert in COPIES:
+            for _, *values in self._rows(query):
+                if all(isinstance(value, (str, int, float)) for value in values):
+                    yield insert, tuple(values)
+
     def dropped(self) -> int:
         """Return how many errors were deleted without a mail and are not counted in one yet."""
         for _, name, value in self._rows("SELECT rowid, name, value FROM counters"):
@@ -85,6 +125,12 @@ class DamagedDatabase(closing[sqlite3.Connection]):
                 if row[0] in seen:
                     return
                 yield row
+
+
+def _is_column_of_group(name: str, value: object) -> bool:
+    if name in GROUP_TEXTS:
+        return isinstance(value, str)
+    return isinstance(value, (int, float)) or (value is None and name in GROUP_OPTIONAL)
 
 
 def _is_message(content: object) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ..report.report import Report
 from .database import WAITING_SINCE, Database
+from .posts import WAITING_SINCE as POSTS_WAITING_SINCE
 from .stored_report import StoredReport, readable_report
 
 STUCK: Final = 3600.0  # seconds for which mail may wait before something is wrong
@@ -43,11 +44,12 @@ class DeliveryStatus:
     finished: float | None
     subject: str | None
     error: str | None  # the mail server's last answer
+    hidden: str | None = None  # why it is not mailed: muted or ignored
 
     @property
     def is_final(self) -> bool:
         """Whether waiting does not change it."""
-        return not self.mailable or self.state in ("delivered", "failed")
+        return not self.mailable or self.state in ("delivered", "failed", "off")
 
 
 class Inventory(Database):
@@ -56,14 +58,16 @@ class Inventory(Database):
     def error_counts(self) -> dict[str, int]:
         """Return how many errors are in each state.
 
-        They are those of mails (waiting, delivered, failed), ``held`` and ``unmailable``. Mails
-        are asked for their number, because their reports may have been evicted.
+        They are those of mails (waiting, delivered, failed, off), ``held``, ``hidden`` and
+        ``unmailable``. Mails are asked for their number, because their reports may have been
+        evicted.
         """
         return dict(
             self.connection.execute(
                 "SELECT state, sum(count) FROM mails GROUP BY state UNION ALL"
-                " SELECT CASE WHEN mailable THEN 'held' ELSE 'unmailable' END, count(*)"
-                " FROM reports WHERE mail_id IS NULL GROUP BY mailable"
+                " SELECT CASE WHEN mailable THEN 'held' WHEN hidden IS NOT NULL THEN 'hidden'"
+                " ELSE 'unmailable' END AS kind, count(*)"
+                " FROM reports WHERE mail_id IS NULL GROUP BY kind"
             ).fetchall()
         )
 
@@ -117,7 +121,7 @@ class Inventory(Database):
         ``None`` where the courier has not processed such an error yet.
         """
         row = self.connection.execute(
-            "SELECT reports.time, mailable, state, finished, subject, error FROM reports"
+            "SELECT reports.time, mailable, state, finished, subject, error, hidden FROM reports"
             " LEFT JOIN mails ON mails.id = mail_id WHERE request_id = ?"
             " ORDER BY reports.id DESC LIMIT 1",
             (request_id,),
@@ -206,6 +210,19 @@ def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:
         elif '"requests":' in body:
             found |= {one for one in wanted if one in body}
     return found
+
+
+def webhook_state(path: Path) -> float | None:
+    """Return since when messages to the webhook wait, without writing anything.
+
+    Returns ``None`` where none waits. Raises :exc:`sqlite3.Error`.
+    """
+    with _read_only(path) as connection:
+        try:
+            row = connection and connection.execute(POSTS_WAITING_SINCE).fetchone()
+        except sqlite3.OperationalError:  # an earlier version has made the database
+            return None
+        return float(row[0]) if row and row[0] is not None else None
 
 
 def mail_of_request(path: Path, request_id: str) -> bytes | None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
-from ..report.report import Report
-from .database import LOCK_TIMEOUT, Database
+from .database import LOCK_TIMEOUT
+from .grouping import GroupedInserts, catch_up
 from .outbox import WAL_SHARE, Outbox
-from .stored_mail import NewMail, PendingErrors, StoredMail, recipients_of
-from .stored_report import StoredReport, readable_report
+from .pending import PendingReports
+from .stored_mail import NewMail, StoredMail, recipients_of
+from .stored_report import StoredReport
 
 BATCH_REPORTS: Final = 100  # in one transaction
 BATCH_SHARE: Final = 1 / 32  # of SPOOL_MAX_BYTES, in one transaction
 
 
-class Mailbox(Database):
+class Mailbox(PendingReports):
     """The database of ``outbox``, for the one process that delivers.
 
     Methods that change something raise :exc:`~.database.LeaseLostError` once another courier has
@@ -38,13 +40,16 @@ class Mailbox(Database):
     def take_incoming(self, after_batch: Callable[[], None] = lambda: None) -> None:
         """Move the reports of ``incoming/`` into the database; call ``after_batch`` in between.
 
-        Raises :exc:`OSError` where no file can be read.
+        Each report is counted in its error group. Raises :exc:`OSError` where no file can be read.
         """
+        catch_up(self)
         for file in self.outbox.incoming.take():
             for batch in self._batches(file.reports):
                 with self.transaction():
+                    inserts = GroupedInserts(self)
                     for report in batch:
-                        self.insert(report)
+                        inserts.insert(report)
+                    inserts.save()
                 after_batch()
             if not self.is_current():
                 return  # the database was deleted: the next one gets these reports
@@ -62,82 +67,20 @@ class Mailbox(Database):
         if batch:
             yield batch
 
-    def insert(self, report: StoredReport) -> None:
-        """Insert a report, unless it is there already."""
-        self.connection.execute(
-            "INSERT OR IGNORE INTO reports (uuid, time, fingerprint, request_id, body, mailable)"
-            " VALUES (:uuid, :time, :fingerprint, :request_id, :body, :mailable)",
-            {name: getattr(report, name) for name in StoredReport.__slots__},
-        )
-
-    def pending_errors(self, now: float) -> list[PendingErrors]:
-        """Return the fingerprints that have reports without a mail, oldest first.
-
-        Mails made after ``now`` do not count: the clock was set back. The recursion goes from one
-        fingerprint to the next in the index, so ten thousand identical errors cost as much as one.
-        """
-        rows = self.connection.execute(
-            "WITH RECURSIVE kinds(fingerprint) AS ("
-            " SELECT min(fingerprint) FROM reports WHERE mail_id IS NULL AND mailable"
-            " UNION ALL SELECT (SELECT min(fingerprint) FROM reports WHERE mail_id IS NULL"
-            " AND mailable AND fingerprint > kinds.fingerprint)"
-            " FROM kinds WHERE kinds.fingerprint IS NOT NULL)"
-            " SELECT kinds.fingerprint, time, (SELECT max(created) FROM mails"
-            " WHERE mails.fingerprint = kinds.fingerprint AND created <= ?)"
-            " FROM kinds JOIN reports ON reports.id ="
-            " (SELECT min(id) FROM reports WHERE mail_id IS NULL AND mailable"
-            " AND fingerprint = kinds.fingerprint) ORDER BY reports.id",
-            (now,),
-        )
-        return [PendingErrors(*row) for row in rows.fetchall()]
-
-    def first_pending(self, fingerprint: str) -> tuple[int, Report]:
-        """Return id and report of the oldest one that is in no mail, with its traceback."""
-        number, *columns = self.connection.execute(
-            "SELECT id, body, uuid, time, fingerprint, request_id FROM reports"
-            " WHERE mail_id IS NULL AND mailable AND fingerprint = ? ORDER BY id LIMIT 1",
-            (fingerprint,),
-        ).fetchone()
-        return number, self.with_traceback(readable_report(*columns))
-
-    def pending_span(self, fingerprint: str) -> tuple[int, int, float, float]:
-        """Return last id, count, first and last time of the reports that are in no mail."""
-        row: tuple[int, int, float, float] = self.connection.execute(
-            "SELECT max(id), count(*), min(time), max(time) FROM reports"
-            " WHERE mail_id IS NULL AND mailable AND fingerprint = ?",
-            (fingerprint,),
-        ).fetchone()
-        return row
-
-    def pending_request_ids(self, fingerprint: str, up_to: int, limit: int) -> list[str]:
-        """Return request ids of reports that are in no mail, up to report ``up_to``."""
-        return self._column(
-            "SELECT DISTINCT request_id FROM reports WHERE mail_id IS NULL AND mailable"
-            " AND fingerprint = ? AND id <= ? AND request_id IS NOT NULL ORDER BY id LIMIT ?",
-            (fingerprint, up_to, limit),
-        )
-
     # Mails that are made
 
-    def first_message_id(self, fingerprint: str) -> str | None:
-        """Return the Message-ID of the first mail about a fingerprint: later ones refer to it."""
-        found = self._column(
-            "SELECT message_id FROM mails WHERE fingerprint = ? ORDER BY id LIMIT 1", (fingerprint,)
-        )
-        return found[0] if found else None
-
-    def mails_between(self, since: float, now: float) -> int:
-        """Return how many mails count towards the hourly cap in that time."""
-        (count,) = self._column(
-            "SELECT count(*) FROM mails WHERE created > ? AND created <= ?"
-            " AND kind NOT IN ('summary', 'notice')",
+    def mails_by_source(self, since: float, now: float) -> Counter[str]:
+        """Return how many mails count towards the hourly cap in that time, by source."""
+        rows = self.connection.execute(
+            "SELECT coalesce(source, ''), count(*) FROM mails WHERE created > ? AND created <= ?"
+            " AND kind NOT IN ('summary', 'notice', 'weekly') GROUP BY 1",
             (since, now),
         )
-        return int(count)
+        return Counter(dict(rows.fetchall()))
 
     def last_mail_of_kind(self, kind: str, now: float) -> float:
         """Return when the last mail of a kind was made, up to ``now``; 0 where there is none."""
-        (found,) = self._column(
+        (found,) = self.column(
             "SELECT max(created) FROM mails WHERE kind = ? AND created <= ?", (kind, now)
         )
         return float(found or 0)
@@ -146,33 +89,19 @@ class Mailbox(Database):
         """Add a mail that is due at once; return its id."""
         cursor = self.connection.execute(
             "INSERT INTO mails (message_id, kind, fingerprint, created, count, subject, content,"
-            " recipients, next_try) VALUES (:message_id, :kind, :fingerprint, :created, :count,"
-            " :subject, :content, :recipients, :created)",
+            " recipients, next_try, state, source) VALUES (:message_id, :kind, :fingerprint,"
+            " :created, :count, :subject, :content, :recipients, :created, :state, :source)",
             asdict(mail) | {"recipients": json.dumps(mail.recipients)},
         )
         return int(cursor.lastrowid or 0)
 
-    def assign(self, mail_id: int, fingerprint: str, up_to: int) -> None:
-        """Note that a mail reports or counts the reports of a fingerprint up to ``up_to``."""
-        self.connection.execute(
-            "UPDATE reports SET mail_id = ? WHERE mail_id IS NULL AND mailable"
-            " AND fingerprint = ? AND id <= ?",
-            (mail_id, fingerprint, up_to),
-        )
-
-    def assign_uuids(self, mail_id: int, uuids: list[str]) -> None:
-        """Note that a mail reports or counts the reports with these uuids."""
-        self.connection.executemany(
-            "UPDATE reports SET mail_id = ? WHERE uuid = ?", [(mail_id, uuid) for uuid in uuids]
-        )
-
     def refused_mails(self) -> tuple[int, list[str]]:
         """Return the errors in refused mails that no notice mentions, and their request ids."""
-        (count,) = self._column(
+        (count,) = self.column(
             "SELECT coalesce(sum(count), 0) FROM mails"
             " WHERE state = 'failed' AND kind != 'notice' AND notice_id IS NULL"
         )
-        ids = self._column(
+        ids = self.column(
             "SELECT DISTINCT request_id FROM reports JOIN mails ON mails.id = mail_id"
             " WHERE request_id IS NOT NULL AND state = 'failed' AND kind != 'notice'"
             " AND notice_id IS NULL ORDER BY reports.id"
@@ -204,12 +133,12 @@ class Mailbox(Database):
 
     def next_try(self) -> float | None:
         """Return when the next mail is due, ``None`` where none waits."""
-        (found,) = self._column("SELECT min(next_try) FROM mails WHERE state = 'waiting'")
+        (found,) = self.column("SELECT min(next_try) FROM mails WHERE state = 'waiting'")
         return None if found is None else float(found)
 
     def has_delivered_since(self, mail: StoredMail) -> bool:
         """Return whether any mail was delivered after this one was made."""
-        (found,) = self._column(
+        (found,) = self.column(
             "SELECT EXISTS (SELECT 1 FROM mails WHERE state = 'delivered' AND finished >="
             " (SELECT created FROM mails WHERE id = ?))",
             (mail.id,),
@@ -232,6 +161,8 @@ class Mailbox(Database):
                 (state, time.time(), error, state, mail.id),
             )
             self.delete_counter(f"unconfirmed {mail.id}")
+            if state == "delivered":
+                self.add_to_counter("week_delivered", 1)
 
     def count_unconfirmed(self, mail: StoredMail, change: int) -> int:
         """Change, and return, the number of attempts after which a mail may have been delivered."""
@@ -279,6 +210,3 @@ class Mailbox(Database):
     def _change(self, statement: str, values: tuple[object, ...] = ()) -> None:
         with self.transaction():
             self.connection.execute(statement, values)
-
-    def _column(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
-        return [row[0] for row in self.connection.execute(query, values)]

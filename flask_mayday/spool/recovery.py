@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from ..report.wording import counted
+from . import groups
 from .damaged import DamagedDatabase
 from .database import folder_lock
+from .grouping import GroupedInserts
 from .mailbox import Mailbox
 from .outbox import Outbox
 
@@ -80,10 +82,15 @@ def _copy(path: Path, mailbox: Mailbox) -> int:
     with DamagedDatabase(path) as damaged, mailbox.transaction():
         if not mailbox.mark_once(path.name):  # a courier was killed before it could rename the file
             return 0
+        known = groups.merge(mailbox, damaged.groups())
+        for statement, values in damaged.other_rows():
+            mailbox.connection.execute(statement, values)
+        inserts = GroupedInserts(mailbox)
         in_mail: dict[int | None, list[str]] = {}
         for mail_id, report in damaged.reports():
-            mailbox.insert(report)
+            inserts.insert(report, counted=report.fingerprint in known)
             in_mail.setdefault(mail_id, []).append(report.uuid)
+        inserts.save()
         total = sum(map(len, in_mail.values()))
         for number, mail in damaged.waiting_mails():
             uuids = in_mail.get(number, [])

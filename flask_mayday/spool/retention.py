@@ -7,24 +7,38 @@ from typing import Final
 from .database import Database
 from .mailbox import Mailbox
 from .outbox import DATABASE_SHARE
+from .week import EVICTED
 
 # Shares of what the database may take: where eviction begins, and where it ends.
 NEARLY_FULL: Final = 0.9
 EVICT_TO: Final = 0.75
+
+HISTORY_KEPT: Final = 366 * 86_400.0  # seconds, longer than reports are kept
 
 # The statements delete a few rows at a time, the oldest first, and are used in this order. Mails
 # made since :recent that do not wait keep their rows, because the hourly cap and the windows are
 # computed from them. First what has been mailed, or is counted in a mail:
 MAILED: Final = (
     "DELETE FROM reports WHERE id IN (SELECT reports.id FROM reports LEFT JOIN mails"
-    " ON mails.id = mail_id WHERE NOT mailable OR state = 'delivered' ORDER BY reports.id"
+    " ON mails.id = mail_id WHERE NOT mailable OR state IN ('delivered', 'off') ORDER BY reports.id"
     " LIMIT 10) RETURNING 0",
-    "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'delivered'"
+    "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state IN ('delivered', 'off')"
     " AND created < :recent ORDER BY id LIMIT 10) RETURNING 0",
-    "UPDATE mails SET content = '' WHERE id IN (SELECT id FROM mails WHERE state = 'delivered'"
+    "UPDATE mails SET content = '' WHERE id IN (SELECT id FROM mails"
+    " WHERE state IN ('delivered', 'off')"
     " AND content != '' ORDER BY id LIMIT 10) RETURNING 0",
+    "DELETE FROM posts WHERE id IN (SELECT id FROM posts WHERE state = 'delivered'"
+    " ORDER BY id LIMIT 10) RETURNING 0",
     "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NOT NULL"
     " ORDER BY id LIMIT 10) RETURNING 0",
+)
+# Then the history of errors, and what the webhook has not received.
+DELETE_GROUPS: Final = (
+    "DELETE FROM error_groups WHERE fingerprint IN (SELECT fingerprint FROM error_groups"
+    " WHERE state IN ('new', 'known') ORDER BY last_seen LIMIT 100) RETURNING count - week_count"
+)
+DELETE_POSTS: Final = (
+    "DELETE FROM posts WHERE id IN (SELECT id FROM posts ORDER BY id LIMIT 10) RETURNING count"
 )
 # Then what nobody has received. Each row returns how many errors are lost with it: none where a
 # notice has counted them.
@@ -39,6 +53,14 @@ UNSENT: Final = (
     " ORDER BY id LIMIT 10) RETURNING 1",
     "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'waiting'"
     " ORDER BY id LIMIT 10) RETURNING count",
+)
+
+# Each statement with the counter of what is lost with its rows.
+EVICTIONS: Final = (
+    *((statement, "dropped") for statement in MAILED),
+    (DELETE_GROUPS, EVICTED),
+    (DELETE_POSTS, "unposted"),
+    *((statement, "dropped") for statement in UNSENT),
 )
 
 # SQLite may give a new mail the id of a deleted one, which must not have its counter too.
@@ -58,8 +80,10 @@ def evict(mailbox: Mailbox, recent: float) -> None:
     share = mailbox.outbox.max_bytes * DATABASE_SHARE
     if mailbox.used_bytes() < share * NEARLY_FULL:
         return
-    for statement in MAILED + UNSENT:
-        while mailbox.used_bytes() > share * EVICT_TO and _delete(mailbox, statement, recent):
+    for statement, counter in EVICTIONS:
+        while mailbox.used_bytes() > share * EVICT_TO and _delete(
+            mailbox, statement, recent, counter
+        ):
             pass
 
 
@@ -72,17 +96,19 @@ def expire(database: Database, before: float, recent: float) -> int:
     with database.transaction():
         deleted = database.connection.execute(
             "DELETE FROM reports WHERE time < ? AND (NOT mailable OR mail_id IN"
-            " (SELECT id FROM mails WHERE state = 'delivered'))",
+            " (SELECT id FROM mails WHERE state IN ('delivered', 'off')))",
             (before,),
         ).rowcount
         database.connection.execute(
-            "DELETE FROM mails WHERE created < ? AND state = 'delivered'"
+            "DELETE FROM mails WHERE created < ? AND state IN ('delivered', 'off')"
             " AND NOT EXISTS (SELECT 1 FROM reports WHERE mail_id = mails.id)",
             (min(before, recent),),
         )
         database.connection.execute(
-            "UPDATE mails SET content = '' WHERE created < ? AND state = 'delivered'", (before,)
+            "UPDATE mails SET content = '' WHERE created < ? AND state IN ('delivered', 'off')",
+            (before,),
         )
+        _expire_history(database, before)
     return deleted
 
 
@@ -98,10 +124,29 @@ def expire_refused(database: Database, before: float) -> None:
         pass
 
 
-def _delete(database: Database, statement: str, recent: float) -> int:
+def _expire_history(database: Database, before: float) -> None:
+    """Delete what is old of error groups, posts and outages; call it within a transaction.
+
+    The message in a group's title may hold personal data, so it goes with the reports.
+    """
+    for statement in (
+        "UPDATE error_groups SET title = substr(title, 1, instr(title, ':') - 1)"
+        " WHERE last_seen < :before AND instr(title, ':') > 1",
+        "DELETE FROM error_groups WHERE last_seen < :long_before AND state IN ('new', 'known')",
+        "DELETE FROM fingerprint_aliases"
+        " WHERE fingerprint NOT IN (SELECT fingerprint FROM error_groups)",
+        "DELETE FROM posts WHERE created < :before AND state = 'delivered'",
+        "DELETE FROM outages WHERE ended < :long_before",
+    ):
+        database.connection.execute(
+            statement, {"before": before, "long_before": before - HISTORY_KEPT}
+        )
+
+
+def _delete(database: Database, statement: str, recent: float, counter: str = "dropped") -> int:
     with database.transaction():
         lost = database.connection.execute(statement, {"recent": recent}).fetchall()
         database.connection.execute(DELETE_COUNTERS)
-        if dropped := sum(count for (count,) in lost):
-            database.add_to_counter("dropped", dropped)
+        if number := sum(count for (count,) in lost):
+            database.add_to_counter(counter, number)
     return len(lost)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NewMail:
-    """A mail with the columns of the table ``mails``; see :mod:`.schema`."""
+    """A mail with the columns of the table ``mails``; see :mod:`.schema`.
+
+    ``state`` is ``off`` where there is no mail server. ``source`` is the error's route or logger.
+    """
 
     message_id: str
     kind: str
@@ -18,6 +21,8 @@ class NewMail:
     subject: str
     content: bytes
     recipients: tuple[str, ...]
+    state: str = "waiting"
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,15 @@ class PendingErrors:
     """Identical errors that are in no mail yet.
 
     ``first`` is the time of the first one, ``last_mail`` of the last mail about that fingerprint,
-    in seconds since the epoch.
+    in seconds since the epoch. ``source`` is the route or logger. ``is_back`` is true where the
+    error has come back after it was resolved, and no mail has said so.
     """
 
     fingerprint: str
     first: float
     last_mail: float | None
+    source: str = ""
+    is_back: bool = False
 
 
 def recipients_of(text: object) -> tuple[str, ...]:

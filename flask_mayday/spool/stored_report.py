@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..report.report import Report
@@ -14,11 +15,40 @@ IDENTITY: Final = ("uuid", "time", "fingerprint", "request_id")
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorFacts:
+    """The fields of a report that decide about its group, read without the rest of it."""
+
+    type: str
+    message: str
+    logger: str
+    where: str
+    source: str
+    release: str
+    former: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, object]) -> ErrorFacts:
+        """Return the facts in the JSON object of a report."""
+        names = ("type", "message", "logger", "where")
+        kind, message, logger, where = (str(known.get(name) or "") for name in names)
+        request, former = known.get("request"), known.get("former")
+        route = request.get("route") if isinstance(request, dict) else None
+        return cls(
+            *(kind, message, logger, where, str(route or logger)),
+            release=str(known.get("release") or ""),
+            former=tuple(map(str, former)) if isinstance(former, list) else (),
+        )
+
+
+Facts = Report | ErrorFacts
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReport:
     """A report as JSON, with the fields that the database can look for.
 
     ``time`` is in seconds since the epoch. ``mailable`` is false for what was recorded while no
-    mail server was set: it is never mailed.
+    mail server and no webhook was set: it is never mailed. ``facts`` decide about its group.
     """
 
     uuid: str
@@ -27,12 +57,14 @@ class StoredReport:
     request_id: str | None
     body: str
     mailable: bool
+    facts: Facts = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, report: Report, *, mailable: bool) -> StoredReport:
         """Return ``report`` as it is stored, cut to :data:`SIZE_MAXIMUM` bytes."""
         body = limited_json(report)
-        return cls(report.uuid, report.time, report.fingerprint, report.request_id, body, mailable)
+        known = (report.uuid, report.time, report.fingerprint, report.request_id)
+        return cls(*known, body, mailable, report)
 
     @classmethod
     def from_line(cls, line: bytes) -> StoredReport:
@@ -45,7 +77,8 @@ class StoredReport:
             body, mailable = wrapped["body"], bool(wrapped["mailable"])
             known = json.loads(body)
             uuid, time, fingerprint, request_id = map(known.get, IDENTITY)
-            found = cls(uuid, time, fingerprint, request_id, body, mailable)
+            facts = ErrorFacts.from_dict(known)
+            found = cls(uuid, time, fingerprint, request_id, body, mailable, facts)
             if not found._is_sound():  # another version wrote it, or nobody did
                 found = cls.of(Report.from_json(body), mailable=mailable)
                 # Raises UnicodeEncodeError, a ValueError, for what the database cannot keep.

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..context.record_fields import CONTEXT, GROUP, REQUESTS, UNREPORTED
-from ..courier.delivery import backoff
+from ..courier.backoff import backoff
 from ..courier.smtp_session import Fate, SmtpSession
-from ..mail.message import Envelope, app_of, render_report
+from ..courier.webhook import TIMEOUT, Outcome, post_message
+from ..mail.draft import draft_report
+from ..mail.message import Envelope, render
 from ..report.builder import ReportBuilder
 from ..report.report import Report
 from ..reporting.pipeline import Pipeline
@@ -72,7 +74,7 @@ class Alerts:
         self._next_mail = 0.0  # monotonic: when to try again to send one directly
         self._failures = 0
         self._put = BoundedCall("spool", self._put_into_spool, SPOOL_TIMEOUT)
-        self._send = BoundedCall("mail", self._send_mail, SMTP_TIMEOUT)
+        self._send = BoundedCall("mail", self._send_directly, SMTP_TIMEOUT)
 
     def add(self, alert: Alert) -> None:
         """Log an alert and keep it for :meth:`deliver`; any thread may."""
@@ -99,17 +101,19 @@ class Alerts:
         else:
             self.trouble = ""
             return True
-        if self.pipeline.settings.mail.server is None or time.monotonic() < self._next_mail:
+        settings = self.pipeline.settings
+        is_off = settings.mail.server is None and settings.webhook.url is None
+        if is_off or time.monotonic() < self._next_mail:
             return False
         try:
             self._send(report)
         except Exception as error:
             self._failures += 1
             self._next_mail = time.monotonic() + backoff(self._failures)
-            logger.warning("An alert can neither be written to the spool nor mailed: %s", error)
+            logger.warning("An alert can neither be written to the spool nor sent: %s", error)
             return False
         self._failures = 0
-        logger.warning("The spool cannot be written, so the watch has sent a mail itself")
+        logger.warning("The spool cannot be written, so the watch has sent an alert itself")
         return True
 
     def _put_into_spool(self, report: Report) -> None:
@@ -121,16 +125,26 @@ class Alerts:
             file.append(StoredReport.of(report, mailable=mailable).to_line())
         self.pipeline.courier.wake()
 
-    def _send_mail(self, report: Report) -> None:
+    def _send_directly(self, report: Report) -> None:
+        """Send an alert on each channel; raise :exc:`OSError` if none takes it."""
         settings = self.pipeline.settings
-        mail, app = settings.mail, app_of(report, settings.app)
-        domain = mail.sender.rpartition("@")[2]
-        envelope = Envelope(
-            mail.sender, mail.admins, f"<{report.uuid}.watch@{domain}>", None, report.time, app
-        )
+        mail, webhook = settings.mail, settings.webhook
         note = {"Sent": f"by the watch itself, because the spool failed: {self.trouble}"}
         report = replace(report, context={**(report.context or {}), **note})
-        with SmtpSession(mail) as session:
-            verdict = session.send(mail.admins, render_report(report, envelope))
-        if verdict.fate not in (Fate.DELIVERED, Fate.UNCONFIRMED):
-            raise OSError(verdict.words)
+        draft = draft_report(report, settings.app)
+        problems, is_sent = [], False
+        if webhook.url:
+            message = draft.to_post(report.uuid, "report", report.time)
+            outcome, reason, _ = post_message(webhook, report.uuid, message, TIMEOUT)
+            is_sent = outcome is Outcome.DELIVERED
+            problems.append(reason)
+        if mail.server:
+            domain = mail.sender.rpartition("@")[2]
+            message_id = f"<{report.uuid}.watch@{domain}>"
+            envelope = Envelope(mail.sender, mail.admins, message_id, None, report.time)
+            with SmtpSession(mail) as session:
+                verdict = session.send(mail.admins, render(draft, envelope))
+            is_sent = is_sent or verdict.fate in (Fate.DELIVERED, Fate.UNCONFIRMED)
+            problems.append(verdict.words)
+        if not is_sent:
+            raise OSError("; ".join(filter(None, problems)))

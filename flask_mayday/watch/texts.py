@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..context.record_fields import FOR_THE_APP
-from ..mail.content import moment
+from ..mail.times import moment
 from ..report.wording import counted, duration
 from .alerts import Alert
 from .state import ErrorPages

@@ -8,7 +8,7 @@ import sqlite3
 import time
 import uuid
 from contextlib import closing
-from dataclasses import MISSING, astuple
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,9 @@ def query(folder: Path, statement: str) -> list[tuple[Any, ...]]:
         copy.executemany(
             "INSERT OR IGNORE INTO reports (uuid, time, fingerprint, request_id, body, mailable)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            [astuple(report) for report in waiting],
+            [
+                (one.uuid, one.time, one.fingerprint, one.request_id, one.body, one.mailable)
+                for one in waiting
+            ],
         )
         return copy.execute(statement).fetchall()

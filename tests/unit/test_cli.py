@@ -261,7 +261,7 @@ def test_a_closed_pipe_is_not_reported_as_an_error_of_the_spool(
     def broken_pipe(*_: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr(cli_module, "_show", broken_pipe)
+    monkeypatch.setattr(cli_module.reports, "show_text", broken_pipe)
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
     assert "cannot be opened" not in result.output
@@ -476,7 +476,7 @@ def test_an_unusable_spool_is_explained(
     command: list[str],
     trouble: Callable[[Path], str],
 ) -> None:
-    monkeypatch.setattr("flask_mayday.open_spool.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("flask_mayday.cli.open_spool.LOCK_TIMEOUT", 0.05)
     words = trouble(folder)
     result = cli.invoke(args=["reports", *command])
     while kept:

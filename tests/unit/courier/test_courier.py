@@ -220,11 +220,11 @@ time.sleep(600)
 # The courier stops in the middle of its first transaction, while it holds SQLite's lock.
 IN_A_TRANSACTION = """
 import os, signal
-from flask_mayday.spool.mailbox import Mailbox
+from flask_mayday.spool.grouping import GroupedInserts
 def stop(*_):
     os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(600)  # in case this thread runs on for a moment
-Mailbox.insert = stop
+GroupedInserts.insert = stop
 """
 
 

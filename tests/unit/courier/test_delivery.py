@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from flask_mayday.courier import smtp_session as smtp
-from flask_mayday.courier.delivery import MAX_BACKOFF, Delivery, backoff
-from flask_mayday.mail import message as mail
+from flask_mayday.courier.backoff import MAX_BACKOFF, backoff
+from flask_mayday.courier.delivery import Delivery
+from flask_mayday.mail import draft as drafts
+from flask_mayday.mail.draft import Draft
 from flask_mayday.report.report import Report
 from flask_mayday.settings import Settings, read_settings
 from flask_mayday.spool import retention
@@ -46,6 +48,7 @@ class Post:
 
     def report(self, kind: str = "a", **fields: object) -> Report:
         known = {"time": self.now, "fingerprint": kind, "type": "ValueError", "where": "in test"}
+        known |= {"logger": kind}  # each kind has a source of its own
         known |= {"request_id": uuid.uuid4().hex, "message": f"boom {kind}"}
         return a_report(**{**known, **fields})
 
@@ -343,14 +346,14 @@ def test_every_error_of_a_busy_day_is_counted_once(post: Post) -> None:
 def test_an_error_that_cannot_be_rendered_does_not_delay_the_others(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = mail.render_report
+    honest = drafts.draft_report
 
-    def render(report: Report, *rest: Any) -> bytes:
+    def draft(report: Report, *rest: Any, **options: Any) -> Draft:
         if report.message == "boom bad":
             raise ValueError("cannot be rendered")
-        return honest(report, *rest)
+        return honest(report, *rest, **options)
 
-    monkeypatch.setattr(mail, "render_report", render)
+    monkeypatch.setattr(drafts, "draft_report", draft)
     post.fail("bad")
     post.fail("good")
     post.at(0)

@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from flask_mayday.context.record_fields import REQUESTS
-from flask_mayday.mail.content import REQUEST_IDS
+from flask_mayday.mail.content import REQUEST_IDS, Digest, HeldErrors
+from flask_mayday.mail.draft import draft_summary
 from flask_mayday.mail.message import (
-    Digest,
     Envelope,
-    HeldErrors,
+    render,
     render_notice,
     render_report,
-    render_summary,
     render_test,
 )
 from flask_mayday.report.report import Report
@@ -285,7 +284,7 @@ def test_the_mail_names_the_reports_app_and_environment() -> None:
     assert message["Subject"].startswith("[Other staging] ")
     text = part(message, "plain")
     assert "Environment: staging\n" in text
-    assert "Release" not in text
+    assert "Release:     unknown\n" in text
     assert mail(app="")["Subject"].startswith("[Shop] ")
 
 
@@ -417,7 +416,7 @@ def test_a_summary_counts_every_group() -> None:
         held(500, message="one"),
         held(7, type="KeyError", message="<b>two</b>", where="in app.jobs"),
     ]
-    message = parsed(render_summary(entries, ENVELOPE, 60))
+    message = parsed(render(draft_summary(entries, APP, 60), ENVELOPE))
     assert message["X-Error-Count"] == "507"
     assert message["Subject"] == "[Shop] 507 more errors of 2 kinds"
     text = part(message, "plain")
@@ -428,14 +427,14 @@ def test_a_summary_counts_every_group() -> None:
 
 
 def test_a_summary_of_one_error_has_no_plural() -> None:
-    message = parsed(render_summary([held(1)], ENVELOPE, 60))
+    message = parsed(render(draft_summary([held(1)], APP, 60), ENVELOPE))
     assert message["Subject"] == "[Shop] 1 more error of 1 kind"
     assert "1 more error of 1 kind was not mailed individually" in part(message, "plain")
 
 
 def test_a_summary_of_very_many_groups_stays_readable() -> None:
     entries = [held(number) for number in range(1, 5001)]
-    content = render_summary(entries, ENVELOPE, 60)
+    content = render(draft_summary(entries, APP, 60), ENVELOPE)
     message = parsed(content)
     assert message["X-Error-Count"] == str(sum(range(1, 5001)))
     assert len(content) < 100_000
@@ -466,5 +465,8 @@ def test_a_notice_names_the_problem_and_its_place() -> None:
     rows, lines = [("Since", "12:00")], ["GET / 502"]
     content = render_notice(ENVELOPE, "The site does not answer", "at http://x/", rows, lines)
     text = part(parsed(content), "plain")
-    assert text == ("The site does not answer\nat http://x/\n\nSince: 12:00\n\n  GET / 502\n")
+    assert text == (
+        "The site does not answer\nat http://x/\n\nSince: 12:00\n\n  GET / 502\n\n"
+        "Origin\n------\nApp:         Shop\nEnvironment: production\nRelease:     1.4.2\n"
+    )
     assert parsed(content)["Subject"] == "[Shop] The site does not answer"

@@ -8,7 +8,8 @@ from email.header import decode_header, make_header
 
 import pytest
 
-from flask_mayday.mail.message import Envelope, render_report, report_subject
+from flask_mayday.mail.message import Envelope, render_report
+from flask_mayday.mail.subject import report_subject
 from flask_mayday.report.report import Report
 from flask_mayday.settings import AppSettings
 from tests.support.reports import a_report

@@ -17,6 +17,7 @@ import pytest
 
 from flask_mayday.spool import recovery
 from flask_mayday.spool.database import folder_lock
+from flask_mayday.spool.grouping import GroupedInserts
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
 from flask_mayday.spool.recovery import expire, quarantine, recover
@@ -211,15 +212,15 @@ def test_a_recovery_interrupted_by_a_kill_is_continued_by_the_next_courier(
     mailbox_of: Callable[[], Mailbox],
     in_child: Callable[[Callable[[], object]], int],
 ) -> None:
-    insert = Mailbox.insert
+    insert = GroupedInserts.insert
 
-    def insert_one(mailbox: Mailbox, report: StoredReport) -> None:
-        insert(mailbox, report)
+    def insert_one(inserts: GroupedInserts, report: StoredReport, **rest: bool) -> None:
+        insert(inserts, report, **rest)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def killed() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Mailbox, "insert", insert_one)
+            patch.setattr(GroupedInserts, "insert", insert_one)
             quarantine(broken.path)
             recover(Mailbox(broken))
 

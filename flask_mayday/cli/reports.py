@@ -5,93 +5,46 @@ from __future__ import annotations
 import email
 import json
 import time
-from contextlib import AbstractContextManager
 from email.policy import default
 from email.utils import make_msgid
-from pathlib import Path
 from typing import Final
 
 import click
-from flask import Flask, current_app
-from flask.cli import AppGroup
 
-from .courier.lease import expired_since, is_locked
-from .courier.smtp_session import Fate, SmtpSession
-from .log.formats import escape_controls
-from .mail.content import moment
-from .mail.message import Envelope, render_test
-from .open_spool import delivery_words, open_spool
-from .report.wording import counted
-from .settings import Settings, read_settings
-from .spool.incoming import Incoming
-from .spool.inventory import STUCK, Inventory
-from .spool.retention import expire
-from .spool.stored_report import StoredReport
+from ..courier.smtp_session import Fate, SmtpSession
+from ..courier.webhook import post_test
+from ..log.formats import escape_controls
+from ..mail.message import Envelope, render_test
+from ..mail.times import moment
+from ..report.wording import counted
+from ..settings import Settings
+from ..spool.incoming import Incoming
+from ..spool.inventory import STUCK, Inventory
+from ..spool.posts import last_problem, posts_by_state, posts_wait_since, retry_posts
+from ..spool.retention import expire
+from ..spool.stored_report import StoredReport
+from .command_group import group, open_inventory, settings_of_app, show_text, warn_without_courier
+from .open_spool import delivery_words
 
-NO_COURIER: Final = "No courier is running; mail stays queued until the web service is up."
 # The states of errors, in the order of the list.
 STATES: Final = {
     "waiting": "waiting for the mail server",
     "delivered": "delivered",
     "held": "held for a digest or summary",
     "failed": "failed, refused by the mail server",
+    "off": "reported to the webhook only",
+    "hidden": "hidden, because they are muted or ignored",
     "unmailable": "recorded while mail was off",
+    "new": "not processed yet",
 }
-
-group = AppGroup("reports", help="Read and control the error reports in the spool.")
-
-
-mayday = AppGroup("mayday", help="Flask Mayday: error reports and mail.")
-mayday.add_command(group)
-
-
-def add_commands(app: Flask) -> None:
-    """Offer ``flask reports`` as the short form of ``flask mayday reports``.
-
-    An app's own command of that name is left alone.
-    """
-    app.cli.commands.setdefault("mayday", mayday)
-    app.cli.commands.setdefault("reports", group)
-
-
-def _settings() -> Settings:
-    if "mayday" in current_app.extensions:
-        settings: Settings = current_app.extensions["mayday"].settings
-        return settings
-    # The server has added the extension to an app that does not use it itself.
-    folder = Path(current_app.instance_path)
-    return read_settings(
-        current_app.config, import_name=current_app.import_name, instance_path=folder
-    )
+SELDOM: Final = frozenset({"off", "hidden", "new"})  # listed only if there are any
 
 
 def _admins() -> tuple[str, ...]:
-    mail = _settings().mail
+    mail = settings_of_app().mail
     if mail.server is None:
         raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
     return mail.admins
-
-
-def _inventory() -> AbstractContextManager[tuple[Inventory, list[StoredReport]]]:
-    return open_spool(_settings().spool.folder)
-
-
-def _show(text: str) -> None:
-    """Print a text that may come from outside, with control characters escaped."""
-    for line in text.split("\n"):
-        click.echo(escape_controls(line))
-
-
-def _warn_without_courier() -> None:
-    folder = _settings().spool.folder
-    if (since := expired_since(folder)) is not None:
-        click.echo(
-            f"The courier has not renewed its lease since {moment(since)}: its process is frozen. "
-            "Another process takes over if one is running.",
-            err=True,
-        )
-    elif not is_locked(folder):
-        click.echo(NO_COURIER, err=True)
 
 
 @group.command("list")
@@ -107,15 +60,16 @@ def list_reports(last: int) -> None:
 
     Exit status 1: mail has been stuck for an hour or was refused, or reports cannot be read.
     """
-    settings = _settings()
-    with _inventory() as (inventory, waiting):
+    settings = settings_of_app()
+    with open_inventory() as (inventory, waiting):
         _list_errors(inventory, len(waiting))
         _list_mails(inventory, last)
+        _list_posts(inventory)
         problems = _problems(inventory, waiting)
         if settings.mail.server is None:
             click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
-        else:
-            _warn_without_courier()
+        if settings.mail.server or settings.webhook.url:
+            warn_without_courier()
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
@@ -123,27 +77,41 @@ def list_reports(last: int) -> None:
 
 
 def _list_errors(inventory: Inventory, waiting: int) -> None:
-    states = STATES | ({"new": "not processed yet"} if waiting else {})
     counts = inventory.error_counts() | {"new": waiting}
-    for state, words in states.items():
+    for state, words in STATES.items():
         count = counts.get(state, 0)
+        if not count and state in SELDOM:
+            continue
         click.echo(f"{count:>8} {'error' if count == 1 else 'errors'} {words}")
 
 
 def _list_mails(inventory: Inventory, last: int) -> None:
     for mail in inventory.last_mails(last):
         what = f"{mail.state:9}  {mail.kind} of {mail.count}"
-        _show(f"{mail.id:>6}  {moment(mail.created)}  {what}  {mail.subject}")
+        show_text(f"{mail.id:>6}  {moment(mail.created)}  {what}  {mail.subject}")
         if mail.error and mail.state == "waiting":
             at = f"at {moment(mail.next_try)}" if mail.next_try > time.time() else "now"
-            _show(f"        tried {counted(mail.tries, 'time')}, next try {at}: {mail.error}")
+            show_text(f"        tried {counted(mail.tries, 'time')}, next try {at}: {mail.error}")
         elif mail.error:
-            _show(f"        {mail.error}")
+            show_text(f"        {mail.error}")
+
+
+def _list_posts(inventory: Inventory) -> None:
+    """List how many messages to the webhook there are, and why they wait."""
+    counts = posts_by_state(inventory)
+    if not counts:
+        return
+    shown = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    click.echo(f"Webhook: {counted(sum(counts.values()), 'message')}, {shown}")
+    if (problem := last_problem(inventory)) is not None:
+        tries, next_try, error = problem
+        at = f"at {moment(next_try)}" if next_try > time.time() else "now"
+        show_text(f"        tried {counted(tries, 'time')}, next try {at}: {error}")
 
 
 def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
     """Return the problems that an operator has to fix, one sentence each."""
-    settings = _settings()
+    settings = settings_of_app()
     problems = []
     # Held errors are mailed after their window, or one window later if over the hourly cap.
     held = inventory.held_since()
@@ -156,6 +124,9 @@ def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
     )
     if first is not None and first < time.time() - STUCK:
         problems.append(f"Mail has been stuck since {moment(first)}: run `flask reports test`.")
+    posts = posts_wait_since(inventory) if settings.webhook.url else None
+    if posts is not None and posts < time.time() - STUCK:
+        problems.append(f"The webhook has been stuck since {moment(posts)}: see above.")
     if refused := inventory.refused():
         problems.append(
             f"{counted(refused, 'mail')} refused by the mail server: see "
@@ -172,7 +143,7 @@ def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
 def show(identifier: str) -> None:
     """Show a mail by its number, or the reports of a request by its request id."""
     identifier = escape_controls(identifier)  # SQLite takes no lone surrogates
-    with _inventory() as (inventory, waiting):
+    with open_inventory() as (inventory, waiting):
         is_number = identifier.isdigit() and len(identifier) < 32
         content = inventory.mail_content(identifier) if is_number else None
         reports = inventory.reports_of_request(identifier, waiting) if content is None else []
@@ -184,7 +155,7 @@ def show(identifier: str) -> None:
             f"No mail or request {identifier} in the spool: see `flask reports list`."
         )
     for report in reports:
-        _show(json.dumps(json.loads(report.to_json()), indent=2, ensure_ascii=False))
+        show_text(json.dumps(json.loads(report.to_json()), indent=2, ensure_ascii=False))
 
 
 def _show_mail(identifier: str, content: bytes) -> None:
@@ -195,8 +166,8 @@ def _show_mail(identifier: str, content: bytes) -> None:
         )
     message = email.message_from_bytes(content, policy=default)
     body = message.get_body(("plain",))
-    _show(f"Subject: {message['Subject']}\n")
-    _show(body.get_content().replace("\r\n", "\n") if body is not None else "")
+    show_text(f"Subject: {message['Subject']}\n")
+    show_text(body.get_content().replace("\r\n", "\n") if body is not None else "")
 
 
 @group.command()
@@ -209,31 +180,34 @@ def status(request_id: str, wait: float) -> None:
 
     Exit status 1: it has not.
     """
-    settings = _settings()
+    settings = settings_of_app()
     deadline = time.monotonic() + wait
     while True:
-        with _inventory() as (inventory, _):
+        with open_inventory() as (inventory, _):
             found = inventory.delivery_of(escape_controls(request_id))
         if (found and found.is_final) or time.monotonic() >= deadline:
             break
         time.sleep(0.1)
     if found is None:
         raise click.ClickException(f"No error of request {request_id} has been processed yet.")
-    _show(delivery_words(found, settings.mail.server))
+    show_text(delivery_words(found, settings.mail.server))
     if found.state != "delivered" and settings.mail.server:
         raise SystemExit(1)
 
 
 @group.command()
 def retry() -> None:
-    """Try every waiting mail now, and every refused mail once more."""
-    admins = _settings().mail.admins
-    with _inventory() as (inventory, _):
+    """Try every waiting mail and webhook message now, and every refused mail once more."""
+    admins = settings_of_app().mail.admins
+    with open_inventory() as (inventory, _):
         waiting, failed = inventory.retry(admins)
+        if posts := retry_posts(inventory):
+            click.echo(f"Trying {counted(posts, 'message')} to the webhook now.")
         if waiting + failed:
             mails = counted(waiting + failed, "mail")
             click.echo(f"Trying {mails} now, {failed} of which had been refused.")
-            _warn_without_courier()
+        if waiting + failed + posts:
+            warn_without_courier()
         else:
             click.echo("Nothing to retry.")
 
@@ -250,11 +224,11 @@ def resend(numbers: tuple[int, ...], hours: float | None) -> None:
         raise click.UsageError("Give the numbers of mails, or use --hours.")
     admins = _admins()
     since = time.time() - hours * 3600 if hours is not None else float("inf")
-    with _inventory() as (inventory, _):
+    with open_inventory() as (inventory, _):
         count = inventory.resend(admins, numbers, since)
         click.echo(f"{counted(count, 'mail')} will be sent again.")
         if count:
-            _warn_without_courier()
+            warn_without_courier()
 
 
 @group.command("purge")
@@ -265,18 +239,32 @@ def resend(numbers: tuple[int, ...], hours: float | None) -> None:
 )
 def purge_reports(days: int | None) -> None:
     """Delete reports that were delivered or recorded while mail was off, and keep the rest."""
-    settings = _settings().reports
+    settings = settings_of_app().reports
     keep = settings.keep_days if days is None else days
     now = time.time()
-    with _inventory() as (inventory, _):
+    with open_inventory() as (inventory, _):
         deleted = expire(inventory, now - keep * 86_400, now - max(settings.window, 3600))
     click.echo(f"{counted(deleted, 'report')} deleted.")
 
 
 @group.command()
 def test() -> None:
-    """Send a test mail now, and explain the error if that fails."""
-    settings = _settings()
+    """Send a test message on each channel now, and explain the error if that fails."""
+    settings = settings_of_app()
+    problems = []
+    if settings.mail.server or not settings.webhook.url:
+        problems.append(_test_mail(settings))
+    if settings.webhook.url:
+        reason = post_test(settings.webhook, settings.app)
+        problems.append(f"The webhook: {reason}" if reason else "")
+        if not reason:
+            click.echo(f"Posted to the webhook at {settings.webhook.host}.")
+    if any(problems):
+        raise click.ClickException("\n".join(filter(None, problems)))
+
+
+def _test_mail(settings: Settings) -> str:
+    """Send a test mail; return the problem, or an empty text."""
     admins = _admins()
     message_id = make_msgid(domain=settings.mail.sender.rpartition("@")[2])
     envelope = Envelope(settings.mail.sender, admins, message_id, None, time.time(), settings.app)
@@ -284,5 +272,5 @@ def test() -> None:
         verdict = session.send(admins, render_test(envelope))
     if verdict.fate is Fate.DELIVERED and not verdict.words:
         click.echo(f"Sent to {', '.join(admins)} through {settings.mail.server}.")
-        return
-    raise click.ClickException(verdict.words)
+        return ""
+    return verdict.words

@@ -11,11 +11,11 @@ from typing import Final
 
 import click
 
-from .mail.content import moment
-from .spool.database import LOCK_TIMEOUT
-from .spool.incoming import Incoming
-from .spool.inventory import DeliveryStatus, Inventory
-from .spool.stored_report import StoredReport
+from ..mail.times import moment
+from ..spool.database import LOCK_TIMEOUT
+from ..spool.incoming import Incoming
+from ..spool.inventory import DeliveryStatus, Inventory
+from ..spool.stored_report import StoredReport
 
 # The cause and the fix for each primary error code of SQLite.
 OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
@@ -76,6 +76,10 @@ def delivery_words(status: DeliveryStatus, server: str | None) -> str:
         return f"refused by {server}{reason}"
     if status.state == "waiting":
         return f"not accepted by {server} yet{reason}"
+    if status.state == "off":
+        return "reported to the webhook only: MAIL_SERVER is not set"
+    if status.hidden:
+        return f"recorded, not mailed: the error is {status.hidden}"
     if status.mailable:
         return "held for a digest or summary: see REPORT_WINDOW and REPORT_MAILS_PER_HOUR"
     return "recorded, not mailed: MAIL_SERVER is not set"

@@ -1,0 +1,38 @@
+"""Shares the hourly cap of mails among the sources of errors: the routes, and the loggers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+RESERVE: Final = 4  # the part of the cap that is reserved, as a divisor
+
+
+class FairBudget:
+    """How many mails may still be made; ``made`` are those of the last hour, by source.
+
+    A quarter of ``cap`` is reserved. A source gets a mail of the reserve only while it has had
+    fewer within the hour than are left. So a source that floods leaves the reserve to the others,
+    and the first error of another source is still mailed at once. All together never get more
+    than ``cap``.
+    """
+
+    def __init__(self, cap: int, made: Mapping[str, int]) -> None:
+        self._made = Counter(made)
+        self._left = cap - self._made.total()
+        self._reserve = min(cap - 1, max(1, cap // RESERVE))
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether no source may have another mail."""
+        return self._left <= 0
+
+    def allows(self, source: str) -> bool:
+        """Return whether a source may have another mail."""
+        return self._left > self._reserve or self._made[source] < self._left
+
+    def spend(self, source: str) -> None:
+        """Count a mail of a source."""
+        self._made[source] += 1
+        self._left -= 1

@@ -1,0 +1,62 @@
+"""Puts each message into the spool, for mail and for the webhook, in one transaction."""
+
+from __future__ import annotations
+
+from email.utils import make_msgid
+
+from ..mail.draft import Draft
+from ..mail.message import Envelope, render
+from ..settings import MailSettings, WebhookSettings
+from ..spool.mailbox import Mailbox
+from ..spool.posts import add_post
+from ..spool.stored_mail import NewMail
+
+OFF = "off"  # the state of a mail where there is no mail server
+
+
+class MessageWriter:
+    """Adds messages to ``mailbox``, one row for each channel that is set."""
+
+    def __init__(self, mailbox: Mailbox, *, mail: MailSettings, webhook: WebhookSettings) -> None:
+        self.mailbox = mailbox
+        self.mail = mail
+        self.webhook = webhook
+
+    def add(
+        self,
+        kind: str,
+        draft: Draft,
+        now: float,
+        *,
+        fingerprint: str | None = None,
+        source: str = "",
+        count: int | None = None,
+    ) -> int:
+        """Add a message, within a transaction; return the id of its mail.
+
+        Where there is no mail server, the mail is only a record of what the webhook gets. ``count``
+        is how many errors nothing else reports or counts; by default all in the draft.
+        """
+        sender = self.mail.sender
+        message_id = make_msgid(domain=sender.rpartition("@")[2])
+        thread = self.mailbox.first_message_id(fingerprint) if fingerprint else None
+        envelope = Envelope(sender, self.mail.admins, message_id, thread, now)
+        total = draft.count if count is None else count
+        if self.webhook.url:
+            key = message_id.strip("<>")
+            message = draft.to_post(key, kind, now)
+            add_post(self.mailbox, key, kind, fingerprint, now, total, message)
+        return self.mailbox.add_mail(
+            NewMail(
+                message_id=message_id,
+                kind=kind,
+                fingerprint=fingerprint,
+                created=now,
+                count=total,
+                subject=draft.subject,
+                content=render(draft, envelope),
+                recipients=self.mail.admins,
+                state="waiting" if self.mail.server else OFF,
+                source=source,
+            )
+        )

@@ -1,0 +1,69 @@
+"""The thread that posts to the webhook, beside the courier's: a slow one does not delay mail."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from ..settings import WebhookSettings
+from ..spool.database import Database, LeaseLostError
+from .webhook import TIMEOUT, WebhookDelivery
+
+POLL_INTERVAL: Final = 0.2  # seconds between two looks for new messages
+FULL_INTERVAL: Final = 1.0  # seconds between two looks for retries
+
+logger = logging.getLogger(__name__)
+
+
+class PostingThread:
+    """Posts from the database at ``path`` while its courier, which has ``epoch``, delivers mail."""
+
+    def __init__(self, path: Path, epoch: int | None, webhook: WebhookSettings) -> None:
+        self.path = path
+        self.epoch = epoch
+        self.webhook = webhook
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, if there is a webhook."""
+        if self.webhook.url:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Wait until the thread has ended: at most for the post that it is at."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(TIMEOUT + 1)
+
+    def _run(self) -> None:
+        trouble = ""
+        while not self._stopping.is_set():
+            try:
+                with closing(Database(self.path)) as database:
+                    database.epoch = self.epoch
+                    self._post(database)
+                return
+            except LeaseLostError:
+                return  # the courier's thread ends too, and says so
+            except (sqlite3.Error, OSError) as error:
+                if str(error) != trouble:
+                    trouble = str(error)
+                    logger.warning("Cannot post from %s", self.path, exc_info=True)
+            self._stopping.wait(FULL_INTERVAL)
+
+    def _post(self, database: Database) -> None:
+        delivery = WebhookDelivery(database, self.webhook, self._stopping)
+        seen, looked = -1, 0.0
+        while not self._stopping.is_set() and database.is_current():
+            now = time.time()
+            changes = database.change_number()
+            if changes != seen or not 0 <= now - looked < FULL_INTERVAL:
+                seen, looked = changes, now
+                delivery.run(now)
+            self._stopping.wait(POLL_INTERVAL)

@@ -1,0 +1,164 @@
+"""Counts each report into its error group when it is inserted, and hides what is not mailed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Final
+
+from ..report.fingerprint import mask_varying
+from .database import Database
+from .error_group import IGNORED, ErrorGroup
+from .groups import canonical, load, save
+from .ignore_rules import IgnoreRule, count_hidden, ignore_rules
+from .stored_report import Facts, StoredReport, readable_report
+
+GROUPED: Final = "grouped"  # the counter of the last report that is in a group
+HIDE: Final = (
+    "UPDATE reports SET mailable = 0, hidden = :reason WHERE mail_id IS NULL AND mailable"
+    " AND (id = :id OR fingerprint = :fingerprint)"
+)
+CATCH_UP: Final = 200  # reports at once, of those that an earlier version has inserted
+TITLE_LENGTH: Final = 200  # characters of the message
+TEXT_LENGTH: Final = 500  # characters
+INSERT_REPORT: Final = (
+    "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mailable, hidden)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class GroupedInserts:
+    """Inserts reports and counts each into its group; use it within one transaction.
+
+    Groups and rules are read once. Call :meth:`save` before the transaction ends.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = database.connection
+        self._groups: dict[str, ErrorGroup] = {}
+        self._rules = ignore_rules(database)
+        self._hidden: dict[int, list[float]] = defaultdict(list)  # times, by rule
+
+    def insert(self, report: StoredReport, *, counted: bool = False) -> None:
+        """Insert a report, unless it is there already, and hide it if it is muted or ignored.
+
+        One that is ``counted`` in its group already is neither counted nor hidden again.
+        """
+        if self._connection.execute(
+            "SELECT 1 FROM reports WHERE uuid = ?", (report.uuid,)
+        ).fetchone():
+            return
+        fingerprint, hidden = report.fingerprint, None
+        if not counted:
+            fingerprint, hidden = self.count(fingerprint, report.time, report.facts)
+        mailable = report.mailable and hidden is None
+        known = (report.uuid, report.time, fingerprint, report.request_id, report.body)
+        self._connection.execute(INSERT_REPORT, (*known, mailable, hidden))
+
+    def count(self, fingerprint: str, time: float, facts: Facts) -> tuple[str, str | None]:
+        """Count an error; return its group's fingerprint, and why it is hidden, if it is."""
+        key = canonical(self._database, fingerprint, map(_storable, facts.former))
+        group = self._group(key, facts)
+        rule = next((rule for rule in self._rules if rule.matches(facts)), None)
+        hidden = group.occur(time, _storable(facts.release), ignored=rule is not None)
+        if rule is not None and hidden == IGNORED:
+            self._hidden[rule.id].append(time)
+        return key, hidden
+
+    def save(self, up_to: int | None = None) -> None:
+        """Write the groups and the rules' counts; note up to which id reports are counted.
+
+        ``None`` stands for all reports. (SQLite gives the ids of deleted rows to new ones.)
+        """
+        save(self._database, self._groups.values())
+        for rule in self._rules:
+            if times := self._hidden.get(rule.id):
+                count_hidden(self._database, rule, len(times), max(times))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO counters VALUES (?, ?)",
+            (GROUPED, _newest(self._database) if up_to is None else up_to),
+        )
+
+    def _group(self, key: str, facts: Facts) -> ErrorGroup:
+        if key not in self._groups:
+            known = load(self._database, key)
+            self._groups[key] = known or _new_group(self._database, key, facts)
+        return self._groups[key]
+
+
+def catch_up(database: Database) -> None:
+    """Count the reports that an earlier version has inserted, in transactions of a few each."""
+    while (last := database.counter(GROUPED)) < _newest(database):
+        with database.transaction():
+            inserts = GroupedInserts(database)
+            rows = database.connection.execute(
+                "SELECT id, mail_id, body, uuid, time, fingerprint, request_id FROM reports"
+                " WHERE id > ? ORDER BY id LIMIT ?",
+                (last, CATCH_UP),
+            ).fetchall()
+            for number, mail_id, *columns in rows:
+                report = readable_report(*columns)
+                fingerprint, hidden = inserts.count(columns[3], report.time, report)
+                if hidden is not None and mail_id is None:
+                    _hide(database, hidden, report_id=number)
+                if fingerprint != columns[3]:
+                    database.connection.execute(
+                        "UPDATE reports SET fingerprint = ? WHERE id = ?", (fingerprint, number)
+                    )
+            inserts.save(rows[-1][0] if rows else None)
+
+
+def hide_pending(database: Database, group: ErrorGroup, reason: str) -> None:
+    """Hide the errors of a group that are in no mail yet."""
+    number = _hide(database, reason, fingerprint=group.fingerprint)
+    group.hidden += number
+    group.muted_count += number
+
+
+def hide_matching(database: Database, rule: IgnoreRule) -> int:
+    """Hide the errors that are in no mail yet and match a rule; return how many."""
+    counts: Counter[str] = Counter()
+    rows = database.connection.execute(
+        "SELECT id, body, uuid, time, fingerprint, request_id FROM reports"
+        " WHERE mail_id IS NULL AND mailable"
+    ).fetchall()
+    last = 0.0
+    for number, *columns in rows:
+        if rule.matches(readable_report(*columns)):
+            _hide(database, IGNORED, report_id=number)
+            counts[columns[3]] += 1
+            last = max(last, columns[2])
+    for fingerprint, count in counts.items():
+        database.connection.execute(
+            "UPDATE error_groups SET hidden = hidden + ? WHERE fingerprint = ?",
+            (count, fingerprint),
+        )
+    total = counts.total()
+    count_hidden(database, rule, total, last)
+    return total
+
+
+def _hide(
+    database: Database, reason: str, *, report_id: int | None = None, fingerprint: str | None = None
+) -> int:
+    known = {"reason": reason, "id": report_id, "fingerprint": fingerprint}
+    return database.connection.execute(HIDE, known).rowcount
+
+
+def _newest(database: Database) -> int:
+    query = "SELECT coalesce(max(id), 0) FROM reports"
+    return int(database.connection.execute(query).fetchone()[0])
+
+
+def _new_group(database: Database, key: str, facts: Facts) -> ErrorGroup:
+    """Return a group for its first report; mails about it may be from an earlier version."""
+    query = "SELECT count(*) FROM mails WHERE fingerprint = ?"
+    (mails,) = database.connection.execute(query, (key,)).fetchone()
+    first_line = facts.message.strip().split("\n", 1)[0]
+    title = _storable(f"{facts.type}: {mask_varying(first_line[:TITLE_LENGTH])}".rstrip(": "))
+    return ErrorGroup(key, title=title, source=_storable(facts.source), mails=mails)
+
+
+def _storable(text: str) -> str:
+    """Return a text as the database takes it: not too long, and without lone surrogates."""
+    return text[:TEXT_LENGTH].encode("utf-8", "backslashreplace").decode()

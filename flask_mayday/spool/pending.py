@@ -1,0 +1,118 @@
+"""The reports that are in no mail yet, by error group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from ..report.report import Report
+from .database import Database
+from .stored_mail import PendingErrors
+from .stored_report import readable_report
+
+KINDS: Final = (
+    "WITH RECURSIVE kinds(fingerprint) AS ("
+    " SELECT min(fingerprint) FROM reports WHERE mail_id IS NULL AND mailable"
+    " UNION ALL SELECT (SELECT min(fingerprint) FROM reports WHERE mail_id IS NULL"
+    " AND mailable AND fingerprint > kinds.fingerprint)"
+    " FROM kinds WHERE kinds.fingerprint IS NOT NULL)"
+)
+KINDS_SINCE: Final = (
+    "WITH kinds(fingerprint) AS (SELECT DISTINCT fingerprint FROM reports NOT INDEXED"
+    " WHERE id > :after AND mail_id IS NULL AND mailable)"
+)
+PENDING: Final = (
+    " SELECT kinds.fingerprint, time, (SELECT max(created) FROM mails"
+    " WHERE mails.fingerprint = kinds.fingerprint AND created <= :now),"
+    " coalesce(source, ''), coalesce(back_unsaid, 0)"
+    " FROM kinds JOIN reports ON reports.id ="
+    " (SELECT min(id) FROM reports WHERE mail_id IS NULL AND mailable"
+    " AND fingerprint = kinds.fingerprint)"
+    " LEFT JOIN error_groups ON error_groups.fingerprint = kinds.fingerprint"
+    " ORDER BY reports.id"
+)
+
+
+class PendingReports(Database):
+    """The database, for the courier's choice of what to mail."""
+
+    def pending_errors(self, now: float, after: int = 0) -> list[PendingErrors]:
+        """Return the fingerprints that have reports without a mail, oldest first.
+
+        With ``after``, the id of a report, they are those that have such a report since. Mails
+        made after ``now`` do not count: the clock was set back. Without ``after``, the recursion
+        goes from one fingerprint to the next in the index, so ten thousand identical errors cost
+        as much as one.
+        """
+        kinds = KINDS_SINCE if after else KINDS
+        rows = self.connection.execute(kinds + PENDING, {"now": now, "after": after})
+        return [PendingErrors(*row) for row in rows.fetchall()]
+
+    def newest_report(self) -> int:
+        """Return the id of the report that was inserted last, 0 where there is none."""
+        return int(self.column("SELECT coalesce(max(id), 0) FROM reports")[0])
+
+    def first_pending(
+        self, fingerprint: str, after: float | None = None
+    ) -> tuple[int, Report] | None:
+        """Return id and report of the oldest one that is in no mail, with its traceback.
+
+        With ``after``, a time, the oldest since then is preferred. Returns ``None`` where an
+        operator has just hidden them all.
+        """
+        row = self.connection.execute(
+            "SELECT id, body, uuid, time, fingerprint, request_id FROM reports"
+            " WHERE mail_id IS NULL AND mailable AND fingerprint = ?"
+            " ORDER BY time <= ?, id LIMIT 1",
+            (fingerprint, 0.0 if after is None else after),
+        ).fetchone()
+        if row is None:
+            return None
+        report = self.with_traceback(readable_report(*row[1:]))
+        return row[0], replace(report, fingerprint=fingerprint)
+
+    def pending_span(self, fingerprint: str) -> tuple[int, int, float, float]:
+        """Return last id, count, first and last time of the reports that are in no mail."""
+        row: tuple[int, int, float, float] = self.connection.execute(
+            "SELECT max(id), count(*), min(time), max(time) FROM reports"
+            " WHERE mail_id IS NULL AND mailable AND fingerprint = ?",
+            (fingerprint,),
+        ).fetchone()
+        return row
+
+    def pending_request_ids(self, fingerprint: str, up_to: int, limit: int) -> list[str]:
+        """Return request ids of reports that are in no mail, up to report ``up_to``."""
+        return self.column(
+            "SELECT DISTINCT request_id FROM reports WHERE mail_id IS NULL AND mailable"
+            " AND fingerprint = ? AND id <= ? AND request_id IS NOT NULL ORDER BY id LIMIT ?",
+            (fingerprint, up_to, limit),
+        )
+
+    def first_message_id(self, fingerprint: str) -> str | None:
+        """Return the Message-ID of the first mail about a fingerprint: later ones refer to it."""
+        found = self.column(
+            "SELECT message_id FROM mails WHERE fingerprint = ? ORDER BY id LIMIT 1", (fingerprint,)
+        )
+        return found[0] if found else None
+
+    def assign(self, mail_id: int, fingerprint: str, up_to: int) -> None:
+        """Note that a mail reports or counts the reports of a fingerprint up to ``up_to``."""
+        self.connection.execute(
+            "UPDATE reports SET mail_id = ? WHERE mail_id IS NULL AND mailable"
+            " AND fingerprint = ? AND id <= ?",
+            (mail_id, fingerprint, up_to),
+        )
+
+    def assign_one(self, mail_id: int, report_id: int) -> None:
+        """Note that a mail reports one report."""
+        self.connection.execute("UPDATE reports SET mail_id = ? WHERE id = ?", (mail_id, report_id))
+
+    def assign_uuids(self, mail_id: int, uuids: list[str]) -> None:
+        """Note that a mail reports or counts the reports with these uuids."""
+        self.connection.executemany(
+            "UPDATE reports SET mail_id = ? WHERE uuid = ?", [(mail_id, uuid) for uuid in uuids]
+        )
+
+    def column(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """Return the first column of a query's rows."""
+        return [row[0] for row in self.connection.execute(query, values)]
