@@ -58,7 +58,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # reports it first.
         self.replace: Callable[[str], None] = lambda reason: self.retire()
         self.worker_connections = self.cfg.threads
-        self.max_keepalived = 0  # nginx opens a connection for each request
+        self.max_keepalived = 0  # nginx opens a connection for each request: see responses.py
 
     def run(self) -> None:
         """Start the threads, then serve until the worker ends."""
