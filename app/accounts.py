@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import exists, select, update
 from sqlalchemy.exc import IntegrityError
 
+from . import side_effects
 from .database import db
 from .forms import Form
 from .models import OLD_HASH, USERNAME_LENGTH, User
@@ -60,8 +61,7 @@ def credentials(name: str) -> Credentials:
 def renew_hash(account: Credentials, password_hash: str) -> None:
     """Store another hash of the same password, unless the password has just been changed."""
     unchanged = (User.id == account.user_id, User.password_hash == account.password_hash)
-    db.session.execute(update(User).where(*unchanged).values(password_hash=password_hash))
-    db.session.commit()
+    side_effects.write(update(User).where(*unchanged).values(password_hash=password_hash))
 
 
 def by_id(text: str) -> User | None:

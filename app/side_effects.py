@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from flask import current_app
@@ -20,16 +21,26 @@ logger = logging.getLogger(__name__)
 
 
 def write(statement: Executable) -> None:
-    """Execute and commit ``statement``; if the database cannot take it now, log that and go on.
+    """Execute and commit ``statement``, if the database can take it now."""
 
-    Then nothing is written for a minute: pages would wait for a locked table again and again.
-    Raises :exc:`~sqlalchemy.exc.SQLAlchemyError` for an error that is no outage.
-    """
-    if time.monotonic() < current_app.extensions.get(PAUSED_UNTIL, 0.0):
-        return
-    try:
+    def execute_and_commit() -> None:
         db.session.execute(statement)
         db.session.commit()
+
+    attempt(execute_and_commit)
+
+
+def attempt(work: Callable[[], object]) -> bool:
+    """Call ``work``, which writes; return whether the database could take it.
+
+    If it could not, that is logged, and for a minute nothing else is attempted: pages would wait
+    for a locked table again and again. Raises :exc:`~sqlalchemy.exc.SQLAlchemyError` for an error
+    that is no outage.
+    """
+    if time.monotonic() < current_app.extensions.get(PAUSED_UNTIL, 0.0):
+        return False
+    try:
+        work()
     except SQLAlchemyError as error:
         message = outage(error)
         if message is None:
@@ -37,3 +48,5 @@ def write(statement: Executable) -> None:
         db.session.rollback()
         current_app.extensions[PAUSED_UNTIL] = time.monotonic() + PAUSE
         logger.warning("Went on without a write that the page does not need: %s", message)
+        return False
+    return True

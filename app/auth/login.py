@@ -18,7 +18,7 @@ from flask import Flask, Request, Response, after_this_request, request, session
 from flask_login.utils import decode_cookie
 from sqlalchemy import delete, select, update
 
-from .. import accounts
+from .. import accounts, side_effects
 from ..cookies import SessionInterface, cookie_name, delete_cookie, read_cookie, send_cookie
 from ..database import db
 from ..models import Login, User, now
@@ -96,7 +96,8 @@ def _load_from_session(user_id: str) -> User | None:
         session.pop(TOKEN, None)
         return None
     if not token:
-        _keep(_add_login(user), remember=_old_remembered_id() == user_id)
+        remember = _old_remembered_id() == user_id
+        side_effects.attempt(lambda: _keep(_add_login(user), remember=remember))
     after_this_request(_forbid_storing)
     return user
 
@@ -107,7 +108,11 @@ def _load_from_remember_cookie(request: Request) -> User | None:
     user = _user_of(token) if token else None
     if user is None and old_id is not None:
         user = _user_of_old_cookie(old_id)
-        token = _add_login(user) if user is not None else None
+        if user is not None:
+            side_effects.attempt(lambda: _keep(_add_login(user), remember=True))
+            after_this_request(_forbid_storing)
+            flask_login.login_user(user, fresh=False)
+            return user
     if user is not None and token:
         _keep(token, remember=True)
         flask_login.login_user(user, fresh=False)

@@ -202,6 +202,11 @@ def model_problems(values: dict[str, str]) -> list[str]:
         problems.append(
             f"WEB_REPLICAS is '{values['WEB_REPLICAS']}': use a whole number from 1 to 99."
         )
+    if not is_number(values["DB_MAX_CONNECTIONS"], 20, 10_000):
+        problems.append(
+            f"DB_MAX_CONNECTIONS is '{values['DB_MAX_CONNECTIONS']}': use a whole number from 20 "
+            "to 10000."
+        )
     if values["DATABASE"] not in ("postgresql", "none"):
         problems.append(f"DATABASE is '{values['DATABASE']}': use postgresql or none.")
     problems += proxy_problems(values)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
+OWN_GROUPS: Final = Path("/proc/self/cgroup")
 UNLIMITED: Final = 1 << 60  # bytes; version 1 has no word for it
 MEMBERSHIP: Final = re.compile(r"^\d+:([^:]*):(.*)$", re.MULTILINE)
 
@@ -38,7 +39,7 @@ def thread_limit() -> int | None:
 def _read(controller: str, name: str, name_in_version_1: str) -> str | None:
     """Return the content of a file of this process's group, or ``None`` if there is none."""
     try:
-        groups = MEMBERSHIP.findall(Path("/proc/self/cgroup").read_text())
+        groups = MEMBERSHIP.findall(OWN_GROUPS.read_text())
     except OSError:
         return None
     for controllers, path in groups:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from flask.helpers import get_debug_flag
 from flask.sansio.scaffold import find_package
 
+from ..capacity import Capacity
 from ..reporting import registry
 from ..reporting.pipeline import Pipeline
 from ..reporting.standalone import start_pipeline
@@ -22,6 +23,7 @@ from ..settings import (
     read_settings,
 )
 from ..spool.starts import START, note_server_event
+from . import cgroup
 
 DEBUGGER: Final = (
     "FLASK_DEBUG is on, and Werkzeug's debugger must not run where others can reach it.\n"
@@ -51,6 +53,18 @@ def check(cfg: Any) -> None:
             f"worker_class is {cfg.worker_class_str!r}: Flask Mayday needs threads. Remove the "
             "setting, or use worker_class = 'gthread'."
         )
+    if problems := _capacity_problems(Capacity(cfg.workers, cfg.threads)):
+        sys.exit("\n".join(problems))
+
+
+def _capacity_problems(capacity: Capacity) -> list[str]:
+    """Return why this container is too small; other limits are not known here."""
+    threads, memory = cgroup.thread_limit(), cgroup.memory_limit()
+    problems = [
+        None if threads is None else capacity.thread_problem(threads),
+        None if memory is None else capacity.memory_problem(memory),
+    ]
+    return [problem for problem in problems if problem]
 
 
 def app_named_in(cfg: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,3 +81,23 @@ def test_a_client_cannot_choose_its_request_id(gunicorn: Callable[..., Any]) -> 
     server = gunicorn(TRUSTED_PROXIES=0)
     chosen = "a" * 32
     assert server.request("/", headers={"X-Request-ID": chosen}).request_id != chosen
+
+
+def test_more_threads_than_the_container_may_have_are_refused_with_the_fix(
+    refused_gunicorn: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """The limit is that of a control group: a file here, since only root can make a group."""
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "pids" / "pids.max").write_text("256\n")
+    (tmp_path / "pids.max").write_text("256\n")
+    status, output = refused_gunicorn(
+        "-c",
+        "python:tests.integration.small_container",
+        WEB_CONCURRENCY="2",
+        WEB_THREADS="128",
+        CGROUP=str(tmp_path),
+    )
+    assert status != 0
+    assert "WEB_CONCURRENCY=2 x WEB_THREADS=128 needs 282 threads" in output
+    assert "Set WEB_THREADS=115" in output
+    assert "Traceback" not in output

@@ -1,0 +1,90 @@
+"""What a number of workers and threads needs: threads, memory and database connections.
+
+Each of the settings is valid alone, and their product may be too much. Uses nothing but the
+standard library, because `make up` loads this file by its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+OWN_THREADS: Final = 5  # of a worker: its main loop, two that watch it, the courier and its lease
+OTHER_THREADS: Final = 16  # the master, health checks, and commands in the container
+BASE_MEMORY: Final = 64  # MiB, of the master
+WORKER_MEMORY: Final = 32  # MiB, measured with the demo: a larger app needs more
+SPARE_CONNECTIONS: Final = 1  # of a worker, besides one for each thread
+OTHER_CONNECTIONS: Final = 8  # those PostgreSQL reserves, the migration, an administrator
+GENERATIONS: Final = 2  # of containers during a roll: the new ones start before the old ones stop
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The server processes of one container, and the number of such containers."""
+
+    workers: int
+    threads: int
+    containers: int = 1
+
+    @property
+    def thread_count(self) -> int:
+        """The threads of one container."""
+        return self.workers * (self.threads + OWN_THREADS) + OTHER_THREADS
+
+    @property
+    def memory(self) -> int:
+        """The bytes that one container needs, before the app has stored anything."""
+        return (BASE_MEMORY + self.workers * WORKER_MEMORY) * MIB
+
+    @property
+    def connections(self) -> int:
+        """The connections to the database at the most, while containers are replaced."""
+        each = self.workers * (self.threads + SPARE_CONNECTIONS)
+        return GENERATIONS * self.containers * each + OTHER_CONNECTIONS
+
+    def thread_problem(self, limit: int) -> str | None:
+        """Return why one container with ``limit`` threads is not enough, and the fix."""
+        if self.thread_count <= limit:
+            return None
+        return (
+            f"{self._product()} needs {self.thread_count} threads, and a web container may have "
+            f"{limit}. {self._fix(lambda one: one.thread_count <= limit)}, or raise the limit (in "
+            "the stack: pids_limit of web, in compose.override.yaml)."
+        )
+
+    def memory_problem(self, limit: int) -> str | None:
+        """Return why one container with ``limit`` bytes of memory is not enough, and the fix."""
+        if self.memory <= limit:
+            return None
+        workers = max(1, (limit // MIB - BASE_MEMORY) // WORKER_MEMORY)
+        return (
+            f"WEB_CONCURRENCY={self.workers} needs at least {self.memory // MIB} MiB, and a web "
+            f"container may use {limit // MIB} MiB. Set WEB_CONCURRENCY={workers}, or raise the "
+            "limit (in the stack: mem_limit of web, in compose.override.yaml)."
+        )
+
+    def connection_problem(self, limit: int) -> str | None:
+        """Return why a database with ``limit`` connections is not enough, and the fix."""
+        if self.connections <= limit:
+            return None
+        return (
+            f"WEB_REPLICAS={self.containers} x {self._product()} needs {self.connections} database "
+            f"connections while new containers replace the old ones, and the database allows "
+            f"{limit} (DB_MAX_CONNECTIONS). {self._fix(lambda one: one.connections <= limit)}, or "
+            f"DB_MAX_CONNECTIONS={self.connections}."
+        )
+
+    def _product(self) -> str:
+        return f"WEB_CONCURRENCY={self.workers} x WEB_THREADS={self.threads}"
+
+    def _fix(self, fits: Callable[[Capacity], bool]) -> str:
+        """Return the setting that fits: as many threads as possible, else fewer workers."""
+        for threads in range(self.threads, 0, -1):
+            if fits(replace(self, threads=threads)):
+                return f"Set WEB_THREADS={threads}"
+        for workers in range(self.workers, 0, -1):
+            if fits(replace(self, workers=workers)):
+                return f"Set WEB_CONCURRENCY={workers}"
+        return "Set WEB_CONCURRENCY and WEB_THREADS to less"
