@@ -16,13 +16,13 @@ from typing import Final, TypeVar, cast
 import flask_login
 from flask import Flask, Request, Response, after_this_request, request, session
 from flask_login.utils import decode_cookie
+from flask_wtf.csrf import generate_csrf
 from sqlalchemy import delete, select, update
 
 from .. import accounts, side_effects
 from ..cookies import SessionInterface, cookie_name, delete_cookie, read_cookie, send_cookie
 from ..database import db
 from ..models import Login, User, now
-from .forms import LogoutForm
 
 DURATION: Final = timedelta(days=30)
 TOKEN: Final = "login"  # the session's key for the token
@@ -46,7 +46,7 @@ def init_app(app: Flask) -> None:
     manager.user_loader(_load_from_session)
     manager.request_loader(_load_from_remember_cookie)
     manager.init_app(app, add_context_processor=False)
-    app.jinja_env.globals.update(current_user=flask_login.current_user, LogoutForm=LogoutForm)
+    app.jinja_env.globals.update(current_user=flask_login.current_user, csrf_token=generate_csrf)
 
 
 def login_required(view: View) -> View:

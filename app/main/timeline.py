@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Final, TypeAlias
 
 from flask import abort, request
-from sqlalchemy import Select, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy import Row, Select, select
 
 from ..database import db
 from ..models import Post, User
 
 POSTS_PER_PAGE: Final = 10
 
+# Columns and no objects: a page only reads its posts.
+PostRow: TypeAlias = Row[int, str, datetime, str]
+POSTS: Final = select(Post.id, Post.body, Post.created, User.username).join(Post.author)
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """One page of posts, with the keys of the newer and the older page, if there are any."""
 
-    posts: list[Post]
+    posts: list[PostRow]
     newer: int | None  # for ?after=
     older: int | None  # for ?before=
 
@@ -33,7 +37,7 @@ def read(author: User | None = None) -> Timeline:
     if it is not an id.
     """
     before, after = _key("before"), _key("after")
-    query = select(Post).options(joinedload(Post.author))
+    query = POSTS
     if author is not None:
         query = query.where(Post.user_id == author.id)
     newest_first = query.order_by(Post.id.desc())
@@ -49,9 +53,9 @@ def read(author: User | None = None) -> Timeline:
     return Timeline(posts, None, posts[-1].id if more else None)
 
 
-def _page(query: Select[Post]) -> tuple[list[Post], bool]:
+def _page(query: Select[int, str, datetime, str]) -> tuple[list[PostRow], bool]:
     """Return the first page of ``query``, and whether there are more posts."""
-    posts = list(db.session.scalars(query.limit(POSTS_PER_PAGE + 1)))
+    posts = list(db.session.execute(query.limit(POSTS_PER_PAGE + 1)))
     return posts[:POSTS_PER_PAGE], len(posts) > POSTS_PER_PAGE
 
 

@@ -8,6 +8,10 @@ from typing import Final
 from ..models import now
 
 UNITS: Final = ((60, "minute"), (60 * 60, "hour"), (24 * 60 * 60, "day"))
+MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
 RELATIVE_LIMIT: Final = 30 * 24 * 60 * 60  # seconds; older times are shown as a date
 
 
@@ -27,9 +31,9 @@ def ago(moment: datetime) -> str:
 
 def day(moment: datetime) -> str:
     """Return the date, such as ``7 March 2026``."""
-    return f"{moment.day} {moment:%B %Y}"
+    return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}"
 
 
 def exact(moment: datetime) -> str:
     """Return date and time, such as ``7 March 2026, 14:05:09 UTC``."""
-    return f"{day(moment)}, {moment:%H:%M:%S} UTC"
+    return f"{day(moment)}, {moment.time().isoformat('seconds')} UTC"

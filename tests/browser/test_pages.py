@@ -79,6 +79,27 @@ def edit_profile(page: Page, name: str) -> None:
     page.get_by_role("button", name="Save").click()
 
 
+def change_password(page: Page, name: str) -> None:
+    log_in(page, name)
+    page.goto("/change_password")
+
+
+def change_password_errors(page: Page, name: str) -> None:
+    change_password(page, name)
+    page.get_by_label("Current password").fill("wrong")
+    page.get_by_label("New password").fill("short")
+    page.get_by_role("button", name="Change password").click()
+
+
+def too_many_logins(page: Page, name: str) -> None:
+    stranger = new_name()
+    for _ in range(6):
+        page.goto("/login")
+        page.get_by_label("Username").fill(stranger)
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Log in").click()
+
+
 def drill(page: Page, name: str) -> None:
     page.goto("/drill")
 
@@ -131,6 +152,9 @@ PAGES = [
     expired,
     profile,
     edit_profile,
+    change_password,
+    change_password_errors,
+    too_many_logins,
     drill,
     not_found,
     error,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from markupsafe import escape
 
 from app.main.avatar import avatar
 from app.main.times import ago, day, exact
@@ -34,10 +36,15 @@ def test_an_old_time_is_shown_as_a_date():
 
 
 def test_the_avatar_does_not_depend_on_the_case_of_the_name():
-    assert avatar("Susan") == avatar("susan") != avatar("john")
+    assert avatar("Susan", 40) == avatar("susan", 40) != avatar("john", 40)
+
+
+def test_the_avatar_has_its_size_and_needs_no_escaping():
+    svg = avatar("susan", 96)
+    assert 'width="96" height="96"' in svg
+    assert escape(svg) == svg
 
 
 def test_the_three_colours_of_an_avatar_differ():
     for number in range(500):
-        shapes = avatar(f"user{number}")
-        assert len({shapes.background, shapes.block, shapes.disc}) == 3
+        assert len(set(re.findall('fill="(#[0-9a-f]{6})"', avatar(f"user{number}", 40)))) == 3
