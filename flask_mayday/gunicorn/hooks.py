@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from typing import Any, Final
@@ -70,6 +71,8 @@ def pre_fork(server: Any, worker: Any) -> None:
     """Prepare, in the master, what is needed to report the death of ``worker``."""
     del server
     worker_deaths.before_fork(worker, worker.cfg.threads)
+    # Garbage collections in the worker then leave the master's objects, and so their pages, alone.
+    gc.freeze()
     # A new worker still has the master's signal handlers, which would not end it.
     # So its signals wait until it is ready.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)

@@ -20,6 +20,7 @@ from .. import database
 from ..context import request_id
 from ..context.record_fields import GROUP
 from ..settings import Settings
+from .kept_pages import KeptPages, uses_only
 from .negotiation import PROBLEM_JSON, prefers_json
 from .plain import plain_page, problem
 from .style_policy import allow_inline_style, restore_policy
@@ -37,6 +38,8 @@ environment: Final = Environment(
 )
 # Exceptions that mean a request cannot be read; the gunicorn package adds its own.
 unreadable_requests: list[type[Exception]] = []
+
+Values = Callable[[str], dict[str, Any]]  # a page's values, for a request id
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,11 @@ class ErrorPages:
         self.app = app
         self.settings = settings
         self.unavailable: list[Unavailable] = []
-        self._own_template: bool | None = None  # looked up at the first error
+        # Looked up at the first error:
+        self._own_template: bool | None = None
+        self._is_same_for_everyone: bool | None = None  # its page
+        self._kept_pages_of_the_app = KeptPages()
+        self._kept_pages = KeptPages()
 
     def install(self) -> None:
         """Answer, from now on, the errors for which Flask finds no handler of the app."""
@@ -121,6 +128,7 @@ class ErrorPages:
         ``detail`` says what happened more exactly than the page's own words.
         """
         words = words_of(status)
+        keep = detail is None and not (self.app.testing or self.app.jinja_env.auto_reload)
         if detail is not None:
             words = Words(words.title, detail)
         identifier = request_id.current() or "-"
@@ -131,11 +139,14 @@ class ErrorPages:
         if prefers_json(request.headers.get("Accept", "")):
             body = problem(status, words.title, words.detail, identifier)
             return Response(body, status, headers, mimetype=PROBLEM_JSON)
-        values = self._values(status, words, identifier)
-        page = self._page_of_the_app(values)
+
+        def values(identifier: str) -> dict[str, Any]:
+            return self._values(status, words, identifier)
+
+        page = self._page_of_the_app(values, status, identifier, keep)
         if page is not None:
             return Response(page, status, headers, mimetype="text/html")
-        page = _own_page(values)
+        page = self._own_page(values, status, identifier, keep)
         return allow_inline_style(Response(page, status, headers, mimetype="text/html"))
 
     def _values(self, status: int, words: Words, identifier: str) -> dict[str, Any]:
@@ -151,14 +162,39 @@ class ErrorPages:
             "log_hint": self.settings.app.log_hint.replace("{request_id}", identifier),
         }
 
-    def _page_of_the_app(self, values: dict[str, Any]) -> str | None:
+    def _page_of_the_app(
+        self, values: Values, status: int, identifier: str, keep: bool
+    ) -> str | None:
         """Return the page from the app's template; ``None`` if it has none, or it fails."""
+
+        def render(identifier: str) -> str:
+            return render_template(APP_TEMPLATE, **values(identifier))
+
         try:
-            if self._has_own_template():
-                return render_template(APP_TEMPLATE, **values)
+            if not self._has_own_template():
+                return None
+            if self._is_same_for_everyone is None:
+                names = values(identifier).keys()
+                self._is_same_for_everyone = uses_only(self.app.jinja_env, APP_TEMPLATE, names)
+            if keep and self._is_same_for_everyone:
+                return self._kept_pages_of_the_app.page(status, identifier, render)
+            return render(identifier)
         except Exception:
             logger.exception("The app's template %s failed", APP_TEMPLATE)
         return None
+
+    def _own_page(self, values: Values, status: int, identifier: str, keep: bool) -> str:
+        def render(identifier: str) -> str:
+            return environment.get_template("page.html").render(values(identifier))
+
+        try:
+            if keep:
+                return self._kept_pages.page(status, identifier, render)
+            return render(identifier)
+        except Exception:
+            logger.exception("The template of the error page failed")
+            names = ("status", "title", "detail", "request_id")
+            return plain_page(*(values(identifier)[name] for name in names))
 
     def _has_own_template(self) -> bool:
         if self._own_template is None:
@@ -171,14 +207,6 @@ class ErrorPages:
             else:
                 self._own_template = True
         return self._own_template
-
-
-def _own_page(values: dict[str, Any]) -> str:
-    try:
-        return environment.get_template("page.html").render(values)
-    except Exception:
-        logger.exception("The template of the error page failed")
-        return plain_page(*(values[name] for name in ("status", "title", "detail", "request_id")))
 
 
 def _own_words(error: HTTPException) -> str | None:
