@@ -52,7 +52,7 @@ def test_a_login_replaces_an_old_hash(app, visitor):
     assert ClientVisitor(app).log_in("susan").url == "/"
 
 
-@pytest.mark.parametrize("known", [OLD_HASH, FAST_HASH])
+@pytest.mark.parametrize("known", [OLD_HASH, FAST_HASH], ids=["old hash", "new hash"])
 def test_an_unknown_name_costs_the_same_hashes_as_a_known_one(app, visitor, monkeypatch, known):
     checked = []
 
