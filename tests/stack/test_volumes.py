@@ -45,10 +45,11 @@ def newer_postgres(stack: Stack) -> Iterator[str]:
     """An image that differs from the stack's, as if it had a newer PostgreSQL."""
     base = stack.environment.get("POSTGRES_IMAGE", "postgres:17.6-trixie")
     name = f"{stack.project}-newer-postgres"
-    command = f"echo 'FROM {base}\nLABEL newer=1' | docker build --quiet --tag {name} -"
+    command = f"printf 'FROM {base}\\nLABEL newer=1' | docker build --quiet --tag {name} -"
     stack.run("sh", "-c", command)
     yield name
     stack.compose("build", "db")
+    stack.up("--no-build")
     stack.run("docker", "image", "rm", "--force", name)
 
 
