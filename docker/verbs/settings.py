@@ -35,7 +35,6 @@ NUMBERS = {
     "REPORT_KEEP_DAYS": (1, 3650),
     "REPORT_MAILS_PER_HOUR": (1, 100_000),
     "REPORT_WINDOW": (1, 86_400),
-    "REQUEST_TIMEOUT": (1, 3600),
     "SPOOL_MAX_BYTES": (1 << 20, 1 << 40),
     "WEB_CONCURRENCY": (1, 128),
     "WEB_THREADS": (1, 256),
@@ -198,10 +197,9 @@ def value_problems(values: dict[str, str]) -> list[str]:
 def model_problems(values: dict[str, str]) -> list[str]:
     """Return the problems with settings that Compose reads itself, to the letter."""
     problems = []
-    if not is_number(values["WEB_REPLICAS"], 1, 99):
-        problems.append(
-            f"WEB_REPLICAS is '{values['WEB_REPLICAS']}': use a whole number from 1 to 99."
-        )
+    for name, high in (("REQUEST_TIMEOUT", 3600), ("WEB_REPLICAS", 99)):
+        if not is_number(values[name], 1, high):
+            problems.append(f"{name} is '{values[name]}': use a whole number from 1 to {high}.")
     if not is_number(values["DB_MAX_CONNECTIONS"], 20, 10_000):
         problems.append(
             f"DB_MAX_CONNECTIONS is '{values['DB_MAX_CONNECTIONS']}': use a whole number from 20 "

@@ -44,6 +44,7 @@ def test_the_defaults_are_valid(settings: Any) -> None:
         ("HTTP_BIND", "foo"),
         ("HTTP_BIND", "[127.0.0.1]"),
         ("HTTP_BIND", "127.0.0.1 "),
+        ("REQUEST_TIMEOUT", "30 "),
         ("REQUEST_TIMEOUT", "30s"),
         ("REQUEST_TIMEOUT", "'30'"),
         ("WEB_THREADS", "0"),
