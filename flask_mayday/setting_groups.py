@@ -136,6 +136,7 @@ class WatchSettings:
     """What the process ``flask_mayday.watch`` asks and reads; ``None`` where it does not."""
 
     site_url: str | None = None  # as a visitor asks it, through nginx
+    https_port: int = 443  # of the site's host, where it redirects to HTTPS
     ready_url: str | None = None  # the app itself, with its database; every address of the host
     edge_log: Path | None = None  # the folder in which nginx writes the error pages that it sends
     heartbeat_url: str | None = field(default=None, repr=False)

@@ -207,6 +207,7 @@ def _read_watch(reader: SettingsReader) -> WatchSettings:
     edge_log = reader.line("WATCH_EDGE_LOG")
     return WatchSettings(
         site_url=urls["WATCH_URL"],
+        https_port=reader.integer("WATCH_HTTPS_PORT", 443, 1, 65535),
         ready_url=urls["WATCH_READY_URL"],
         edge_log=Path(edge_log).absolute() if edge_log else None,
         heartbeat_url=heartbeat,

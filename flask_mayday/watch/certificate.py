@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
 
 from . import texts
 from .conditions import Condition
@@ -16,16 +15,13 @@ DAYS: Final = 14 * 86_400.0  # seconds before its end at which a certificate is 
 SHARE: Final = 0.2  # … or the last fifth of its life, whichever is shorter
 
 
-def certificate_conditions(url: str, name: str, now: float) -> Iterator[Condition]:
-    """Yield whether the certificate expires soon that ``url`` has for ``name``.
+def certificate_conditions(host: str, port: int, name: str, now: float) -> Iterator[Condition]:
+    """Yield whether the certificate expires soon that a host has for ``name``.
 
     Yields nothing where that cannot be found out: the site itself is looked at elsewhere.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        return
     try:
-        begins, expires = validity(parts.hostname, parts.port or 443, name)
+        begins, expires = validity(host, port, name)
     except (OSError, ValueError):
         return
     limit = min(DAYS, SHARE * (expires - begins))

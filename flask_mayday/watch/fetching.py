@@ -21,6 +21,7 @@ class Response:
 
     status: int
     body: bytes
+    location: str = ""  # where a redirect leads
 
     @property
     def line(self) -> str:
@@ -36,31 +37,53 @@ def fetch(
     timeout: float,
     *,
     address: str | None = None,
+    port: int | None = None,
     headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> Response:
     """Send a GET request and return the response, whatever its status.
 
-    ``timeout`` is in seconds for each step of the connection. ``address`` is asked instead of
-    looking up the URL's host. ``context`` decides which certificates are trusted; by default the
-    system's. Raises :exc:`OSError` or :exc:`http.client.HTTPException`.
+    ``timeout`` is in seconds for each step of the connection. ``address`` and ``port`` are where
+    to connect instead of to the URL's host, which the request still names. ``context`` decides
+    which certificates are trusted; by default the system's. Raises :exc:`OSError` or
+    :exc:`http.client.HTTPException`.
     """
     parts = urlsplit(url)
-    host = address or parts.hostname or ""
+    host, port = address or parts.hostname or "", port or parts.port
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         context = context or ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
+        connection = _TlsConnection(host, port, parts.hostname or "", context, timeout)
     else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         sent = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT}
         connection.request("GET", target, headers={**sent, **(headers or {})})
         response = connection.getresponse()
-        return Response(response.status, response.read(BODY_BYTES))
+        location = response.getheader("Location") or ""
+        return Response(response.status, response.read(BODY_BYTES), location)
     finally:
         connection.close()
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    """A connection to one host that asks for the certificate of another (SNI)."""
+
+    def __init__(
+        self, host: str, port: int | None, name: str, context: ssl.SSLContext, timeout: float
+    ) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._name = name
+        self._tls = context
+
+    def connect(self) -> None:
+        connection = socket.create_connection((self.host, self.port), self.timeout)
+        try:
+            self.sock = self._tls.wrap_socket(connection, server_hostname=self._name)
+        except BaseException:
+            connection.close()
+            raise
 
 
 def addresses_of(url: str) -> list[str]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
 
 from ..spool.starts import expire_server_events
 from . import texts
@@ -117,9 +116,8 @@ class Rounds:
         yield from volume_conditions(volumes_of(self.pipeline))
         yield from mail_conditions(self.outbox, now)
         expire_server_events(self.outbox.folder, now - WEEK)
-        url = self.settings.watch.site_url
-        if url and url.startswith("https:") and self._certificate_is_due():
-            yield from certificate_conditions(url, urlsplit(url).hostname or "", now)
+        if self.watcher.site.tls is not None and self._certificate_is_due():
+            yield from certificate_conditions(*self.watcher.site.tls, now)
 
     def _restarts(self, now: float) -> Iterator[Condition]:
         with suppress(OSError):

@@ -14,6 +14,7 @@ from .fetching import Response, addresses_of, fetch, reason_of
 
 PATH: Final = "/health/live"  # asked where WATCH_URL has no path of its own
 TIMEOUT: Final = 6.0  # seconds for the site's answer; more is as bad as none
+HTTPS: Final = 443
 DIAGNOSIS_TIMEOUT: Final = 2.0  # seconds for each answer that only explains
 
 Fetch = Callable[..., Response]
@@ -42,6 +43,8 @@ class Site:
     ) -> None:
         self.site_url = _with_path(settings.site_url) if settings.site_url else None
         self.ready_url = settings.ready_url
+        self.https_port = settings.https_port
+        self.tls: tuple[str, int, str] | None = None  # host, port and name, once it is known
         self._fetch = fetch
         self._resolve = resolve
 
@@ -75,11 +78,23 @@ class Site:
 
     def _ask_site(self) -> str:
         url = str(self.site_url)
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            self.tls = (host, parts.port or HTTPS, host)
         try:
             response = self._fetch(url, TIMEOUT, context=_any_certificate(url))
+            if 300 <= response.status < 400 and response.location.startswith("https:"):
+                response = self._ask_https(host, response.location)
         except Exception as error:
-            return f"{urlsplit(url).hostname}: {reason_of(error, TIMEOUT)}"
+            return f"{host}: {reason_of(error, TIMEOUT)}"
         return response.line if response.status >= 500 else ""
+
+    def _ask_https(self, host: str, url: str) -> Response:
+        """Ask for what a redirect to HTTPS leads to, at the same host and under the name of it."""
+        self.tls = (host, self.https_port, urlsplit(url).hostname or host)
+        context = _any_certificate(url)
+        return self._fetch(url, TIMEOUT, address=host, port=self.https_port, context=context)
 
     def _ask_app(self, now: float, url: str) -> Look:
         """Ask each address of the app: one that can serve visitors is enough."""

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from flask_mayday.settings import WatchSettings
 from flask_mayday.watch.certificate import certificate_conditions, validity
+from flask_mayday.watch.site import Site
 from tests.integration.conftest import MailServer
 from tests.integration.mail.conftest import Authority, Server
 from tests.integration.mail.conftest import authority as authority
@@ -150,21 +152,40 @@ def test_a_certificate_is_read_whoever_issued_it_and_told_before_it_expires(
     begins, expires = validity("127.0.0.1", port, "blog.example")
     now = time.time()
     assert begins <= now < expires <= now + 3 * 86_400
-    url = f"https://127.0.0.1:{port}"
-    (fine,) = certificate_conditions(url, "blog.example", begins)
+    (fine,) = certificate_conditions("127.0.0.1", port, "blog.example", begins)
     assert fine.alert is None
-    (soon,) = certificate_conditions(url, "blog.example", expires - 3600)
+    (soon,) = certificate_conditions("127.0.0.1", port, "blog.example", expires - 3600)
     assert soon.alert is not None
     assert soon.alert.what == "The certificate of blog.example expires in 1 h"
 
 
 def test_an_expired_certificate_is_told(make_server: Callable[..., Server]) -> None:
     port = int(str(make_server("tls", "expired").settings["MAIL_PORT"]))
-    (condition,) = certificate_conditions(f"https://127.0.0.1:{port}", "x.example", time.time())
+    (condition,) = certificate_conditions("127.0.0.1", port, "x.example", time.time())
     assert condition.alert is not None
     assert "has expired" in condition.alert.what
 
 
 def test_a_certificate_that_cannot_be_read_changes_nothing(free_port: Callable[[], int]) -> None:
-    url = f"https://127.0.0.1:{free_port()}"
-    assert list(certificate_conditions(url, "x.example", time.time())) == []
+    found = certificate_conditions("127.0.0.1", free_port(), "x.example", time.time())
+    assert list(found) == []
+
+
+def test_a_site_that_redirects_to_https_is_asked_there_under_its_name(
+    site: WebServer, authority: Authority
+) -> None:
+    asked: list[str | None] = []
+    context = authority.context("good")
+    context.sni_callback = lambda connection, name, context: asked.append(name)
+    with web_server(context) as encrypted:
+        encrypted.status = 502
+        site.status = 301
+        site.headers = {"Location": "https://blog.example/health/live"}
+        settings = WatchSettings(site_url=site.url, https_port=encrypted.port)
+        watched = Site(settings)
+        assert watched.look(1.0).trouble == "502 Bad Gateway"
+        encrypted.status = 200
+        assert watched.look(1.0).trouble == ""
+        assert watched.tls == ("127.0.0.1", encrypted.port, "blog.example")
+    assert set(asked) == {"blog.example"}
+    assert "connection was refused" in watched.look(1.0).trouble

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.compose import Stack, wait_until
+from tests.support.compose import NOT_OF_WATCH, Stack, wait_until
 
+MADE = "SELECT json_extract(body, '$.message') FROM reports WHERE id > {} AND " + NOT_OF_WATCH
 GREEDY = "kept = []\nwhile True: kept.append(b'x' * (8 << 20))"
 
 
@@ -17,7 +18,7 @@ def test_a_worker_killed_when_out_of_memory_is_one_report(stack: Stack) -> None:
     workers = stack.shell("web", "cat /proc/1/task/1/children").split()
     stack.shell("web", f"echo 1000 >/proc/{workers[0]}/oom_score_adj")
     stack.shell("web", f'python3 -c "{GREEDY}"', check=False)
-    made = f"SELECT json_extract(body, '$.message') FROM reports WHERE id > {before}"
+    made = MADE.format(before)
     (message,) = wait_until(lambda: stack.spool(made), "a report", 10)[0]  # type: ignore[index]
     subject = "was killed by SIGKILL: out of memory, as the kernel has counted (limit: 512 MiB)"
     assert message == f"Worker {workers[0]} {subject}"
@@ -36,7 +37,7 @@ def test_a_failed_migration_is_reported_once_and_mailed(stack: Stack) -> None:
     before = last_report(stack)
     upgrade = ("run", "--rm", "--no-deps", "-T", "migrate", "flask", "db", "upgrade")
     stack.compose(*upgrade, "no-such-revision", check=False)
-    made = f"SELECT json_extract(body, '$.message') FROM reports WHERE id > {before}"
+    made = MADE.format(before)
     ((message,),) = stack.spool(made)
     assert "no-such-revision" in str(message)
     wait_until(

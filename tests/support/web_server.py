@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +31,8 @@ class WebServer:
 
 
 @contextmanager
-def web_server() -> Iterator[WebServer]:
-    """Run a server during the block."""
+def web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """Run a server during the block, with TLS if there is a context for it."""
     server = WebServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,6 +52,8 @@ def web_server() -> Iterator[WebServer]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
+    if tls is not None:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True)
     server.port = listener.server_address[1]
     thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
     thread.start()
