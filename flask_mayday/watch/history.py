@@ -14,6 +14,7 @@ FAILURES: Final = 2  # looks in a row, at least, before the site counts as away
 PATIENCE: Final = 9.0  # seconds since it was well before it counts as away
 PATIENCE_STOPPED: Final = 30.0  # … after the app was stopped in an orderly way: it may be restarted
 PATIENCE_STARTING: Final = 60.0  # … after the watch has started, while the site never answered
+PATIENCE_NEW: Final = 120.0  # … if it has never answered: a first start prepares the database
 GOOD: Final = 3  # looks in a row before the site counts as back
 STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
 STEADY_LIMIT: Final = 120.0  # … at most; doubled for each outage after these two in a short time
@@ -36,7 +37,7 @@ class History:
     phase       what is seen                         next phase
     ==========  ===================================  ==========
     starting    an answer                            well
-    starting    none for 60 s                        away
+    starting    none for 60 s; a new site: 120 s     away
     well        no answer                            failing
     failing     an answer                            well
     failing     none, twice and for 9 s              away
@@ -55,6 +56,7 @@ class History:
         self._well_at = clock()
         if state.phase is Phase.WELL:
             state.phase = Phase.STARTING  # everything may just be starting with this process
+        self._start_patience = PATIENCE_STARTING if state.last_well else PATIENCE_NEW
         if state.phase is Phase.STARTING:
             state.last_well = now
         elif state.phase is Phase.FAILING:
@@ -85,7 +87,7 @@ class History:
             return None
         patience = PATIENCE_STOPPED if stopped else PATIENCE
         if state.phase is Phase.STARTING:
-            patience = PATIENCE_STARTING
+            patience = self._start_patience
         if self.clock() - self._well_at < patience:
             return None
         state.phase = Phase.AWAY

@@ -31,7 +31,7 @@ from .heartbeat import Heartbeat
 from .watcher import Watcher, volumes_of
 
 INTERVAL: Final = 5.0  # seconds
-VOLUMES_INTERVAL: Final = 60.0
+VOLUMES_INTERVAL: Final = 20.0
 CERTIFICATE_INTERVAL: Final = 3600.0
 SPOOL_INTERVAL: Final = 15.0
 LOOK_IS_OLD: Final = 30.0  # seconds after which the last look says nothing any more

@@ -8,6 +8,7 @@ import pytest
 
 from flask_mayday.watch.history import (
     PATIENCE,
+    PATIENCE_NEW,
     PATIENCE_STARTING,
     PATIENCE_STOPPED,
     STEADY,
@@ -87,7 +88,9 @@ def test_a_restart_of_the_app_has_longer() -> None:
 
 
 def test_a_site_that_never_answered_since_the_watch_started_has_longest() -> None:
-    assert Simulation().seconds_until(AWAY, "502") == PATIENCE_STARTING
+    assert Simulation().seconds_until(AWAY, "502") == PATIENCE_NEW
+    known = Simulation(WatchState(last_well=START - 100))
+    assert known.seconds_until(AWAY, "502") == PATIENCE_STARTING
 
 
 def test_a_site_that_is_away_is_told_once() -> None:
