@@ -186,3 +186,32 @@ def test_a_session_that_the_server_has_ended_is_replaced(
     for _ in range(3):
         assert server.request("/explore").status == 200
         wait_until(lambda: not database.execute(sessions), "the end of the idle session")
+
+
+@pytest.mark.parametrize("waited", [0, 3])
+def test_a_statement_that_takes_too_long_is_one_report(
+    gunicorn: Callable[..., Any],
+    own_postgres_server: Any,
+    query_spool: Callable[[str], list[tuple[Any, ...]]],
+    waited: int,
+) -> None:
+    """After three seconds in the queue, the watchdog reports the request first."""
+    server = gunicorn(
+        "tests.integration.sources_app:make()",
+        DATABASE_URL=own_postgres_server.url(TEMPLATE),
+        REQUEST_TIMEOUT=5,
+        TRUSTED_PROXIES=1,
+    )
+    started = {"X-Mayday-Start": f"{time.time() - waited:.3f}"}
+    answer = server.request("/long_statement", headers=started)
+    assert answer.status == 503
+    assert answer.seconds < 6  # that the statement would take
+    server.stop()
+    ((message, identifier, group),) = query_spool(
+        "SELECT json_extract(body, '$.message'), request_id, fingerprint FROM reports"
+    )
+    assert identifier == answer.request_id
+    if waited:
+        assert message.startswith("Request timed out after 5 s, 3.")
+    else:
+        assert group == hash_of(f"group\0unavailable: {outages.CANCELLED}")
