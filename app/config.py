@@ -31,6 +31,7 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
     reader = SettingsReader(overrides, os.environ)
     url = _database_url(reader, Path(app.instance_path))
     limits = TimeLimits(reader.integer("REQUEST_TIMEOUT", 30, 1, 3600))
+    workers = reader.integer("WEB_CONCURRENCY", 2, 1, 128)
     threads = reader.integer("WEB_THREADS", 4, 1, 256)
     app.debug = reader.boolean("FLASK_DEBUG", app.debug)
     app.config.from_mapping(
@@ -38,6 +39,8 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
         SECRET_KEY_FALLBACKS=_secret_key_fallbacks(reader),
         SQLALCHEMY_DATABASE_URI=url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(url, limits, threads),
+        WEB_CONCURRENCY=workers,
+        WEB_THREADS=threads,
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

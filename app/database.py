@@ -11,14 +11,14 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import URL, MetaData
 from sqlalchemy.orm import DeclarativeBase
 
+from flask_mayday.capacity import SPARE_CONNECTIONS
 from flask_mayday.time_limits import TimeLimits
 
-from . import database_timeouts
+from . import connection_limit, database_timeouts
 from .database_timeouts import Connection
 from .lock_waits import LockWaits
 
 TCP_TIMEOUT: Final = 5000  # milliseconds until an unacknowledged packet closes the connection
-SPARE_CONNECTIONS: Final = 1  # of each worker, besides one for each thread
 
 
 class Base(DeclarativeBase):
@@ -78,3 +78,6 @@ def init_app(app: Flask) -> None:
         with app.app_context():
             database_timeouts.install(db.engine)
             LockWaits().watch(db.engine)
+            connection_limit.check(
+                db.engine, app.config["WEB_CONCURRENCY"], app.config["WEB_THREADS"]
+            )

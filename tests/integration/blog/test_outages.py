@@ -215,3 +215,17 @@ def test_a_statement_that_takes_too_long_is_one_report(
         assert message.startswith("Request timed out after 5 s, 3.")
     else:
         assert group == hash_of(f"group\0unavailable: {outages.CANCELLED}")
+
+
+def test_more_threads_than_the_database_allows_connections_are_reported_at_the_first_one(
+    gunicorn: Callable[..., Any],
+    database_url: str,
+    query_spool: Callable[[str], list[tuple[Any, ...]]],
+) -> None:
+    server = gunicorn(DATABASE_URL=database_url, WEB_CONCURRENCY=1, WEB_THREADS=128)
+    assert server.request("/explore").status == 200
+    server.stop()
+    ((message,),) = query_spool("SELECT json_extract(body, '$.message') FROM reports")
+    assert message.startswith("WEB_CONCURRENCY=1 x WEB_THREADS=128 may open 129 connections")
+    assert "allows 97, for all of its clients" in message
+    assert "Lower WEB_THREADS to 96 or less" in message

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.database import SPARE_CONNECTIONS
-from flask_mayday import capacity
 from flask_mayday.capacity import Capacity
 
 
@@ -69,7 +67,3 @@ def test_limits_of_an_override_count(check: Any) -> None:
     assert check.problems(roomy) == []
     del roomy["db"]
     assert check.problems(roomy) == []
-
-
-def test_the_formula_has_the_spare_connections_of_the_demo() -> None:
-    assert capacity.SPARE_CONNECTIONS == SPARE_CONNECTIONS

@@ -1,0 +1,48 @@
+"""Reports, at the first connection, that the database allows fewer than the app may open."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Final
+
+import psycopg2
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from flask_mayday.capacity import SPARE_CONNECTIONS
+
+ALLOWED: Final = """
+    SELECT current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+"""
+
+logger = logging.getLogger(__name__)
+
+
+def check(engine: Engine, workers: int, threads: int) -> None:
+    """Compare, when ``engine`` connects first, the connections of all workers with the limit."""
+    event.listen(engine, "first_connect", partial(_compare, workers, threads))
+
+
+def _compare(workers: int, threads: int, connection: Any, record: object) -> None:
+    del record
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(ALLOWED)
+            (allowed,) = cursor.fetchone()
+        connection.rollback()
+    except psycopg2.Error:
+        return  # the statement for which it connects is about to fail too
+    needed = workers * (threads + SPARE_CONNECTIONS)
+    if needed > allowed:
+        logger.error(
+            "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, and the database allows "
+            "%d, for all of its clients: the others are answered with 503. Lower WEB_THREADS to "
+            "%d or less, or raise max_connections (in the stack: DB_MAX_CONNECTIONS)",
+            workers,
+            threads,
+            needed,
+            allowed,
+            max(1, allowed // workers - SPARE_CONNECTIONS),
+        )
