@@ -131,7 +131,7 @@ COPY --from=release /release /opt/stack/
 FROM ${PYTHON_IMAGE} AS init
 
 WORKDIR /opt/stack
-COPY --chmod=0644 docker/init.py docker/rotation.py ./
+COPY --chmod=0644 docker/init.py docker/rotation.py docker/volume_owner.py ./
 CMD ["python3", "init.py"]
 
 
@@ -161,6 +161,7 @@ FROM ${PYTHON_IMAGE} AS backup
 
 COPY --from=backup-packages /opt/venv /opt/venv
 COPY docker/backup /opt/stack/backup
+COPY docker/volume_owner.py /opt/stack/
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/stack PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp
 ENTRYPOINT ["python", "-m", "backup"]
 

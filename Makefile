@@ -17,7 +17,7 @@ define newline
 endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 
-.PHONY: help up down clean ps scale rotate-secrets engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
+.PHONY: help up down clean ps scale backup restore rotate-secrets engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -43,6 +43,12 @@ ps: ## show the services and their health
 
 scale: ## run N web containers: make scale N=3
 	@N=$(call quoted,N) docker/verbs/scale
+
+backup: ## write the data and the secrets to one encrypted file in backups/ (PLAIN=1: without secrets)
+	@docker/verbs/backup
+
+restore: ## put a backup into this stack, empty or running: make restore FILE=…
+	@docker/verbs/restore
 
 rotate-secrets: ## replace the generated secrets; nobody is logged out and no request fails
 	@docker/verbs/rotate-secrets

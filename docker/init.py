@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from volume_owner import FILE, App
+
 SECRETS = Path("/run/secrets")
 OPERATOR = Path("/operator")  # the checkout
 DATA = (Path("/var/log/microblog"), Path("/var/spool/microblog"))
@@ -22,7 +24,7 @@ EDGE_LOG = Path("/var/log/edge")  # nginx writes into it, watch reads and delete
 INSTANCE = Path("/var/instance")
 DATABASE = Path("/var/lib/postgresql/data")
 MIGRATIONS = Path(__file__).with_name("has_migrations")  # whether your app has any
-OWNER = SECRETS / ".belongs_to"  # hidden: no secret
+OWNER = SECRETS / FILE
 MINIMUM = 32  # characters
 VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
 
@@ -79,32 +81,6 @@ YOUR_APP_WITH_MIGRATIONS = (
     Secret("app_password", POSTGRES, MIGRATE_ONLY, role="app"),
     Secret("web_password", POSTGRES, WEB_ONLY, role="app_web"),
 )
-
-
-@dataclass(frozen=True)
-class App:
-    """The app that the volumes belong to: the demo if APP_DIR is not set."""
-
-    module: str
-    folder: str
-
-    @classmethod
-    def from_environment(cls) -> App:
-        """Return the app that APP and APP_DIR name."""
-        if not os.environ.get("APP_DIR"):
-            return cls("Microblog", "")
-        module = os.environ.get("APP", "").partition(":")[0].strip()
-        return cls(module, Path(os.environ["APP_DIR"]).name)
-
-    @property
-    def is_demo(self) -> bool:
-        """Whether it is the demo."""
-        return not self.folder and self.module == "Microblog"
-
-    def __str__(self) -> str:
-        return (
-            self.module if self.folder in ("", self.module) else f"{self.module} in {self.folder}"
-        )
 
 
 def main() -> None:

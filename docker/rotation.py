@@ -18,6 +18,7 @@ from typing import TypedDict
 
 import init
 from init import OPERATOR, SECRETS, Secret
+from volume_owner import App
 
 PLAN = SECRETS / ".rotation"
 KEPT = "secrets/{name} is your own and stays. To change it, write a new one there first."
@@ -32,7 +33,7 @@ class Plan(TypedDict):
 
 def main() -> None:
     """Run the step that the command line names."""
-    wanted = init.secrets_of(init.App.from_environment())
+    wanted = init.secrets_of(App.from_environment())
     match sys.argv[1:]:
         case ["begin"]:
             begin(wanted)

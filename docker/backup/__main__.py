@@ -1,8 +1,8 @@
 """The steps of `make backup` and `make restore`: python -m backup STEP <header and data.
 
-The first line of the input is a JSON object: ``passphrase`` (null: plain), and for ``create`` the
-``manifest``, else ``app``, the app that the volumes belong to. Then comes the dump of the database
-for ``create``, and the backup for the steps that read one.
+The first line of the input is a JSON object with the ``passphrase`` (null: plain), and for
+``create`` with the ``manifest``. Then comes the dump of the database for ``create``, and the backup
+for the steps that read one.
 
     create     writes the backup to stdout
     check      reads all of a backup, and prints what is in it
@@ -22,6 +22,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import volume_owner
 
 from . import archive, trees
 from .errors import BackupError
@@ -61,6 +63,7 @@ def create(source: BinaryIO, target: BinaryIO) -> None:
 
         manifest = {
             **header["manifest"],
+            "app": owner(),
             "encrypted": passphrase is not None,
             "database": dump.stat().st_size > 0,
         }
@@ -71,10 +74,10 @@ def check(source: BinaryIO) -> None:
     """Verify the whole backup and that it is of this app; print its manifest as JSON."""
     header = read_header(source)
     with archive.opened(source, header["passphrase"]) as (manifest, members):
-        if manifest.get("app") != header["app"]:
+        if manifest.get("app") != owner():
             raise BackupError(
-                f"The backup belongs to {manifest.get('app')}, and this stack runs "
-                f"{header['app']}. Set APP_DIR and APP to run that app."
+                f"The backup belongs to {manifest.get('app')}, and this stack runs {owner()}. Set "
+                "APP_DIR and APP to run that app."
             )
         for _ in members:
             pass
@@ -110,6 +113,14 @@ def replace(step: str) -> None:
     elif kept := trees.swap(trees.FOLDERS):
         reports = "1 report" if kept == 1 else f"{kept} reports"
         print(f"{reports} that nobody had received yet stay in the spool.")
+
+
+def owner() -> str:
+    """Return the app that the volumes belong to; of a stack without data, the one it would run."""
+    try:
+        return (trees.FOLDERS[trees.SECRETS] / volume_owner.FILE).read_text().strip()
+    except FileNotFoundError:
+        return str(volume_owner.App.from_environment())
 
 
 def read_header(source: BinaryIO) -> Any:

@@ -57,11 +57,9 @@ class Writer:
         self._tar.addfile(info)
         self._checksums[name] = _checksum_of_link(info)
 
-    def add_folder(self, name: str) -> None:
-        """Add a folder, which may stay empty."""
-        info = tarfile.TarInfo(name)
-        info.type, info.mode = tarfile.DIRTYPE, 0o750
-        self._tar.addfile(info)
+    def add_folder(self, name: str, path: Path) -> None:
+        """Add a folder with its owner and mode, without its contents."""
+        self._tar.addfile(self._tar.gettarinfo(path, name))
 
     def finish(self) -> None:
         """Add the checksums; without them the archive counts as damaged."""

@@ -7,6 +7,7 @@ for this one file, and the key with the passphrase. `age` itself can read both.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import pipe
@@ -16,7 +17,11 @@ import pyrage
 
 from .errors import BackupError
 
-MIN_PASSPHRASE = 12  # characters
+# The library refuses a key that would take this machine too long to derive. It measures how fast
+# the machine is, so on a busy one the answer differs from one moment to the next.
+TRIES = 5
+PAUSE = 3.0  # seconds
+TOO_SLOW = "Excessive work"
 
 
 def encrypt(write_plain: Callable[[BinaryIO], None], target: BinaryIO, passphrase: str) -> bytes:
@@ -37,12 +42,7 @@ def decrypted(source: BinaryIO, key: bytes, passphrase: str) -> Iterator[BinaryI
     Raises :exc:`BackupError` if the passphrase is wrong, or, also at the end of the block, if
     the data is damaged or cut off.
     """
-    try:
-        identity = pyrage.x25519.Identity.from_str(
-            pyrage.passphrase.decrypt(key, passphrase).decode().strip()
-        )
-    except (pyrage.DecryptError, pyrage.IdentityError, UnicodeDecodeError) as error:
-        raise BackupError("The passphrase is wrong, or the file is damaged.") from error
+    identity = _identity(key, passphrase)
 
     def decrypt(plain: BinaryIO) -> None:
         try:
@@ -54,6 +54,21 @@ def decrypted(source: BinaryIO, key: bytes, passphrase: str) -> Iterator[BinaryI
 
     with _background(decrypt) as plain:
         yield plain
+
+
+def _identity(key: bytes, passphrase: str) -> pyrage.x25519.Identity:
+    for _ in range(TRIES):
+        try:
+            text = pyrage.passphrase.decrypt(key, passphrase)
+            return pyrage.x25519.Identity.from_str(text.decode().strip())
+        except (pyrage.DecryptError, pyrage.IdentityError, UnicodeDecodeError) as error:
+            if TOO_SLOW not in str(error):
+                raise BackupError("The passphrase is wrong, or the file is damaged.") from error
+        time.sleep(PAUSE)
+    raise BackupError(
+        "This machine is too busy or too slow to derive the key. Try again later, or decrypt the "
+        "file with age, which has no such limit (docs/operations.md)."
+    )
 
 
 @contextmanager

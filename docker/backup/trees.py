@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import volume_owner
+
 from flask_mayday.courier.snapshot import copy_spool, keep_undelivered
 
 from .archive import HashingReader, Writer
@@ -30,7 +32,7 @@ FOLDERS = {
     "acme": Path("/var/lib/acme"),
 }
 CONFIDENTIAL = (SECRETS, "tls", "acme")  # left out of a plain backup
-STAYS = ".belongs_to"  # which app the volume belongs to
+STAYS = volume_owner.FILE
 NEW, OLD, PART = ".restored", ".before-restore", ".before-restore.part"
 LEFT_OUT = (STAYS, NEW, OLD, PART, ".rotation")
 SQLITE = b"SQLite format 3\0"
@@ -51,14 +53,14 @@ def add_all(writer: Writer, folders: Mapping[str, Path], *, plain: bool) -> None
 
 
 def _add(writer: Writer, name: str, folder: Path, temporary: Path) -> None:
-    writer.add_folder(name)
+    writer.add_folder(name, folder)
     for path in _paths(folder):
         member = f"{name}/{path.relative_to(folder)}"
         try:
             if path.is_symlink():
                 writer.add_link(member, os.readlink(path))
             elif path.is_dir():
-                writer.add_folder(member)
+                writer.add_folder(member, path)
             elif path.is_file() and not _belongs_to_database(path):
                 _copy(path, temporary)  # a file that grows while it is read would spoil the archive
                 writer.add_file(member, temporary)

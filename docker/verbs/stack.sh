@@ -57,6 +57,8 @@ web_containers() { # those that serve requests, without those of `docker compose
     --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.project=$(project_name)"
 }
 
+has_volumes() { docker volume inspect "$(project_name)_secrets" >/dev/null 2>&1; }
+
 has_service() { docker compose config --services | grep -xF "$1" >/dev/null; } # -q would end the pipe early
 
 app_name() { # of the running app: Microblog, or APP

@@ -13,7 +13,7 @@ from tests.support.compose import Stack, wait_until
 def test_make_alone_prints_every_verb(stack: Stack) -> None:
     printed = stack.make().stdout
     verbs = "up test check drill logs mail ps down clean engine bases engine-stop dev debug scale"
-    verbs += " rotate-secrets"
+    verbs += " backup restore rotate-secrets"
     for verb in verbs.split():
         assert f"  make {verb} " in printed
 

@@ -136,5 +136,5 @@ def test_web_gets_a_role_of_its_own_where_migrations_make_the_tables(
     if marker:
         path.touch()
     monkeypatch.setattr(rotation.init, "MIGRATIONS", path)
-    found = rotation.init.secrets_of(rotation.init.App("flaskr", "my-app"))
+    found = rotation.init.secrets_of(rotation.App("flaskr", "my-app"))
     assert {secret.name for secret in found if secret.role} == names
