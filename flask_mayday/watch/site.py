@@ -15,6 +15,7 @@ from .fetching import Response, addresses_of, fetch, reason_of
 PATH: Final = "/health/live"  # asked where WATCH_URL has no path of its own
 TIMEOUT: Final = 6.0  # seconds for the site's answer; more is as bad as none
 HTTPS: Final = 443
+NETWORK: Final = ".inner"  # web.inner is web in that network
 DIAGNOSIS_TIMEOUT: Final = 2.0  # seconds for each answer that only explains
 
 Fetch = Callable[..., Response]
@@ -59,7 +60,7 @@ class Site:
         """Return in a sentence why the site does not answer, or an empty text. Never raises."""
         if not self.ready_url:
             return ""
-        host = urlsplit(self.ready_url).hostname
+        host = service_of(self.ready_url)
         try:
             addresses = self._resolve(self.ready_url)
         except OSError:
@@ -98,7 +99,7 @@ class Site:
 
     def _ask_app(self, now: float, url: str) -> Look:
         """Ask each address of the app: one that can serve visitors is enough."""
-        host, trouble = urlsplit(url).hostname, ""
+        host, trouble = service_of(url), ""
         try:
             addresses = self._resolve(url)
         except OSError:
@@ -119,6 +120,11 @@ class Site:
                 f", the database is unavailable ({database})" if database else ""
             )
         return Look(now, trouble)
+
+
+def service_of(url: str) -> str:
+    """Return the host of a URL as people know it: without the stack's network in its name."""
+    return (urlsplit(url).hostname or "").removesuffix(NETWORK)
 
 
 def _with_path(url: str) -> str:

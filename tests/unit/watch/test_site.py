@@ -117,5 +117,5 @@ def test_the_diagnosis_says_that_no_container_runs() -> None:
     def resolve(url: str) -> list[str]:
         raise OSError(url)
 
-    site = Site(WatchSettings(ready_url="http://web:8000/x"), replies({}), resolve)
+    site = Site(WatchSettings(ready_url="http://web.inner:8001/x"), replies({}), resolve)
     assert site.diagnose() == "No container of web is running: its name is not known."
