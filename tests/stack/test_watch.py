@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -212,6 +213,23 @@ def test_a_restart_and_a_roll_are_no_outage(stack: Stack) -> None:
     assert state["phase"] in ("starting", "well")
     assert before == 5
     assert mails(stack, AWAY) == []  # make down has emptied MailHog
+
+
+def test_the_watch_is_small(stack: Stack, record_property: Callable[[str, object], None]) -> None:
+    ticks = "import os; print(*open('/proc/1/stat').read().rsplit(')')[1].split()[11:13])"
+
+    def seconds() -> float:
+        used = stack.compose("exec", "-T", "watch", "python3", "-c", ticks).split()
+        return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+
+    before, begun = seconds(), time.monotonic()
+    found = re.search(r"VmRSS:\s+(\d+) kB", stack.shell("watch", "cat /proc/1/status"))
+    assert found is not None
+    assert int(found[1]) < 60_000
+    time.sleep(15)  # what is measured is an idle process
+    share = (seconds() - before) / (time.monotonic() - begun)
+    assert share < 0.03
+    record_property("watch", f"{int(found[1]) / 1024:.0f} MiB, {share:.2%} of a core")
 
 
 def test_no_heartbeat_was_sent_while_the_site_was_away(stack: Stack) -> None:
