@@ -70,6 +70,7 @@ class WebhookDelivery:
         self.stopping = stopping
         self.clock = clock
         self.failures = 0  # of the receiver, in a row
+        self._refused = 0  # messages in a row that it did not take
 
     def run(self, now: float, timeout: float = TIMEOUT) -> None:
         """Post what is due at the time ``now``; ``timeout`` is for each message, in seconds."""
@@ -77,7 +78,6 @@ class WebhookDelivery:
             return
         if self.failures:
             postpone_new_posts(self.database)
-        waiting = 0
         for post in due_posts(self.database, now, MAX_WAIT):
             if self.stopping.is_set():
                 return
@@ -86,16 +86,16 @@ class WebhookDelivery:
                 outcome = Outcome.WAITS  # perhaps it takes nothing: the format may be wrong
             if outcome is Outcome.DELIVERED:
                 finish_post(self.database, post)
-                waiting = self.failures = 0
+                self._refused = self.failures = 0
                 continue
             if outcome is Outcome.REDUCED:
                 replace_message(self.database, post, without_outside_text(post.message))
                 logger.warning("The webhook refused a message for its content: %s", reason)
                 continue
-            waiting += 1
+            self._refused += 1
             until = self.clock() + max(wait, backoff(post.tries + 1))
             postpone_post(self.database, post, until, reason)
-            if outcome is Outcome.ALL_WAIT or waiting >= DOWN_AFTER:
+            if outcome is Outcome.ALL_WAIT or self._refused >= DOWN_AFTER:
                 self._postpone_all(reason, wait)
                 return
 

@@ -39,17 +39,19 @@ class GroupedInserts:
         self._rules = ignore_rules(database)
         self._hidden: dict[int, list[float]] = defaultdict(list)  # times, by rule
 
-    def insert(self, report: StoredReport, *, counted: bool = False) -> None:
+    def insert(self, report: StoredReport, counted: frozenset[str] = frozenset()) -> None:
         """Insert a report, unless it is there already, and hide it if it is muted or ignored.
 
-        One that is ``counted`` in its group already is neither counted nor hidden again.
+        It is neither counted nor hidden if its group is in ``counted``: it is counted already.
         """
         if self._connection.execute(
             "SELECT 1 FROM reports WHERE uuid = ?", (report.uuid,)
         ).fetchone():
             return
         fingerprint, hidden = report.fingerprint, None
-        if not counted:
+        if counted:
+            fingerprint = canonical(self._database, fingerprint)
+        if fingerprint not in counted:
             fingerprint, hidden = self.count(fingerprint, report.time, report.facts)
         mailable = report.mailable and hidden is None
         known = (report.uuid, report.time, fingerprint, report.request_id, report.body)
@@ -57,7 +59,9 @@ class GroupedInserts:
 
     def count(self, fingerprint: str, time: float, facts: Facts) -> tuple[str, str | None]:
         """Count an error; return its group's fingerprint, and why it is hidden, if it is."""
-        key = canonical(self._database, fingerprint, map(_storable, facts.former))
+        key = fingerprint
+        if key not in self._groups:
+            key = canonical(self._database, fingerprint, map(_storable, facts.former))
         group = self._group(key, facts)
         rule = next((rule for rule in self._rules if rule.matches(facts)), None)
         hidden = group.occur(time, _storable(facts.release), ignored=rule is not None)

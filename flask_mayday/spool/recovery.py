@@ -88,7 +88,7 @@ def _copy(path: Path, mailbox: Mailbox) -> int:
         inserts = GroupedInserts(mailbox)
         in_mail: dict[int | None, list[str]] = {}
         for mail_id, report in damaged.reports():
-            inserts.insert(report, counted=report.fingerprint in known)
+            inserts.insert(report, known)
             in_mail.setdefault(mail_id, []).append(report.uuid)
         inserts.save()
         total = sum(map(len, in_mail.values()))

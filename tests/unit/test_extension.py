@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_mayday import ConfigurationError, Mayday, Report
 from flask_mayday.context import in_flight, request_id
+from flask_mayday.report.builder import ReportBuilder
 from flask_mayday.reporting import registry
 from flask_mayday.testing import captured_reports
 
@@ -181,6 +182,47 @@ def test_before_report_changes_a_report_or_drops_it(
     logging.getLogger("shop").error("a customer came by")
     assert [report.message for report in read_reports()] == ["a customer came by"]
     assert "was dropped by" in (tmp_path / "logs" / "shop.log").read_text()
+
+
+def test_a_fingerprint_function_decides_which_errors_are_identical(
+    foreign: Callable[..., Flask], read_reports: ReadReports
+) -> None:
+    mayday = Mayday()
+
+    @mayday.fingerprint
+    def by_route(report: Report) -> str | None:
+        if report.type == "KeyError":
+            raise ValueError("this function fails")
+        return str(report.request and report.request["route"]) if report.request else None
+
+    def fail(kind: str) -> str:
+        raise {"key": KeyError, "other": OSError}.get(kind, RuntimeError)(kind)
+
+    app = foreign(mayday)
+    app.add_url_rule("/one/<kind>", view_func=fail, endpoint="one")
+    app.add_url_rule("/two/<kind>", view_func=fail, endpoint="two")
+    for path in ("/one/a", "/one/other", "/two/a", "/one/key", "/two/key"):
+        app.test_client().get(path)
+    one, other, two, key, key_again = (report.fingerprint for report in read_reports())
+    assert one == other
+    assert len({one, two, key}) == 3
+    assert key == key_again
+    first, second = read_reports()[:2]
+    assert len(first.former) == 1
+    assert first.former != second.former
+
+
+def test_every_report_names_release_and_environment(
+    foreign: Callable[..., Flask], read_reports: ReadReports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = foreign(RELEASE="1.4", ENVIRONMENT="staging")
+    app.add_url_rule("/boom", view_func=boom)
+    app.test_client().get("/boom")
+    app.test_client().get("/boom")  # in short form
+    monkeypatch.setattr(ReportBuilder, "_whole", lambda *_: 1 / 0)
+    app.logger.error("whose report cannot be made")
+    found = [(report.release, report.environment) for report in read_reports()]
+    assert found == [("1.4", "staging")] * 3
 
 
 def test_a_before_report_function_that_fails_drops_nothing(

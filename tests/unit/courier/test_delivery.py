@@ -21,7 +21,7 @@ from flask_mayday.mail import draft as drafts
 from flask_mayday.mail.draft import Draft
 from flask_mayday.report.report import Report
 from flask_mayday.settings import Settings, read_settings
-from flask_mayday.spool import retention
+from flask_mayday.spool import groups, retention
 from flask_mayday.spool.database import LeaseLostError
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
@@ -634,3 +634,125 @@ def test_a_refused_mail_that_expires_is_counted_only_once(
         post.delivery.run(START + second)
     retention.expire_refused(post.mailbox, START + 1000)
     assert post.mailbox.counter("dropped") == 0  # the notice has counted it
+
+
+# The hourly cap is shared among routes and loggers
+
+
+def fail_on(post: Post, route: str, kind: str) -> None:
+    request = {"method": "GET", "route": route, "path": route}
+    post.record(post.report(kind, request=request, where=f"at GET {route}"))
+
+
+@pytest.fixture
+def busy(post: Post) -> Post:
+    """A delivery with a cap of 20, of which one route has used up its share."""
+    post.settings = read_settings(
+        {
+            "SPOOL_DIR": post.outbox.folder,
+            "MAIL_SERVER": "127.0.0.1",
+            "ADMINS": "a@example.com",
+            "REPORT_WINDOW": WINDOW,
+            "REPORT_MAILS_PER_HOUR": 20,
+        }
+    )
+    post.delivery = post.deliver_with(post.settings)
+    for number in range(100):
+        fail_on(post, "/flood", f"kind {number}")
+    post.at(0)
+    assert [kind for kind, _, _ in post.mails()] == ["report"] * 15 + ["summary"]
+    return post
+
+
+def test_the_first_error_of_another_route_is_mailed_while_one_floods(busy: Post) -> None:
+    for second in range(1, 9):
+        busy.now = START + second
+        for number in range(20):
+            fail_on(busy, "/flood", f"kind {second} {number}")
+        if second % 4 == 0:
+            fail_on(busy, f"/other/{second}", f"other {second}")
+        busy.plan()
+    assert busy.mails()[16:] == [("report", "other 4", 1), ("report", "other 8", 1)]
+    busy.at(2 * WINDOW)
+    assert busy.unmailed() == 0
+    assert busy.counted() == 100 + 160 + 2
+
+
+def test_requests_without_a_route_share_the_mails_of_their_logger(busy: Post) -> None:
+    """A visitor could ask for any number of paths."""
+    for number in range(30):
+        request = {"method": "GET", "route": "", "path": f"/{number}"}
+        where = f"at GET /{number}"
+        busy.record(busy.report(f"path {number}", request=request, where=where, logger="app"))
+    busy.at(1)
+    assert len(busy.mails()) == 16 + 3
+    fail_on(busy, "/other", "other")
+    busy.at(2)
+    assert busy.mails()[-1] == ("report", "other", 1)
+
+
+def test_a_digest_waits_for_new_errors(post: Post) -> None:
+    for kind in "ab":
+        post.fail(kind, 2)
+    post.at(0)
+    post.now = START + WINDOW
+    for kind in "cdef":
+        post.fail(kind)
+    post.plan()
+    assert [kind for _, kind, _ in post.mails()[2:]] == ["c", "d", "e", None]
+
+
+# Errors that come back
+
+
+def resolve(post: Post, kind: str = "a", release: str = "1.4") -> None:
+    group = groups.load(post.mailbox, kind)
+    assert group is not None
+    group.resolve(post.now, release)
+    groups.save(post.mailbox, [group])
+
+
+def test_a_resolved_error_that_comes_back_is_mailed_at_once_and_says_so(post: Post) -> None:
+    post.record(post.report(release="1.3"))
+    post.at(0)
+    post.now = START + 10
+    resolve(post)
+    post.now = START + 20
+    post.record(post.report(release="1.5"))
+    post.record(post.report(release="1.5"))
+    post.plan()
+    back = post.contents()[1]
+    assert post.mails() == [("report", "a", 1)] * 2
+    assert back["Subject"] == "[app] back: ValueError: boom a in test"
+    text = back.get_body(("plain",)).get_content().replace("\r\n", "\n")
+    assert re.search(
+        r"Resolved: +2026-01-01 00:00:10 UTC in release 1\.4; back in release 1\.5\n", text
+    )
+    assert re.search(r"First seen: +2026-01-01 00:00:00 UTC in release 1\.3; 3 times since\n", text)
+    post.at(20 + WINDOW)
+    assert post.mails()[2:] == [("digest", "a", 1)]
+    assert "back:" not in post.contents()[2]["Subject"]
+
+
+def test_errors_from_before_it_was_resolved_are_in_a_digest_and_not_back(post: Post) -> None:
+    post.fail(times=3)
+    post.at(0)
+    post.now = START + 10
+    resolve(post)
+    post.at(WINDOW)
+    assert post.mails() == [("report", "a", 1), ("digest", "a", 2)]
+    assert "back:" not in str(post.contents()[1]["Subject"])
+
+
+def test_a_summary_says_which_errors_are_back(post: Post) -> None:
+    post.fail("a")
+    for number in range(CAP - 1):
+        post.fail(f"other {number}")
+    post.at(0)
+    post.now = START + 10
+    resolve(post)
+    post.now = START + 20
+    post.fail("a")
+    post.plan()
+    summary = post.contents()[-1]
+    assert "1 x back: ValueError: boom a" in summary.get_body(("plain",)).get_content()

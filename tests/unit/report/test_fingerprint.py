@@ -56,14 +56,18 @@ def in_app(source: str, first_line: int = 1, root: str = ROOT, file: str = "view
     return names["fail"]
 
 
-def failed(fail: Callable[[], object], root: str = ROOT) -> str:
+def failed_report(fail: Callable[[], object], root: str = ROOT) -> Report:
     try:
         fail()
     except Exception as error:
         information = (type(error), error, error.__traceback__)
         record = logging.LogRecord("blog", logging.ERROR, __file__, 1, "It failed", (), information)
-        return reported(record, root).fingerprint
+        return reported(record, root)
     raise AssertionError("nothing was raised")
+
+
+def failed(fail: Callable[[], object], root: str = ROOT) -> str:
+    return failed_report(fail, root).fingerprint
 
 
 def test_a_fingerprint_is_16_hex_digits_that_begin_with_its_version() -> None:
@@ -190,6 +194,23 @@ def test_an_exception_can_set_its_own_fingerprint() -> None:
     assert fingerprint(with_text("a")) == fingerprint(with_text("a"))
     assert fingerprint(with_text("a")) != fingerprint(with_text("b"))
     assert fingerprint(with_text("a")) != fingerprint(ValueError("boom 'x'"))
+
+
+def test_its_own_fingerprint_is_all_that_counts() -> None:
+    found = set()
+    for error in (ValueError("one"), KeyError("another")):
+        error.report_fingerprint = "payment"  # type: ignore[attr-defined]
+        found.add(fingerprint(error))
+    assert len(found) == 1
+
+
+def test_a_report_with_its_own_fingerprint_carries_the_former_one() -> None:
+    """It was a part of what counts: the group is found by it, and not mailed as new."""
+    lines = ("e = ValueError('boom')", "e.report_fingerprint = 'a'", "raise e")
+    report = failed_report(in_app("\n    ".join(("def fail():", *lines, ""))))
+    assert report.former == ("10d6e6fee7cb9d1c",)
+    assert Report.from_json(report.to_json()).former == report.former
+    assert reported(logged(ValueError("boom"))).former == ()
 
 
 def test_records_that_name_their_group_are_one_error() -> None:

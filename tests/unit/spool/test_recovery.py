@@ -214,8 +214,8 @@ def test_a_recovery_interrupted_by_a_kill_is_continued_by_the_next_courier(
 ) -> None:
     insert = GroupedInserts.insert
 
-    def insert_one(inserts: GroupedInserts, report: StoredReport, **rest: bool) -> None:
-        insert(inserts, report, **rest)
+    def insert_one(inserts: GroupedInserts, report: StoredReport, *rest: frozenset[str]) -> None:
+        insert(inserts, report, *rest)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def killed() -> None:
