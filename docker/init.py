@@ -152,7 +152,8 @@ def provide(secret: Secret) -> str | None:
         wanted = present
     else:
         wanted = secrets.token_hex(32) if secret.generated else ""
-    if wanted != present:
+    # A new file, where its readers change: a web container that may read another one is outdated.
+    if wanted != present or path.stat().st_gid != secret.group:
         write(path, wanted, secret.owner, secret.group, 0o440)
     give(path, secret.owner, secret.group, 0o440)
     if secret.role and not secret.login_file.exists():

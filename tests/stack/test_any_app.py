@@ -148,7 +148,7 @@ def test_an_app_with_migrations_cannot_change_its_tables(httpbin: Stack) -> None
         "import os, psycopg2; db = psycopg2.connect(os.environ['DATABASE_URL']);"
         "db.cursor().execute('CREATE TABLE IF NOT EXISTS made (id int)'); db.commit()"
     )
-    printed = httpbin.make("up", f'MIGRATE=python -c "{create}"').stdout
+    printed = httpbin.make("up", MIGRATE=f'python -c "{create}"').stdout
     assert "as the owner" not in printed
     write = (
         "import os, psycopg2; db = psycopg2.connect(os.environ['DATABASE_URL']);"
@@ -159,7 +159,7 @@ def test_an_app_with_migrations_cannot_change_its_tables(httpbin: Stack) -> None
     done = httpbin.run(*command, check=False)
     assert done.stdout == "(1,)\n"
     assert "must be owner of table made" in done.stderr
-    httpbin.make("up", "MIGRATE=")
+    assert "web connects to the database as the owner" in httpbin.make("up").stdout
 
 
 def test_forwarding_headers_of_a_client_are_cleared(httpbin: Stack) -> None:
