@@ -102,5 +102,5 @@ for statement in (
     limit = stack.shell(
         "db", f"psql -U postgres -Atc \"SELECT rolconnlimit FROM pg_roles WHERE rolname='{login}'\""
     )
-    # Two generations of two processes with a pool of 4 + 2, and five others.
-    assert int(limit) == 2 * 2 * 6 + 5
+    # Two generations of two processes with a pool of 4 + 1, and five others.
+    assert int(limit) == 2 * 2 * 5 + 5
