@@ -177,7 +177,7 @@ COPY app/static /srv/static
 RUN python3 /srv/nginx/generate.py /srv/pages /srv/nginx \
     && mkdir /srv/buffers /srv/edge-log \
     && chmod -R u=rwX,go=rX /srv \
-    && chmod 0755 /srv/nginx/entrypoint.d/*
+    && chmod 0755 /srv/nginx/entrypoint.d/* /srv/nginx/mailguard/start
 
 
 FROM your-packages AS your-static
@@ -195,6 +195,7 @@ FROM ${NGINX_IMAGE} AS nginx-base
 COPY --from=edge /srv/nginx/*.conf /etc/nginx/
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates
 COPY --from=edge /srv/nginx/entrypoint.d /docker-entrypoint.d
+COPY --from=edge /srv/nginx/mailguard /opt/mailguard
 # A new volume gets this folder's owner.
 COPY --from=edge --chown=101:101 /srv/buffers /var/cache/buffers
 COPY --from=edge /srv/nginx/pages /usr/share/microblog/pages

@@ -7,9 +7,12 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 # The settings that select the app. `make up` writes those given on its command line to .env.
 SELECT := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
-GIVEN = $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
+GIVEN := $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
 
-# These values are pasted from a page or a mail: neither make nor the shell may evaluate them.
+# Values on the command line may be pasted from a page or a mail: make must not evaluate them,
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),\
+	$(eval override $(name) := $$(value $(name)))))
+# and neither must the shell.
 unexport REQUEST N
 define newline
 
@@ -79,7 +82,7 @@ lint: .venv ## run only the linters and the type check
 	@tests/lint
 
 bench: .venv ## benchmark the log and the error path against alternatives (ROUNDS=7)
-	@$(VENV)/python -m tests.bench --rounds $(or $(ROUNDS),7)
+	@$(VENV)/python -m tests.bench --rounds $(if $(ROUNDS),$(call quoted,ROUNDS),7)
 
 screenshots: .venv ## retake the README's screenshots in the running stack
 	@$(VENV)/python docs/screenshots.py

@@ -25,7 +25,7 @@ b {{ color: #7cc4d8; }}
 
 def main() -> int:
     """Take every picture of one error: its page, its mail, its lines, and the drill."""
-    site, mailhog = address("nginx", 8080), address("mailhog", 8025)
+    site, mailhog = address("nginx", 8080), address("mailguard", 8025)
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")

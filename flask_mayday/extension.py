@@ -11,16 +11,14 @@ from typing import Any, TypeVar
 
 from flask import Flask, abort, got_request_exception, request, request_started
 from flask import globals as flask_globals
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import database
 from .cli import add_commands
 from .context import request_id, trace_context
 from .context.record_fields import CONTEXT
 from .drill.routes import DrillRoutes
-from .health import HealthMiddleware
+from .middlewares import wrap
 from .pages.error_pages import ErrorPages, Unavailable
-from .pages.middleware import ErrorMiddleware
 from .redaction.config import secrets_of_config
 from .redaction.redactor import Redactor
 from .report.report import Report
@@ -86,7 +84,7 @@ class Mayday:
         pages.install()
         app.extensions["mayday"] = pipeline
         app.extensions["mayday_hooks"] = _Hooks(app, pages, lambda: self._user)
-        _wrap(app, pipeline)
+        wrap(app, pipeline)
         self._pipelines.add(pipeline)
         registry.register(pipeline)
         registry.lower_root_level(settings.log.level)
@@ -292,16 +290,3 @@ def _refuse_unreadable_host() -> None:
             _ = request.host_url
         except UnicodeError:
             abort(400, "The name of this site cannot be read: check the address.")
-
-
-def _wrap(app: Flask, pipeline: Pipeline) -> None:
-    def propagates() -> bool:
-        propagate = app.config["PROPAGATE_EXCEPTIONS"]
-        return bool(app.testing or app.debug if propagate is None else propagate)
-
-    proxies = pipeline.settings.trusted_proxies
-    wsgi: Any = HealthMiddleware(app.wsgi_app, app, pipeline)
-    if proxies:
-        wsgi = ProxyFix(wsgi, x_for=proxies, x_proto=proxies)
-    wsgi = ErrorMiddleware(wsgi, pipeline, trust_header=proxies > 0, propagate=propagates)
-    app.wsgi_app = wsgi  # type: ignore[method-assign]

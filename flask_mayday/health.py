@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 
 LIVE: Final = "/health/live"
 READY: Final = "/health/ready"
+FORWARDED: Final = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REQUEST_ID")
+NOT_HERE: Final = Response("There are only health checks on this port.\n", 404)
 
 
 class HealthMiddleware:
     """WSGI middleware that answers ``/health/live`` and ``/health/ready`` before the app does.
 
     So what the app requires of every request, such as a login, HTTPS or a trusted host, does not
-    apply to them. If the app has a route at the same path, the app answers.
+    apply to them. If the app has a route at the same path, the app answers. On ``STATUS_PORT``
+    there is nothing else.
     """
 
     def __init__(self, wsgi: WSGIApplication, app: Flask, pipeline: Pipeline) -> None:
         self.wsgi = wsgi
         self.app = app
         self.pipeline = pipeline
+        self.status_port = str(pipeline.settings.server.status_port)
         self._own: frozenset[str] | None = None  # paths of the app's routes, read once
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -44,6 +48,8 @@ class HealthMiddleware:
             # A 503 here is a state and not an error. The requests that fail are reported.
             environ[REPORTED_KEY] = True
             return response(environ, start_response)
+        if path not in HEALTH_PATHS and environ.get("SERVER_PORT") == self.status_port:
+            return NOT_HERE(environ, start_response)
         return self.wsgi(environ, start_response)
 
     def _paths_of_the_app(self) -> frozenset[str]:
@@ -63,6 +69,24 @@ class HealthMiddleware:
         started = database.server_started(self.app)  # watch tells when it restarts again and again
         extra = {} if started is None else {"database_started": started}
         return _json({"status": "ok", "database": "ok", **extra}, 200)
+
+
+class StatusPort:
+    """WSGI middleware around all others that removes forwarding headers on ``STATUS_PORT``.
+
+    No proxy is in front of that port, so anybody could have sent them.
+    """
+
+    def __init__(self, app: WSGIApplication, port: int) -> None:
+        self.app = app
+        self.port = str(port)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Pass on one request (PEP 3333)."""
+        if environ.get("SERVER_PORT") == self.port:
+            for name in [name for name in environ if name.startswith(FORWARDED)]:
+                del environ[name]
+        return self.app(environ, start_response)
 
 
 def _json(content: Mapping[str, object], status: int) -> Response:

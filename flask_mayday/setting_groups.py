@@ -119,11 +119,17 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What the gunicorn configuration uses; ``request_timeout`` in seconds."""
+    """What the gunicorn configuration uses; ``request_timeout`` in seconds.
+
+    ``peers`` are the hosts that may connect; none allows all. On ``status_port`` everybody may,
+    and finds health checks only; 0 is no port.
+    """
 
     request_timeout: float
     workers: int
     threads: int
+    peers: tuple[str, ...] = ()
+    status_port: int = 0
 
     @property
     def limits(self) -> TimeLimits:

@@ -190,6 +190,8 @@ def read_server(reader: SettingsReader) -> ServerSettings:
         request_timeout=reader.integer("REQUEST_TIMEOUT", 30, 1, 3600),
         workers=reader.integer("WEB_CONCURRENCY", 2, 1, 128),
         threads=reader.integer("WEB_THREADS", 4, 1, 256),
+        peers=reader.items("WEB_PEERS"),
+        status_port=reader.integer("STATUS_PORT", 0, 0, 65535),
     )
 
 

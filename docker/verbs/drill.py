@@ -25,7 +25,7 @@ TIMEOUT = 15.0  # seconds for each part
 def main() -> int:
     """Run the drill and print how long each part took."""
     site, uses_mailhog = address("nginx", 8080), mail_server() == "mailhog"
-    mailhog = address("mailhog", 8025) if uses_mailhog else ""
+    mailhog = address("mailguard", 8025) if uses_mailhog else ""
     started = time.monotonic()
     request_id = raise_error(site)
     show("page", started, f"500 with request id {request_id}")

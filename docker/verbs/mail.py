@@ -13,7 +13,7 @@ from addresses import address
 
 def main() -> int:
     """Print one line per mail, the newest last."""
-    mailhog = address("mailhog", 8025)
+    mailhog = address("mailguard", 8025)
     with urllib.request.urlopen(f"{mailhog}/api/v2/messages?limit=250", timeout=10) as answer:
         captured = json.load(answer)
     for item in reversed(captured["items"]):

@@ -5,7 +5,7 @@
 # out of a container's configuration hash, and a later `docker compose up` would replace the container for that.
 roll() {
   local service
-  for service in db mailhog; do
+  for service in db mailhog mailguard; do
     if has_service "$service"; then start_if_outdated "$service"; fi
   done
   run_once migrate # and what it depends on: init, roles

@@ -103,7 +103,7 @@ address_of() { python3 docker/verbs/addresses.py "$@"; } # SERVICE PORT: its URL
 addresses() {
   say
   printf '  %-10s  %s\n' "$(app_name)" "$(address_of nginx 8080)"
-  say "  Mails       $(address_of mailhog 8025)"
+  say "  Mails       $(address_of mailguard 8025)"
   say "  Log         make logs"
   say "  Check it    make drill"
   if [[ $(setting_of HTTP_BIND 127.0.0.1) =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then

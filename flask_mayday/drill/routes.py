@@ -18,6 +18,7 @@ from ..pages.negotiation import prefers_json
 from ..pages.style_policy import allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
+from ..settings import is_loopback
 from .away import sample_mail
 from .drills import DRILLS, DrillNotPossibleError, DrillUnavailableError
 
@@ -26,6 +27,10 @@ PATH: Final = re.compile(
     r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
 )
 NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505)
+NOT_LOCAL: Final = (
+    "Drills can be used at http://127.0.0.1 or http://localhost, and at the names in the app's "
+    "settings SERVER_NAME and TRUSTED_HOSTS."
+)
 MAIL_RELOADS: Final = 60  # of the page that waits for a mail, one per second
 
 
@@ -47,6 +52,8 @@ class DrillRoutes:
         found = PATH.fullmatch(request.path)
         if found is None or self._is_route_of_the_app():
             return None
+        if not _is_local(request.host):
+            abort(403, NOT_LOCAL)
         if request.method == "POST":
             return self._run(found["kind"])
         if request.method not in ("GET", "HEAD"):
@@ -157,6 +164,25 @@ def _wants_page() -> bool:
     """Return whether a browser sent the form: its Accept header names HTML."""
     accept = request.headers.get("Accept", "")
     return "text/html" in accept and not prefers_json(accept)
+
+
+def _is_local(host: str) -> bool:
+    """Return whether a page elsewhere cannot have sent this host.
+
+    The owner of another name can let it point at this machine, once a browser has loaded a page
+    from there (DNS rebinding).
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    config = current_app.config
+    trusted = [config.get("SERVER_NAME") or "", *(config.get("TRUSTED_HOSTS") or ())]
+    return (
+        is_loopback(name)
+        or name.endswith(".localhost")
+        or name in [urlsplit(f"//{known}").hostname for known in trusted]
+    )
 
 
 def _is_own(origin: str) -> bool:

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker with four changes, so that connections do not wait or break.
+"""gunicorn's threaded worker with five changes, so that connections do not wait or break.
 
 It accepts only as many connections as it has threads. gunicorn's own accepts a thousand: they
 would wait for a thread that hangs while another worker is idle.
@@ -12,6 +12,8 @@ the connection breaks while nginx is still sending, and the visitor gets a 502.
 
 It starts its threads before its first request. gunicorn's own starts each when it is needed: where
 that is impossible, it would end in the middle of its requests.
+
+It accepts connections only from the hosts that ``WEB_PEERS`` names, except on ``STATUS_PORT``.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ..context.in_flight import RequestTable
 from .exhaustion import lack_of_descriptors
+from .peers import GuardedListener, Peers
+from .server import server_settings
 
 BODY_TIMEOUT: Final = 5.0  # seconds to read the rest of a body
-BODY_BYTES: Final = 1 << 20  # of the rest of a body
+BODY_BYTES: Final = 1 << 30  # of the rest of a body: nginx passes on what MAX_BODY allows
 END_GRACE: Final = 2.0  # seconds for the watchdog to end a retired worker
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -59,6 +63,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.replace: Callable[[str], None] = lambda reason: self.retire()
         self.worker_connections = self.cfg.threads
         self.max_keepalived = 0  # nginx opens a connection for each request: see responses.py
+        settings = server_settings()
+        self.peers = Peers(settings.peers)
+        self.status_port = settings.status_port
 
     def run(self) -> None:
         """Start the threads, then serve until the worker ends."""
@@ -95,11 +102,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def accept(self, listener: Any) -> None:
         """Accept a connection; if there is no file descriptor or memory for it, retire."""
         try:
-            super().accept(listener)
+            super().accept(self._guarded(listener))
         except OSError as error:
             if error.errno not in EXHAUSTED:
                 raise
             self.replace(f"cannot accept connections: {error.strerror}")
+
+    def _guarded(self, listener: Any) -> Any:
+        """Return the listener without the connections of hosts that may not connect."""
+        address = listener.getsockname()
+        is_open = isinstance(address, str | bytes) or address[1] == self.status_port
+        return (
+            listener if is_open or not self.peers.names else GuardedListener(listener, self.peers)
+        )
 
     def handle(self, conn: TConn) -> Any:
         """Serve a connection; retire if it shows that file descriptors run out.
@@ -114,7 +129,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Accept a connection without serving it, in any thread; ``None`` if there is none."""
         for listener in self.sockets:
             try:
-                client, address = listener.accept()
+                client, address = self._guarded(listener).accept()
                 return TConn(self.cfg, client, address, listener.getsockname())
             except OSError:
                 continue

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.compose import Stack, wait_until
 
-RUNNING = ("nginx", "web", "watch", "db", "mailhog")
+RUNNING = ("nginx", "web", "watch", "db", "mailhog", "mailguard")
 ALL = (*RUNNING, "migrate", "init", "roles")
 ALLOWED_CAPABILITIES = {"init": {"CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_READ_SEARCH"}}
 
@@ -71,11 +71,11 @@ def test_a_service_reads_its_own_secrets_only(
     assert "new" not in stack.shell(service, "ls /run/secrets")
 
 
-def test_only_nginx_and_mailhog_are_published_and_on_loopback_only(stack: Stack) -> None:
+def test_only_nginx_and_mailhogs_guard_are_published_and_on_loopback_only(stack: Stack) -> None:
     for service in RUNNING:
         container: Any = stack.inspect(service)
         bindings = container["HostConfig"]["PortBindings"] or {}
-        assert bool(bindings) == (service in ("nginx", "mailhog"))
+        assert bool(bindings) == (service in ("nginx", "mailguard"))
         for binding in bindings.values():
             assert [entry["HostIp"] for entry in binding] == ["127.0.0.1"]
 

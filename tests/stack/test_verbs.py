@@ -191,4 +191,5 @@ def test_compose_config_needs_no_env_file_and_names_every_service(stack: Stack) 
         "db",
         "roles",
         "mailhog",
+        "mailguard",
     }

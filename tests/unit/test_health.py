@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from flask import Flask
 
 from flask_mayday.report.report import Report
@@ -78,3 +79,18 @@ def test_a_process_is_not_ready_without_its_database_and_that_is_no_error(
     assert answer.json == {"status": "unavailable", "database": "OperationalError"}
     assert "X-Request-ID" in answer.headers
     assert read_reports() == []
+
+
+def test_the_status_port_serves_health_checks_only_and_believes_no_header(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAYDAY_STATUS_PORT", "8001")
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+    sent = {"X-Request-ID": "f" * 32, "X-Forwarded-For": "192.0.2.7"}
+    inner = {"SERVER_PORT": "8001"}
+    assert client.get("/health/live", headers=sent).headers["X-Request-ID"] == "f" * 32
+    for path, status in (("/health/ready", 200), ("/health/live", 200), ("/explore", 404)):
+        answer = client.get(path, headers=sent, environ_overrides=inner)
+        assert answer.status_code == status
+        assert answer.headers["X-Request-ID"] != "f" * 32
+        assert answer.request.environ["REMOTE_ADDR"] == "127.0.0.1"

@@ -54,6 +54,31 @@ def test_an_unknown_drill_is_not_found(app: Flask) -> None:
     assert post(app, "tea").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["", "/pages", "/pages/500", "/mail/" + "0" * 32, "/exception"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080", "[::1", "x@y"])
+def test_another_name_that_points_here_opens_no_drill(
+    app: Flask, read_reports: ReadReports, path: str, host: str
+) -> None:
+    client = app.test_client()
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert client.get(f"/drill{path}", headers=headers).status_code in (400, 403)
+    assert client.post(f"/drill{path}", headers=headers).status_code in (400, 403)
+    assert client.get("/login", headers={"Host": "blog.example"}).status_code == 200
+    assert read_reports() == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080", "a.localhost", "Blog.example"],
+)
+def test_a_drill_can_be_used_under_a_local_or_configured_name(
+    make_app: Callable[..., Flask], host: str
+) -> None:
+    app = make_app(DRILL=True)
+    app.config["SERVER_NAME"] = "blog.example:8080"
+    assert app.test_client().get("/drill", headers={"Host": host}).status_code == 200
+
+
 def test_a_drill_answers_only_to_post(app: Flask) -> None:
     answer = app.test_client().get("/drill/exception")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")

@@ -1,0 +1,87 @@
+"""Which hosts may connect to gunicorn: those that ``WEB_PEERS`` names, and this machine.
+
+gunicorn believes the headers with the client's address and the request id of whoever connects. A
+firewall or a listening address decides that elsewhere. In the stack, web containers are in several
+networks, and while one is started it is not in nginx's network yet: there is no address to bind to.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..settings import is_loopback
+
+MAX_AGE: Final = 5.0  # seconds after which the names are resolved again
+MIN_AGE: Final = 0.05  # seconds between two look-ups for the sake of unknown addresses
+# Closing with this option resets the connection, as if nobody listened.
+RESET: Final = struct.pack("ii", 1, 0)
+
+
+def addresses_of(name: str) -> set[str]:
+    """Return the addresses of a host name, none if it cannot be resolved."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
+    except OSError:
+        return set()
+
+
+class Peers:
+    """The hosts that may connect: ``names`` are host names or addresses, and none allows all.
+
+    ``resolve`` returns the addresses of a name. A name is resolved in this thread only for an
+    address that is not known yet.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], resolve: Callable[[str], set[str]] = addresses_of
+    ) -> None:
+        self.names = names
+        self.resolve = resolve
+        self._known: set[str] = set()
+        self._resolved_at = float("-inf")  # of time.monotonic
+
+    def allow(self, address: str) -> bool:
+        """Return whether the host at ``address`` may connect."""
+        if not self.names or is_loopback(address):
+            return True
+        age = time.monotonic() - self._resolved_at
+        if address in self._known:
+            if age > MAX_AGE:
+                self._resolved_at = time.monotonic()
+                threading.Thread(target=self._resolve, daemon=True).start()
+            return True
+        if age > MIN_AGE:
+            self._resolve()
+        return address in self._known
+
+    def _resolve(self) -> None:
+        found = set().union(*map(self.resolve, self.names))
+        # If the name server does not answer, those who could connect still can.
+        self._known = found or self._known
+        self._resolved_at = time.monotonic()
+
+
+class GuardedListener:
+    """A listening TCP socket that resets connections from hosts that may not connect."""
+
+    def __init__(self, listener: Any, peers: Peers) -> None:
+        self._listener = listener
+        self._peers = peers
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection and its address, as :meth:`socket.socket.accept`."""
+        while True:
+            client, address = self._listener.accept()
+            if self._peers.allow(address[0]):
+                return client, address
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.close()
+
+    def getsockname(self) -> Any:
+        """Return the address on which it listens."""
+        return self._listener.getsockname()

@@ -1,0 +1,97 @@
+"""Only the hosts that WEB_PEERS names may connect to gunicorn."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flask_mayday.gunicorn import peers
+from flask_mayday.gunicorn.peers import GuardedListener, Peers, addresses_of
+
+NGINX, OTHER = "192.0.2.7", "192.0.2.8"
+
+
+class Names:
+    """A name server that knows one name, and counts the questions."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = set(addresses)
+        self.questions = 0
+
+    def __call__(self, name: str) -> set[str]:
+        assert name == "nginx"
+        self.questions += 1
+        return self.addresses
+
+
+def test_without_names_everybody_may_connect() -> None:
+    assert Peers(()).allow(OTHER)
+
+
+def test_only_the_named_host_and_this_machine_may_connect() -> None:
+    guard = Peers(("nginx",), Names(NGINX))
+    assert guard.allow(NGINX)
+    assert not guard.allow(OTHER)
+    assert guard.allow("127.0.0.1")
+    assert guard.allow("::1")
+
+
+def test_an_address_counts_as_a_name() -> None:
+    guard = Peers((NGINX,), addresses_of)
+    assert guard.allow(NGINX)
+    assert not guard.allow(OTHER)
+
+
+def test_a_new_address_is_found_at_once_and_an_old_one_forgotten(
+    monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
+) -> None:
+    names = Names(OTHER)
+    guard = Peers(("nginx",), names)
+    assert guard.allow(OTHER)
+    names.addresses = {NGINX}
+    monkeypatch.setattr(peers, "MIN_AGE", 0)
+    assert guard.allow(NGINX)
+    assert not guard.allow(OTHER)
+    names.addresses = {OTHER}
+    monkeypatch.setattr(peers, "MAX_AGE", 0)
+    guard.allow(NGINX)
+    monkeypatch.setattr(peers, "MIN_AGE", 60)
+    wait_until(lambda: not guard.allow(NGINX), "the old address forgotten")
+
+
+def test_many_strangers_do_not_ask_the_name_server_each_time() -> None:
+    names = Names(NGINX)
+    guard = Peers(("nginx",), names)
+    assert not any(guard.allow(OTHER) for _ in range(1000))
+    assert names.questions < 100
+
+
+def test_a_silent_name_server_keeps_nobody_out_who_could_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = Names(NGINX)
+    guard = Peers(("nginx",), names)
+    assert guard.allow(NGINX)
+    names.addresses = set()
+    monkeypatch.setattr(peers, "MIN_AGE", 0)
+    assert not guard.allow(OTHER)
+    assert guard.allow(NGINX)
+
+
+def test_a_stranger_is_reset_and_the_next_one_served() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stranger = socket.create_connection(server.getsockname())
+        friend = socket.create_connection(server.getsockname())
+        guard = Peers(("nginx",), Names(NGINX))
+        refused = [True, False]
+        guard.allow = lambda address: not refused.pop(0)  # type: ignore[method-assign]
+        client, address = GuardedListener(server, guard).accept()
+        assert address == friend.getsockname()
+        stranger.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            stranger.recv(1)
+        for connection in (stranger, friend, client):
+            connection.close()
