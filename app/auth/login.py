@@ -17,7 +17,7 @@ import flask_login
 from flask import Flask, Request, Response, after_this_request, request, session
 from flask_login.utils import decode_cookie
 from flask_wtf.csrf import generate_csrf
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from .. import accounts, side_effects
 from ..cookies import SessionInterface, cookie_name, delete_cookie, read_cookie, send_cookie
@@ -28,6 +28,13 @@ DURATION: Final = timedelta(days=30)
 TOKEN: Final = "login"  # the session's key for the token
 REMEMBER: Final = "remember"
 OLD_REMEMBER: Final = "remember_token"  # the whole name of Flask-Login's own cookie
+
+# Built once: every page of a logged-in user asks this.
+USER_OF_LOGIN: Final = (
+    select(User)
+    .join(Login, Login.user_id == User.id)
+    .where(Login.token_hash == bindparam("token_hash"), Login.expires > bindparam("now"))
+)
 
 View = TypeVar("View", bound=Callable[..., object])
 
@@ -124,8 +131,7 @@ def _load_from_remember_cookie(request: Request) -> User | None:
 
 def _user_of(token: str) -> User | None:
     """Return the user whose login has this token and has not ended."""
-    login = (Login.token_hash == _hash(token), Login.expires > now())
-    return db.session.scalar(select(User).join(Login, Login.user_id == User.id).where(*login))
+    return db.session.scalar(USER_OF_LOGIN, {"token_hash": _hash(token), "now": now()})
 
 
 def _user_of_old_cookie(user_id: str) -> User | None:
