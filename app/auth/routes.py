@@ -63,7 +63,7 @@ def _check(username: str, password: str) -> int | None:
     limits = limits_of(username, account.user_id)
     seconds = count_login(limits)
     if seconds:
-        message = f"Too many logins have failed. Try again in {seconds} seconds."
+        message = f"Too many logins have failed. Try again in {seconds} s."
         raise TooManyRequests(message, retry_after=seconds)
     stored = check_password(password, account.password_hash, with_old=account.any_old_hash)
     if stored is None:
