@@ -62,11 +62,12 @@ class QueueWatch:
         """Answer the oldest connection if it is overdue; return whether it was."""
         if self._held is not None:
             connection, waiting = self._held
-            if not waiting.done() and not self._is_overdue(connection):
+            is_served = waiting.running() or waiting.done()
+            if not is_served and not self._is_overdue(connection):
                 return False
             self._held = None
-            if not waiting.cancel():
-                return True  # a thread serves it
+            if is_served or not waiting.cancel():
+                return True
             self.worker.uncount()
         else:
             connection = self.worker.take_from_queue()
@@ -81,10 +82,10 @@ class QueueWatch:
 
     def _is_overdue(self, connection: Any) -> bool:
         try:
-            head, _, _ = connection.sock.recv(HEAD_BYTES, socket.MSG_PEEK).partition(b"\r\n\r\n")
+            sent = connection.sock.recv(HEAD_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:  # nothing has arrived yet
             return False
-        found = START.search(head)
+        found = START.search(sent.partition(b"\r\n\r\n")[0])
         if found is None:
             return False
         return seconds_since(found[1].decode("latin-1"), self.timeout) >= self.timeout

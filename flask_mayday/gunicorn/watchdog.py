@@ -72,9 +72,8 @@ class Watchdog:
         hung = [one for one in timed_out if one.work >= self.limits.retire]
         if hung and self._begin_end("a request in it hangs"):
             self.worker.retire()
-        elif (exhausted := self.resources.exhausted()) and self._begin_end(f"it {exhausted}"):
-            self._report_exhaustion(exhausted)
-            self.worker.retire()
+        elif exhausted := self.resources.exhausted():
+            self.replace(exhausted)
         if not self._reason:
             return False
         others_are_done = len(hung) == len(timed_out) and self.worker.has_at_most(len(hung))
@@ -95,14 +94,12 @@ class Watchdog:
     def replace(self, reason: str) -> None:
         """Retire the worker, which finishes its other requests, and report that it cannot serve.
 
-        ``reason`` is the end of a sentence about the worker. Callable more than once, by a thread
-        that still has a request: the worker does not end before that.
+        ``reason`` is the end of a sentence about the worker. Callable from any thread, more than
+        once.
         """
-        if self._begin_end(f"it {reason}"):
-            self.worker.retire()
-            self._report_exhaustion(reason)
-
-    def _report_exhaustion(self, reason: str) -> None:
+        if not self._begin_end(f"it {reason}"):
+            return
+        self.worker.retire()  # first, since the log may block
         self.resources.release_reserve()
         logger.critical(
             "Worker %d is replaced: it %s",
