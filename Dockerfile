@@ -1,13 +1,15 @@
-# The images of the stack: web with the demo's code or your app's (also used by migrate), init, backup, nginx
-# with our configuration, and PostgreSQL with our roles.
+# The images of the stack: web with the demo's code or your app's (also used by migrate), init, backup, acme,
+# nginx with our configuration, and PostgreSQL with our roles. The build secrets `build_ca` and `build_pip` are
+# those of compose.yaml.
 
-ARG PYTHON_IMAGE=python:3.13.7-slim-trixie
-ARG NGINX_IMAGE=nginx:1.28.0
-ARG POSTGRES_IMAGE=postgres:17.6-trixie
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+ARG NGINX_IMAGE=nginx:1.30
+ARG POSTGRES_IMAGE=postgres:17-trixie
 
 
 FROM ${PYTHON_IMAGE} AS venv
 
+COPY --chmod=0755 docker/build/with-machine /usr/local/bin/
 RUN python3 -m venv --without-pip /opt/venv
 
 
@@ -15,7 +17,8 @@ RUN python3 -m venv --without-pip /opt/venv
 FROM venv AS wheel
 
 COPY docker/your-app/packages.py requirements-dev.txt /tmp/
-RUN python3 /tmp/packages.py tools /opt/venv /tmp/requirements-dev.txt hatchling
+RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
+    with-machine python3 /tmp/packages.py tools /opt/venv /tmp/requirements-dev.txt hatchling
 WORKDIR /srv/flask-mayday
 COPY pyproject.toml ./
 COPY flask_mayday flask_mayday
@@ -30,8 +33,9 @@ RUN touch README.md LICENSE CHANGELOG.md \
 FROM venv AS packages
 
 COPY requirements.txt /tmp/
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes \
-        --requirement /tmp/requirements.txt
+RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
+    with-machine pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
+        --require-hashes --requirement /tmp/requirements.txt
 COPY --from=wheel /wheels /tmp/wheels
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-index --no-deps \
         /tmp/wheels/*.whl \
@@ -68,11 +72,13 @@ FROM venv AS your-packages
 COPY --from=your-requirements /srv/app /tmp/app
 COPY docker/your-app/packages.py requirements.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 /tmp/packages.py app /opt/venv /tmp/app
+    --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
+    with-machine python3 /tmp/packages.py app /opt/venv /tmp/app
 COPY --from=wheel /wheels /tmp/wheels
 RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
     pip --python /opt/venv/bin/python install --no-index --no-deps /tmp/wheels/*.whl \
-    && python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
+    && with-machine python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
         'flask-mayday[gunicorn]'
 COPY docker/your-app/environment.py docker/your-app/debug_entry.py \
     docker/your-app/install-environment /tmp/
@@ -81,7 +87,25 @@ RUN /tmp/install-environment /opt/venv
 
 # --- web ------------------------------------------------------------------------------------------
 
-FROM ${PYTHON_IMAGE} AS runtime
+FROM ${PYTHON_IMAGE} AS trimmed
+
+COPY docker/build/trim /tmp/
+RUN /tmp/trim && rm /tmp/trim
+
+
+# Copied into an empty image, because files removed in a layer still count in an image's size.
+FROM scratch AS minimal
+
+# hadolint ignore=DL3067
+COPY --from=trimmed / /
+ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+CMD ["python3"]
+
+
+FROM minimal AS runtime
 
 RUN groupadd --gid 10001 microblog \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp \
@@ -90,8 +114,6 @@ RUN groupadd --gid 10001 microblog \
         /var/log/microblog /var/spool/microblog
 COPY --chmod=0755 docker/stack /opt/stack
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1 \
     MAYDAY_LOG_DIR=/var/log/microblog \
     MAYDAY_SPOOL_DIR=/var/spool/microblog
 USER 10001:10001
@@ -128,10 +150,11 @@ COPY --from=release /release /opt/stack/
 
 # --- init -----------------------------------------------------------------------------------------
 
-FROM ${PYTHON_IMAGE} AS init
+FROM minimal AS init
 
 WORKDIR /opt/stack
-COPY --chmod=0644 docker/init.py docker/rotation.py docker/volume_owner.py ./
+COPY --chmod=0644 docker/init.py docker/certificates.py docker/rotation.py docker/volume_owner.py \
+    docker/verbs/domain.py ./
 CMD ["python3", "init.py"]
 
 
@@ -153,17 +176,37 @@ COPY --from=your-facts /facts /opt/stack/
 FROM packages AS backup-packages
 
 COPY requirements-backup.txt /tmp/
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes \
-        --requirement /tmp/requirements-backup.txt
+RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
+    with-machine pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
+        --require-hashes --requirement /tmp/requirements-backup.txt
 
 
-FROM ${PYTHON_IMAGE} AS backup
+FROM minimal AS backup
 
 COPY --from=backup-packages /opt/venv /opt/venv
 COPY docker/backup /opt/stack/backup
 COPY docker/volume_owner.py /opt/stack/
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/stack PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp
 ENTRYPOINT ["python", "-m", "backup"]
+
+
+# --- acme: obtains and renews the certificate -----------------------------------------------------
+
+FROM venv AS acme-packages
+
+COPY requirements-acme.txt /tmp/
+RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
+    with-machine pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
+        --require-hashes --requirement /tmp/requirements-acme.txt
+
+
+FROM minimal AS acme
+
+COPY --from=acme-packages /opt/venv /opt/venv
+COPY --chmod=0644 docker/acme/renewal.py /opt/acme/
+ENV PATH=/opt/venv/bin:$PATH
+USER 101:101
+CMD ["python", "/opt/acme/renewal.py"]
 
 
 # --- nginx ----------------------------------------------------------------------------------------
@@ -193,6 +236,7 @@ RUN mkdir /srv/static && if [ "$STATIC" = nginx ]; then /opt/venv/bin/python /tm
 FROM ${NGINX_IMAGE} AS nginx-base
 
 COPY --from=edge /srv/nginx/*.conf /etc/nginx/
+COPY --from=edge /srv/nginx/listeners /etc/nginx/listeners
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates
 COPY --from=edge /srv/nginx/entrypoint.d /docker-entrypoint.d
 COPY --from=edge /srv/nginx/mailguard /opt/mailguard

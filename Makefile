@@ -20,7 +20,7 @@ define newline
 endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 
-.PHONY: help up down clean ps scale backup restore rotate-secrets engine engine-stop doctor bases drill logs mail dev debug check test lint bench screenshots
+.PHONY: help up down clean ps scale backup restore rotate-secrets engine engine-stop doctor bases drill logs mail dev debug check test lint bench sbom screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -57,9 +57,9 @@ rotate-secrets: ## replace the generated secrets; nobody is logged out and no re
 	@docker/verbs/rotate-secrets
 
 down: ## stop everything and keep the data, except the mails in MailHog
-	@docker compose --profile tail down --remove-orphans
+	@docker compose --profile '*' down --remove-orphans
 
-clean: ## stop everything and delete the data, the volumes and our images (YES=1: do not ask)
+clean: ## stop everything and delete data, volumes and images (YES=1: do not ask; CERTS=1: certificates too)
 	@docker/verbs/clean
 
 ##@ Develop
@@ -83,6 +83,9 @@ lint: .venv ## run only the linters and the type check
 
 bench: .venv ## benchmark the log and the error path against alternatives (ROUNDS=7)
 	@$(VENV)/python -m tests.bench --rounds $(if $(ROUNDS),$(call quoted,ROUNDS),7)
+
+sbom: .venv ## list the packages in each image: CycloneDX files in sbom/
+	@$(VENV)/python docker/verbs/sbom.py
 
 screenshots: .venv ## retake the README's screenshots in the running stack
 	@$(VENV)/python docs/screenshots.py

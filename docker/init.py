@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import certificates
+import domain
 from volume_owner import FILE, App
 
 SECRETS = Path("/run/secrets")
@@ -88,9 +90,12 @@ def main() -> None:
     app = App.from_environment()
     if (problem := claim(app)) is not None:
         sys.exit(problem)
+    if os.environ.get("TLS") and (wrong := domain.problems(os.environ)):
+        sys.exit("\n".join(wrong))
     problems = [problem for secret in secrets_of(app) if (problem := provide(secret))]
     if not app.is_demo:
         problems += copy_app_env()
+    problems += certificates.provide()
     if problems:
         sys.exit("\n".join(problems))
     for folder in (*DATA, INSTANCE):

@@ -19,6 +19,16 @@ def address(service: str, port: int) -> str:
     return url(host, published)
 
 
+def site_address() -> str:
+    """Return the URL of the site: HTTPS if nginx speaks it; exit if nginx is not running."""
+    command = ["docker", "compose", "port", "nginx", "8443"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    host, colon, published = done.stdout.strip().rpartition(":")
+    if done.returncode or not colon or published == "0":
+        return address("nginx", 8080)
+    return url(host, published).replace("http:", "https:")
+
+
 def url(host: str, port: str) -> str:
     """Return the URL for an address that Docker has published, with or without brackets."""
     host = host.strip("[]")

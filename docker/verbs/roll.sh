@@ -11,6 +11,7 @@ roll() {
   run_once migrate # and what it depends on: init, roles
   roll_web
   start_if_outdated nginx
+  if has_service acme; then start_if_outdated acme; fi
 }
 
 roll_web() {

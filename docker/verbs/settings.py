@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import itertools
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import domain
+from setting_values import address, is_loopback, is_number
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
@@ -49,20 +53,26 @@ CHOICES = {
     "REPORT_WEBHOOK_FORMAT": ("slack", "mattermost", "discord", "ntfy", "json", ""),
 }
 MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml")
-PORTS = ("HTTP_PORT", "MAILHOG_PORT", "DEBUG_PORT")
+PORTS = ("HTTP_PORT", "HTTPS_PORT", "MAILHOG_PORT", "DEBUG_PORT")
 
 
 def main() -> int:
     """Print every problem and warning; return 1 if there is a problem."""
     defaults = read_defaults()
     values = effective(defaults, empty_values_that_count())
-    for warning in (*unknown_names(defaults), *readable_by_others()):
+    for warning in (
+        *unknown_names(defaults),
+        *readable_by_others(),
+        *domain.unused_certificate(values, ROOT),
+    ):
         print(f"warning: {warning}", file=sys.stderr)
     problems = [
         *address_problems(values),
         *value_problems(values),
         *model_problems(values),
         *app_problems(values),
+        *domain.problems(values),
+        *domain.certificate_problems(values, ROOT),
     ]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
@@ -90,6 +100,15 @@ def effective(defaults: dict[str, str], kept_empty: set[str]) -> dict[str, str]:
         name: f"${{{name}{'-' if name in kept_empty else ':-'}{default}}}"
         for name, default in defaults.items()
     }
+    values = interpolated(asked)
+    if values["DOMAIN"]:
+        changed = {name: f"${{{name}:-{default}}}" for name, default in domain.DEFAULTS.items()}
+        values.update(interpolated(changed))
+    return values
+
+
+def interpolated(asked: dict[str, str]) -> dict[str, str]:
+    """Return texts with the variables in them replaced by Compose."""
     model = {"name": "x", "services": {"x": {"image": "x", "environment": asked}}}
     done = subprocess.run(
         ["docker", "compose", "--file", "-", "config", "--format", "json"],
@@ -152,22 +171,14 @@ def address_problems(values: dict[str, str]) -> list[str]:
                 f"{name} is '{values[name]}', which is not a port from 1 to 65535. "
                 f"Set it in .env (shell variables override .env): {name}={read_defaults()[name]}"
             )
-    if values["HTTP_PORT"] == values["MAILHOG_PORT"]:
-        problems.append(
-            f"HTTP_PORT and MAILHOG_PORT are both {values['HTTP_PORT']}. "
-            "Set one of them to another port in .env."
-        )
+    published = [name for name in PORTS[:3] if name != "HTTPS_PORT" or values["TLS"]]
+    for first, second in itertools.combinations(published, 2):
+        if values[first] == values[second]:
+            problems.append(
+                f"{first} and {second} are both {values[first]}. "
+                "Set one of them to another port in .env."
+            )
     return problems
-
-
-def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an IP address as Compose takes it: brackets around version 6. ``None`` for others."""
-    try:
-        if text.startswith("[") and text.endswith("]") and "%" not in text:
-            return ipaddress.IPv6Address(text[1:-1])
-        return ipaddress.IPv4Address(text)
-    except ValueError:
-        return None
 
 
 def value_problems(values: dict[str, str]) -> list[str]:
@@ -247,14 +258,6 @@ def proxy_problems(values: dict[str, str]) -> list[str]:
     return problems
 
 
-def is_loopback(address: str) -> bool:
-    """Return whether only this machine can connect to an address."""
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def app_problems(values: dict[str, str]) -> list[str]:
     """Return the problems with the settings that choose the app."""
     folder, app = values["APP_DIR"], values["APP"]
@@ -280,11 +283,6 @@ def candidates(folder: Path) -> str:
     if not names:
         return "Set it as for FLASK_APP: APP=module, module:app or 'module:factory()'."
     return f"Set it as for FLASK_APP: APP={names[0]}, for example."
-
-
-def is_number(text: str, low: int, high: int) -> bool:
-    """Return whether a text is a whole number in a range, without sign, spaces or leading zeros."""
-    return re.fullmatch(r"0|[1-9][0-9]{0,17}", text) is not None and low <= int(text) <= high
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 # Functions for the running stack that several commands use. Sourced after docker/progress.sh.
 # shellcheck shell=bash
+# shellcheck source-path=SCRIPTDIR source=../bases/machine.sh
+. docker/bases/machine.sh
+
+use_build_settings # the commands that build images need them
 
 START_TIMEOUT=180 # seconds
 
@@ -72,6 +76,7 @@ _explain_port() { # LOG
   if grep -q 'cannot assign requested address' "$1"; then
     die "This machine has no address ${address%:*}." "Set HTTP_BIND in .env to one that it has: ip address"
   fi
+  if [[ $port == "$(setting_of HTTPS_PORT "$(default_https_port)")" ]]; then setting=HTTPS_PORT; fi
   if [[ $port == "$(setting_of MAILHOG_PORT 8025)" ]]; then setting=MAILHOG_PORT; fi
   if [[ $port == "$(setting_of DEBUG_PORT 5000)" ]]; then setting=DEBUG_PORT; fi
   die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
@@ -100,15 +105,49 @@ _explain_services() { # the last lines of each container that failed
 
 address_of() { python3 docker/verbs/addresses.py "$@"; } # SERVICE PORT: its URL on this machine
 
+default_https_port() { if [[ -n $(setting_of DOMAIN '') ]]; then echo 443; else echo 8443; fi; }
+
+default_bind() { if [[ -n $(setting_of DOMAIN '') ]]; then echo 0.0.0.0; else echo 127.0.0.1; fi; }
+
+site_address() { # where visitors find the site: at DOMAIN, or on this machine
+  local domain address
+  domain=$(setting_of DOMAIN '')
+  if [[ -z $domain && -z $(setting_of TLS '') ]]; then
+    address_of nginx 8080
+    return
+  fi
+  address=$(address_of nginx 8443)
+  address=https://${domain:-127.0.0.1}:${address##*:}
+  printf '%s\n' "${address%:443}"
+}
+
 addresses() {
   say
-  printf '  %-10s  %s\n' "$(app_name)" "$(address_of nginx 8080)"
-  say "  Mails       $(address_of mailguard 8025)"
+  printf '  %-10s  %s\n' "$(app_name)" "$(site_address)"
+  if has_service mailguard; then say "  Mails       $(address_of mailguard 8025)"; fi
   say "  Log         make logs"
   say "  Check it    make drill"
-  if [[ $(setting_of HTTP_BIND 127.0.0.1) =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
+  if [[ $(setting_of HTTP_BIND "$(default_bind)") =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
     say "  Limits      for all clients together: on loopback they share one address"
   fi
+  if has_service acme; then certificate_state; fi
+}
+
+certificate_state() { # says so if the first attempt to obtain a certificate has failed
+  local failure
+  failure=$(docker compose exec -T acme cat /tmp/outcome 2>/dev/null) || return 0
+  if [[ -n $failure ]]; then
+    warn "There is no certificate from the ACME authority yet, so browsers show a warning: $failure" \
+      "The name must lead to this machine, and port 80 must be reachable. The next attempts: docker compose logs acme"
+  fi
+}
+
+# Services that ran with earlier settings: MailHog before DOMAIN was set, acme before TLS was changed.
+stop_unwanted() {
+  local service
+  for service in mailguard mailhog acme; do
+    if ! has_service "$service"; then docker compose --profile '*' rm --stop --force "$service" >/dev/null 2>&1; fi
+  done
 }
 
 set_superuser_password() { # to the one in the volume; inside the container, where no password is needed

@@ -115,8 +115,24 @@ def test_the_networks_keep_apart_who_need_not_talk(stack: Stack, service: str, t
 
 def test_the_web_image_is_small_and_has_no_build_tools_and_no_tests(stack: Stack) -> None:
     image: Any = json.loads(stack.run("docker", "image", "inspect", f"{stack.project}-web").stdout)
-    assert image[0]["Size"] < 200_000_000
+    assert image[0]["Size"] < 160_000_000
+    tools = "gcc cc make git perl pip pip3 apt apt-get dpkg"
     found = stack.shell(
-        "web", "for tool in gcc cc make git; do command -v $tool; done; ls /srv/microblog; true"
+        "web", f"for tool in {tools}; do command -v $tool; done; ls /srv/microblog; true"
     )
     assert found.split() == ["app", "migrations"]
+    modules = (
+        "import importlib.util as i; print([n for n in ('pip', 'ensurepip') if i.find_spec(n)])"
+    )
+    assert stack.compose("exec", "-T", "web", "python3", "-c", modules) == "[]\n"
+
+
+@pytest.mark.parametrize("service", ["web", "init", "nginx"])
+def test_the_certificate_authorities_of_the_build_machine_are_in_no_image(
+    stack: Stack, service: str
+) -> None:
+    command = ["docker", "run", "--rm", "--entrypoint", "sh", f"{stack.project}-{service}", "-c"]
+    found = stack.run(
+        *command, "ls /usr/local/share/ca-certificates /etc/pip.conf 2>/dev/null; true"
+    )
+    assert found.stdout.split() in ([], ["/usr/local/share/ca-certificates:"])

@@ -19,7 +19,7 @@ def test_page_mail_log_and_nginx_share_one_request_id(stack: Stack) -> None:
     text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert "Traceback (most recent call last)" in text
     assert "DrillError: Test error raised from /drill" in text
-    assert mail["To"] == "admin@microblog.example"
+    assert mail["To"] == stack.environment["ADMINS"]
     assert mail["Subject"].startswith("[Microblog] DrillError: Test error raised from /drill")
 
     log = stack.make("logs", f"REQUEST={answer.request_id}").stdout

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The name depends on the checkout, so that two can be tested at once.
 PROJECT = f"microblog-test-{zlib.crc32(str(ROOT).encode()):08x}"
 IMAGES = ("PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE", "MAILHOG_IMAGE")
+IMAGES += ("BUILD_CA_FILE", "BUILD_PIP_CONF")
 # For queries: what watch reports about earlier tests may come at any time.
 NOT_OF_WATCH = "json_extract(body, '$.logger') IS NOT 'flask_mayday.watch'"
 SETTINGS = {
@@ -89,7 +91,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_opener = urllib.request.build_opener(_NoRedirect)
+# Over HTTPS the certificate is for the site's name, not for 127.0.0.1. test_tls.py verifies it.
+_https = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
+_opener = urllib.request.build_opener(_NoRedirect, _https)
 
 
 def request(
@@ -120,12 +124,14 @@ class Stack:
     settings: dict[str, str] = field(default_factory=dict)
     http_port: int = field(default_factory=free_port)
     mailhog_port: int = field(default_factory=free_port)
+    https_port: int = field(default_factory=free_port)
 
     @property
     def environment(self) -> dict[str, str]:
         own = {
             "COMPOSE_PROJECT_NAME": self.project,
             "HTTP_PORT": str(self.http_port),
+            "HTTPS_PORT": str(self.https_port),
             "MAILHOG_PORT": str(self.mailhog_port),
             "DEBUG_PORT": str(self.http_port + 1),
         }
@@ -133,6 +139,8 @@ class Stack:
 
     @property
     def url(self) -> str:
+        if "TLS" in self.settings or "DOMAIN" in self.settings:
+            return f"https://127.0.0.1:{self.https_port}"
         return f"http://127.0.0.1:{self.http_port}"
 
     @property

@@ -14,10 +14,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def load() -> Callable[[str], Any]:
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Return a function that imports a script by its path in the repository."""
 
     def load(path: str) -> Any:
+        # Scripts import others beside them.
+        for folder in ("docker", "docker/verbs"):
+            monkeypatch.syspath_prepend(str(ROOT / folder))
         name = "script_" + Path(path).stem
         spec = importlib.util.spec_from_file_location(name, ROOT / path)
         assert spec is not None

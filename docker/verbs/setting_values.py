@@ -1,0 +1,29 @@
+"""What the value of a setting can be: an address, a loopback address, a number."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+
+def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address as Compose takes it: brackets around version 6. ``None`` for others."""
+    try:
+        if text.startswith("[") and text.endswith("]") and "%" not in text:
+            return ipaddress.IPv6Address(text[1:-1])
+        return ipaddress.IPv4Address(text)
+    except ValueError:
+        return None
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this machine can connect to an address."""
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_number(text: str, low: int, high: int) -> bool:
+    """Return whether a text is a whole number in a range, without sign, spaces or leading zeros."""
+    return re.fullmatch(r"0|[1-9][0-9]{0,17}", text) is not None and low <= int(text) <= high
