@@ -13,7 +13,7 @@ from typing import Final
 
 from ..spool.inventory import mail_trouble
 from ..spool.outbox import Outbox
-from ..spool.starts import START, STOP, ServerEvent, server_events
+from ..spool.starts import START, STOP, server_events
 from . import texts
 from .alerts import Alert
 from .state import WatchState
@@ -116,14 +116,6 @@ def starts_of_web(spool: Path, now: float) -> list[float]:
         previous[event.host] = event.kind
     recent = [[one for one in found if one > now - RESTARTS_WITHIN] for found in by_host.values()]
     return max(recent, key=len, default=[])
-
-
-def was_stopped(events: list[ServerEvent], since: float) -> bool:
-    """Return whether every server has stopped in an orderly way, the last one after ``since``."""
-    last = {event.host: event for event in events}
-    return all(event.kind == STOP for event in last.values()) and any(
-        event.time > since for event in last.values()
-    )
 
 
 def starts_of_nginx(edge_log: Path) -> list[float]:

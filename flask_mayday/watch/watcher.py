@@ -13,11 +13,11 @@ from ..reporting.pipeline import Pipeline
 from ..spool.database import Database
 from ..spool.inventory import mentioned
 from ..spool.outages import Outage, record_outage
-from ..spool.starts import server_events
+from ..spool.starts import STOP, server_events
 from . import texts
 from .alerts import SPOOL_TIMEOUT, Alerts
 from .bounded_call import BoundedCall
-from .conditions import RESTARTS_WITHIN, starts_of_web, was_stopped
+from .conditions import RESTARTS_WITHIN, starts_of_web
 from .edge_log import EdgeLog
 from .history import Change, History
 from .site import TIMEOUT, Look, Site
@@ -28,7 +28,6 @@ INTERVAL_FAILING: Final = 1.0  # … and while it is not
 LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a look: the site, and the app at a few addresses
 REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
 TOLD_WITHIN: Final = 60.0  # seconds in which all pages are told that belong to no outage
-RECENT_STOP: Final = 45.0  # seconds for which an orderly stop of the app explains its absence
 LOOSE_MOST: Final = 1000  # error pages that wait to be told; more are counted only
 
 logger = logging.getLogger("flask_mayday.watch")
@@ -71,7 +70,7 @@ class Watcher:
     def tick(self, now: float) -> None:
         """Look once at the time ``now``, in seconds since the epoch, and tell what has changed."""
         look = self._look_at(now)
-        change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
+        change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped())
         self.last_look = look
         if change is Change.AWAY:
             self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
@@ -94,11 +93,16 @@ class Watcher:
         except TimeoutError as error:
             return Look(now, str(error))
 
-    def _was_stopped(self, now: float) -> bool:
+    def _was_stopped(self) -> bool:
+        """Return whether a server was stopped in an orderly way when the site was last well.
+
+        A stop before that did no harm: other servers went on, or it was replaced.
+        """
         try:
-            return was_stopped(server_events(self.outbox.folder, 0.0), now - RECENT_STOP)
+            events = server_events(self.outbox.folder, self.state.last_well - INTERVAL)
         except OSError:
             return False
+        return any(event.kind == STOP for event in events)
 
     def _tell_away(self, now: float) -> None:
         state = self.state

@@ -206,6 +206,7 @@ def test_a_restart_and_a_roll_are_no_outage(stack: Stack) -> None:
     stack.compose("restart", "web")
     wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
     stack.make("up", WEB_CONCURRENCY="1")
+    assert len(mails(stack, AWAY)) == before
     stack.make("down")
     stack.make("up")
     wait_until(lambda: stack.health("watch") == "healthy", "the watch", 60)

@@ -14,8 +14,6 @@ from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
 from flask_mayday.spool.starts import (
     START,
-    STOP,
-    ServerEvent,
     expire_server_events,
     note_server_event,
     server_events,
@@ -31,7 +29,6 @@ from flask_mayday.watch.conditions import (
     starts_of_nginx,
     starts_of_web,
     volume_conditions,
-    was_stopped,
 )
 from flask_mayday.watch.state import WatchState
 from tests.support.reports import a_new_mail, a_report
@@ -115,23 +112,6 @@ def test_the_files_of_starts_are_bounded_and_expire(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_stops_no_server(tmp_path: Path) -> None:
     (tmp_path / "starts").write_text("in the way")
     note_server_event(tmp_path, START)
-
-
-@pytest.mark.parametrize(
-    ("events", "stopped"),
-    [
-        ([], False),
-        ([(5, START, "a")], False),
-        ([(5, START, "a"), (20, STOP, "a")], True),
-        ([(5, START, "a"), (9, STOP, "a")], False),
-        ([(5, START, "a"), (20, STOP, "a"), (21, START, "a")], False),
-        ([(5, START, "a"), (6, START, "b"), (20, STOP, "b")], False),
-    ],
-)
-def test_only_if_every_server_was_stopped_is_a_restart_expected(
-    events: list[tuple[float, str, str]], stopped: bool
-) -> None:
-    assert was_stopped([ServerEvent(*event) for event in events], 10.0) == stopped
 
 
 def test_nginx_notes_its_starts_in_a_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from flask_mayday.report.report import Report
 from flask_mayday.reporting.pipeline import Pipeline
+from flask_mayday.spool import starts
 from flask_mayday.spool.database import Database
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outages import Outage, outages_between
@@ -150,6 +151,21 @@ def test_a_report_that_was_not_written_before_a_kill_is_written_afterwards(
     incoming.unlink()
     watch.start()
     watch.run(1, "502 Bad Gateway")
+    assert watch.messages() == [AWAY]
+
+
+def test_an_orderly_stop_has_longer_also_after_others_were_killed(watch: Simulation) -> None:
+    spool = watch.pipeline.courier.outbox.folder
+    starts.note_server_event(
+        spool, starts.START
+    )  # of a container that was killed, and left nothing else
+    watch.run(5)
+    watch.run(8, "502 Bad Gateway")
+    starts.note_server_event(spool, starts.STOP)
+    watch.run(20, "502 Bad Gateway")
+    assert watch.messages() == []
+    watch.run(5)
+    watch.run(10, "502 Bad Gateway")  # the stop explains nothing any more
     assert watch.messages() == [AWAY]
 
 
