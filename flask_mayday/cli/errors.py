@@ -93,7 +93,7 @@ def mute(fingerprint: str, duration: float | None, until_release: bool) -> None:
     until = None if duration is None else now + duration
 
     def change(one: ErrorGroup, inventory: Inventory) -> str:
-        release = (settings_of_app().app.release or one.last_release) if until_release else ""
+        release = _release(inventory, one) if until_release else ""
         if until_release and not release:
             raise click.ClickException("RELEASE is not set, so no release can end it: use --for.")
         one.mute(now, until, release)
@@ -124,8 +124,7 @@ def resolve(fingerprint: str) -> None:
     """Note that an error is fixed: if it occurs again, the mail says that it is back."""
 
     def change(one: ErrorGroup, inventory: Inventory) -> str:
-        del inventory
-        one.resolve(time.time(), settings_of_app().app.release or one.last_release)
+        one.resolve(time.time(), _release(inventory, one))
         return "; ".join(_details(one))
 
     _change(fingerprint, change)
@@ -191,6 +190,12 @@ def _change(prefix: str, change: Callable[[ErrorGroup, Inventory], str]) -> None
             outcome = change(found[0], inventory)
             groups.save(inventory, found)
         show_text(f"{found[0].fingerprint}  {found[0].title}\n{'':18}{outcome}")
+
+
+def _release(inventory: Inventory, one: ErrorGroup) -> str:
+    """Return the release that runs: a command's own environment need not name it."""
+    release = settings_of_app().app.release or groups.latest_release(inventory)
+    return release or one.last_release
 
 
 def _not_one(prefix: str, found: list[ErrorGroup]) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 from ..report.wording import counted
 from ..settings import AppSettings, MailSettings, ReportSettings, WebhookSettings
 from ..spool.database import LeaseLostError
+from ..spool.groups import note_release
 from ..spool.inventory import STUCK, mail_of_request, mail_state, webhook_state
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
@@ -230,6 +231,7 @@ class Courier:
         mailbox = Mailbox(self.outbox, BUSY_TIMEOUT)
         try:
             mailbox.take_over()
+            note_release(mailbox, self.app.release, time.time())
         except BaseException:
             mailbox.close()
             raise

@@ -20,6 +20,7 @@ SAVE: Final = " ".join(
         *("ON CONFLICT (fingerprint) DO UPDATE SET", CHANGES),
     )
 )
+RELEASE: Final = "release"  # of which a courier has begun: a counter with its name and time
 BY_PREFIX: Final = (
     "WHERE substr(fingerprint, 1, length(:prefix)) = :prefix OR fingerprint IN"
     " (SELECT fingerprint FROM fingerprint_aliases"
@@ -74,6 +75,23 @@ def canonical(database: Database, fingerprint: str, former: Iterable[str] = ()) 
             )
             return str(found[0])
     return fingerprint
+
+
+def note_release(database: Database, release: str, now: float) -> None:
+    """Note that a courier of a release has begun at the time ``now``."""
+    if release:
+        with database.transaction():
+            database.connection.execute(
+                "INSERT OR REPLACE INTO counters VALUES (?, ?)", (f"{RELEASE} {release}", int(now))
+            )
+
+
+def latest_release(database: Database) -> str:
+    """Return the release whose courier has begun last, empty where none is known."""
+    row = database.connection.execute(
+        "SELECT name FROM counters WHERE name GLOB ? ORDER BY value DESC LIMIT 1", (f"{RELEASE} *",)
+    ).fetchone()
+    return str(row[0]).partition(" ")[2] if row else ""
 
 
 def count_mail(database: Database, fingerprint: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
+from flask_mayday.spool.groups import note_release
 from flask_mayday.spool.mailbox import Mailbox
 from tests.support.reports import a_report
 from tests.support.webhook_server import WebhookServer
@@ -81,6 +82,18 @@ def test_an_error_is_resolved_in_a_release(shell: Shell) -> None:
     assert re.search(r"resolved \d{4}-.* in release 1\.4", shell.run("resolve", A))
     shell.record(A, time=4e9)
     assert re.search(r"resolved .* in release 1\.4, back 2096-", shell.run("errors"))
+
+
+def test_the_release_that_runs_is_known_without_a_setting(
+    make_app: Callable[..., Flask],
+) -> None:
+    """A command in a container need not have the server's environment."""
+    shell = Shell(make_app())
+    shell.record(A, release="1.3")
+    for release, now in (("1.5", 2.0), ("1.4", 1.0)):
+        note_release(shell.mailbox, release, now)
+    assert "in release 1.5" in shell.run("resolve", A)
+    shell.mailbox.close()
 
 
 def test_a_fingerprint_must_name_one_error(shell: Shell) -> None:
