@@ -21,7 +21,7 @@ class FairBudget:
     def __init__(self, cap: int, made: Mapping[str, int]) -> None:
         self._made = Counter(made)
         self._left = cap - self._made.total()
-        self._reserve = min(cap - 1, max(1, cap // RESERVE))
+        self._reserve = cap // RESERVE
 
     @property
     def is_used_up(self) -> bool:
