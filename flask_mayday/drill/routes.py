@@ -15,7 +15,7 @@ from werkzeug.datastructures import Headers
 from ..context import request_id
 from ..pages.error_pages import ErrorPages, environment
 from ..pages.negotiation import prefers_json
-from ..pages.style_policy import allow_inline_style
+from ..pages.style_policy import MAIL_POLICY, POLICY, allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
 from ..settings import is_loopback
@@ -146,12 +146,12 @@ class DrillRoutes:
 
 def _mail_page(content: bytes) -> Response:
     body = email.message_from_bytes(content, policy=default).get_body(("html",))
-    return _page("" if body is None else body.get_content())
+    return _page("" if body is None else body.get_content(), MAIL_POLICY)
 
 
-def _page(text: str) -> Response:
+def _page(text: str, policy: str = POLICY) -> Response:
     headers = {"Cache-Control": "no-store"}
-    return allow_inline_style(Response(text, headers=headers, mimetype="text/html"))
+    return allow_inline_style(Response(text, headers=headers, mimetype="text/html"), policy)
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from app.database import db
 from flask_mayday.drill.drills import DRILLS
-from flask_mayday.pages.style_policy import POLICY
+from flask_mayday.pages.style_policy import MAIL_POLICY
 from flask_mayday.pages.words import WORDS
 from flask_mayday.report.report import Report
 
@@ -268,7 +268,7 @@ def test_the_mail_link_of_an_error_page_leads_to_the_mail(
         mail = client.get(address)
         assert (mail.status_code, mail.mimetype) == (200, "text/html")
         assert page.headers["X-Request-ID"] in mail.text
-        assert mail.headers["Content-Security-Policy"] == POLICY
+        assert mail.headers["Content-Security-Policy"] == MAIL_POLICY
         assert "Refresh" not in mail.headers
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +42,10 @@ def app(tmp_path: Path, request: pytest.FixtureRequest) -> Flask:
 )
 def test_our_page_gets_our_policy(app: Flask, path: str) -> None:
     answer = app.test_client().get(path, headers=BROWSER)
-    assert "<style>" in answer.text
+    (style,) = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in POLICY
+    assert " style=" not in answer.text
     assert answer.headers.getlist(HEADER) == [POLICY]
 
 
