@@ -28,7 +28,8 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_of_nginx_is_the_same_word_for_word(nginx: Path) -> None:
-    values = {"status": "404", "error_title": "Gone", "error_detail": "Away", "request_id": "0a"}
+    values = {"status": "404", "error_title": "Gone", "error_detail": "Away"}
+    values["effective_request_id"] = "0a"
     page = (nginx / "pages/error.html").read_text()
     filled = re.sub(r'<!--# echo var="(.*?)".*? -->', lambda found: values[found[1]], page)
     assert plain_page(404, "Gone", "Away", "0a") == filled
