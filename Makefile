@@ -9,10 +9,11 @@ VENV := .venv/bin
 SELECT := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
 GIVEN := $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
 
-# Values on the command line may be pasted from a page or a mail: make must not evaluate them,
+# Values on the command line may be pasted from a page or a mail: make must not evaluate them. What it
+# overrides, it passes on only if it is told to.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),\
-	$(eval override $(name) := $$(value $(name)))))
-# and neither must the shell.
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+# The shell must not evaluate these either.
 unexport REQUEST N
 define newline
 
