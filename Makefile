@@ -82,8 +82,8 @@ test: check ## run everything that CI runs: check, stack and browser tests
 lint: .venv ## run only the linters and the type check
 	@tests/lint
 
-bench: .venv ## benchmark the log and the error path against alternatives (ROUNDS=7)
-	@$(VENV)/python -m tests.bench --rounds $(if $(ROUNDS),$(call quoted,ROUNDS),7)
+bench: .venv ## benchmark log, errors and pages against alternatives (ROUNDS=7 ONLY=pages JSON=1)
+	@$(VENV)/python -m tests.bench --rounds $(if $(ROUNDS),$(call quoted,ROUNDS),7) $(if $(ONLY),--only $(call quoted,ONLY)) $(if $(JSON),--json)
 
 sbom: .venv ## list the packages in each image: CycloneDX files in sbom/
 	@$(VENV)/python docker/verbs/sbom.py

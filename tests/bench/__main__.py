@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import errors, log, requests
+from tests.bench import errors, log, pages, requests
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -19,7 +19,8 @@ RESULTS = Path(__file__).with_name("results")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=("log", "errors"))
+    parser.add_argument("--only", choices=("log", "errors", "pages"))
+    parser.add_argument("--json", action="store_true", help="print the figures only, as JSON")
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
         print("wrk, the load generator, is missing. On Debian and Ubuntu: apt-get install wrk")
@@ -27,21 +28,28 @@ def main() -> int:
     begun, load = time.time(), os.getloadavg()
     figures: dict[str, object] = {}
     tables = []
-    if arguments.only != "errors":
+    if arguments.only in (None, "log"):
         figures["log"] = rows = log.measure(arguments.rounds, say)
         tables.append(f"## The log\n\n{log.table(rows)}")
         figures["requests"] = found = requests.measure(arguments.rounds, say)
         tables.append(requests.table(found))
-    if arguments.only != "log":
+    if arguments.only in (None, "errors"):
         failing, healthy = errors.measure(arguments.rounds, say)
         figures |= {"errors": failing, "healthy": healthy}
         tables.append(f"## The error path\n\n{errors.table(failing, healthy)}")
+    if arguments.only in (None, "pages"):
+        figures["pages"] = rows = pages.measure(arguments.rounds, say)
+        tables.append(f"## The pages\n\n{pages.table(rows)}")
     conditions = (
         f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(begun))}, {os.cpu_count()} processors, "
         f"Python {platform.python_version()}, load before: {load[0]:.1f}; medians of "
         f"{arguments.rounds} alternating rounds, {time.time() - begun:.0f} s in all"
     )
-    keep(figures | {"conditions": conditions}, "\n\n".join([f"# {conditions}", *tables]))
+    figures["conditions"] = conditions
+    text = "\n\n".join([f"# {conditions}", *tables])
+    say("")
+    print(json.dumps(figures, indent=2) if arguments.json else text)
+    keep(figures, text)
     return 0
 
 
@@ -51,13 +59,11 @@ def say(text: str) -> None:
 
 
 def keep(figures: dict[str, object], text: str) -> None:
-    say("")
-    print(text)
     RESULTS.mkdir(exist_ok=True)
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
     (RESULTS / f"{name}.md").write_text(text + "\n")
-    print(f"\nSaved in {RESULTS.relative_to(Path.cwd())}/{name}.json and .md")
+    print(f"\nSaved in {RESULTS.relative_to(Path.cwd())}/{name}.json and .md", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 CONNECTIONS = 8
@@ -12,9 +13,18 @@ SCRIPT = str(Path(__file__).with_name("load.lua"))
 Run = dict[str, float]
 
 
-def load(port: int, seconds: int, path: str, method: str = "GET", body: str = "") -> Run:
+def load(
+    port: int,
+    seconds: int,
+    path: str,
+    method: str = "GET",
+    body: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Run:
     """Run wrk; return requests per second (``rate``), ``p50_ms``, ``p99_ms`` and ``failures``."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", SCRIPT]
+    for name, value in (headers or {}).items():
+        command += ["-H", f"{name}: {value}"]
     command += [f"http://127.0.0.1:{port}{path}", "--", method, body]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
     found: Run = json.loads(done.stdout.strip().splitlines()[-1])
