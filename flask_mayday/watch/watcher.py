@@ -17,7 +17,7 @@ from ..spool.starts import STOP, server_events
 from . import texts
 from .alerts import SPOOL_TIMEOUT, Alerts
 from .bounded_call import BoundedCall
-from .conditions import RESTARTS_WITHIN, starts_of_web
+from .conditions import RESTARTS, RESTARTS_WITHIN, starts_of_web
 from .edge_log import EdgeLog
 from .history import Change, History
 from .site import TIMEOUT, Look, Site
@@ -70,7 +70,7 @@ class Watcher:
     def tick(self, now: float) -> None:
         """Look once at the time ``now``, in seconds since the epoch, and tell what has changed."""
         look = self._look_at(now)
-        change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped())
+        change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
         self.last_look = look
         if change is Change.AWAY:
             self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
@@ -93,16 +93,19 @@ class Watcher:
         except TimeoutError as error:
             return Look(now, str(error))
 
-    def _was_stopped(self) -> bool:
+    def _was_stopped(self, now: float) -> bool:
         """Return whether a server was stopped in an orderly way when the site was last well.
 
-        A stop before that did no harm: other servers went on, or it was replaced.
+        A stop before that did no harm: other servers went on, or it was replaced. Nor does one
+        explain anything if the server was then started several times.
         """
+        since = self.state.last_well - INTERVAL
         try:
-            events = server_events(self.outbox.folder, self.state.last_well - INTERVAL)
+            events = server_events(self.outbox.folder, since)
+            starts = [one for one in starts_of_web(self.outbox.folder, now) if one > since]
         except OSError:
             return False
-        return any(event.kind == STOP for event in events)
+        return any(event.kind == STOP for event in events) and len(starts) < RESTARTS - 1
 
     def _tell_away(self, now: float) -> None:
         state = self.state

@@ -169,6 +169,18 @@ def test_an_orderly_stop_has_longer_also_after_others_were_killed(watch: Simulat
     assert watch.messages() == [AWAY]
 
 
+def test_a_stop_explains_no_crash_loop(watch: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = watch.pipeline.courier.outbox.folder
+    watch.run(5)
+    starts.note_server_event(spool, starts.STOP)
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    for _ in range(2):
+        starts.note_server_event(spool, starts.START)
+    watch.run(12, "502 Bad Gateway")
+    (message,) = watch.messages()
+    assert "web keeps restarting: 2 starts within 1 min" in message
+
+
 def test_pages_outside_of_an_outage_are_told_together(watch: Simulation) -> None:
     watch.run(5)
     watch.page(watch.now, 504)
