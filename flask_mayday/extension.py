@@ -101,9 +101,13 @@ class Mayday:
         return request_id.current()
 
     def traceparent(self) -> str | None:
-        """Return the ``traceparent`` header for a request to another service (W3C Trace Context).
+        """Return the ``traceparent`` header for a request to another service.
 
-        ``None`` where the current request belongs to no trace: a trusted proxy has sent none.
+        ``None`` if the current request belongs to no trace, because no trusted proxy has sent one
+        (W3C Trace Context)::
+
+            if header := mayday.traceparent():
+                requests.get(url, headers={"traceparent": header})
         """
         trace = trace_context.trace_of(request_id.current_environ())
         return None if trace is None else trace.header()
