@@ -9,11 +9,11 @@ VENV := .venv/bin
 SELECT := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
 GIVEN := $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
 
-# Values on the command line may be pasted from a page or a mail: make must not evaluate them. What it
-# overrides, it passes on only if it is told to.
+# Values on the command line may be pasted from a page or a mail: make must not evaluate them. `override`
+# takes a variable out of the environment of the commands, so it is exported again.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),\
 	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
-# The shell must not evaluate these either.
+# The shell must not evaluate these either: the commands below get them through `quoted`.
 unexport REQUEST N
 define newline
 
