@@ -65,7 +65,7 @@ def _secret_key(reader: SettingsReader) -> str:
 
 
 def _secret_key_fallbacks(reader: SettingsReader) -> list[str]:
-    """Return the keys that are accepted besides the secret key: of a list, or one per line."""
+    """Return the earlier keys that are still accepted, from a list or a text of one per line."""
     value = reader.config.get("SECRET_KEY_FALLBACKS")
     if isinstance(value, list):
         return value
@@ -88,7 +88,7 @@ def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
 
 
 def _database_url(reader: SettingsReader, instance_path: Path) -> URL:
-    """Return the database URL with password and driver; by default that of a SQLite file."""
+    """Return the database URL with its password and driver; by default, a SQLite file's."""
     sqlite = URL.create("sqlite", database=str(instance_path / "microblog.db"))
     text, password = reader.secret("DATABASE_URL"), reader.secret("POSTGRES_PASSWORD")
     if not text:

@@ -1,4 +1,4 @@
-"""Reports, at the first connection, that the database allows fewer than the app may open."""
+"""Logs an error if the database allows fewer connections than the app may open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def check(engine: Engine, workers: int, threads: int) -> None:
-    """Compare, when ``engine`` connects first, the connections of all workers with the limit."""
+    """Compare the connections of all workers with the limit when ``engine`` first connects."""
     event.listen(engine, "first_connect", partial(_compare, workers, threads))
 
 
@@ -33,13 +33,14 @@ def _compare(workers: int, threads: int, connection: Any, record: object) -> Non
             (allowed,) = cursor.fetchone()
         connection.rollback()
     except psycopg2.Error:
-        return  # the statement for which it connects is about to fail too
+        return  # the statement that needed the connection is about to fail too
     needed = workers * (threads + SPARE_CONNECTIONS)
     if needed > allowed:
         logger.error(
-            "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, and the database allows "
-            "%d, for all of its clients: the others are answered with 503. Lower WEB_THREADS to "
-            "%d or less, or raise max_connections (in the stack: DB_MAX_CONNECTIONS)",
+            "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, but the database allows "
+            "all of its clients together only %d: requests that get none are answered with 503. "
+            "Lower WEB_THREADS to %d or less, or raise max_connections (in the stack: "
+            "DB_MAX_CONNECTIONS)",
             workers,
             threads,
             needed,

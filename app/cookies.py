@@ -21,7 +21,7 @@ ResponseT = TypeVar("ResponseT", bound=Response)
 
 
 def cookie_prefix(stack: str) -> str:
-    """Return what the names of all cookies begin with in ``stack``, a Compose project."""
+    """Return the prefix of all cookie names in ``stack``, the name of a Compose project."""
     stack = re.sub(r"[^a-z0-9-]+", "_", stack.lower())
     return APP if stack in ("", APP) else f"{APP}_{stack}"
 
@@ -39,14 +39,14 @@ def cookie_name(purpose: str) -> str:
 def read_cookie(purpose: str) -> str | None:
     """Return the value of the cookie for ``purpose``, or ``None``.
 
-    Over HTTPS, a cookie from the time before HTTPS is read too.
+    Over HTTPS, a cookie that was set before the site had HTTPS is read too.
     """
     plain = f"{current_app.config['COOKIE_PREFIX']}_{purpose}"
     return request.cookies.get(cookie_name(purpose)) or request.cookies.get(plain)
 
 
 def send_cookie(response: ResponseT, purpose: str, value: str, seconds: int) -> ResponseT:
-    """Set the cookie for ``purpose``, which lives for so many seconds; return ``response``."""
+    """Set the cookie for ``purpose``, which expires after ``seconds``; return ``response``."""
     response.set_cookie(
         cookie_name(purpose),
         value,
@@ -59,13 +59,13 @@ def send_cookie(response: ResponseT, purpose: str, value: str, seconds: int) -> 
 
 
 def delete_cookie(response: ResponseT, name: str) -> ResponseT:
-    """Delete the cookie with this whole name; return ``response``."""
+    """Delete the cookie with exactly this name; return ``response``."""
     response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Lax")
     return response
 
 
 class SessionInterface(SecureCookieSessionInterface):
-    """Flask's session, under a name of the blog's own and Secure where the request is."""
+    """Flask's session, in a cookie with the blog's own name, and Secure if the request is."""
 
     def get_cookie_name(self, app: Flask) -> str:
         """Return the name of the session's cookie."""

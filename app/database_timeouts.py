@@ -25,7 +25,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 CONNECT_TIMEOUT: Final = 2.0  # for a new connection, with its login
 SHORT_CONNECT_TIMEOUT: Final = 0.2  # for a new connection while the server hangs
 PING_TIMEOUT: Final = 1.5  # for the first statement of a connection from the pool
-CHECK_INTERVAL: Final = 2.0  # of a running statement, between checks that the server still answers
+CHECK_INTERVAL: Final = 2.0  # between checks, during a statement, that the server still answers
 
 READ_ONLY: Final = "25006"  # the SQLSTATE of a write to a standby
 
@@ -89,7 +89,7 @@ class Connector:
 
 
 def install(engine: Engine) -> None:
-    """Limit how long ``engine`` waits; its connections must be made by :class:`Connection`."""
+    """Limit how long ``engine`` waits; its connections must be of class :class:`Connection`."""
     extensions.set_wait_callback(_wait)
     event.listen(engine, "do_connect", Connector().connect)
     event.listen(engine, "checkin", _set_ping_timeout)

@@ -1,4 +1,4 @@
-"""Lets one transaction at a time wait for a lock, once another one has waited in vain.
+"""After a wait for a lock has timed out, lets only one transaction at a time wait for locks.
 
 Otherwise a locked table would soon occupy every thread, and pages without a query would wait too.
 """
@@ -14,8 +14,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
-BLOCKED_FOR: Final = 5.0  # seconds after a lock wait has timed out
-SHORT_WAIT: Final = 100  # milliseconds, for the transactions that do not wait
+BLOCKED_FOR: Final = 5.0  # seconds for which waits are restricted after one has timed out
+SHORT_WAIT: Final = 100  # milliseconds, for all transactions but the one that may wait
 IS_WAITING: Final = "may_wait_for_locks"
 
 

@@ -46,12 +46,12 @@ class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
     password_hash: Mapped[str | None] = mapped_column(String(256))
     about_me: Mapped[str] = mapped_column(String(ABOUT_ME_LENGTH), default="")
     last_seen: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    # Until then, cookies of the version before the table "login" log this user in.
+    # Until this time, cookies from before the table "login" existed still log this user in.
     old_cookies_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
     posts: Mapped[list[Post]] = relationship(back_populates="author", passive_deletes=True)
 
-    # Finds out, at each login, whether there still are hashes of Werkzeug's schemes.
+    # For a query at each login: does any account still have a hash of Werkzeug's schemes?
     __table_args__ = (
         Index("ix_user_old_hash", "id", postgresql_where=OLD_HASH, sqlite_where=OLD_HASH),
     )
@@ -79,7 +79,7 @@ class Post(db.Model):  # type: ignore[name-defined,misc]
 
     author: Mapped[User] = relationship(back_populates="posts")
 
-    # For the timeline of one user, which is read by id.
+    # For the timeline of one user, whose posts are read in the order of their ids.
     __table_args__ = (Index("ix_post_user_id_id", "user_id", "id"),)
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class Post(db.Model):  # type: ignore[name-defined,misc]
 
 
 class Login(db.Model):  # type: ignore[name-defined,misc]
-    """A login that has not ended. Its cookies hold a random token, of which this is the hash."""
+    """A login that has not ended. Its cookies hold a random token, the table its hash."""
 
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)

@@ -1,4 +1,4 @@
-"""Which errors of the database mean "not now", and what each of them says.
+"""Which database errors are temporary outages, and the message for each.
 
 The app answers 503 to them, so that a visitor tries again. All other errors are the app's own
 mistakes, or the administrator's, and are answered with 500.
@@ -23,7 +23,7 @@ CANCELLED: Final = "A statement in the database took too long, or was cancelled"
 CONFLICT: Final = "Transactions in the database conflict"
 MESSAGES: Final = (DOWN, READ_ONLY, FULL, SHORT, LOCKED, CANCELLED, CONFLICT)
 
-# SQLSTATEs of PostgreSQL, and in two characters whole classes of them.
+# SQLSTATEs of PostgreSQL. Two characters stand for a whole class of them.
 # https://www.postgresql.org/docs/17/errcodes-appendix.html
 SQLSTATES: Final = {
     "08": DOWN,  # connection exception

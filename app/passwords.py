@@ -1,4 +1,4 @@
-"""Hashes and checks passwords, at most two at a time, so that logins leave time for other pages."""
+"""Hashes and checks passwords, at most two at a time, so that logins do not slow other pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ OLD_DUMMY: Final = (
 Result = TypeVar("Result")
 
 _slots = BoundedSemaphore(SLOTS)
-# Each thread that has computed a hash keeps its memory, so not every thread of the server does.
+# A thread that has computed a hash keeps the memory for it. So only these threads compute hashes,
+# and not every thread of the server.
 _threads = ThreadPoolExecutor(SLOTS, "password")
 
 
@@ -78,7 +79,7 @@ def _matches_new(stored: str, password: str) -> bool:
 
 
 def in_slot(compute: Callable[[], Result], timeout: float) -> Result:
-    """Return ``compute()``, run by one of ``SLOTS`` threads that has been idle.
+    """Return ``compute()``, run by an idle one of the ``SLOTS`` threads.
 
     Raises :exc:`TooManyLoginsError` if none is idle within ``timeout`` seconds.
     """

@@ -36,7 +36,7 @@ class RotatedKeyCSRF(CSRF):  # type: ignore[misc]
 
 
 def init_app(app: Flask) -> None:
-    """Sign sessions again that an earlier key has signed, so that the next rotation keeps them."""
+    """Re-sign sessions that an earlier key has signed, so that the next rotation keeps them."""
     app.before_request(_sign_again)
 
 

@@ -1,4 +1,4 @@
-"""Security headers: the blog's pages use no scripts, inline styles or files of other sites."""
+"""Security headers: the blog's pages use no scripts, inline styles or files from other sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes that a page can do without, so that they never cost a visitor the page."""
+"""Optional writes: if the database cannot take one now, the visitor still gets the page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def write(statement: Executable) -> None:
-    """Execute and commit ``statement``, if the database can take it now."""
+    """Execute and commit ``statement``; skip it if the database cannot take it now."""
 
     def execute_and_commit() -> None:
         db.session.execute(statement)
@@ -47,6 +47,6 @@ def attempt(work: Callable[[], object]) -> bool:
             raise
         db.session.rollback()
         current_app.extensions[PAUSED_UNTIL] = time.monotonic() + PAUSE
-        logger.warning("Went on without a write that the page does not need: %s", message)
+        logger.warning("Skipped a write that the page does not need: %s", message)
         return False
     return True

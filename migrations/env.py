@@ -13,11 +13,11 @@ def run() -> None:
     """Run the migrations in one transaction, so that a failed one leaves nothing behind."""
     with migrate.db.engine.connect() as connection:
         if connection.dialect.name == "postgresql":
-            # What a request may take is no measure for a migration. While one waits for a table,
-            # the requests that need the table wait too.
+            # A migration may take longer than a request. But it must not wait long for a lock:
+            # meanwhile the requests that need the same table wait too.
             connection.execute(sa.text("SET statement_timeout = 0"))
             connection.execute(sa.text("SET lock_timeout = '5s'"))
-            connection.commit()  # or Alembic would leave its own transaction to us
+            connection.commit()  # or Alembic would leave the commit of the migrations to us
         context.configure(
             connection=connection,
             target_metadata=migrate.db.metadata,
@@ -28,5 +28,5 @@ def run() -> None:
 
 
 if context.is_offline_mode():
-    raise SystemExit("Migrations run against a database: leave --sql out.")
+    raise SystemExit("Migrations need a connection to the database: leave out --sql.")
 run()

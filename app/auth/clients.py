@@ -24,7 +24,7 @@ ROUTES: Final = Path("/proc/net/route")
 
 
 def limits_of(username: str, user_id: int | None) -> list[Limit]:
-    """Return the counters for a login of the current request, as this user.
+    """Return the counters that apply when the current request tries to log in as this user.
 
     A browser that has logged in as this user before has a counter of its own, so that the guesses
     of others do not delay it. Others share one counter per account and one per client address.
@@ -40,7 +40,7 @@ def limits_of(username: str, user_id: int | None) -> list[Limit]:
 
 
 def remember_device(response: Response, user_id: int) -> Response:
-    """Set the cookie that tells later that this browser has logged in as this user.
+    """Set the cookie that later shows that this browser has logged in as this user.
 
     It does not log the user in, and stays when the user logs out (OWASP: device cookie).
     """
@@ -80,7 +80,7 @@ def _network_of(address: str | None) -> IPv4Network | IPv6Network | None:
 
 
 def _routers() -> Iterator[str]:
-    """Yield the addresses of the gateways, and the first address of each network around."""
+    """Yield the gateways' addresses, and the first address of each directly connected network."""
     lines = ROUTES.read_text(encoding="ascii").splitlines()[1:] if ROUTES.exists() else []
     for line in lines:
         _, destination, gateway, *_ = line.split()

@@ -1,4 +1,4 @@
-"""Logins: rows in the database, so that the server can end them, behind Flask-Login.
+"""Logins on top of Flask-Login: kept in the database, so that the server can end them.
 
 A login has a random token. The session holds it, and with "Remember me" also a cookie of its own.
 The database has the token's hash. A login ends when its row is deleted or expires.
@@ -29,7 +29,7 @@ TOKEN: Final = "login"  # the session's key for the token
 REMEMBER: Final = "remember"
 OLD_REMEMBER: Final = "remember_token"  # the whole name of Flask-Login's own cookie
 
-# Built once: every page of a logged-in user asks this.
+# Built once: every page of a logged-in user runs this query.
 USER_OF_LOGIN: Final = (
     select(User)
     .join(Login, Login.user_id == User.id)
@@ -42,11 +42,11 @@ View = TypeVar("View", bound=Callable[..., object])
 def init_app(app: Flask) -> None:
     """Set up Flask-Login for ``app``.
 
-    Without its context processor, which queries the user for every template, the error page
-    included. ``current_user`` is a template global instead: it loads nothing until it is used.
+    Flask-Login's context processor is left out: it queries the user for every template, even the
+    error page. Instead, ``current_user`` is a template global: it loads nothing until it is used.
     """
     app.session_interface = SessionInterface()
-    # Flask-Login's own cookie would be the same for ever, so it is not used.
+    # Flask-Login's own cookie would never change, so it is not used.
     app.config["REMEMBER_COOKIE_NAME"] = None
     manager = flask_login.LoginManager()
     manager.login_view = "auth.login"

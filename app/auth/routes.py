@@ -58,7 +58,7 @@ def login() -> ResponseReturnValue:
 
 
 def _check(username: str, password: str) -> int | None:
-    """Return the user's id if the password is right, or ``None``; answer 429 if it is refused."""
+    """Return the user's id, or ``None`` for a wrong password; answer 429 to too many guesses."""
     account = accounts.credentials(username)
     limits = limits_of(username, account.user_id)
     seconds = count_login(limits)

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Limit:
     """A counter: its name, and how many failures it allows before it delays the next login.
 
-    A successful login sets it to zero if ``resets``, else the login is just not counted.
+    A successful login sets the counter to zero if ``resets``, and otherwise is just not counted.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Limit:
 
     @property
     def key(self) -> str:
-        """The counter's key in the database. It shows no name: people type passwords there."""
+        """The counter's key in the database. The name is hashed: people type passwords there."""
         secret = str(current_app.config["SECRET_KEY"]).encode()
         return hmac.digest(secret, self.name.encode(), "sha256").hex()
 

@@ -15,7 +15,7 @@ from ..models import Post, User
 
 POSTS_PER_PAGE: Final = 10
 
-# Columns and no objects: a page only reads its posts.
+# Columns instead of model objects, because a page only reads its posts.
 PostRow: TypeAlias = Row[int, str, datetime, str]
 POSTS: Final = select(Post.id, Post.body, Post.created, User.username).join(Post.author)
 
@@ -32,9 +32,8 @@ class Timeline:
 def read(author: User | None = None) -> Timeline:
     """Return the requested page of everybody's posts, or of one author's.
 
-    The request's ``?before=`` or ``?after=`` is the id of a post: unlike a page number, it always
-    names the same posts, and costs the same however old they are. Answers 404
-    if it is not an id.
+    The request's ``?before=`` or ``?after=`` is the id of a post. Unlike a page number, it always
+    leads to the same posts, at the same cost however old they are. Answers 404 if it is not an id.
     """
     before, after = _key("before"), _key("after")
     query = POSTS

@@ -1,8 +1,8 @@
 """gunicorn's configuration: ``gunicorn -c python:flask_mayday.gunicorn 'app:create_app()'``.
 
-An app that does not call ``Mayday.init_app`` gets it here, so any Flask app runs without a changed
-line. In a configuration of your own, take over what you do not set yourself, and call our hooks
-from yours::
+``Mayday.init_app`` is called here for an app that does not call it, so any Flask app runs without a
+changed line. In a configuration of your own, import everything from here, then set what you want to
+change, and call our hooks from yours::
 
     from flask_mayday import gunicorn as mayday
     from flask_mayday.gunicorn import *

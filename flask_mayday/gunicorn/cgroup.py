@@ -1,4 +1,4 @@
-"""What the kernel allows this container and has counted of it: control groups, versions 1 and 2."""
+"""Reads the limits and the usage of this container from control groups, versions 1 and 2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
-UNLIMITED: Final = 1 << 60  # bytes; version 1 has no word for it
+UNLIMITED: Final = 1 << 60  # bytes; version 1 writes a huge number instead of a word
 MEMBERSHIP: Final = re.compile(r"^\d+:([^:]*):(.*)$", re.MULTILINE)
 
 
@@ -60,6 +60,6 @@ def _number(text: str | None) -> int | None:
 
 
 def _field(text: str | None, *names: str) -> int | None:
-    """Return the number beside the first of these names that a file of names and numbers has."""
+    """Return the number after the first of ``names`` in lines of a name and a number each."""
     fields = dict(line.split()[:2] for line in (text or "").splitlines() if len(line.split()) >= 2)
     return next((int(fields[name]) for name in names if fields.get(name, "").isdecimal()), None)

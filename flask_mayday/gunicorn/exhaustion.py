@@ -1,4 +1,4 @@
-"""Tells when a worker runs out of what it needs to serve: file descriptors and memory.
+"""Detects that a worker runs out of file descriptors or memory.
 
 Such a worker fails part of its requests, and would do so until somebody restarts it. It is replaced
 before that happens, and only if it has grown since it started: a replacement would be no better.
@@ -16,10 +16,10 @@ from typing import Final
 
 from . import cgroup
 
-DESCRIPTORS: Final = 16  # left over, besides four for each thread: log, spool, mail, database
+DESCRIPTORS: Final = 16  # to keep free, besides four for each thread: log, spool, mail, database
 RESERVE: Final = 8  # file descriptors for the report
-MEMORY_SHARE: Final = 0.95  # of a limit at which a worker is replaced
-GROWTH: Final = 2  # times its size at the start that a worker has to have
+MEMORY_SHARE: Final = 0.95  # of a memory limit: beyond it, a worker is replaced
+GROWTH: Final = 2  # only a worker that has grown to so many times its first size is replaced
 MIB: Final = 1 << 20
 NO_LIMIT: Final = resource.RLIM_INFINITY
 
@@ -28,7 +28,7 @@ class Resources:
     """The resources of this worker process, measured when it starts.
 
     ``threads`` is the number of its threads. ``kind`` is what it has run out of.
-    ``highest_descriptor`` is the lowest number of a file that is one too many.
+    A file whose number is ``highest_descriptor`` or more shows that too few are left.
     """
 
     def __init__(self, threads: int) -> None:
@@ -37,8 +37,8 @@ class Resources:
         wanted = DESCRIPTORS + 4 * threads
         self._descriptors = 0 if free is None else min(wanted, free // 2)
         self.highest_descriptor = _descriptor_limit() - self._descriptors
-        self._resident = _pages()[1]
-        address_space, limit = _pages()[0], _address_space_limit()
+        self._resident = _memory_sizes()[1]
+        address_space, limit = _memory_sizes()[0], _address_space_limit()
         self._address_space = max(limit * MEMORY_SHARE, (address_space + limit) / 2)
         self._reserve = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(RESERVE)]
 
@@ -63,7 +63,7 @@ class Resources:
         return lack_of_descriptors()
 
     def _lacks_memory(self) -> str:
-        address_space, resident = _pages()
+        address_space, resident = _memory_sizes()
         if address_space >= self._address_space:
             most = int(_address_space_limit())
             return f"uses {address_space // MIB} of {most // MIB} MiB of address space (ulimit -v)"
@@ -110,8 +110,8 @@ def _open_files() -> Iterator[str]:
                 yield os.readlink(f"/proc/self/fd/{name}")
 
 
-def _pages(process: str | int = "self") -> tuple[int, int]:
-    """Return the bytes of a process's address space, and of what it has in memory."""
+def _memory_sizes(process: str | int = "self") -> tuple[int, int]:
+    """Return how many bytes of address space and of memory a process uses."""
     try:
         size, resident = Path(f"/proc/{process}/statm").read_text().split()[:2]
     except OSError:
@@ -131,4 +131,4 @@ def _is_largest() -> bool:
         workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
     except OSError:
         workers = []
-    return all(_pages(worker)[1] <= _pages()[1] for worker in workers)
+    return all(_memory_sizes(worker)[1] <= _memory_sizes()[1] for worker in workers)

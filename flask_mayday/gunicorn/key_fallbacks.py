@@ -12,8 +12,8 @@ from ..settings import SettingsReader
 def accept_rotated_keys(app: Flask, environ: Mapping[str, str]) -> None:
     """Set ``SECRET_KEY_FALLBACKS`` of ``app`` from ``environ`` where the app leaves it unset.
 
-    Only where the app's secret key is that of the stack, and from Flask 3.1 on, which has
-    this setting. Raises :exc:`flask_mayday.ConfigurationError` if a file cannot be read.
+    Does nothing if the app's secret key is not that of the stack, or before Flask 3.1, which
+    introduced this setting. Raises :exc:`flask_mayday.ConfigurationError` if a file cannot be read.
     """
     if not app.secret_key or app.secret_key != environ.get("SECRET_KEY"):
         return

@@ -27,7 +27,7 @@ _load = WSGIApplication.load
 def load(application: Any) -> Any:
     """Load the app as gunicorn does, and give it the extension.
 
-    Raises what the app raises, or exits, after the reason was logged.
+    Raises what the app raises, or exits, after it has logged the reason.
     """
     try:
         wsgi = _load(application)

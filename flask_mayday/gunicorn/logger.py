@@ -17,9 +17,9 @@ from ..report.request import ROUTE, path_of
 from ..reporting import stdout
 from . import patches, server, worker_deaths
 
-# What gunicorn logs of an exception that the app raises when a part of the response is sent,
+# gunicorn's message about an exception that the app raises while the response is being sent.
 RESPONSE_FAILED = "Error handling request"
-# and, with a quotation, of a request that it cannot read.
+# The start of gunicorn's message about a request that it cannot read; it quotes the request.
 REFUSED = "Invalid request from "
 QUERY = re.compile(r"\?[^\s']*")
 # Characters of a path or of a refused request: long ones must not push older lines out of the log.
@@ -79,7 +79,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Log the access line of a request: client, method, path, status, time, bytes and user.
 
-        A slow request is logged at WARNING, and a health check, every few seconds, at DEBUG.
+        A slow request is logged at WARNING, and a health check at DEBUG, as they are frequent.
         """
         del req
         level = logging.WARNING if request_time >= self.slow else logging.INFO
@@ -99,7 +99,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             fields["bytes"],
             fields["user_id"] or "-",
             extra=fields,
-            stacklevel=2,  # gunicorn's code that has served it
+            stacklevel=2,  # names the line of gunicorn that called this method
         )
 
 

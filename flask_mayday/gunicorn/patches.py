@@ -26,7 +26,7 @@ def apply() -> None:
         return
     _applied = True
     # An app that does not load is reported, and one that does gets the extension: gunicorn has
-    # no hook before and after loading.
+    # no hooks around the loading.
     WSGIApplication.load = loading.load
     # Head and body go out in one write: a worker killed between two writes leaves half a response.
     wsgi.Response = WholeResponse
@@ -36,6 +36,6 @@ def apply() -> None:
     Arbiter.stop = shutdown.stop
     # A request that exits with 3 or 4 ends its worker and not the server.
     Arbiter.reap_workers = reaping.reap_workers
-    # Not gunicorn's: the parent gets back the signals that pre_fork has blocked for the child.
+    # Not a patch: after the fork, unblocks in the parent what pre_fork has blocked for the child.
     os.register_at_fork(after_in_parent=hooks.unblock_signals)
     loading.add_unreadable_requests()

@@ -1,8 +1,8 @@
 """Which hosts may connect to gunicorn: those that ``WEB_PEERS`` names, and this machine.
 
-gunicorn believes the headers with the client's address and the request id of whoever connects. A
-firewall or a listening address decides that elsewhere. In the stack, web containers are in several
-networks, and while one is started it is not in nginx's network yet: there is no address to bind to.
+The app believes the headers with the client's address and the request id, whoever connects. Usually
+a firewall or the listening address decides who can. But in the stack, web containers are in several
+networks, and a container that is starting is not in nginx's network yet: it has no address to bind.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def addresses_of(name: str) -> set[str]:
 
 
 class Peers:
-    """The hosts that may connect: ``names`` are host names or addresses, and none allows all.
+    """The hosts that may connect: those in ``names``, or all if there are none.
 
-    ``resolve`` returns the addresses of a name. A name is resolved in this thread only for an
-    address that is not known yet.
+    ``names`` are host names or addresses; ``resolve`` returns the addresses of a name. For an
+    unknown address, names are resolved in the calling thread, otherwise in the background.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""Answers connections whose time is over before a thread is free to serve them.
+"""Answers requests whose time limit passes before a thread is free to serve them.
 
 A worker accepts only as many connections as it has threads. While all are busy, others wait in the
 queue of the listening socket, and a second after REQUEST_TIMEOUT nginx answers them with its own
-page, which nobody would hear of. So a thread in each worker looks at the queue. When it has not
-been empty for REQUEST_TIMEOUT, the thread takes its oldest connection, which says since when it
-waits: the middleware answers and reports one that is overdue. The first that is not overdue waits
-in this worker, where it is next to be served.
+page, without a report. So a thread in each worker looks at the queue. When it has not been empty
+for REQUEST_TIMEOUT, the thread takes the oldest connection. A header of its request says since when
+it waits: if it is overdue, the middleware answers and reports it. The first one that is not overdue
+stays in this worker, and is the next to be served.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class QueueWatch:
     def __init__(self, worker: Worker, timeout: float) -> None:
         self.worker = worker
         self.timeout = timeout
-        self._busy_since: float | None = None  # when the queue was seen to be not empty
+        self._busy_since: float | None = None  # when the queue was first seen not empty
         self._held: tuple[Any, Future[Any]] | None = None
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class QueueWatch:
             self.look()
 
     def look(self) -> None:
-        """Answer the overdue connections if the queue has been too long for too long."""
+        """Answer the overdue connections if the queue has not been empty for too long."""
         now = time.monotonic()
         if self._held is None and not self.length():
             self._busy_since = None

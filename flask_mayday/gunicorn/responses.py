@@ -3,9 +3,9 @@
 gunicorn sends the head with one call and the body with the next. If the worker is killed between
 the two, the visitor gets a status and an empty page, and nginx can no longer send its own page.
 
-The end of the connection goes along with the end of the response. The side that closes a
-connection first keeps its port for a minute. nginx has 28,000 ports for its connections to an
-address, so at 500 requests a second it would run out of them. The server's port is always the same.
+The server also closes the connection together with the end of the response, before nginx does: the
+side that closes first keeps its port occupied for a minute. nginx has 28,000 ports for connections
+to one address, so at 500 requests a second it would run out. The server always uses the same port.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _BufferedSocket:
     def __init__(self, sock: Any) -> None:
         self.sock = sock
         self.buffered: bytes | None = None
-        self.is_passing = False
+        self.is_passing = False  # whether data is passed on at once
         self.flags = 0
 
     def sendall(self, data: bytes) -> None:

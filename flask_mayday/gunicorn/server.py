@@ -45,7 +45,7 @@ def server_settings() -> ServerSettings:
 
 
 def check(cfg: Any) -> None:
-    """Exit with the fix as message if gunicorn is configured in a way that cannot work."""
+    """Exit, with the correction as the message, if gunicorn's configuration cannot work."""
     if get_debug_flag():
         sys.exit(DEBUGGER)
     if any(name in str(cfg.worker_class_str).lower() for name in UNSUPPORTED):

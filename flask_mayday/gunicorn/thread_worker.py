@@ -10,8 +10,8 @@ would not send a POST among them to another container.
 It reads the rest of a large body that the app has not read, after a 404 for instance. Otherwise
 the connection breaks while nginx is still sending, and the visitor gets a 502.
 
-It starts its threads before its first request. gunicorn's own starts each when it is needed: where
-that is impossible, it would end in the middle of its requests.
+It starts its threads before its first request. gunicorn's own starts each when it is needed: if the
+system allows no more threads then, the worker ends in the middle of its requests.
 
 It accepts connections only from the hosts that ``WEB_PEERS`` names, except on ``STATUS_PORT``.
 """
@@ -45,21 +45,21 @@ logger = logging.getLogger(__name__)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Serves one connection per thread; when it stops, it serves those that are queued first."""
+    """Serves one connection per thread; before it stops, it serves those that are queued."""
 
     alive: bool
     in_flight: RequestTable
     nr_conns: int
     sockets: list[Any]
     tpool: Any
-    highest_descriptor = sys.maxsize  # above which too few file descriptors are left
+    highest_descriptor = sys.maxsize  # from this number on, too few descriptors are left
     _accepting: bool
     _is_retiring = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Called with the reason, as the end of a sentence about the worker: the watchdog's, which
-        # reports it first.
+        # Called with the reason, as the end of a sentence about the worker. The watchdog puts its
+        # own function here, which also reports the reason.
         self.replace: Callable[[str], None] = lambda reason: self.retire()
         self.worker_connections = self.cfg.threads
         self.max_keepalived = 0  # nginx opens a connection for each request: see responses.py
@@ -87,7 +87,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except RuntimeError:
             if not started:
                 raise
-            # It would try again, and fail, in the main loop.
+            # The pool would otherwise try again in the main loop, and fail.
             self.tpool._max_workers = self.worker_connections = started
             logger.error(
                 "Worker %d can start only %d of %d threads: lower WEB_THREADS or WEB_CONCURRENCY, "
@@ -119,7 +119,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: TConn) -> Any:
         """Serve a connection; retire if it shows that file descriptors run out.
 
-        The kernel gives each file the lowest free number.
+        The kernel gives each file the lowest free number, so a high one means that few are left.
         """
         if conn.sock.fileno() >= self.highest_descriptor:
             self.replace(lack_of_descriptors())
@@ -136,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return None
 
     def hold(self, conn: TConn) -> Future[Any]:
-        """Serve a connection, though all threads are busy, as soon as one of them is free.
+        """Accept a connection while all threads are busy; serve it as soon as one of them is free.
 
         Callable from any thread. Until then, the future that it returns can be cancelled.
         """

@@ -24,7 +24,7 @@ from .thread_worker import Worker
 
 POLL_INTERVAL: Final = 0.25  # seconds
 OTHERS_GRACE: Final = 5.0  # seconds for connections whose request is not in the table yet
-SHOWN_WAIT: Final = 1.0  # seconds in the queue from which on a report mentions them
+SHOWN_WAIT: Final = 1.0  # seconds; a report mentions a wait in the queue from this length on
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Watchdog:
             if not self.worker.in_flight.is_reported(request):
                 report(request, self.limits.request)
                 self.worker.in_flight.mark_reported(request)
-        # Not by their age: of two requests that the queue has delayed, neither thread hangs.
+        # By the time in a thread, not by the age: a request that only waited in the queue is fine.
         hung = [one for one in timed_out if one.work >= self.limits.retire]
         if hung and self._begin_end("a request in it hangs"):
             self.worker.retire()
@@ -83,7 +83,7 @@ class Watchdog:
         return list(self.worker.in_flight.in_progress.values())
 
     def _begin_end(self, reason: str) -> bool:
-        """Return whether the worker's end begins with this, and not before."""
+        """Begin the worker's end, for ``reason``; return ``False`` if it has begun already."""
         with self._lock:
             if self._reason:
                 return False

@@ -38,7 +38,7 @@ _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 _stopping = False
 _failed = False
-_memory_kills: int | None = None  # that the kernel has counted, without those told of below
+_memory_kills: int | None = None  # kills for lack of memory that are accounted for already
 _exited_after_boot: Any = None
 
 
@@ -59,7 +59,7 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
     if message == EXITED:
         pid, status = arguments
         _endings[pid] = f"exited with status {status}"
-        if status in BOOT_FAILURES:  # gunicorn takes it for a boot failure, without child_exit
+        if status in BOOT_FAILURES:  # gunicorn takes it for a boot failure: no child_exit
             _exited_after_boot = None
             for worker in [one for one in _workers if one.pid == pid]:
                 if worker.in_flight.has_served:
@@ -67,7 +67,7 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
                 after_death(worker)
         return True
     if message in SHUTTING_DOWN:
-        _failed = True  # of an orderly stop gunicorn logs the same at INFO
+        _failed = True  # an orderly stop is logged at INFO, which does not come here
         return True
     return False
 
@@ -84,7 +84,7 @@ def _why_killed() -> str:
         return " from outside: the kernel has counted no kill for lack of memory"
     _memory_kills = known + 1  # if it has ended two, the next death is the other one's
     limit = cgroup.memory_limit()
-    text = ": out of memory, as the kernel has counted"
+    text = ": out of memory, according to the kernel"
     return text if limit is None else f"{text} (limit: {limit >> 20} MiB)"
 
 
@@ -177,7 +177,7 @@ def _report(worker: Any, ending: str) -> None:
     for one in visitors:
         if one is not blamed:  # so that the log has a line with each request id
             logger.warning(
-                "%s, for worker %s %s: %s %s",
+                "%s because worker %s %s: %s %s",
                 "Perhaps cut off" if one.responding else "Cut off",
                 worker.pid,
                 ending,

@@ -1,7 +1,7 @@
 """Logins that the server can end, counters of failed logins, and private email addresses.
 
-Containers of the version before work with the tables before and after: during a roll they run on
-beside those of this one.
+Containers of the previous version work with the tables both before and after this migration: during
+a rolling update they keep running beside those of this version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ branch_labels = None
 depends_on = None
 
 OLD_HASH = sa.text("substr(password_hash, 1, 7) <> '$argon2'")
-OLD_COOKIES = timedelta(days=31)  # for which Flask accepted a session of the version before
+OLD_COOKIES = timedelta(days=31)  # how long Flask accepts a session of the previous version
 
 
 def upgrade() -> None:
@@ -25,9 +25,9 @@ def upgrade() -> None:
     until = (datetime.now(UTC) + OLD_COOKIES).strftime("%Y-%m-%d %H:%M:%S+00:00")
     with op.batch_alter_table("user") as user:
         user.drop_constraint("uq_user_email_lower", type_="unique")
-        # Written by the version before only.
+        # Only the previous version writes this column.
         user.alter_column("email_lower", existing_type=sa.String(length=120), nullable=True)
-        # The default is for the accounts that are there, and for those that the version before
+        # The default is for existing accounts, and for those that the previous version still
         # creates: their cookies hold no token yet.
         user.add_column(
             sa.Column(

@@ -209,7 +209,7 @@ def test_a_crash_is_reported_under_its_own_id_and_found_by_an_interrupted_one(
     lines = [
         line for line in server.log.read_text().splitlines() if line.endswith(f"[request {other}]")
     ]
-    assert "WARNING: Cut off, for worker" in lines[-1]
+    assert "WARNING: Cut off because worker" in lines[-1]
 
 
 def test_a_death_after_a_reported_hang_is_reported_under_the_id_of_another_request(

@@ -20,7 +20,7 @@ def test_a_worker_killed_when_out_of_memory_is_one_report(stack: Stack) -> None:
     stack.shell("web", f'python3 -c "{GREEDY}"', check=False)
     made = MADE.format(before)
     (message,) = wait_until(lambda: stack.spool(made), "a report", 10)[0]  # type: ignore[index]
-    subject = "was killed by SIGKILL: out of memory, as the kernel has counted (limit: 512 MiB)"
+    subject = "was killed by SIGKILL: out of memory, according to the kernel (limit: 512 MiB)"
     assert message == f"Worker {workers[0]} {subject}"
     wait_until(
         lambda: [mail for mail in stack.mails() if subject in mail["Subject"]], "the mail", 10

@@ -78,7 +78,7 @@ def test_each_kill_that_the_kernel_counts_explains_one_death(
     outside = " from outside: the kernel has counted no kill for lack of memory"
     assert worker_deaths._why_killed() == outside
     write(5)
-    short = ": out of memory, as the kernel has counted (limit: 512 MiB)"
+    short = ": out of memory, according to the kernel (limit: 512 MiB)"
     assert [worker_deaths._why_killed() for _ in range(3)] == [short, short, outside]
 
 

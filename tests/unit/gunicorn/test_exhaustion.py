@@ -24,7 +24,7 @@ def test_the_largest_worker_that_has_grown_is_replaced_near_the_limit(
     sizes = {"self": 50}
     monkeypatch.setattr(
         exhaustion,
-        "_pages",
+        "_memory_sizes",
         lambda process="self": (sizes["self"] * MIB, sizes.get(process, others) * MIB),
     )
     monkeypatch.setattr(cgroup, "memory_limit", lambda: 512 * MIB)

@@ -113,7 +113,7 @@ def test_a_death_with_several_visitors_is_one_report_and_one_log_line_for_each(
         (logging.WARNING, "2"),
         (logging.WARNING, "4"),
     ]
-    said = "ut off, for worker 7 was killed by SIGKILL: GET "
+    said = "ut off because worker 7 was killed by SIGKILL: GET "
     assert lines[0].getMessage() == f"C{said}/explore"
     assert lines[2].getMessage() == f"Perhaps c{said}/answered"
 
