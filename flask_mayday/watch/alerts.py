@@ -36,7 +36,7 @@ logger = logging.getLogger("flask_mayday.watch")
 class Alert:
     """Something to say. ``what`` is the headline, ``details`` are named values in the mail.
 
-    Alerts with the same ``group`` are identical: within a window they are counted. ``kind``
+    Alerts with the same ``group`` are identical: repeats within a window are only counted. ``kind``
     begins the subject. ``requests`` are those concerned, as in :attr:`.Report.requests`.
     """
 
@@ -54,7 +54,7 @@ def report_of(alert: Alert, builder: ReportBuilder) -> tuple[Report, logging.Log
         GROUP: alert.group,
         CONTEXT: dict(alert.details),
         REQUESTS: list(alert.requests),
-        UNREPORTED: True,  # as an error: the alert itself is the report
+        UNREPORTED: True,  # the record is only logged: the alert's report is made below
     }
     record = logger.makeRecord(
         logger.name, alert.level, __file__, 0, alert.what, (), None, "alert", extra
@@ -79,7 +79,7 @@ class Alerts:
     def add(self, alert: Alert) -> None:
         """Log an alert and keep it for :meth:`deliver`; any thread may."""
         report, record = report_of(alert, self.pipeline.reports.builder)
-        setattr(record, REQUESTS, ())  # nginx's log has them all
+        setattr(record, REQUESTS, ())  # they would fill the log, and nginx's log has them
         logger.handle(record)
         with self._lock:  # the list is replaced and never changed: the state may be being saved
             self.state.unsent = [*self.state.unsent, report.to_json()][-MOST:]
@@ -117,7 +117,7 @@ class Alerts:
         return True
 
     def _put_into_spool(self, report: Report) -> None:
-        """Write a report durably, without memory as a way out. Raises :exc:`OSError`."""
+        """Write a report to disk, never to memory only. Raises :exc:`OSError`."""
         outbox = self.pipeline.courier.outbox
         mailable = self.pipeline.reports.mailable
         limit = int(outbox.max_bytes * INCOMING_SHARE)

@@ -11,12 +11,12 @@ from . import texts
 from .conditions import Condition
 
 TIMEOUT: Final = 5.0  # seconds for each step of the connection
-DAYS: Final = 14 * 86_400.0  # seconds before its end at which a certificate is an alert …
-SHARE: Final = 0.2  # … or the last fifth of its life, whichever is shorter
+SOON: Final = 14 * 86_400.0  # seconds; a certificate that expires within them is an alert …
+SHARE: Final = 0.2  # … or within the last fifth of its life, if that is shorter
 
 
 def certificate_conditions(host: str, port: int, name: str, now: float) -> Iterator[Condition]:
-    """Yield whether the certificate expires soon that a host has for ``name``.
+    """Yield whether the certificate that a host has for ``name`` expires soon.
 
     Yields nothing where that cannot be found out: the site itself is looked at elsewhere.
     """
@@ -24,7 +24,7 @@ def certificate_conditions(host: str, port: int, name: str, now: float) -> Itera
         begins, expires = validity(host, port, name)
     except (OSError, ValueError):
         return
-    limit = min(DAYS, SHARE * (expires - begins))
+    limit = min(SOON, SHARE * (expires - begins))
     alert = texts.certificate_expires(name, expires, now) if expires - now < limit else None
     yield Condition("certificate", alert)
 
@@ -41,7 +41,7 @@ def validity(host: str, port: int, name: str) -> tuple[float, float]:
         encoded = connection.getpeercert(binary_form=True)
     if encoded is None:
         raise OSError("the server has no certificate")
-    # Only of a certificate that it trusts does OpenSSL say what is in it.
+    # Python tells the dates only of a certificate that is trusted.
     trusting = ssl.create_default_context(cadata=encoded)
     trusting.check_hostname = False
     trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

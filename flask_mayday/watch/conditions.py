@@ -1,4 +1,4 @@
-"""Conditions of the machine that will become an outage: volumes, mail, restarts, certificates."""
+"""Conditions of the machine that may lead to an outage: volumes, mail, restarts, certificates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from . import texts
 from .alerts import Alert
 from .state import WatchState
 
-NEARLY_FULL: Final = 0.1  # of a volume that is free
+NEARLY_FULL: Final = 0.1  # the free share of a volume below which it is nearly full
 NEARLY_FULL_BYTES: Final = 5 << 30  # more than this is enough, whatever the share
 CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
 WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail keeps the heartbeat back
 MAIL_STUCK: Final = 900.0  # seconds after which it is an alert
 RESTARTS: Final = 3  # starts …
 RESTARTS_WITHIN: Final = 60.0  # … in as many seconds
-AGAIN_AFTER: Final = 86_400.0  # seconds after which a condition that lasts is told again
+AGAIN_AFTER: Final = 86_400.0  # seconds after which a condition that lasts is reported again
 PROBE: Final = "watch.probe"
 PROBE_BYTES: Final = 64 << 10
 NGINX_STARTS: Final = "starts"  # a line per start of nginx, in seconds since the epoch
@@ -44,7 +44,7 @@ class Condition:
 
 
 class Conditions:
-    """Which conditions last, in ``state.raised``: the name of each to when it was told last.
+    """The conditions that last. ``state.raised`` has when each, by its name, was last reported.
 
     The dictionary is replaced and never changed: another thread may be saving the state.
     """
@@ -59,10 +59,10 @@ class Conditions:
             if condition.is_uncertain:
                 continue
             others = {key: at for key, at in self.state.raised.items() if key != condition.name}
-            told = self.state.raised.get(condition.name)
+            reported = self.state.raised.get(condition.name)
             if condition.alert is None:
                 self.state.raised = others
-            elif told is None or not 0 <= now - told < AGAIN_AFTER:
+            elif reported is None or not 0 <= now - reported < AGAIN_AFTER:
                 self.state.raised = {**others, condition.name: now}
                 alerts.append(condition.alert)
         return alerts
@@ -104,7 +104,7 @@ def restart_conditions(service: str, starts: list[float], now: float) -> Iterato
 
 
 def starts_of_web(spool: Path, now: float) -> list[float]:
-    """Return when the server on that host was started that did so most often in the last minute.
+    """Return when the app's server started in the last minute, on the host with the most starts.
 
     A start after an orderly stop does not count. Raises :exc:`OSError`.
     """
@@ -147,7 +147,7 @@ def keeps_mail_back(outbox: Outbox, now: float) -> str:
     for path in outbox.incoming.waiting()[:1]:
         try:
             if now - path.stat().st_mtime > WAITS_TOO_LONG:
-                return "reports wait that no courier takes"
+                return "reports wait, and no courier takes them"
         except OSError:
             return ""
     return ""

@@ -1,4 +1,4 @@
-"""Reads the error pages that nginx has sent in the app's place, from its files of JSON lines.
+"""Reads which error pages nginx has sent in the app's place, from its files of JSON lines.
 
 nginx writes a file per hour (``nginx/edge-log.conf``) and opens it anew for each line, so a file
 may be renamed or deleted at any time. What is read is deleted once nginx has finished with it.
@@ -17,7 +17,7 @@ from typing import Any, Final
 PATTERN: Final = "edge-*.jsonl*"
 CHUNK: Final = 4 << 20  # bytes read at once
 FILE_BYTES: Final = 1 << 20  # a longer file is renamed, so that it can be deleted
-FOLDER_BYTES: Final = 64 << 20  # while the watch was away the folder may have grown beyond this
+FOLDER_BYTES: Final = 64 << 20  # beyond this, the oldest files are deleted unread
 FINISHED_AFTER: Final = 120.0  # seconds without a write after which nginx has finished with a file
 KEPT: Final = 86_400.0  # seconds after which a file is deleted unread
 

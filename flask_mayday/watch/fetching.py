@@ -1,4 +1,4 @@
-"""Asks a URL over HTTP: follows no redirect, and reads only the beginning of the response."""
+"""Requests a URL over HTTP: follows no redirect, and reads only the beginning of the response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-USER_AGENT: Final = "flask-mayday-watch"  # nginx/edge-log.conf knows it
+USER_AGENT: Final = "flask-mayday-watch"  # nginx/edge-log.conf leaves it out by this name
 BODY_BYTES: Final = 4096  # of a response that are read
 
 
@@ -94,10 +94,10 @@ def addresses_of(url: str) -> list[str]:
 
 
 def reason_of(error: Exception, timeout: float) -> str:
-    """Return in a few words why a URL could not be asked; ``timeout`` is in seconds."""
+    """Return in a few words why the request of a URL failed; ``timeout`` is in seconds."""
     match error:
         case socket.gaierror():
-            return "its name is not known"
+            return "its name does not resolve"
         case TimeoutError():
             return f"no answer within {timeout:.0f} s"
         case ConnectionRefusedError():

@@ -1,4 +1,4 @@
-"""Asks HEARTBEAT_URL once a minute while all is well: a service elsewhere tells when that stops."""
+"""Requests HEARTBEAT_URL once a minute while all is well; a service elsewhere notices a gap."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Heartbeat:
         self._trouble = ""
 
     def beat(self) -> None:
-        """Ask the URL if it was not asked in the last minute. Never raises."""
+        """Request the URL unless that was done in the last minute. Never raises."""
         now = self._clock()
         if self._asked is not None and now - self._asked < INTERVAL:
             return
@@ -40,7 +40,7 @@ class Heartbeat:
         if trouble != self._trouble:
             self._trouble = trouble
             if trouble:
-                logger.warning("HEARTBEAT_URL: %s", trouble)
+                logger.warning("The request to HEARTBEAT_URL failed: %s", trouble)
             else:
                 logger.info("HEARTBEAT_URL answers again")
 

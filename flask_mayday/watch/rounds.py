@@ -59,15 +59,15 @@ class Rounds:
         self._spool_is_due = monotonic_task(SPOOL_INTERVAL)
         self._probe = BoundedCall("spool", spool_trouble, SPOOL_TIMEOUT)
         self._ask_mail = BoundedCall("reports", keeps_mail_back, SPOOL_TIMEOUT)
-        self._told = ""
+        self._logged_trouble = ""
 
     def run(self, stopping: threading.Event) -> None:
-        """Go round until ``stopping`` is set."""
+        """Look at the conditions every few seconds until ``stopping`` is set."""
         while not stopping.wait(INTERVAL):
             try:
                 self.go(time.time())
             except Exception:
-                logger.exception("The watch has failed, and goes on")
+                logger.exception("A look at the machine's conditions failed; the watch goes on")
 
     def go(self, now: float) -> None:
         """Look at what is due at the time ``now``, in seconds since the epoch."""
@@ -80,18 +80,18 @@ class Rounds:
         trouble = self.trouble(now)
         if not trouble:
             self.heartbeat.beat()
-        if trouble != self._told:
-            self._told = trouble
+        if trouble != self._logged_trouble:
+            self._logged_trouble = trouble
             if trouble:
-                logger.warning("HEARTBEAT_URL is not asked: %s", trouble)
+                logger.warning("No heartbeat is sent to HEARTBEAT_URL: %s", trouble)
 
     def trouble(self, now: float) -> str:
-        """Return why the heartbeat is not due, or an empty text."""
+        """Return why no heartbeat may be sent, or an empty text."""
         look = self.watcher.last_look
         if self.settings.watch.site_url and (
             look.trouble or not self.watcher.history.is_well or now - look.time > LOOK_IS_OLD
         ):
-            return f"the site does not answer {look.trouble}".strip()
+            return f"the site does not answer: {look.trouble}".removesuffix(": ")
         if self.spool_trouble:
             return f"the spool: {self.spool_trouble}"
         if self.settings.mail.server is None:

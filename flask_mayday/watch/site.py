@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..settings import WatchSettings
 from .fetching import Response, addresses_of, fetch, reason_of
 
-PATH: Final = "/health/live"  # asked where WATCH_URL has no path of its own
+PATH: Final = "/health/live"  # requested if WATCH_URL has no path of its own
 TIMEOUT: Final = 6.0  # seconds for the site's answer; more is as bad as none
 HTTPS: Final = 443
 NETWORK: Final = ".inner"  # web.inner is web in that network
@@ -64,7 +64,7 @@ class Site:
         try:
             addresses = self._resolve(self.ready_url)
         except OSError:
-            return f"No container of {host} is running: its name is not known."
+            return f"No container of {host} is running: its name does not resolve."
         reasons = []
         for address in addresses:
             try:
@@ -74,7 +74,8 @@ class Site:
         if len(reasons) < len(addresses):
             return ""
         what = ", ".join(dict.fromkeys(reasons))
-        meaning = "It is paused or hung." if "no answer" in what else "It starts or fails to start."
+        is_hung = "no answer" in what
+        meaning = "It is paused or hung." if is_hung else "It is starting, or it fails to start."
         return f"{host} does not answer either: {what}. {meaning}"
 
     def _ask_site(self) -> str:
@@ -92,7 +93,7 @@ class Site:
         return response.line if response.status >= 500 else ""
 
     def _ask_https(self, host: str, url: str) -> Response:
-        """Ask for what a redirect to HTTPS leads to, at the same host and under the name of it."""
+        """Ask for what a redirect to HTTPS leads to, at this host, under the name in ``url``."""
         self.tls = (host, self.https_port, urlsplit(url).hostname or host)
         context = _any_certificate(url)
         return self._fetch(url, TIMEOUT, address=host, port=self.https_port, context=context)
@@ -132,7 +133,7 @@ def _with_path(url: str) -> str:
 
 
 def _any_certificate(url: str) -> ssl.SSLContext | None:
-    """Return a context that trusts every certificate: it is checked apart from the site."""
+    """Return a context that trusts every certificate: certificates are checked separately."""
     if not url.startswith("https:"):
         return None
     context = ssl.create_default_context()

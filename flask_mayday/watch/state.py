@@ -44,7 +44,8 @@ class WatchState:
     ended. ``pages`` are those of the present outage, which counts what was sent since
     ``counted_from``; ``loose`` are those that belong to none yet.
     ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in JSON,
-    that are neither in the spool nor mailed, ``raised`` since when each other condition lasts.
+    that are neither in the spool nor mailed, ``raised`` when each other condition that lasts was
+    last reported.
     """
 
     phase: Phase = Phase.STARTING

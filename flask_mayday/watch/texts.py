@@ -1,4 +1,4 @@
-"""What the alerts say. Those about one outage have a group of their own: none is held back."""
+"""What the alerts say. Those about one outage form their own group: none is held back."""
 
 from __future__ import annotations
 
@@ -31,11 +31,9 @@ def site_away(
 
 def site_back(began: float, ended: float, pages: ErrorPages) -> Alert:
     """Return the alert that the site answers again."""
-    visitors = counted(pages.count, "visitor")
-    what = (
-        f"The site answers again, was away for {duration(ended - began)}, {visitors} got an error "
-        "page"
-    )
+    got = counted(pages.count, "error page")
+    away = duration(ended - began)
+    what = f"The site answers again. It was away for {away}, and visitors got {got}"
     details: dict[str, object] = {
         "Away since": moment(began),
         "Back since": moment(ended),

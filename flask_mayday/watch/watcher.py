@@ -27,14 +27,14 @@ INTERVAL: Final = 2.0  # seconds between two looks while the site is well
 INTERVAL_FAILING: Final = 1.0  # … and while it is not
 LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a look: the site, and the app at a few addresses
 REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
-TOLD_WITHIN: Final = 60.0  # seconds in which all pages are told that belong to no outage
-LOOSE_MOST: Final = 1000  # error pages that wait to be told; more are counted only
+TOLD_WITHIN: Final = 60.0  # seconds in which pages that belong to no outage are reported
+LOOSE_MOST: Final = 1000  # error pages that wait to be reported; more are counted only
 
 logger = logging.getLogger("flask_mayday.watch")
 
 
 class Watcher:
-    """Looks at ``site`` and tells what changes, through the spool of ``pipeline``."""
+    """Looks at ``site`` and reports what changes, through the spool of ``pipeline``."""
 
     def __init__(self, pipeline: Pipeline, site: Site | None = None) -> None:
         settings = pipeline.settings.watch
@@ -63,12 +63,12 @@ class Watcher:
             try:
                 self.tick(time.time())
             except Exception:
-                logger.exception("The watch has failed, and goes on")
+                logger.exception("A look at the site failed; the watch goes on")
             interval = INTERVAL if self.history.is_well else INTERVAL_FAILING
             stopping.wait(max(0.1, begun + interval - time.monotonic()))
 
     def tick(self, now: float) -> None:
-        """Look once at the time ``now``, in seconds since the epoch, and tell what has changed."""
+        """Look once at the time ``now``, in seconds since the epoch, and report what changed."""
         look = self._look_at(now)
         change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
         self.last_look = look
@@ -81,7 +81,7 @@ class Watcher:
             self._tell_back()
         elif self.state.phase is not Phase.AWAY and not look.trouble:
             self._tell_loose_pages(now)
-        self._try(self._save, self.state)  # before they are delivered: a kill must not lose them
+        self._try(self._save, self.state)  # before alerts are delivered: a kill must not lose them
         self.alerts.deliver()
         if self._unrecorded:
             self._try(self._record)
@@ -152,11 +152,11 @@ class Watcher:
         self.state.loose = [one for one in loose if one["time"] < since]
 
     def _tell_loose_pages(self, now: float) -> None:
-        """Tell of pages that belong to no outage, unless the app has reported their requests."""
+        """Report pages that belong to no outage, unless the app has reported their requests."""
         until, loose = now - REPORTED_WITHIN, self.state.loose
         old = [one for one in loose if one["time"] <= until]
         if not old or (len(old) < len(loose) and old[0]["time"] > now - TOLD_WITHIN):
-            return  # more are coming: they are told together
+            return  # more are coming: they are reported together
         self.state.loose = [one for one in loose if one["time"] > until]
         try:
             since = min(one["time"] for one in old) - 3600.0

@@ -106,7 +106,7 @@ def test_an_outage_is_mailed_once_across_a_kill_and_ends_with_one_mail(
     wait_until(lambda: len(smtp_server.subjects()) > 1, "the second mail", 20)
     first, second = smtp_server.subjects()
     assert first == subject
-    assert "[Microblog] Recovered: The site answers again, was away for " in second
+    assert "[Microblog] Recovered: The site answers again. It was away for " in second
     status, output = watch.end(signal.SIGTERM)
     assert status == 0
     assert "Watch shutdown" in output

@@ -90,8 +90,8 @@ def expect_outage(
 
 
 def told(stack: Stack) -> int:
-    """Return how many visitors got an error page of nginx, as the last mail says."""
-    found = re.search(r"(\d+) visitors? got an error page", mails(stack, BACK)[0]["Subject"])
+    """Return how many error pages of nginx visitors got, as the last mail says."""
+    found = re.search(r"visitors got (\d+) error pages?", mails(stack, BACK)[0]["Subject"])
     assert found is not None
     return int(found[1])
 

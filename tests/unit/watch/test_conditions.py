@@ -150,4 +150,4 @@ def test_mail_that_waits_keeps_the_heartbeat_back_and_becomes_an_alert(
 def test_reports_that_nobody_takes_keep_the_heartbeat_back(outbox: Outbox) -> None:
     outbox.put(a_report(), mailable=True)
     assert keeps_mail_back(outbox, time.time()) == ""
-    assert keeps_mail_back(outbox, time.time() + 100) == "reports wait that no courier takes"
+    assert keeps_mail_back(outbox, time.time() + 100) == "reports wait, and no courier takes them"

@@ -103,7 +103,8 @@ def test_a_container_that_refuses_is_none_while_the_site_answers(
         (TimeoutError(), "web does not answer either: no answer within 2 s. It is paused or hung."),
         (
             ConnectionRefusedError(),
-            "web does not answer either: the connection was refused. It starts or fails to start.",
+            "web does not answer either: the connection was refused. "
+            "It is starting, or it fails to start.",
         ),
         (READY, ""),
     ],
@@ -118,4 +119,4 @@ def test_the_diagnosis_says_that_no_container_runs() -> None:
         raise OSError(url)
 
     site = Site(WatchSettings(ready_url="http://web.inner:8001/x"), replies({}), resolve)
-    assert site.diagnose() == "No container of web is running: its name is not known."
+    assert site.diagnose() == "No container of web is running: its name does not resolve."

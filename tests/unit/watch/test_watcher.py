@@ -105,7 +105,7 @@ def test_an_outage_is_two_reports_with_the_exact_number_of_error_pages(watch: Si
     watch.run(20)
     _, back = watch.messages()
     assert back == (
-        "Recovered: The site answers again, was away for 30 s, 600 visitors got an error page"
+        "Recovered: The site answers again. It was away for 30 s, and visitors got 600 error pages"
     )
     watch.run(60)
     assert len(watch.messages()) == 2
@@ -120,7 +120,7 @@ def test_more_pages_than_are_listed_are_counted(
     watch.run(5)
     watch.run(15, "502 Bad Gateway", pages=30)
     watch.run(20)
-    assert "450 visitors got an error page" in watch.messages()[1]
+    assert "visitors got 450 error pages" in watch.messages()[1]
     assert 10 < len(watch.reports()[1].requests) <= 100
 
 
@@ -135,7 +135,7 @@ def test_a_kill_at_any_time_tells_nothing_twice(watch: Simulation, seconds: int)
     watch.run(20)
     away, back = watch.messages()
     assert away == AWAY
-    assert f"{2 * (seconds + 15)} visitors" in back
+    assert f"{2 * (seconds + 15)} error pages" in back
     assert len({one.uuid for one in watch.reports()}) == 2
 
 
