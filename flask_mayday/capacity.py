@@ -1,4 +1,4 @@
-"""What a number of workers and threads needs: threads, memory and database connections.
+"""What the web workers and their threads need: threads, memory and database connections.
 
 Each of the settings is valid alone, and their product may be too much. Uses nothing but the
 standard library, because `make up` loads this file by its path.

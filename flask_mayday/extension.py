@@ -139,9 +139,8 @@ class Mayday:
         """Answer 503 with ``Retry-After``, instead of 500, where a view raises ``kind``.
 
         ``when`` is called with the exception, and returns whether it means an outage.
-        ``message`` is the message of the report. All errors with the same message form
-        one error group, whichever view
-        raises them::
+        ``message`` is the message of the report. All errors with the same message form one error
+        group, whichever view raises them::
 
             mayday.unavailable(redis.ConnectionError)
             mayday.unavailable(SQLAlchemyError, when=is_unavailable)
@@ -163,8 +162,8 @@ class Mayday:
     def before_report(self, function: BeforeReportT) -> BeforeReportT:
         """Register a function that may change each report, or drop it by returning ``None``.
 
-        The function gets a frozen :class:`Report` and returns it or a changed copy. The log
-        has a line for each that it drops, with their number::
+        The function gets a frozen :class:`Report` and returns it or a changed copy. For
+        each report that it drops the log has a line, with the number dropped so far::
 
             @mayday.before_report
             def without_bots(report):
@@ -249,7 +248,7 @@ class _Hooks:
         self._is_first = True
         request_started.connect(self.begin, app)
         got_request_exception.connect(self.note_exception, app)
-        # First, so that no login or CSRF check of the app's comes before it.
+        # At the beginning, so that it runs before any login or CSRF check of the app.
         app.before_request_funcs.setdefault(None, []).insert(0, self.before_the_app)
         app.teardown_request(self.note_user)
 
@@ -293,4 +292,4 @@ def _refuse_unreadable_host() -> None:
         try:
             _ = request.host_url
         except UnicodeError:
-            abort(400, "The name of this site cannot be read: check the address.")
+            abort(400, "The host name in the address is not valid: check the address.")

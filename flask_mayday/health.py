@@ -59,14 +59,15 @@ class HealthMiddleware:
 
     def _answer(self, path: str) -> Response:
         if path == LIVE:
-            # Mail, spool and log are included because a monitor reads them where no mail arrives.
+            # Mail, spool and log are included, so that a monitor sees when no mail can arrive.
             # The status stays 200: a restart would not help.
             log = self.pipeline.log_file.trouble or "ok"
             return _json({"status": "ok", **self.pipeline.courier.state(), "log": log}, 200)
         trouble = database.trouble_of(self.app)
         if trouble is not None:
             return _json({"status": "unavailable", "database": trouble}, 503)
-        started = database.server_started(self.app)  # watch tells when it restarts again and again
+        # With it, the process watch sees whether the database keeps restarting.
+        started = database.server_started(self.app)
         extra = {} if started is None else {"database_started": started}
         return _json({"status": "ok", "database": "ok", **extra}, 200)
 

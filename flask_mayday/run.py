@@ -28,18 +28,18 @@ LAST_LINES: Final = 50
 LINE_LENGTH: Final = 1000  # bytes of a line that the report keeps
 NOT_FOUND: Final = 127  # the shell's exit status for a command that does not exist
 NOT_EXECUTABLE: Final = 126  # and for one that may not be run
-DRAINED_WITHIN: Final = 5.0  # seconds after the end of a command whose children hold its output
-KILLED: Final = 128  # the shell adds the signal's number to it
+DRAINED_WITHIN: Final = 5.0  # seconds to read on while a command's children hold its output
+KILLED: Final = 128  # the exit status of a killed command is this plus the signal's number
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 logger = logging.getLogger("flask_mayday.run")
 
 
-class CommandFailed(Exception):  # noqa: N818 - as it stands in a mail's subject
+class CommandFailed(Exception):  # noqa: N818 - a mail's subject begins with it
     """A command that ended with an error; its notes hold the last lines of its output."""
 
 
-_pipeline: Pipeline | None = None  # a reference: the registry has weak ones only
+_pipeline: Pipeline | None = None  # keeps it alive: the registry has weak references only
 
 
 def configure_reporting() -> None:
@@ -88,7 +88,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def name_of(command: Sequence[str]) -> str:
-    """Return a command as one would type it; of ``sh -c SCRIPT`` the script."""
+    """Return a command as one would type it; for ``sh -c SCRIPT``, only the script."""
     if len(command) == 3 and command[1] == "-c" and os.path.basename(command[0]) == "sh":
         return command[2]
     return shlex.join(command)
@@ -109,9 +109,9 @@ def _forward_signals(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(number)
 
     for number in FORWARDED:
-        if number != signal.SIGINT or not sys.stdin.isatty():  # a terminal signals both
+        if number != signal.SIGINT or not sys.stdin.isatty():
             signal.signal(number, forward)
-        else:
+        else:  # Ctrl-C in a terminal reaches the command directly too
             signal.signal(number, lambda *_: None)
 
 

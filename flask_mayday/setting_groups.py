@@ -12,7 +12,7 @@ from .time_limits import TimeLimits
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-TOKEN_LENGTH: Final = 20  # characters from which on a part of a webhook's path is masked by itself
+TOKEN_LENGTH: Final = 20  # characters; as long a part of a webhook's path is also masked by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ class ReportSettings:
 class ServerSettings:
     """What the gunicorn configuration uses; ``request_timeout`` in seconds.
 
-    ``peers`` are the hosts that may connect; none allows all. On ``status_port`` everybody may,
-    and finds health checks only; 0 is no port.
+    ``peers`` are the hosts that may connect; if empty, all may. Everybody may connect to
+    ``status_port``, which serves health checks only; 0 switches it off.
     """
 
     request_timeout: float
@@ -141,9 +141,9 @@ class ServerSettings:
 class WatchSettings:
     """What the process ``flask_mayday.watch`` asks and reads; ``None`` where it does not."""
 
-    site_url: str | None = None  # as a visitor asks it, through nginx
+    site_url: str | None = None  # asked through nginx, as by a visitor
     https_port: int = 443  # of the site's host, where it redirects to HTTPS
-    ready_url: str | None = None  # the app itself, with its database; every address of the host
+    ready_url: str | None = None  # of the app with its database; every address of the host is asked
     edge_log: Path | None = None  # the folder in which nginx writes the error pages that it sends
     heartbeat_url: str | None = field(default=None, repr=False)
 

@@ -51,8 +51,8 @@ __all__ = [
 ]
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# The webhook's format by the host of its address; others get JSON.
 WEBHOOK_FORMATS: Final = ("slack", "mattermost", "discord", "ntfy", "json")
+# The format that the host of the webhook's address suggests; for any other host it is JSON.
 HOSTS_OF_FORMATS: Final = {
     "slack": re.compile(r"(?:.*\.)?slack(?:-gov)?\.com"),
     "discord": re.compile(r"(?:.*\.)?discord(?:app)?\.com"),
@@ -172,7 +172,7 @@ def _read_webhook(reader: SettingsReader) -> WebhookSettings:
 
 
 def _host_of_url(url: str) -> str | None:
-    """Return the host of an address for HTTP or HTTPS, ``None`` where it is none."""
+    """Return the host of a webhook's address; ``None`` if the address cannot be used."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""
@@ -203,7 +203,7 @@ def _read_watch(reader: SettingsReader) -> WatchSettings:
     heartbeat = (reader.secret("HEARTBEAT_URL") or "").strip() or None
     if heartbeat is not None and not is_http_url(heartbeat):
         reader.problems.append(
-            "HEARTBEAT_URL is no URL that can be asked: it must begin with https:// or http:// and "
+            "HEARTBEAT_URL cannot be used: it must begin with https:// or http:// and "
             "have no spaces. (It is not shown here, because it may hold a token.)"
         )
     edge_log = reader.line("WATCH_EDGE_LOG")

@@ -27,10 +27,9 @@ __all__ = ["captured_reports"]
 def captured_reports(app: Flask) -> Iterator[list[Report]]:
     """Collect the reports that ``app`` makes inside the ``with`` block, oldest first.
 
-    The ``with`` statement binds the list. Its reports are neither stored nor mailed. Under
-    ``app.testing`` Flask propagates exceptions to the test by default: set
-    ``PROPAGATE_EXCEPTIONS`` to false to have them handled and reported. Raises :exc:`KeyError` if
-    ``Mayday.init_app`` was not called for ``app``.
+    These reports are neither stored nor mailed. Under ``app.testing`` Flask propagates exceptions
+    to the test by default: set ``PROPAGATE_EXCEPTIONS`` to false to have them handled and
+    reported. Raises :exc:`KeyError` if ``Mayday.init_app`` was not called for ``app``.
     """
     pipeline: Pipeline = app.extensions["mayday"]
     before, pipeline.collected = pipeline.collected, []

@@ -23,7 +23,11 @@ class TimeLimits:
 
     @property
     def lock(self) -> float:
-        """How long a statement waits for a lock. More than PostgreSQL's ``deadlock_timeout``."""
+        """How long a statement waits for a lock.
+
+        From a ``request`` of more than 4 seconds on, that is longer than PostgreSQL's default
+        ``deadlock_timeout`` of one second, so that a deadlock is reported as what it is.
+        """
         return min(2.0, self.request / 4)
 
     @property

@@ -15,9 +15,9 @@ mayday.add_command(group)
 
 
 def add_commands(app: Flask) -> None:
-    """Offer ``flask reports`` as the short form of ``flask mayday reports``.
+    """Add ``flask mayday`` and ``flask reports``, the short form of ``flask mayday reports``.
 
-    An app's own command of that name is left alone.
+    An app's own commands of these names are left alone.
     """
     app.cli.commands.setdefault("mayday", mayday)
     app.cli.commands.setdefault("reports", group)

@@ -32,7 +32,7 @@ def duration_of(ctx: click.Context, param: click.Parameter, value: str | None) -
     match = re.fullmatch(r"([1-9][0-9]{0,8})([mhdw])", value)
     seconds = int(match[1]) * SECONDS[match[2]] if match else 0
     if not 0 < seconds <= LONGEST:
-        raise click.BadParameter(f"{value!r} is no duration: write 30m, 12h, 7d or 2w.")
+        raise click.BadParameter(f"{value!r} is not a duration: write 30m, 12h, 7d or 2w.")
     return float(seconds)
 
 
@@ -193,7 +193,7 @@ def _change(prefix: str, change: Callable[[ErrorGroup, Inventory], str]) -> None
 
 
 def _release(inventory: Inventory, one: ErrorGroup) -> str:
-    """Return the release that runs: a command's own environment need not name it."""
+    """Return the release that is running, which this command's environment may not name."""
     release = settings_of_app().app.release or groups.latest_release(inventory)
     return release or one.last_release
 
@@ -221,7 +221,7 @@ def _details(one: ErrorGroup) -> list[str]:
         if one.muted_until is not None:
             until = f"until {moment(one.muted_until)}"
         elif one.muted_release:
-            until = f"until it occurs in another release than {one.muted_release}"
+            until = f"until it occurs in a release other than {one.muted_release}"
         details.append(f"muted {until}, {counted(one.muted_count, 'error')} hidden since")
     if one.state in (State.RESOLVED, State.BACK) and one.resolved_at is not None:
         when = f"{moment(one.resolved_at)} in {release_of(one.resolved_release)}"

@@ -17,14 +17,14 @@ from ..spool.incoming import Incoming
 from ..spool.inventory import DeliveryStatus, Inventory
 from ..spool.stored_report import StoredReport
 
-# The cause and the fix for each primary error code of SQLite.
+# Causes and fixes.
 OTHER_USER: Final = "it cannot be opened by this user: run the command as the server's user."
 DAMAGED: Final = (
     "it is damaged. A running server replaces it within seconds and keeps it as "
     "reports.db.corrupt-…: try again, or start the server."
 )
 LOCKED: Final = "another process has locked it: try again in a moment."
-TROUBLE: Final = {
+TROUBLE: Final = {  # by SQLite's primary error code
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
     sqlite3.SQLITE_CORRUPT: DAMAGED,
@@ -32,7 +32,8 @@ TROUBLE: Final = {
     sqlite3.SQLITE_CANTOPEN: OTHER_USER,
     sqlite3.SQLITE_PERM: OTHER_USER,
     sqlite3.SQLITE_READONLY: OTHER_USER,
-    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or `flask reports purge`.",
+    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or run "
+    "`flask reports purge`.",
 }
 
 
@@ -46,7 +47,7 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
     try:
         waiting = Incoming(path.parent / "incoming").read()
         if not (waiting and path.parent.stat().st_uid == os.geteuid()):
-            path.stat()  # raises: the server could not write a database of root's
+            path.stat()  # raises if missing: root must not make a file that the server cannot write
         with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
             yield inventory, waiting
     except FileNotFoundError as error:
@@ -65,7 +66,7 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
 
 
 def delivery_words(status: DeliveryStatus, server: str | None) -> str:
-    """Return how far the mail about an error has come at the mail server ``server``."""
+    """Return a sentence on what has become of an error's mail; ``server`` is ``MAIL_SERVER``."""
     reason = f": {status.error}" if status.error else ""
     if status.state == "delivered" and status.finished is not None:
         return (

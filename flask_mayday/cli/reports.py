@@ -173,7 +173,11 @@ def _show_mail(identifier: str, content: bytes) -> None:
 @group.command()
 @click.argument("request_id")
 @click.option(
-    "--wait", metavar="SECONDS", type=click.FloatRange(0, 3600), default=0, help="Wait for that."
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    help="Wait for the outcome, for at most SECONDS.",
 )
 def status(request_id: str, wait: float) -> None:
     """Say whether the mail server has accepted the mail about a request's error.

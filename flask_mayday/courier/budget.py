@@ -12,10 +12,10 @@ RESERVE: Final = 4  # the part of the cap that is reserved, as a divisor
 class FairBudget:
     """How many mails may still be made; ``made`` are those of the last hour, by source.
 
-    A quarter of ``cap`` is reserved. A source gets a mail of the reserve only while it has had
-    fewer within the hour than are left. So a source that floods leaves the reserve to the others,
-    and the first error of another source is still mailed at once. All together never get more
-    than ``cap``.
+    A quarter of ``cap`` is reserved. Once only the reserve is left, a source gets another mail only
+    if it has had fewer in the last hour than are left. So a source that floods leaves the reserve
+    to the others, and the first error of another source is still mailed at once. All sources
+    together never get more than ``cap``.
     """
 
     def __init__(self, cap: int, made: Mapping[str, int]) -> None:

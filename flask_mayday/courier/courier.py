@@ -181,7 +181,7 @@ class Courier:
             except LeaseLostError as error:
                 logger.warning("%s: this process was suspended or too slow", error)
             except Exception as error:
-                # The thread must not end: no other delivers. The same trouble is logged once.
+                # The thread must not end: nothing else delivers. The same trouble is logged once.
                 if str(error) != trouble:
                     trouble = str(error)
                     logger.warning("Cannot deliver from %s", self.outbox.folder, exc_info=True)

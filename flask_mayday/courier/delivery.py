@@ -1,4 +1,4 @@
-"""Delivers mails: takes in reports, makes mails of them, sends those that are due."""
+"""Delivers mails: takes in reports, makes mails from them, sends those that are due."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Tasks:
 
 
 class Delivery:
-    """Takes in, plans and sends for ``mailbox``; ``clock`` is for the outcome of mails.
+    """Takes in reports, plans and sends mails for ``mailbox``. ``clock`` times the next tries.
 
     It stops between two mails once ``stopping`` is set.
     """

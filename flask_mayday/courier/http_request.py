@@ -93,8 +93,8 @@ def allowed_address(host: str, port: int, allow: Sequence[Network]) -> tuple[str
         if is_allowed(ip_address(address), allow):
             return address, port
     shown = ", ".join(dict.fromkeys(found))
-    fix = "If that is meant, add the address to WEBHOOK_ALLOW."
-    raise RefusedAddressError(f"{host} is inside the network ({shown}). {fix}")
+    fix = "If that is intended, add its address to WEBHOOK_ALLOW."
+    raise RefusedAddressError(f"{host} has no public address ({shown}). {fix}")
 
 
 def is_allowed(address: IPv4Address | IPv6Address, allow: Sequence[Network]) -> bool:

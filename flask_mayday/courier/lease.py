@@ -3,8 +3,8 @@
 The holder locks ``courier.lock``, so that another process takes over at once when it dies. It also
 touches the file every few seconds, so that another takes over when it is frozen, as in a paused
 container, which keeps its locks. Taking over from a frozen holder puts a new file in the place of
-the old one: the old holder finds that its file is gone, as it does in earlier versions, and can
-change nothing in the database meanwhile (:meth:`.Database.take_over`).
+the old one. When the old holder wakes up, it finds that its file is gone, in earlier versions too;
+until then it can change nothing in the database (:meth:`.Database.take_over`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Lease:
     def acquire(self) -> bool:
         """Try to become the holder, without waiting; raise :exc:`OSError` if that cannot be tried.
 
-        That the lease of another has expired is seen by calling this again and again.
+        The lease of a frozen process is found to have expired only after repeated calls.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.was_expired = False
@@ -85,7 +85,7 @@ class Lease:
             self._descriptor = -1
 
     def _has_expired(self, status: os.stat_result) -> bool:
-        """Return whether the holder has not renewed its lease while this process looked.
+        """Return whether this process has seen no renewal of the lease for ``EXPIRY`` seconds.
 
         Not by the wall clock, which may be set. An empty file is held by an earlier version,
         which does not renew it.

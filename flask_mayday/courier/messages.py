@@ -35,7 +35,7 @@ class MessageWriter:
         """Add a message, within a transaction; return the id of its mail.
 
         Where there is no mail server, the mail is only a record of what the webhook gets. ``count``
-        is how many errors nothing else reports or counts; by default all in the draft.
+        is how many errors only this message reports or counts; by default all in the draft.
         """
         sender = self.mail.sender
         message_id = make_msgid(domain=sender.rpartition("@")[2])

@@ -1,4 +1,4 @@
-"""Waits, beside the delivery of other mails, for servers that are slow to confirm one."""
+"""Waits for servers that are slow to confirm a mail, while other mails are delivered."""
 
 from __future__ import annotations
 

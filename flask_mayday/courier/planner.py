@@ -1,4 +1,4 @@
-"""Makes messages of reports: which error is mailed at once, which is counted, and where."""
+"""Makes messages from reports: which error is mailed at once, which is counted, and where."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Planner:
-    """Makes the messages of ``mailbox``."""
+    """Makes the messages about the reports in ``mailbox``."""
 
     def __init__(
         self, mailbox: Mailbox, writer: MessageWriter, reports: ReportSettings, app: AppSettings
@@ -35,10 +35,10 @@ class Planner:
         self.unrenderable: set[str] = set()  # fingerprints
         self._is_holding = False
         self._looked = 0.0  # when all errors were looked at
-        self._seen = 0  # the newest report then, or later
+        self._seen = 0  # the id of the newest report that was looked at
 
     def plan(self, now: float) -> None:
-        """Make messages of the reports that have none, at the time ``now``.
+        """Make messages from the reports that have none, at the time ``now``.
 
         The first error of its kind is mailed at once, and so is one that comes back after it was
         resolved. Identical ones are counted until the window after that mail is over, and then
@@ -103,14 +103,14 @@ class Planner:
         return errors.last_mail is None or now >= errors.last_mail + self.reports.window
 
     def _try_to_add(self, errors: PendingErrors, now: float) -> bool:
-        """Make the mail of these errors; return whether that was possible, for the others' sake."""
+        """Make the mail about these errors and return whether it was made; a failure is logged."""
         try:
             return self._add_report(errors, now)
         except sqlite3.Error:
             raise
         except Exception:
             self.unrenderable.add(errors.fingerprint)
-            logger.exception("Cannot make a mail of the reports %s", errors.fingerprint)
+            logger.exception("Cannot make a mail about the error %s", errors.fingerprint)
             return False
 
     def _add_report(self, errors: PendingErrors, now: float) -> bool:

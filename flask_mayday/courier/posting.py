@@ -36,7 +36,7 @@ class PostingThread:
             self._thread.start()
 
     def stop(self) -> None:
-        """Wait until the thread has ended: at most for the post that it is at."""
+        """Wait until the thread has ended: at most until the post that it is sending is done."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(TIMEOUT + 1)

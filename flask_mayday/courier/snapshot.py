@@ -1,4 +1,4 @@
-"""A copy of the spool for a backup, consistent while its couriers pause."""
+"""Copies the spool for a backup. Its couriers pause meanwhile, so that the copy is consistent."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def copy_spool(spool: Path, target: Path) -> None:
 def keep_undelivered(replaced: Path, incoming: Path) -> int:
     """Put the reports of the database ``replaced`` that nobody has received into ``incoming``.
 
-    The courier takes them from there, and keeps those once that it knows already. Returns how
-    many they are. Raises :exc:`OSError`.
+    The courier takes them in from there, except those that it has already. Returns how many
+    there are. Raises :exc:`OSError`.
     """
     if not replaced.exists():
         return 0

@@ -29,7 +29,7 @@ from .webhook_formats import Message, encode, without_outside_text
 TIMEOUT: Final = 10.0  # seconds for one post
 MAX_WAIT: Final = 3600.0  # seconds that a receiver may ask to wait, at most
 DOWN_AFTER: Final = 2  # messages in a row that the receiver does not take: then it counts as down
-SECRET_LENGTH: Final = 8  # characters from which on a part of the address is masked
+SECRET_LENGTH: Final = 8  # characters; shorter parts of the address are not masked
 CONTENT_STATUS: Final = frozenset({400, 413, 415, 422})
 HINTS: Final = {
     401: "check the token in REPORT_WEBHOOK_URL",
@@ -46,7 +46,7 @@ class Outcome(Enum):
     """What became of a post."""
 
     DELIVERED = auto()
-    REDUCED = auto()  # refused for its content: it is posted again without any from outside
+    REDUCED = auto()  # refused for its content: posted again without text from outside
     WAITS = auto()  # this message waits
     ALL_WAIT = auto()  # the receiver cannot be reached
 

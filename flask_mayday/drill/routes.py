@@ -27,7 +27,7 @@ PATH: Final = re.compile(
     r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
 )
 NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505)
-NOT_LOCAL: Final = (
+UNSAFE_HOST: Final = (
     "Drills can be used at http://127.0.0.1 or http://localhost, and at the names in the app's "
     "settings SERVER_NAME and TRUSTED_HOSTS."
 )
@@ -52,8 +52,8 @@ class DrillRoutes:
         found = PATH.fullmatch(request.path)
         if found is None or self._is_route_of_the_app():
             return None
-        if not _is_local(request.host):
-            abort(403, NOT_LOCAL)
+        if not _is_safe_host(request.host):
+            abort(403, UNSAFE_HOST)
         if request.method == "POST":
             return self._run(found["kind"])
         if request.method not in ("GET", "HEAD"):
@@ -76,7 +76,7 @@ class DrillRoutes:
             abort(403, "This form was sent from another site. Open /drill on this site.")
         try:
             response = drill()
-        except DrillNotPossibleError as error:  # the reason is the answer, and no error to report
+        except DrillNotPossibleError as error:  # the page says why; there is no error to report
             request.environ[request_id.REPORTED_KEY] = True
             return self.pages.page(501, Headers(), detail=str(error))
         except DrillUnavailableError as error:
@@ -166,11 +166,11 @@ def _wants_page() -> bool:
     return "text/html" in accept and not prefers_json(accept)
 
 
-def _is_local(host: str) -> bool:
-    """Return whether a page elsewhere cannot have sent this host.
+def _is_safe_host(host: str) -> bool:
+    """Return whether ``host`` is a name of this machine that no stranger controls.
 
-    The owner of another name can let it point at this machine, once a browser has loaded a page
-    from there (DNS rebinding).
+    The owner of any other name could make it point at this machine after a browser has loaded a
+    page from there (DNS rebinding). That page could then run drills.
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""

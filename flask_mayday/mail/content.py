@@ -47,7 +47,7 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class HeldErrors:
-    """Identical errors that the hourly limit kept from a mail; ``report`` is the first of them.
+    """Identical errors that the hourly limit held back; ``report`` is the first of them.
 
     ``is_back`` is true where they have come back after they were resolved.
     """
@@ -143,7 +143,7 @@ def report_content(
 
 
 def summary_content(groups: Sequence[HeldErrors], limit: int, app: AppSettings) -> Content:
-    """Return the mail that counts the errors which the hourly ``limit`` kept from a mail."""
+    """Return the mail that counts the errors which the hourly ``limit`` held back."""
     total = sum(group.count for group in groups)
     lines = []
     for group in groups[:GROUPS_MAXIMUM]:
@@ -176,7 +176,7 @@ def _headline(report: Report) -> str:
 
 
 def _shows_message(report: Report) -> bool:
-    """Tell whether the headline or the traceback shows the whole message."""
+    """Return whether the headline or the traceback shows the whole message."""
     lines = report.message.split("\n")
     return _headline(report) == report.message or all(line in report.traceback for line in lines)
 

@@ -41,7 +41,7 @@ class Draft:
     headers: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_post(self, key: str, kind: str, created: float) -> dict[str, object]:
-        """Return the message for the webhook, as JSON; ``key`` names it, whatever it is retried."""
+        """Return the message for the webhook, as JSON; ``key`` is the same at each retry."""
         return {
             "id": key,
             "kind": kind,

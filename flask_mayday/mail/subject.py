@@ -52,7 +52,7 @@ def _without_tags(text: str) -> str:
 
 
 def _is_route(report: Report) -> bool:
-    """Tell whether the place is a route, which the app has written and no visitor."""
+    """Return whether the place is a route, which the app has written and no visitor."""
     route = (report.request or {}).get("route")
     return bool(route) and report.where.endswith(f" {route}")
 

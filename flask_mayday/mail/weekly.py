@@ -17,7 +17,7 @@ GROUPS_MAXIMUM: Final = 100
 
 
 def draft_weekly(week: Week, app: AppSettings) -> Draft:
-    """Return the summary of a week. Its errors are reported elsewhere: it counts as none."""
+    """Return the summary of a week. Its errors are reported elsewhere: its own count is 0."""
     kinds = sum(group.count > group.week_count for group in week.groups)
     what = f"Weekly summary: {counted(week.errors, 'error')} of {counted(kinds, 'kind')}"
     sections: list[Section] = [Rows("Errors", _errors(week))]

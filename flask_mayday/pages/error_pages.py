@@ -64,9 +64,10 @@ class ErrorPages:
         self.app = app
         self.settings = settings
         self.unavailable: list[Unavailable] = []
-        # Looked up at the first error:
-        self._own_template: bool | None = None
-        self._is_same_for_everyone: bool | None = None  # its page
+        # Found out at the first error: whether the app has a template, and whether the page that
+        # it renders is the same for everyone.
+        self._app_has_template: bool | None = None
+        self._is_same_for_everyone: bool | None = None
         self._kept_pages_of_the_app = KeptPages()
         self._kept_pages = KeptPages()
 
@@ -76,7 +77,8 @@ class ErrorPages:
         # prefer our handler of 404 to the app's handler of HTTPException.
         find = self.app._find_error_handler
 
-        def find_error_handler(error: Exception, *blueprints: list[str]) -> Any:  # none in 2.3
+        # Flask 2.3 passes no blueprints.
+        def find_error_handler(error: Exception, *blueprints: list[str]) -> Any:
             if not isinstance(error, HTTPException):
                 request.environ[request_id.EXCEPTION_KEY] = error
             return find(error, *blueprints) or self.handler_for(error)
@@ -90,7 +92,7 @@ class ErrorPages:
         if isinstance(error, tuple(unreadable_requests)):
             return self.answer_unreadable_request
         if isinstance(error, HTTPException):
-            # To the debugger where the app wants that (TRAP_HTTP_EXCEPTIONS).
+            # With TRAP_HTTP_EXCEPTIONS the app wants it to reach the debugger.
             return None if self.app.trap_http_exception(error) else self.answer
         for unavailable in self.unavailable:
             if unavailable.matches(error):
@@ -105,11 +107,11 @@ class ErrorPages:
             database.roll_back(self.app)
         headers = Headers(error.get_headers(request.environ))
         headers.remove("Content-Type")
-        return self.page(error.code, headers, detail=_own_words(error))
+        return self.page(error.code, headers, detail=_description_of(error))
 
     def answer_unavailable(self, error: Exception, message: str) -> Response:
         """Report that a service is unavailable, and answer 503."""
-        # A request that has timed out has its report.
+        # If the watchdog has already reported that the request takes too long, this is a warning.
         is_first = request_id.claim(request.environ, "unavailable")
         level = logging.ERROR if is_first else logging.WARNING
         logger.log(level, message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
@@ -146,7 +148,7 @@ class ErrorPages:
         page = self._page_of_the_app(values, status, identifier, keep)
         if page is not None:
             return Response(page, status, headers, mimetype="text/html")
-        page = self._own_page(values, status, identifier, keep)
+        page = self._page_of_this_package(values, status, identifier, keep)
         return allow_inline_style(Response(page, status, headers, mimetype="text/html"))
 
     def _values(self, status: int, words: Words, identifier: str) -> dict[str, Any]:
@@ -171,7 +173,7 @@ class ErrorPages:
             return render_template(APP_TEMPLATE, **values(identifier))
 
         try:
-            if not self._has_own_template():
+            if not self._finds_app_template():
                 return None
             if self._is_same_for_everyone is None:
                 names = values(identifier).keys()
@@ -183,7 +185,9 @@ class ErrorPages:
             logger.exception("The app's template %s failed", APP_TEMPLATE)
         return None
 
-    def _own_page(self, values: Values, status: int, identifier: str, keep: bool) -> str:
+    def _page_of_this_package(
+        self, values: Values, status: int, identifier: str, keep: bool
+    ) -> str:
         def render(identifier: str) -> str:
             return environment.get_template("page.html").render(values(identifier))
 
@@ -196,21 +200,21 @@ class ErrorPages:
             names = ("status", "title", "detail", "request_id")
             return plain_page(*(values(identifier)[name] for name in names))
 
-    def _has_own_template(self) -> bool:
-        if self._own_template is None:
+    def _finds_app_template(self) -> bool:
+        if self._app_has_template is None:
             try:
                 self.app.jinja_env.get_template(APP_TEMPLATE)
             except TemplateNotFound as error:
-                self._own_template = error.name != APP_TEMPLATE
+                self._app_has_template = error.name != APP_TEMPLATE
             except Exception:
-                self._own_template = True  # it exists and is broken: logged at each error
+                self._app_has_template = True  # it exists and is broken: logged at each error
             else:
-                self._own_template = True
-        return self._own_template
+                self._app_has_template = True
+        return self._app_has_template
 
 
-def _own_words(error: HTTPException) -> str | None:
-    """Return the description that a view has given, except for a 5xx: it may show internals."""
+def _description_of(error: HTTPException) -> str | None:
+    """Return the description that a view has given; not for a 5xx, which may show internals."""
     if isinstance(error, InternalServerError) or error.code is None or error.code >= 500:
         return None
     return None if error.description == type(error).description else error.description

@@ -14,9 +14,8 @@ from ..redaction.redactor import CUT_CONTEXT, BoundRedactor
 BREADCRUMBS: Final = "flask_mayday.breadcrumbs"  # key in the WSGI environment
 LINES_MAXIMUM: Final = 30  # of a request
 LINE_LENGTH: Final = 500  # characters
-END_LENGTH: Final = (
-    LINE_LENGTH + CUT_CONTEXT
-)  # characters kept of a line's beginning and of its end
+# Characters that are kept of a line's beginning, and of its end.
+END_LENGTH: Final = LINE_LENGTH + CUT_CONTEXT
 
 Breadcrumb = tuple[float, str, str, str, int]
 

@@ -1,4 +1,4 @@
-"""Builds the reports of one app: a whole one of a new error, a short one of its repetition."""
+"""Builds the reports of one app: a whole one for a new error, a short one for a repetition."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ReportBuilder:
     def build(self, record: logging.LogRecord) -> Report:
         """Return the report of a log record and of the request that it is about.
 
-        Never raises: a part that cannot be made says why in its place.
+        Never raises: where a part cannot be made, the reason stands in its place.
         """
         try:
             return self._whole(record)
@@ -71,7 +71,7 @@ class ReportBuilder:
             return self._bare(record, failure)
 
     def repeat(self, record: logging.LogRecord, whole: Report) -> Report:
-        """Return the report of a record of an error that is identical to that of ``whole``.
+        """Return a short report of a record whose error is identical to that of ``whole``.
 
         It has its own request and time and refers to ``whole`` for the rest. Never raises.
         """
@@ -172,7 +172,7 @@ class ReportBuilder:
 
 
 def _or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
-    """Return a part of the report, or why it could not be made, as ``wrap`` makes a part of it."""
+    """Return what ``part`` returns; if it fails, the reason, in the form that ``wrap`` gives it."""
     try:
         return part()
     except Exception as failure:

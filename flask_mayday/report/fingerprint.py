@@ -63,7 +63,7 @@ def fingerprints(
         return (hash_of("\0".join(parts)),)
     own = _text_of_its_own(error)
     found = hash_of("\0".join([*parts, *_types(error), *_frames(exceptions), own]))
-    # The text was once only a part of what counts.
+    # In an earlier version the text was hashed together with the rest: that is the former one.
     return (hash_of_choice(own), found) if own else (found,)
 
 
@@ -106,7 +106,7 @@ def _frames(exceptions: Sequence[RaisedException]) -> Iterator[str]:
 
 
 def _source_line(frame: Frame, exceptions: Sequence[RaisedException]) -> str:
-    """Return the line at which a frame is; the report shows its source once, at any exception."""
+    """Return a frame's source line; a report has it once, perhaps at another exception."""
     for raised in exceptions:
         for one in raised.frames:
             if one.source and (one.stable, one.line) == (frame.stable, frame.line):

@@ -47,8 +47,8 @@ class Report:
     lines that it had logged before.
 
     ``exceptions`` holds what was raised, as data, and ``stack`` the stacks of threads, as text.
-    ``traceback`` is both as one text. Versions before ``exceptions`` read and write only that, and
-    share the spool with this one during a roll; so it is still written.
+    ``traceback`` is both as one text. Earlier versions, which have no ``exceptions``, read and
+    write only that, and share the spool with this one while containers are replaced.
 
     ``requests`` are those that a worker's death interrupted, each with ``request_id``, ``method``,
     ``path`` and ``state`` (see :mod:`..context.record_fields`). ``app``, ``environment`` and
@@ -135,7 +135,7 @@ class Report:
         )
 
     def interrupted(self, request_id: str) -> bool:
-        """Tell whether this is the report of a worker that died while serving that request."""
+        """Return whether this is the report of a worker that died while serving that request."""
         return any(one.get("request_id") == request_id for one in self.requests) or (
             not self.requests and f"[request {request_id}]" in self.traceback
         )

@@ -89,9 +89,9 @@ def _address(environ: Environ, redactor: BoundRedactor) -> str:
 
 
 def _user(environ: Environ, redactor: BoundRedactor) -> str:
-    """Return the user: as the extension has noted it, else by the open session.
+    """Return the user that the extension has noted, or else the one in the open session.
 
-    The user is never loaded: that is a query to the database, whose failure may be the error.
+    The user is never loaded: that could query the database, whose failure may be the error.
     """
     noted = environ.get(USER_KEY)
     if noted is not None:

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 def limited_json(report: Report) -> str:
-    """Return a report as JSON, its longest texts cut until that has :data:`SIZE_MAXIMUM` bytes.
+    """Return a report as JSON, with long texts cut until it has at most :data:`SIZE_MAXIMUM` bytes.
 
-    Every text is redacted before: a cut can no longer split a secret.
+    Every text has been redacted before, so that a cut cannot split a secret.
     """
     text = report.to_json()
     for length, frames in CUTS:
@@ -67,7 +67,7 @@ def _shorter_exception(raised: RaisedException, length: int, count: int) -> Rais
 
 
 def _shorter_frame(frame: Frame, length: int) -> Frame:
-    keep = length >= CUTS[1][0]  # the source goes before what else is short
+    keep = length >= CUTS[1][0]  # the source is dropped first: the rest of a frame is short
     return replace(
         frame,
         file=frame.file[-length:],

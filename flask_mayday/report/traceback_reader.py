@@ -111,7 +111,7 @@ class ExceptionReader:
     """Reads one exception into a list of :class:`RaisedException`.
 
     ``clean`` redacts and bounds what an exception says, ``clean_source`` lines of source code.
-    No variable and no object's ``repr`` is looked at: they may hold secrets that nothing knows.
+    No variable and no object's ``repr`` is read: it may hold secrets unknown to the redactor.
     """
 
     def __init__(self, frames: FrameReader, clean: Clean, clean_source: Clean) -> None:

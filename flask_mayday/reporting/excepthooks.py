@@ -25,7 +25,7 @@ def install(before_exit: Callable[[], None]) -> None:
 
 
 def remove(before_exit: Callable[[], None]) -> None:
-    """Undo :func:`install`: restore the previous hook of the process and Python's own others."""
+    """Undo :func:`install`: restore the previous ``sys.excepthook``, and Python's other hooks."""
     sys.unraisablehook = sys.__unraisablehook__
     sys.excepthook = _previous_excepthook
     threading.excepthook = threading.__excepthook__

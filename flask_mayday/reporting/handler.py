@@ -1,4 +1,4 @@
-"""Makes reports of ERROR and CRITICAL records, and puts them into the spool."""
+"""Makes reports from ERROR and CRITICAL records, and puts them into the spool."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ReportHandler(logging.Handler):
         self.outbox = courier.outbox
         self.before_report: list[BeforeReport] = []
         self.fingerprints: list[Fingerprint] = []
-        self.dropped = 0  # reports, by these functions
+        self.dropped = 0  # reports that a before_report function has dropped
         self.duplicates = DuplicateFilter()
         self._state = threading.local()
         self._complained = -COMPLAINT_INTERVAL
