@@ -157,7 +157,8 @@ def provide(secret: Secret) -> str | None:
         wanted = present
     else:
         wanted = secrets.token_hex(32) if secret.generated else ""
-    # A new file, where its readers change: a web container that may read another one is outdated.
+    # A new file, even if only its readers change: `make up` replaces web containers that are older
+    # than a secret.
     if wanted != present or path.stat().st_gid != secret.group:
         write(path, wanted, secret.owner, secret.group, 0o440)
     give(path, secret.owner, secret.group, 0o440)
@@ -206,7 +207,7 @@ def copy_app_env() -> list[str]:
 
 
 def write(path: Path, text: str, owner: int = 0, group: int = 0, mode: int = 0o600) -> None:
-    """Replace a file. Without DAC_OVERRIDE, root cannot write to a file of another user."""
+    """Replace a file by a new one: without DAC_OVERRIDE, root cannot write to another user's."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     new.touch(0o600)
@@ -216,7 +217,7 @@ def write(path: Path, text: str, owner: int = 0, group: int = 0, mode: int = 0o6
 
 
 def give_tree(folder: Path, owner: int, mode: int) -> None:
-    """Make a user the owner of a folder and of everything in it, after a restore by root too."""
+    """Make a user the owner of a folder and of everything in it, even if root has restored it."""
     give(folder, owner, owner, mode)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import ModuleType
 
 STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
-REST = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-COMMON = """add_header X-Content-Type-Options nosniff always;
+OTHER_DIRECTIVES = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+OTHER_HEADERS = """add_header X-Content-Type-Options nosniff always;
 add_header Referrer-Policy same-origin always;
 add_header Cross-Origin-Opener-Policy same-origin always;
 """
-SEPARATE = ("status", "title", "detail", "request_id")
-VARIABLES = {
+PLACEHOLDERS = ("status", "title", "detail", "request_id")  # in the page
+VARIABLES = {  # of nginx, for the placeholders that have another name
     "title": "error_title",
     "detail": "error_detail",
     "request_id": "effective_request_id",
@@ -62,7 +62,7 @@ def main(pages: Path, target: Path) -> None:
         for name, default in (("title", words[500].title), ("detail", words[500].detail))
     ]
     (target / "words.conf").write_text("# Written by generate.py.\n" + "".join(maps))
-    html = plain.PLAIN_PAGE.format(**{name: variable(name) for name in SEPARATE})
+    html = plain.PLAIN_PAGE.format(**{name: variable(name) for name in PLACEHOLDERS})
     (target / "pages").mkdir(exist_ok=True)
     (target / "pages" / "error.html").write_text(html)
     problem = {
@@ -80,17 +80,17 @@ def main(pages: Path, target: Path) -> None:
 
 
 def write_headers(target: Path, page: str) -> None:
-    """Write the headers of nginx's own pages, which load nothing."""
-    own = f"default-src 'none'; style-src {style_hash(page)}; {REST}"
+    """Write the headers of nginx's own pages, whose policy lets them load nothing."""
+    own = f"default-src 'none'; style-src {style_hash(page)}; {OTHER_DIRECTIVES}"
     (target / "page-headers.conf").write_text(
         "# Written by generate.py.\n"
         "include headers.conf;\n"
-        f'add_header Content-Security-Policy "{own}" always;\n{COMMON}'
+        f'add_header Content-Security-Policy "{own}" always;\n{OTHER_HEADERS}'
     )
 
 
 def style_hash(html: str) -> str:
-    """Return the source for a page's inline style in a content security policy."""
+    """Return the expression that allows a page's inline style in a content security policy."""
     digest = hashlib.sha256(STYLE.findall(html)[0].encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 

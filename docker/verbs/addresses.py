@@ -1,4 +1,4 @@
-"""Says at which URL this machine reaches a service: ``python3 addresses.py SERVICE PORT``."""
+"""Prints the URL at which this machine reaches a service: ``python3 addresses.py SERVICE PORT``."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def problems(values: Mapping[str, str]) -> list[str]:
 
 
 def mail_problems(domain: str, values: Mapping[str, str]) -> list[str]:
-    """Return the problem that error mails would reach nobody, with the lines to add."""
+    """Return the problem if error mails would reach nobody, with the lines to add to .env."""
     server = values["MAIL_SERVER"]
     reasons = []
     if server == "mailhog":

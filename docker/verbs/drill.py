@@ -1,7 +1,7 @@
 """Raises a real error through nginx and follows its request id to the mail and the log.
 
-Asks MailHog for the mail if it is the mail server, and else the spool, whether the server has
-accepted it.
+If MailHog is the mail server, looks for the mail there. Otherwise asks the spool whether the mail
+server has accepted it.
 
 Exit status 0 if page, mail and log entry were found, 1 if one is missing, 2 if drills are off.
 """

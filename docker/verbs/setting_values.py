@@ -1,4 +1,4 @@
-"""What the value of a setting can be: an address, a loopback address, a number."""
+"""Checks single values: whether a text is an IP address, a loopback address or a number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import re
 
 
 def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an IP address as Compose takes it: brackets around version 6. ``None`` for others."""
+    """Return the IP address in a text, with brackets around version 6, as Compose requires.
+
+    Return ``None`` for any other text.
+    """
     try:
         if text.startswith("[") and text.endswith("]") and "%" not in text:
             return ipaddress.IPv6Address(text[1:-1])

@@ -27,6 +27,7 @@ SECRET = (
     *("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL"),
     "REPORT_WEBHOOK_URL",
 )
+# Names in .env that are no settings of this stack, but that Docker and other programs read.
 OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
 # What programs in the containers read; they ignore white space around a value. A test compares
 # these tables with flask_mayday.settings.
@@ -52,6 +53,7 @@ CHOICES = {
     "REPORT_SUMMARY": ("off", "weekly"),
     "REPORT_WEBHOOK_FORMAT": ("slack", "mattermost", "discord", "ntfy", "json", ""),
 }
+# The files of Compose's model, in which the settings are used.
 MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml")
 PORTS = ("HTTP_PORT", "HTTPS_PORT", "MAILHOG_PORT", "DEBUG_PORT")
 
@@ -206,7 +208,7 @@ def value_problems(values: dict[str, str]) -> list[str]:
 
 
 def model_problems(values: dict[str, str]) -> list[str]:
-    """Return the problems with settings that Compose reads itself, to the letter."""
+    """Return the problems with settings that Compose reads itself, without removing white space."""
     problems = []
     for name, high in (("REQUEST_TIMEOUT", 3600), ("WEB_REPLICAS", 99)):
         if not is_number(values[name], 1, high):

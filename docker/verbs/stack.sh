@@ -9,10 +9,10 @@ START_TIMEOUT=180 # seconds
 
 one_at_a_time() { # Compose gives the new containers of two runs the same names
   exec 9<docker/verbs/stack.sh
-  flock -n 9 || { say "Another make up or make scale is running: waiting for it to end." && flock 9; }
+  flock -n 9 || { say "Another make command is changing this stack: waiting for it to end." && flock 9; }
 }
 
-start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; otherwise prints which is not, and why
+start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; otherwise prints which are not, and why
   local log services all=()
   log=$(mktemp)
   services=$(printf '%s\n' "$@" | grep -xE '[a-z]+' | paste --serial --delimiters ' ') || true

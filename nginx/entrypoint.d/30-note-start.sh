@@ -1,5 +1,5 @@
 #!/bin/sh
-# Notes when nginx starts, for the service watch, which tells when it starts again and again.
+# Records when nginx starts, so that the service watch can report a crash loop.
 starts=/var/log/edge/starts
 {
   tail -n 20 "$starts" 2>/dev/null
