@@ -1,4 +1,4 @@
-"""Formats an exception as Python does, with the text of each frame made once in a process."""
+"""Formats an exception as Python does, but formats each frame only once in a process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _frames: dict[tuple[int, int], tuple[CodeType, str]] = {}
 def exception_text(error: BaseException) -> str:
     """Return what :func:`traceback.format_exception` returns, as one text without the last newline.
 
-    The source lines are those of the first time that a frame was formatted: a file that has
-    changed since is not what runs.
+    The source lines are those that the file had when the frame was first formatted: if the file has
+    changed since, the process still runs the old lines.
     """
     if hasattr(sys, "tracebacklimit"):
         return "".join(traceback.format_exception(error)).removesuffix("\n")
@@ -69,7 +69,7 @@ def _stack_of(trace: TracebackType | None) -> traceback.StackSummary:
         following = following.tb_next
     places = [(one.tb_frame.f_code, one.tb_lineno) for one in traces]
     if any(one == next_one for one, next_one in pairwise(places)):
-        return traceback.extract_tb(trace)  # of a recursion, Python shows the first calls only
+        return traceback.extract_tb(trace)  # Python shortens a recursion to its first calls
     return _CachedStack([_text_of(one) for one in traces])
 
 

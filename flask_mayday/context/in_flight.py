@@ -33,8 +33,8 @@ HEALTH_PATHS: Final = frozenset({"/health/live", "/health/ready"})  # not reques
 class RequestInProgress:
     """A request that a thread of this process is serving.
 
-    ``since`` is when its time began, in seconds of :func:`time.monotonic`, and ``waited`` how many
-    seconds later a thread began to serve it.
+    ``since`` is when its time limit began to count, in seconds of :func:`time.monotonic`, and
+    ``waited`` how many seconds later a thread began to serve it.
     """
 
     slot: int
@@ -83,7 +83,7 @@ class RequestTable:
     def begin(self, environ: WSGIEnvironment, waited: float = 0.0) -> None:
         """Record that this thread begins to serve the request of ``environ``.
 
-        ``waited`` is for how many seconds it has waited for the thread.
+        ``waited`` is how many seconds the request has waited for the thread.
         """
         self.memory[HAS_SERVED] = 1
         slot = self._slot_of_thread()
@@ -198,7 +198,7 @@ def use(table: RequestTable | None) -> None:
 
 
 def begin(environ: WSGIEnvironment, waited: float = 0.0) -> None:
-    """Record that this thread begins to serve a request, for which it has waited some seconds.
+    """Record that this thread begins to serve a request that has waited for it so many seconds.
 
     Does nothing outside of a worker.
     """

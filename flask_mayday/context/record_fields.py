@@ -113,9 +113,9 @@ def _is_slow_error(argument: object) -> bool:
 
 
 def bare_record(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
-    """Return a record that says which record ``error`` kept from being formatted.
+    """Return a substitute for a record that could not be formatted because of ``error``.
 
-    It has the level, place and message of ``record``, and none of its other fields.
+    It keeps the level, place and message of ``record``, and none of its other fields.
     """
     return logging.LogRecord(
         text_of(record.name),

@@ -1,9 +1,9 @@
 """Gives the threads that a request starts its request id, in the log and in reports.
 
-A new thread does not inherit context variables before Python 3.14, and after it only with
+A new thread inherits context variables only from Python 3.14 on, and there only with
 ``-X thread_inherit_context``. Often a library starts the thread. So ``Thread.start`` and
-``ThreadPoolExecutor.submit`` are replaced, and pass on the current request only: all context
-variables would include Flask's contexts, and so share the database session between threads.
+``ThreadPoolExecutor.submit`` are replaced. They pass on only the current request, not all context
+variables: with Flask's contexts, threads would share a database session.
 
 The exception of a thread-pool task goes to the caller of ``Future.result``. If it is never
 retrieved, it is logged, as asyncio does for its tasks.
@@ -28,7 +28,7 @@ _submit = ThreadPoolExecutor.submit
 def install() -> None:
     """Make new threads and thread-pool tasks belong to the request that starts them."""
     global _start, _submit
-    # What another library has put there is called from ours.
+    # If another library has replaced them too, our functions call its ones.
     if threading.Thread.start is not start:
         _start = threading.Thread.start
         threading.Thread.start = start  # type: ignore[assignment,method-assign]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = "X-Mayday-Start"
 FORM: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")  # seconds since 1970, as nginx's $msec
-LONGEST: Final = 60.0  # seconds over the time limit that a request can have waited
+LONGEST: Final = 60.0  # seconds beyond the time limit; a longer wait cannot be right
 PAUSE: Final = 60.0  # seconds without such a request, after which the count begins anew
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def seconds_since(sent: str, timeout: float) -> float:
 
 
 class OverdueRequests:
-    """Counts the requests of this process that were over before a thread began to serve them.
+    """Counts the requests of this process whose time limit passed before a thread was free.
 
     ``queue_length`` returns how many connections the server has not accepted yet, or ``None``.
     """

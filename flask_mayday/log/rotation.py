@@ -39,8 +39,8 @@ class RotatingFile(logging.Handler):
 
     A process's first record rotates a file that was begun in the other format, text or JSON.
 
-    While the file cannot be written, its lines go to stderr. ``trouble`` then holds the reason,
-    and else ``None``.
+    While the file cannot be written, its lines go to stderr and ``trouble`` holds the reason.
+    Otherwise ``trouble`` is ``None``.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, backup_count: int) -> None:
@@ -238,7 +238,7 @@ class RotatingFile(logging.Handler):
         written = os.write(self._file, data)
         if written < len(data):
             # A full disk took a part of the line. The size is read again because a copytruncate
-            # may have cut the file meanwhile, and a longer one would begin with a hole.
+            # may have emptied the file: cut to its old size, it would begin with a hole.
             size = os.fstat(self._file).st_size
             os.ftruncate(self._file, max(0, size - written))
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)

@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 def watch(engine: Engine | type[Engine], slow_ms: Callable[[], int]) -> None:
-    """Log a WARNING for each statement of ``engine`` of ``slow_ms()`` milliseconds or more.
+    """Log a WARNING for each statement of ``engine`` that takes ``slow_ms()`` ms or more.
 
     The class ``Engine`` stands for every engine of the process.
     """
-    from sqlalchemy import event  # present where there is an engine, and not required
+    from sqlalchemy import event  # here, because SQLAlchemy is optional
 
     @event.listens_for(engine, "before_cursor_execute")
     def begin(*arguments: Any) -> None:

@@ -41,7 +41,7 @@ WORDS: Final = _words(
     """
 )
 
-# A name is secret if a part contains or ends with one of these: accesstoken, PHPSESSID.
+# A name is secret if a part contains one of INSIDE (PHPSESSID) or ends with one of ENDINGS.
 INSIDE: Final = _words(
     """
     password passwd passphrase passwort kennwort contrasen apikey secretkey privatekey accesskey
@@ -76,7 +76,7 @@ OPEN_KEYS: Final = _words(
     range composite hot short shortcut arrow order metric label locale i18n storage json map item
     """
 )
-# These parts say that the value describes a secret and is none.
+# A name that ends with one of these describes a secret and is not one itself.
 DESCRIBED: Final = _words(
     """
     type count length len size limit expires expiry expiration expired ttl lifetime enabled required

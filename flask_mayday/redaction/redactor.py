@@ -21,7 +21,7 @@ __all__ = ["CUT_CONTEXT", "MASK", "BoundRedactor", "Redactor"]
 
 MASK: Final = "********"
 MASK_BYTES: Final = MASK.encode()
-CUT_CONTEXT: Final = 4096  # characters beside a cut that are also redacted: the longest secret
+CUT_CONTEXT: Final = 4096  # characters beyond a cut that are redacted with it: the longest secret
 MAX_TEXT_BYTES: Final = 4 << 20  # of a text that is redacted
 MAX_ADDED_SECRETS: Final = 2000
 

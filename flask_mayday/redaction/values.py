@@ -20,7 +20,7 @@ from .escapes import Span, decoded_layers, spans_before_decoding
 
 # Shorter values are often ordinary words ("dev"), so they are masked by name only.
 MIN_VALUE_LENGTH: Final = 8
-SHORTEST_FORM: Final = MIN_VALUE_LENGTH // 2  # bytes that an escape leaves of a cut value
+SHORTEST_FORM: Final = MIN_VALUE_LENGTH // 2  # bytes; see ESCAPE_AT_END, which can shorten a value
 MAX_VALUE_LENGTH: Final = (
     4096  # characters of one value that are searched for: the limit of a cookie
 )
@@ -202,7 +202,7 @@ def _forms(piece: str, encoded: bool) -> tuple[tuple[bytes, bool], ...]:
         texts.append(raw.decode("latin-1").encode())
         texts.append(b"".join(map(_as_latin_1_if_printable, piece)))
     text_forms = {folded(layer) for text in texts for layer in decoded_layers(text)}
-    # In a form a plus is a space.
+    # In the body of an HTML form, a plus stands for a space.
     text_forms |= {form.replace(b" ", b"+") for form in text_forms}
     # The text after a value can turn its last characters into an escape.
     text_forms |= {ESCAPE_AT_END.sub(b"", form) for form in text_forms}

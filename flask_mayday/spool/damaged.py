@@ -23,7 +23,7 @@ GROUP_TEXTS: Final = frozenset(
     }
 )
 GROUP_OPTIONAL: Final = frozenset({"muted_at", "muted_until", "resolved_at", "back_at"})
-# What to read, by a key that is not copied, and how to insert it.
+# Queries, and the statements that insert their rows without the first column, which sorts them.
 COPIES: Final = (
     (
         "SELECT id, created, exception, logger, route, message, hidden FROM ignore_rules",
@@ -43,7 +43,7 @@ COPIES: Final = (
 
 
 class DamagedDatabase(closing[sqlite3.Connection]):
-    """A database that another one has replaced, at ``path``; use it as a context manager.
+    """The damaged database at ``path``, which has been replaced; use it as a context manager.
 
     A table is read from its start to the first damaged page, and from its end back to the last.
     """
@@ -71,7 +71,7 @@ class DamagedDatabase(closing[sqlite3.Connection]):
                 yield mail_id, StoredReport.of(Report.from_json(body), mailable=bool(mailable))
 
     def waiting_mails(self) -> Iterator[tuple[int, NewMail]]:
-        """Yield the mails that wait, with their ids, as they are: some may have received them."""
+        """Yield the waiting mails, unchanged, with their ids: some may have been received."""
         now = time.time()
         for number, state, created, recipients, *columns in self._rows(
             "SELECT id, state, created, recipients, message_id, kind, fingerprint, count, subject,"
@@ -113,7 +113,7 @@ class DamagedDatabase(closing[sqlite3.Connection]):
         return 0
 
     def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a table, by their first column, as far as they can be read."""
+        """Yield the rows of a query that can be read, sorted by their first column."""
         seen = set()
         with suppress(sqlite3.Error):
             for row in self.connection.execute(f"{query} ORDER BY 1"):

@@ -48,8 +48,8 @@ class Database:
     def close(self) -> None:
         """Close the connection.
 
-        SQLite deletes the -wal file with the last connection, by its name. That would be the one
-        of the database that has taken this one's place, if there is one.
+        When the last connection is closed, SQLite deletes the -wal file by its name. If another
+        database has taken this one's place, that name is the other one's -wal file.
         https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
         """
         if not self.is_current():
@@ -133,7 +133,7 @@ class Database:
         return since
 
     def change_number(self) -> int:
-        """Return a number that is another one after any other connection has written."""
+        """Return a number that changes whenever another connection writes."""
         return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def used_bytes(self) -> int:

@@ -20,7 +20,7 @@ SAVE: Final = " ".join(
         *("ON CONFLICT (fingerprint) DO UPDATE SET", CHANGES),
     )
 )
-RELEASE: Final = "release"  # of which a courier has begun: a counter with its name and time
+RELEASE: Final = "release"  # begins the name of a counter: the last start of a release's courier
 BY_PREFIX: Final = (
     "WHERE substr(fingerprint, 1, length(:prefix)) = :prefix OR fingerprint IN"
     " (SELECT fingerprint FROM fingerprint_aliases"

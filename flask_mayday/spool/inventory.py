@@ -48,7 +48,7 @@ class DeliveryStatus:
 
     @property
     def is_final(self) -> bool:
-        """Whether waiting does not change it."""
+        """Whether it cannot change any more."""
         return not self.mailable or self.state in ("delivered", "failed", "off")
 
 
@@ -58,9 +58,9 @@ class Inventory(Database):
     def error_counts(self) -> dict[str, int]:
         """Return how many errors are in each state.
 
-        They are those of mails (waiting, delivered, failed, off), ``held``, ``hidden`` and
-        ``unmailable``. Mails are asked for their number, because their reports may have been
-        evicted.
+        The states are those of mails (waiting, delivered, failed, off), and for errors without a
+        mail ``held``, ``hidden`` and ``unmailable``. Errors in mails are counted by the mails,
+        because their reports may have been evicted.
         """
         return dict(
             self.connection.execute(
@@ -146,7 +146,7 @@ class Inventory(Database):
         """Make delivered mails wait for delivery again, under their old Message-ID.
 
         They are those with these ids, and those delivered after ``since``, in seconds since the
-        epoch. A mail whose text was deleted cannot be sent again. Returns how many are.
+        epoch. A mail whose text was deleted cannot be sent again. Returns how many will be.
         """
         with self.transaction():
             return self.connection.execute(
@@ -191,7 +191,7 @@ def mail_trouble(path: Path) -> tuple[float | None, str]:
 
 
 def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:
-    """Return which requests a report after ``since`` is about, or lists; writes nothing.
+    """Return which requests are mentioned in the reports after ``since``; writes nothing.
 
     ``since`` is in seconds since the epoch. Raises :exc:`sqlite3.Error`.
     """

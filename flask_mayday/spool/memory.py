@@ -58,8 +58,8 @@ class MemoryBacklog:
         """Prepare for use in a forked child.
 
         The reports stay with parent and child, and the database keeps them once: gunicorn's
-        master has no courier to write them later, its workers have. The number of dropped
-        reports is the parent's to tell.
+        master has no courier that writes them later, but its workers have one. Only the parent
+        reports how many were dropped.
         """
         self._lock = threading.Lock()
         self._dropped = 0

@@ -1,4 +1,4 @@
-"""The times that the site was away, as the database keeps them."""
+"""The times that the site was away (did not answer), as the database keeps them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """When each server was started and stopped: a small file per host in the folder ``starts``.
 
-A server that is started again and again is known by it, also one that dies before it can log.
+They show that a server is started again and again, even if it dies before it can log.
 """
 
 from __future__ import annotations
