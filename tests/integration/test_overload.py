@@ -71,7 +71,7 @@ def test_of_60_visitors_at_once_everyone_who_gets_a_504_is_reported(
     assert server.workers() == workers
 
 
-def test_a_request_that_is_over_before_it_begins_is_not_begun(
+def test_a_request_whose_time_is_up_before_it_begins_is_not_begun(
     gunicorn: Callable[..., Any], query_spool: Callable[[str], list[tuple[Any, ...]]]
 ) -> None:
     server = gunicorn(APP, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=TIMEOUT)

@@ -145,7 +145,7 @@ def test_an_invalid_setting_ends_it_with_the_fix(watch: Watch) -> None:
 # The certificate of the site
 
 
-def test_a_certificate_is_read_whoever_issued_it_and_told_before_it_expires(
+def test_a_certificate_of_any_issuer_is_reported_before_it_expires(
     make_server: Callable[..., Server], authority: Authority
 ) -> None:
     port = int(str(make_server("tls", "good").settings["MAIL_PORT"]))
@@ -159,7 +159,7 @@ def test_a_certificate_is_read_whoever_issued_it_and_told_before_it_expires(
     assert soon.alert.what == "The certificate of blog.example expires in 1 h"
 
 
-def test_an_expired_certificate_is_told(make_server: Callable[..., Server]) -> None:
+def test_an_expired_certificate_is_reported(make_server: Callable[..., Server]) -> None:
     port = int(str(make_server("tls", "expired").settings["MAIL_PORT"]))
     (condition,) = certificate_conditions("127.0.0.1", port, "x.example", time.time())
     assert condition.alert is not None

@@ -50,7 +50,7 @@ def stream():
 
 @contextmanager
 def started(folder: Path, name: str, *arguments: str, **settings: str) -> Iterator[Stack]:
-    """Run an app in a fresh clone, as its reader would: `make up APP_DIR=… APP=…`."""
+    """Run an app in a fresh clone, as a reader of the README would: `make up APP_DIR=… APP=…`."""
     clone = clone_checkout(folder / "clone")
     stack = Stack(f"{PROJECT}-{name}", clone, settings)
     stack.remove()

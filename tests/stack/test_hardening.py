@@ -29,7 +29,7 @@ def test_a_container_has_a_read_only_root_and_no_capability_it_does_not_need(
 
 
 @pytest.mark.parametrize("service", RUNNING)
-def test_a_running_container_is_no_roots(stack: Stack, service: str) -> None:
+def test_no_process_of_a_running_container_belongs_to_root(stack: Stack, service: str) -> None:
     processes = stack.compose("top", service).splitlines()
     users = {line.split()[0] for line in processes if line[:1].isdigit() or " " in line.strip()}
     assert "root" not in users, processes
@@ -109,7 +109,9 @@ def test_a_wrong_password_does_not_open_the_database(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("service", "target"), [("nginx", "db"), ("nginx", "mailhog"), ("db", "nginx")]
 )
-def test_the_networks_keep_apart_who_need_not_talk(stack: Stack, service: str, target: str) -> None:
+def test_services_that_need_not_talk_are_in_separate_networks(
+    stack: Stack, service: str, target: str
+) -> None:
     assert stack.shell(service, f"getent hosts {target} || echo unknown").strip() == "unknown"
 
 

@@ -1,4 +1,4 @@
-"""Conditions and clients: whatever happens, whoever asks, there is a page or a body of ours."""
+"""Under every condition, every kind of client gets a page of ours, or a body in its format."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ def test_what_nginx_refuses_before_the_headers_are_read_has_a_page_too(stack: St
         assert not [bare for bare in BARE if bare in body]
 
 
-def test_a_client_that_has_said_all_it_will_say_is_answered(stack: Stack) -> None:
+def test_a_client_that_has_closed_its_sending_side_is_answered(stack: Stack) -> None:
     request = "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     for path in ("/explore", "/static/icon.svg"):
         answer = _raw(stack, request.format(path).encode())

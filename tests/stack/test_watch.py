@@ -1,4 +1,4 @@
-"""Somebody is always told: outages of every kind on one running stack, in the order of the file."""
+"""Every kind of outage is reported. One running stack serves all tests, in the file's order."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def kill_watch(stack: Stack) -> None:
     )
 
 
-def test_killed_containers_are_told_with_the_number_of_error_pages(
+def test_killed_containers_are_reported_with_the_number_of_error_pages(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     outcomes = expect_outage(
@@ -135,7 +135,7 @@ def _last(stack: Stack, words: str) -> str:
     return text_of(mails(stack, words)[0])
 
 
-def test_a_paused_container_is_told(
+def test_a_paused_container_is_reported(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     outcomes = expect_outage(
@@ -150,7 +150,7 @@ def test_a_paused_container_is_told(
     assert 0 < told(stack) <= outcomes[502] + outcomes[504]
 
 
-def test_a_stopped_database_is_told_and_a_killed_watch_tells_nothing_twice(
+def test_a_stopped_database_is_reported_once_even_if_the_watch_is_killed(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     expect_outage(
@@ -164,7 +164,7 @@ def test_a_stopped_database_is_told_and_a_killed_watch_tells_nothing_twice(
     )
 
 
-def test_a_crash_loop_is_told_as_one_outage(
+def test_a_crash_loop_is_reported_as_one_outage(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     override = stack.directory / "compose.override.yaml"

@@ -344,7 +344,7 @@ def test_health_and_drills_come_before_a_login_check(foreign: Callable[..., Flas
     assert client.get("/").status_code == 401
 
 
-def test_routes_of_the_app_that_bear_our_names_are_the_apps(foreign: Callable[..., Flask]) -> None:
+def test_routes_of_the_app_at_our_paths_take_precedence(foreign: Callable[..., Flask]) -> None:
     app = foreign(DRILL=True)
     for path in ("/health/live", "/drill"):
         app.add_url_rule(path, path, lambda: "the app's")

@@ -45,7 +45,7 @@ def fast_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Clock:
-    """The time that the counters of failed logins see."""
+    """The simulated time of the counters of failed logins."""
 
     time: datetime
 

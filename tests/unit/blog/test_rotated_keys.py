@@ -62,7 +62,7 @@ def test_a_session_that_is_signed_with_the_current_key_is_not_sent_again(app, su
     assert SESSION not in names
 
 
-def test_a_session_of_an_unknown_key_is_none(app, susan):
+def test_a_session_of_an_unknown_key_is_refused(app, susan):
     cookie = session_cookie(susan)
     rotate(app, NEW, OLD)
     with pytest.raises(BadSignature):

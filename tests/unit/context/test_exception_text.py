@@ -112,7 +112,7 @@ def test_an_exception_that_was_never_raised_has_no_frames() -> None:
     assert exception_text(error) == "".join(traceback.format_exception(error)).removesuffix("\n")
 
 
-def test_two_places_of_one_function_are_told_apart() -> None:
+def test_two_places_in_one_function_have_different_texts() -> None:
     def either(first: bool) -> None:
         if first:
             raise ValueError("here")

@@ -254,7 +254,7 @@ def test_requests_interrupted_by_a_worker_death_are_listed() -> None:
     assert "Stack\n-----\n  Thread 1\n" in text
 
 
-def test_requests_that_cannot_be_read_are_told() -> None:
+def test_requests_that_cannot_be_read_are_mentioned() -> None:
     record = logging.LogRecord("app", logging.ERROR, __file__, 1, "killed", (), None)
     setattr(record, REQUESTS, [None])
     message = parsed(render_report(build_report(record), ENVELOPE))

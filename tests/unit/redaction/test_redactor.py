@@ -204,7 +204,7 @@ def test_harmless_texts_stay_as_they_are(redactor: BoundRedactor, text: str) -> 
     ],
 )
 def test_no_text_takes_long_to_redact(redactor: BoundRedactor, piece: str) -> None:
-    """What a visitor sends may turn up in an error; the search must not go wild over it."""
+    """What a visitor sends may turn up in an error; the search must stay fast."""
     text = piece * (100_000 // len(piece))
     started = time.process_time()
     redactor.text(text)
@@ -470,7 +470,7 @@ def test_nested_fields_are_masked_at_any_depth(redactor: BoundRedactor) -> None:
     }
 
 
-def test_very_many_fields_are_cut_and_it_says_so(redactor: BoundRedactor) -> None:
+def test_very_many_fields_are_cut_with_a_note(redactor: BoundRedactor) -> None:
     found = redactor.fields({f"field{number}": "value" for number in range(10_000)})
     assert len(found) < 300
     assert found["…"] == "9800 more left out"

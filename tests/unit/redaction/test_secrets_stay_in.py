@@ -271,7 +271,7 @@ def looked_for(secret: str) -> set[str]:
 
 
 def worth_hiding(secret: str) -> bool:
-    """Leave out what is in every report, and what a header or a field does not carry whole."""
+    """Leave out what is in every report, and what a header or field cannot carry unchanged."""
     plain = secret == secret.strip() and len(set(secret)) >= 5 and secret.lower() not in COMMON
     return plain and len(secret) >= ENOUGH and MASK not in secret
 
@@ -306,7 +306,7 @@ secret_texts = st.one_of(
     place=st.sampled_from(PLACES),
     form=st.sampled_from(sorted(FORMS)),
 )
-def test_what_a_request_brought_in_secret_never_goes_out(
+def test_the_secrets_of_a_request_never_go_out(
     secret: str,
     name: str,
     source: Callable[[str, str], dict[str, Any]],

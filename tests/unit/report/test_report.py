@@ -254,7 +254,7 @@ def test_a_report_of_an_earlier_version_has_empty_fields() -> None:
     ['{"time": 1' + "0" * 400 + "}", '{"process": 1' + "0" * 400 + "}", '{"a":' * 100_000],
     ids=["time", "process", "levels"],
 )
-def test_a_report_with_too_large_a_number_or_too_many_levels_is_none(text: str) -> None:
+def test_json_with_too_large_a_number_or_too_many_levels_is_no_report(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any text
         Report.from_json(text)
 

@@ -94,7 +94,7 @@ def test_a_recursion_is_shown_once(tmp_path: Path) -> None:
     assert "frames are left out …" in text
 
 
-def test_frames_left_out_are_told_where_they_were() -> None:
+def test_frames_left_out_are_mentioned_where_they_were() -> None:
     calls = [Frame(f"app/{name}.py", 1, name, own=True) for name in "ab"]
     last = Frame("app/c.py", 1, "c", own=True, skipped=1)
     assert list(folded([*calls, last])) == [*calls, "… 1 frame is left out …", last]

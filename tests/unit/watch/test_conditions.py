@@ -1,4 +1,4 @@
-"""Conditions that will become an outage: when each is one, and that it is told once."""
+"""Conditions that will become an outage: when each counts, and that it is reported once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def alert() -> Condition:
     return Condition("x", texts.spool_broken("no space left"))
 
 
-def test_a_condition_is_told_once_and_again_after_a_day_or_when_it_returns() -> None:
+def test_a_condition_is_reported_once_and_again_after_a_day_or_when_it_returns() -> None:
     conditions = Conditions(WatchState())
     assert len(conditions.news(iter([alert()]), 0.0)) == 1
     assert conditions.news(iter([alert()]), 60.0) == []

@@ -1,4 +1,4 @@
-"""nginx's files: every line is read once, and nothing that is not read yet is deleted in vain."""
+"""nginx's files: every line is read once, and deleted only after that, or if the folder is full."""
 
 from __future__ import annotations
 

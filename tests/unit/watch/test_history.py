@@ -93,7 +93,7 @@ def test_a_site_that_never_answered_since_the_watch_started_has_longest() -> Non
     assert known.seconds_until(AWAY, "502") == PATIENCE_STARTING
 
 
-def test_a_site_that_is_away_is_told_once() -> None:
+def test_a_site_that_is_away_is_reported_once() -> None:
     simulation = away()
     assert {simulation.look("502") for _ in range(100)} == {None}
 
@@ -128,13 +128,13 @@ def test_a_new_process_waits_for_everything_to_start(phase: Phase) -> None:
     assert simulation.seconds_until(AWAY, "502") == PATIENCE_STARTING
 
 
-def test_a_new_process_continues_an_outage_without_telling_it_again() -> None:
+def test_a_new_process_continues_an_outage_without_a_second_report() -> None:
     simulation = Simulation(WatchState(phase=Phase.AWAY, began=START - 100))
     assert {simulation.look("502") for _ in range(100)} == {None}
     assert simulation.seconds_until(BACK) == STEADY + 1
     assert simulation.state.began == START - 100
 
 
-def test_a_new_process_tells_an_outage_that_the_old_one_had_no_time_to_tell() -> None:
+def test_a_new_process_reports_an_outage_that_the_old_one_could_not() -> None:
     simulation = Simulation(WatchState(phase=Phase.FAILING, last_well=START - 20))
     assert simulation.seconds_until(AWAY, "502") == 2

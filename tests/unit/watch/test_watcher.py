@@ -1,4 +1,4 @@
-"""What the watch tells: outages with their error pages, and error pages that nobody else tells."""
+"""What the watch reports: outages with their error pages, and pages that nobody else reports."""
 
 from __future__ import annotations
 
@@ -125,7 +125,9 @@ def test_more_pages_than_are_listed_are_counted(
 
 
 @pytest.mark.parametrize("seconds", range(1, 40, 3))
-def test_a_kill_at_any_time_tells_nothing_twice(watch: Simulation, seconds: int) -> None:
+def test_after_a_kill_at_any_time_nothing_is_reported_twice(
+    watch: Simulation, seconds: int
+) -> None:
     watch.run(5)
     watch.run(seconds, "502 Bad Gateway", pages=2)
     watch.start()
@@ -181,7 +183,7 @@ def test_a_stop_explains_no_crash_loop(watch: Simulation, monkeypatch: pytest.Mo
     assert "web keeps restarting: 2 starts within 1 min" in message
 
 
-def test_pages_outside_of_an_outage_are_told_together(watch: Simulation) -> None:
+def test_pages_outside_of_an_outage_are_reported_together(watch: Simulation) -> None:
     watch.run(5)
     watch.page(watch.now, 504)
     watch.run(3, "502 Bad Gateway", pages=1)  # too short for an outage
@@ -192,7 +194,7 @@ def test_pages_outside_of_an_outage_are_told_together(watch: Simulation) -> None
     assert [one["state"] for one in report.requests] == ["answered for the app"] * 4
 
 
-def test_a_page_whose_request_the_app_has_reported_is_not_told_again(watch: Simulation) -> None:
+def test_a_page_whose_request_the_app_has_reported_is_not_reported_again(watch: Simulation) -> None:
     watch.run(5)
     own, cut_off, other = (watch.page(watch.now) for _ in range(3))
     requests = ({"request_id": cut_off, "method": "GET", "path": "/", "state": "interrupted"},)
