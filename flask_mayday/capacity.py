@@ -87,4 +87,4 @@ class Capacity:
         for workers in range(self.workers, 0, -1):
             if fits(replace(self, workers=workers)):
                 return f"Set WEB_CONCURRENCY={workers}"
-        return "Set WEB_CONCURRENCY and WEB_THREADS to less"
+        return "Lower WEB_CONCURRENCY and WEB_THREADS"

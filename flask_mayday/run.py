@@ -2,7 +2,7 @@
 
 ``python -m flask_mayday.run -- COMMAND [ARGUMENT...]`` passes the command's output and its exit
 status on. Where it fails, one report with its last lines goes to the log and to the administrators,
-with the settings of the environment.
+with the settings that are in the environment.
 """
 
 from __future__ import annotations

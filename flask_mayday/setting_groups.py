@@ -106,7 +106,7 @@ class SpoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """How often administrators are mailed: ``window`` in seconds, ``keep_days`` in days.
+    """How often mails are sent, and how long reports are kept: ``window`` is in seconds.
 
     ``summary`` is ``weekly`` where a summary is mailed each week, else ``off``.
     """

@@ -251,7 +251,7 @@ def _check_mail(reader: SettingsReader, mail: MailSettings) -> None:
         reader.problem(
             "MAIL_PASSWORD",
             None,
-            "MAIL_USERNAME is set, and logging in needs it: set it, or write it to the file that "
+            "MAIL_USERNAME is set, so a password is needed. Set it, or write it to the file that "
             "MAIL_PASSWORD_FILE names (secrets/mail_password in the stack).",
         )
     if "\0" in (mail.password or ""):

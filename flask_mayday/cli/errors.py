@@ -82,10 +82,10 @@ def errors(last: int, state: str | None) -> None:
 @click.option("--for", "duration", callback=duration_of, help="How long: 30m, 12h, 7d or 2w.")
 @click.option("--until-release", is_flag=True, help="Until it occurs in another release.")
 def mute(fingerprint: str, duration: float | None, until_release: bool) -> None:
-    """Record and count an error, and do not mail it.
+    """Stop the mails about an error; it is still recorded and counted.
 
-    Without an option it is muted until `flask reports unmute`. FINGERPRINT is in each mail and in
-    `flask reports errors`; its beginning is enough.
+    Without an option it stays muted until `flask reports unmute`. FINGERPRINT is in each mail and
+    in `flask reports errors`; its beginning is enough.
     """
     if duration is not None and until_release:
         raise click.UsageError("Use either --for or --until-release.")
@@ -136,7 +136,7 @@ def resolve(fingerprint: str) -> None:
 @click.option(
     "--route", callback=pattern_of, help="Route, with or without the method: GET /user/*."
 )
-@click.option("--message", callback=pattern_of, help="The whole message.")
+@click.option("--message", callback=pattern_of, help="The message, from its beginning to its end.")
 @click.option("--delete", "number", type=click.IntRange(1, 1 << 62), help="Delete this rule.")
 def ignore(number: int | None, **patterns: str) -> None:
     """List, add or delete the rules that hide errors.

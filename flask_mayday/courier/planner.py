@@ -139,8 +139,9 @@ class Planner:
 
     def _digest(self, errors: PendingErrors) -> tuple[int, Digest | None]:
         """Return the id of the last report to count, and the digest where there is to be one."""
-        is_late = errors.last_mail is None or errors.first >= errors.last_mail + self.reports.window
-        if errors.is_back or is_late:
+        last_mail, window = errors.last_mail, self.reports.window
+        is_after_window = last_mail is None or errors.first >= last_mail + window
+        if errors.is_back or is_after_window:
             return 0, None
         last, count, first, latest = self.mailbox.pending_span(errors.fingerprint)
         ids = self.mailbox.pending_request_ids(errors.fingerprint, last, REQUEST_IDS)

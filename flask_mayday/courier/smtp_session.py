@@ -30,13 +30,14 @@ class Fate(Enum):
     no connection, no trusted TLS, a refused    ALL_WAIT
     greeting, EHLO, STARTTLS or login
     the sender is refused, 4xx or 5xx           ALL_WAIT: it is the same for every mail
-    … with 552, or SIZE is exceeded             FAILED
+    the same with 552, or SIZE is exceeded      FAILED
     every recipient is refused for good         NOBODY: ADMINS is wrong
-    some are, and others have it                DELIVERED; they are given up
-    some are for now, and others have it        WAITS, for them only
-    nobody has it, and some are for now         WAITS, for all
-    the data is refused, 5xx                    FAILED
-    … 4xx                                       WAITS
+    some recipients are refused for good,       DELIVERED; the refused ones are given up
+    others have the mail
+    some are refused for now, others have it    WAITS, for the refused ones only
+    some are refused for now, nobody has it     WAITS, for all
+    the data is refused with 5xx                FAILED
+    the data is refused with 4xx                WAITS
     421, a broken connection, no SMTP reply     WAITS; the next mail gets a new connection
     no reply to the whole mail                  UNCONFIRMED: it may have been delivered
     ==========================================  ================================================
@@ -54,10 +55,10 @@ class Fate(Enum):
 class Verdict:
     """What becomes of a mail, and why.
 
-    ``later`` are the only recipients who still need it, where others have it or may have it.
-    Where it is unconfirmed, ``again`` are those who do not certainly have it, and ``pending`` is
-    the reply that will tell, if that is still awaited; ``is_cut`` says that the server closed the
-    connection at the end of the mail, without a long wait, and nobody has it for certain.
+    ``later`` are the recipients who still need the mail, if others have it or may have it. The
+    rest is for ``UNCONFIRMED``: ``again`` are the recipients who may not have it, ``pending`` is
+    the reply that will tell, if it is still awaited, and ``is_cut`` says that the server closed
+    the connection right after the mail, and that nobody has it for certain.
     """
 
     fate: Fate

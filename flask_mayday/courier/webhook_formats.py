@@ -64,7 +64,7 @@ def _discord(message: Message) -> dict[str, object]:
 
 def _ntfy(message: Message) -> tuple[bytes, dict[str, str]]:
     text = str(message.get("text", "")).encode()
-    if len(text) > NTFY_BYTES:  # ntfy would make a file of it
+    if len(text) > NTFY_BYTES:  # ntfy would turn it into a file
         text = text[:NTFY_BYTES].decode("utf-8", "ignore").encode() + "…".encode()
     title = _subject(message)
     if not title.isascii():

@@ -1,4 +1,4 @@
-"""The mails of a site that is away, with sample values, for the page ``/drill/away``."""
+"""Samples, for the page ``/drill/away``, of the mails that watch sends about an outage."""
 
 from __future__ import annotations
 

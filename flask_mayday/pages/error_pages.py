@@ -88,7 +88,7 @@ class ErrorPages:
         self.app.after_request_funcs.setdefault(None, []).insert(0, restore_policy)
 
     def handler_for(self, error: Exception) -> Callable[[Any], Any] | None:
-        """Return our handler for an error; ``None`` lets Flask make a 500 of it."""
+        """Return our handler for an error; ``None`` lets Flask answer 500."""
         if isinstance(error, tuple(unreadable_requests)):
             return self.answer_unreadable_request
         if isinstance(error, HTTPException):

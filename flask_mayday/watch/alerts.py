@@ -64,7 +64,7 @@ def report_of(alert: Alert, builder: ReportBuilder) -> tuple[Report, logging.Log
 
 
 class Alerts:
-    """The alerts of one process, kept in ``state`` until they are delivered."""
+    """The alerts of the watch, kept in ``state`` until they are delivered."""
 
     def __init__(self, pipeline: Pipeline, state: WatchState) -> None:
         self.pipeline = pipeline

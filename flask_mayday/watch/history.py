@@ -17,9 +17,9 @@ PATIENCE_STARTING: Final = 60.0  # … after the watch has started, while the si
 PATIENCE_NEW: Final = 120.0  # … if it has never answered: a first start prepares the database
 GOOD: Final = 3  # looks in a row before the site counts as back
 STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
-STEADY_LIMIT: Final = 120.0  # … at most; doubled for each outage after these two in a short time
 FLAPPING: Final = 2  # outages …
-RECENT: Final = 600.0  # … in as many seconds
+RECENT: Final = 600.0  # … within as many seconds; each further one doubles STEADY …
+STEADY_LIMIT: Final = 120.0  # … up to this
 SEEN_LINES: Final = 8  # kept for the mail
 
 

@@ -13,7 +13,7 @@ from ..settings import WatchSettings
 from .fetching import Response, addresses_of, fetch, reason_of
 
 PATH: Final = "/health/live"  # requested if WATCH_URL has no path of its own
-TIMEOUT: Final = 6.0  # seconds for the site's answer; more is as bad as none
+TIMEOUT: Final = 6.0  # seconds for the site's answer; a later one counts as none
 HTTPS: Final = 443
 NETWORK: Final = ".inner"  # web.inner is web in that network
 DIAGNOSIS_TIMEOUT: Final = 2.0  # seconds for each answer that only explains
