@@ -248,7 +248,9 @@ class Stack:
 
     def remove(self) -> None:
         """Remove everything of the project."""
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
+        # With the profile, because Compose leaves the volumes of services that are not selected.
+        down = ["down", "--volumes", "--remove-orphans", "--timeout", "5"]
+        self.compose("--profile", "backup", *down, check=False)
         label = f"label=microblog.stack.project={self.project}"
         images = self.run("docker", "images", "--quiet", "--filter", label).stdout.split()
         if images:
