@@ -138,7 +138,7 @@ certificate_state() { # says so if the first attempt to obtain a certificate has
   failure=$(docker compose exec -T acme cat /tmp/outcome 2>/dev/null) || return 0
   if [[ -n $failure ]]; then
     warn "There is no certificate from the ACME authority yet, so browsers show a warning: $failure" \
-      "The name must lead to this machine, and port 80 must be reachable. The next attempts: docker compose logs acme"
+      "The name must resolve to this machine, and port 80 must be reachable. The next attempts: docker compose logs acme"
   fi
 }
 
