@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 DOWN: Final = "The database is unavailable"
 READ_ONLY: Final = "The database is read-only"
-FULL: Final = "The database's disk is full or fails"
+FULL: Final = "The database's disk is full or failing"
 SHORT: Final = "The database has reached a limit of its memory, connections or configuration"
 LOCKED: Final = "A lock in the database was not released in time"
 CANCELLED: Final = "A statement in the database took too long, or was cancelled"

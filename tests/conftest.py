@@ -26,7 +26,7 @@ from tests.support.compose import PROJECT, Stack, end
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 
-# Every variable that the app and the extension read, by the names of the contract.
+# Every variable that the app and the extension read, by their documented names.
 VARIABLES = (
     "SECRET_KEY_FALLBACKS",
     "POSTGRES_USER",

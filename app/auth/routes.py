@@ -113,7 +113,7 @@ def _end(end: Callable[[], None]) -> ResponseReturnValue:
     if valid:
         end()
     else:
-        flash("That page was open for too long. Please log out again.")
+        flash("That page was open for too long. Please try again to log out.")
     return redirect(url_for("main.index"))
 
 

@@ -44,8 +44,8 @@ def seconds_since(sent: str, timeout: float) -> float:
     if not _has_warned:
         _has_warned = True
         logger.warning(
-            "The header %s is %r, which is not the time of a request that may take %g s: it is "
-            "ignored. Compare the clocks of the proxy and of the app",
+            "The header %s is %r, which cannot be the start of a request that may take %g s: it "
+            "is ignored. Compare the clocks of the proxy and of the app",
             HEADER,
             sent[:40],
             timeout,

@@ -50,7 +50,7 @@ def when_ready(server: Any) -> None:
     for name in _unconnected(server.cfg):
         logger.error(
             "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours, "
-            "or worker deaths and waiting reports are missed",
+            "or worker deaths are not reported, or waiting reports not delivered",
             name,
             name,
         )

@@ -64,7 +64,7 @@ class ReportFile:
             if identity(self._path) == self._identity:
                 return
             self.close()
-        raise FileNotFoundError(f"{self._path} is deleted as soon as it is made")
+        raise FileNotFoundError(f"{self._path} is deleted each time that it is created")
 
     def close(self) -> None:
         """Close the file; the next report goes to another one."""
@@ -95,7 +95,7 @@ class ReportFile:
         if is_old or self._measured + self._since > self.max_bytes:
             self._measured, self._since = _size(self.folder), size
         if self._measured + self._since > self.max_bytes:
-            raise OSError(f"{self.folder} is full (a part of SPOOL_MAX_BYTES: {self.max_bytes})")
+            raise OSError(f"{self.folder} is full (its share of SPOOL_MAX_BYTES: {self.max_bytes})")
 
 
 @dataclass(frozen=True, slots=True)

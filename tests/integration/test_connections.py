@@ -1,4 +1,4 @@
-"""The end of a connection, which decides on whose side its port stays taken."""
+"""Which side closes a connection first: its port stays in use for a minute."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_a_hanging_database_gets_a_page_within_seconds(
         server = gunicorn(DATABASE_URL=f"postgresql://web@127.0.0.1:{port}/microblog")
         answer = server.request("/drill/database", "POST", "", JSON)
     assert answer.status == 503
-    assert answer.seconds < 5 + 3  # five seconds by contract, the rest for a busy machine
+    assert answer.seconds < 5 + 3  # five seconds as documented, the rest for a busy machine
 
 
 def test_a_frozen_database_delays_no_page_at_any_number_of_requests(

@@ -1,4 +1,4 @@
-"""What an intruder would find: little to use, nothing to read, nowhere to go."""
+"""What limits an intruder: privileges, readable secrets, published ports and networks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_neither_config_nor_inspect_shows_a_secret(stack: Stack) -> None:
     command = ["docker", "run", "--rm", "--user", "0", "--entrypoint", "sh"]
     command += ["--volume", f"{volume}:/s:ro", f"{stack.project}-web"]
     command += ["-c", "cd /s; for f in *; do cat $f; echo; done"]
-    # Until there is any: once the engine has shown nothing of a container that ended at once.
+    # Repeated until there is output: Docker once showed none of a container that ended at once.
     secrets = wait_until(lambda: stack.run(*command).stdout.split(), "the secrets")
     assert isinstance(secrets, list)
     assert len(secrets) == 4

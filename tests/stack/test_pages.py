@@ -29,7 +29,7 @@ CLIENTS = {
     "curl": "*/*",
 }
 BARE = ("<center>nginx", "gunicorn", "werkzeug", "<h1><p>", "Internal Server Error</h1>")
-PATIENCE = 5.0  # seconds, the contract's
+PATIENCE = 5.0  # seconds within which a page has to come
 
 
 def _assert_ours(

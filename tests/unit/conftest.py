@@ -1,4 +1,4 @@
-"""What the unit tests share: a folder in memory, because most of their time was the disk's."""
+"""What the unit tests share: a folder in memory, because the disk took most of their time."""
 
 from __future__ import annotations
 

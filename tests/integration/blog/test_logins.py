@@ -19,7 +19,7 @@ from werkzeug.security import generate_password_hash
 from tests.support.visitor import PASSWORD, Visitor
 
 LOGINS = int(os.environ.get("LOGINS", "150"))  # of each kind
-# Twice the standard deviation of a guess, on top of what 2,000 logins of each kind may show.
+# What 2,000 logins of each kind may show, and twice the standard deviation for LOGINS of them.
 BOUND = 0.52 + 1 / LOGINS**0.5
 
 
@@ -112,7 +112,7 @@ def test_sixteen_threads_and_32_logins_at_once_use_two_slots(
     assert int(peak) < 200 * 1024  # kB; sixteen hashes alone would take 300 MiB
 
 
-# The upgrade, while containers of the version before still run.
+# The upgrade, while containers of the previous version still run.
 
 OLD_USER = (
     'INSERT INTO "user" (username, username_lower, email, email_lower, password_hash, about_me,'
@@ -120,7 +120,7 @@ OLD_USER = (
 )
 
 
-def test_the_version_before_works_with_the_new_tables(
+def test_the_previous_version_works_with_the_new_tables(
     postgres_server: Any, flask: Callable[..., Any]
 ) -> None:
     name = postgres_server.create_database("template0")
@@ -146,6 +146,6 @@ def test_the_models_are_what_the_migrations_make(
     flask: Callable[..., Any], database_url: str
 ) -> None:
     done = flask("db", "check", DATABASE_URL=database_url)
-    # The column of the version before stays until the next one.
+    # The column of the previous version stays until the next version.
     assert "remove_column" in done.stdout + done.stderr
     assert "email_lower" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A database that cannot do now what it is asked for: read-only, full, locked, overloaded."""
+"""A database that temporarily refuses: read-only, full, locked, overloaded."""
 
 from __future__ import annotations
 

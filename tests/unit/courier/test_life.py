@@ -1,6 +1,6 @@
 """Errors, mutes, resolves, rules, releases and restarts, in many random orders.
 
-EXAMPLES=10000 runs as many sequences; by default it is enough to find a mistake soon.
+EXAMPLES=10000 runs as many sequences; the default is enough to find a mistake soon.
 """
 
 from __future__ import annotations

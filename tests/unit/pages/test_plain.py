@@ -1,4 +1,4 @@
-"""The page that needs nothing: the app's and nginx's are one, made from the same words."""
+"""The page that needs no template: the app and nginx send the same one, with the same words."""
 
 from __future__ import annotations
 

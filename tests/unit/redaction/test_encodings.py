@@ -92,7 +92,7 @@ def leaks(secret: str, binary: str, chain: list[str]) -> str | None:
 def test_a_secret_is_masked_in_any_encodings_of_encodings(
     secret: str, binary: str, chain: list[str]
 ) -> None:
-    # WSGI's form of what is already in it is none that any program makes.
+    # Both read bytes as Latin-1, and no program does that twice.
     assume(chain.count("WSGI") + chain.count("repr of bytes") <= 1)
     assert leaks(secret, binary, chain) is None
 

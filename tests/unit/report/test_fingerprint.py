@@ -79,7 +79,7 @@ def test_a_fingerprint_is_16_hex_digits_that_begin_with_its_version() -> None:
 
 def test_version_1_of_the_fingerprint_is_stable() -> None:
     # If this fails, the grouping has changed: every known error would be mailed as new. Raise
-    # VERSION, and keep the computation of the version before.
+    # VERSION, and keep the computation of the previous version.
     assert failed(in_app(RAISES)) == "1b2cebea459b589f"
     assert fingerprint(None, "It failed") == "1d2dfaae2fd5d9d0"
 

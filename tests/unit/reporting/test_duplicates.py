@@ -135,7 +135,7 @@ def test_an_error_with_another_cause_is_recorded_in_full(
 
     for cause in causes:
         log(lambda cause=cause: exec("raise ValueError('boom') from cause", {"cause": cause}))
-    # Each exec compiles code of its own: what is the same there is not known to be the same.
+    # Each exec compiles its code anew, so equal code is not recognised as the same.
     assert briefly(read_reports()) == [False, False, False]
 
 

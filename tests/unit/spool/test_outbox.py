@@ -296,7 +296,7 @@ def test_the_size_of_the_files_is_limited(outbox: Outbox) -> None:
         for _ in range(1000):
             small.put(a_report("x" * 1000), mailable=True)
 
-    words = r"incoming is full \(a part of SPOOL_MAX_BYTES: 50000\)"
+    words = r"incoming is full \(its share of SPOOL_MAX_BYTES: 50000\)"
     with pytest.raises(NotDurableError, match=words):
         put_many()
     size = sum(path.stat().st_size for path in small.incoming.waiting())
