@@ -139,11 +139,11 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What the process ``flask_mayday.watch`` asks and reads; ``None`` where it does not."""
+    """What the process ``flask_mayday.watch`` requests and reads; ``None`` switches a part off."""
 
-    site_url: str | None = None  # asked through nginx, as by a visitor
+    site_url: str | None = None  # requested through nginx, as by a visitor
     https_port: int = 443  # of the site's host, where it redirects to HTTPS
-    ready_url: str | None = None  # of the app with its database; every address of the host is asked
+    ready_url: str | None = None  # of the app with its database, at every address of the host
     edge_log: Path | None = None  # the folder in which nginx writes the error pages that it sends
     heartbeat_url: str | None = field(default=None, repr=False)
 

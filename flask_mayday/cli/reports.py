@@ -201,7 +201,7 @@ def status(request_id: str, wait: float) -> None:
 
 @group.command()
 def retry() -> None:
-    """Try every waiting mail and webhook message now, and every refused mail once more."""
+    """Try to send every waiting mail and webhook message now, and every refused mail again."""
     admins = settings_of_app().mail.admins
     with open_inventory() as (inventory, _):
         waiting, failed = inventory.retry(admins)

@@ -101,7 +101,7 @@ class Courier:
         return found | ({"webhook": webhook or "ok"} if self.webhook.url else {})
 
     def mail_of(self, request_id: str) -> bytes | None:
-        """Return the newest mail about a request, ``None`` where there is none to be read."""
+        """Return the newest mail about a request, or ``None`` if there is none."""
         try:
             return mail_of_request(self.outbox.path, request_id)
         except sqlite3.Error:

@@ -111,7 +111,7 @@ class SmtpSession:
             try:
                 reused = self._connection is not None
                 connection = self._connection = self._connection or open_connection(self.settings)
-            except Exception as error:  # a host name that is none is a UnicodeError, for one
+            except Exception as error:  # such as a UnicodeError for an invalid host name
                 return self._failed(progress, Fate.ALL_WAIT, error)
             try:
                 verdict = self._transact(connection, progress, content)

@@ -18,7 +18,7 @@ SHARE: Final = 0.2  # … or within the last fifth of its life, if that is short
 def certificate_conditions(host: str, port: int, name: str, now: float) -> Iterator[Condition]:
     """Yield whether the certificate that a host has for ``name`` expires soon.
 
-    Yields nothing where that cannot be found out: the site itself is looked at elsewhere.
+    Yields nothing if that cannot be found out: another part of the watch checks the site.
     """
     try:
         begins, expires = validity(host, port, name)

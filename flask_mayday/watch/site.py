@@ -25,7 +25,7 @@ Fetch = Callable[..., Response]
 class Look:
     """What was seen at a time, in seconds since the epoch; ``trouble`` is empty if all is well.
 
-    ``ready`` is what the app says about itself and its database, if it was asked and answered.
+    ``ready`` is what the app says about itself and its database, if it has answered.
     """
 
     time: float
@@ -50,7 +50,7 @@ class Site:
         self._resolve = resolve
 
     def look(self, now: float) -> Look:
-        """Ask the site, and return what was seen at the time ``now``. Never raises."""
+        """Request the site, and return what was seen at the time ``now``. Never raises."""
         trouble = self._ask_site() if self.site_url else ""
         if trouble or not self.ready_url:
             return Look(now, trouble)
@@ -93,13 +93,13 @@ class Site:
         return response.line if response.status >= 500 else ""
 
     def _ask_https(self, host: str, url: str) -> Response:
-        """Ask for what a redirect to HTTPS leads to, at this host, under the name in ``url``."""
+        """Request the target of a redirect to HTTPS, at this host, under the name in ``url``."""
         self.tls = (host, self.https_port, urlsplit(url).hostname or host)
         context = _any_certificate(url)
         return self._fetch(url, TIMEOUT, address=host, port=self.https_port, context=context)
 
     def _ask_app(self, now: float, url: str) -> Look:
-        """Ask each address of the app: one that can serve visitors is enough."""
+        """Request each address of the app: one that can serve visitors is enough."""
         host, trouble = service_of(url), ""
         try:
             addresses = self._resolve(url)
