@@ -235,6 +235,8 @@ RUN mkdir /srv/static && if [ "$STATIC" = nginx ]; then /opt/venv/bin/python /tm
 
 FROM ${NGINX_IMAGE} AS nginx-base
 
+COPY docker/build/trim /tmp/
+RUN /tmp/trim && rm /tmp/trim
 COPY --from=edge /srv/nginx/*.conf /etc/nginx/
 COPY --from=edge /srv/nginx/listeners /etc/nginx/listeners
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates

@@ -129,6 +129,12 @@ def test_the_web_image_is_small_and_has_no_build_tools_and_no_tests(stack: Stack
     assert stack.compose("exec", "-T", "web", "python3", "-c", modules) == "[]\n"
 
 
+def test_nginx_has_no_package_manager(stack: Stack) -> None:
+    tools = "apt apt-get dpkg perl"
+    found = stack.shell("nginx", f"for tool in {tools}; do command -v $tool; done; true")
+    assert found == ""
+
+
 @pytest.mark.parametrize("service", ["web", "init", "nginx"])
 def test_the_certificate_authorities_of_the_build_machine_are_in_no_image(
     stack: Stack, service: str

@@ -84,6 +84,13 @@ def test_http_redirects_to_https_except_the_authoritys_checks(stack: Stack) -> N
     assert on_the_wrong_port.header("Location") == f"{site}/explore"
 
 
+def test_cookies_are_for_https_and_this_host_alone(stack: Stack) -> None:
+    cookie = stack.get("/login").header("Set-Cookie")
+    assert cookie is not None
+    assert cookie.startswith("__Host-")
+    assert {"Secure", "HttpOnly", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+
+
 def test_the_app_knows_that_the_scheme_is_https(stack: Stack) -> None:
     answer = stack.drill("exception")
     body = stack.mail_of(answer.request_id).get_body(("plain",))
