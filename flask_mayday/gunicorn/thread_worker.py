@@ -136,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return None
 
     def hold(self, conn: TConn) -> Future[Any]:
-        """Accept a connection while all threads are busy; serve it as soon as one of them is free.
+        """Serve a connection as soon as a thread is free, although all are busy now.
 
         Callable from any thread. Until then, the future that it returns can be cancelled.
         """

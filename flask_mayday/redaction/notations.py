@@ -107,7 +107,7 @@ BY_NEXT_BYTE: Final[Mapping[bytes, tuple[re.Pattern[bytes], ...]]] = {
     **dict.fromkeys((b">", b"<", b"("), ()),
     b"\t": (*AFTER_EQUALS, *AFTER_EQUALS_BARE),
 }
-# Values that describe a secret and are none.
+# Values that describe a secret and are not one themselves.
 NOT_SECRET_VALUES: Final = frozenset(
     b"none null nil true false yes no on off missing required invalid expired empty unknown "
     b"undefined wrong str int bool bytes".split()

@@ -10,7 +10,7 @@ from typing import Final
 class State(StrEnum):
     """The states of an error group."""
 
-    NEW = "new"  # all that is known of it is in its first mail, or in none yet
+    NEW = "new"  # it has occurred only in its first mail, or is in no mail yet
     KNOWN = "known"  # it has occurred again since its first mail
     MUTED = "muted"  # recorded and counted, and not mailed
     RESOLVED = "resolved"  # it is not expected to occur again

@@ -227,5 +227,5 @@ def test_more_threads_than_the_database_allows_connections_are_reported_at_the_f
     server.stop()
     ((message,),) = query_spool("SELECT json_extract(body, '$.message') FROM reports")
     assert message.startswith("WEB_CONCURRENCY=1 x WEB_THREADS=128 may open 129 connections")
-    assert "allows 97, for all of its clients" in message
+    assert "allows all of its clients together only 97" in message
     assert "Lower WEB_THREADS to 96 or less" in message
