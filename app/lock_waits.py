@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 LOCK_NOT_AVAILABLE: Final = "55P03"
 BLOCKED_FOR: Final = 5.0  # seconds for which waits are restricted after one has timed out
 SHORT_WAIT: Final = 100  # milliseconds, for all transactions but the one that may wait
-IS_WAITING: Final = "may_wait_for_locks"
+MAY_WAIT: Final = "may_wait_for_locks"
 
 
 class LockWaits:
@@ -37,7 +37,7 @@ class LockWaits:
         if time.monotonic() >= self._blocked_until:
             return
         if self._turn.acquire(blocking=False):
-            record.record_info[IS_WAITING] = True
+            record.record_info[MAY_WAIT] = True
             return
         try:
             with connection.cursor() as cursor:
@@ -48,7 +48,7 @@ class LockWaits:
 
     def _end(self, connection: object, record: Any) -> None:
         del connection
-        if record.record_info.pop(IS_WAITING, False):
+        if record.record_info.pop(MAY_WAIT, False):
             self._turn.release()
 
     def _note_timeout(self, context: ExceptionContext) -> None:

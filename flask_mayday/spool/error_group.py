@@ -10,7 +10,7 @@ from typing import Final
 class State(StrEnum):
     """The states of an error group."""
 
-    NEW = "new"  # it has occurred only in its first mail, or is in no mail yet
+    NEW = "new"  # it has no mail yet, or has not occurred again since its first one
     KNOWN = "known"  # it has occurred again since its first mail
     MUTED = "muted"  # recorded and counted, and not mailed
     RESOLVED = "resolved"  # it is not expected to occur again
