@@ -33,7 +33,8 @@ def read(author: User | None = None) -> Timeline:
     """Return the requested page of everybody's posts, or of one author's.
 
     The request's ``?before=`` or ``?after=`` is the id of a post. Unlike a page number, it always
-    leads to the same posts, and old pages cost no more than new ones. Answers 404 if it is not an id.
+    leads to the same posts, and old pages cost no more than new ones. Answers 404 if it is not an
+    id.
     """
     before, after = _key("before"), _key("after")
     query = POSTS
