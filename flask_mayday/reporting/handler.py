@@ -17,6 +17,7 @@ from ..courier.courier import Courier
 from ..report.builder import ReportBuilder
 from ..report.fingerprint import hash_of_choice
 from ..report.report import Report
+from ..report.wording import counted
 from ..settings import Settings
 from ..spool.outbox import NotDurableError
 from .duplicates import DuplicateFilter, occurrence_of
@@ -98,7 +99,7 @@ class ReportHandler(logging.Handler):
         if lost := len(self.outbox.backlog):
             self._complained = -COMPLAINT_INTERVAL
             self._complain(
-                f"{lost} errors are in the log only: they were in memory, and the spool "
+                f"Only in the log: {counted(lost, 'error')} held in memory, because the spool "
                 f"{self.outbox.folder} could not be written until this process ended"
             )
         super().close()
