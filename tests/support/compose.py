@@ -248,9 +248,9 @@ class Stack:
 
     def remove(self) -> None:
         """Remove everything of the project."""
-        # With the profile, because Compose leaves the volumes of services that are not selected.
+        # With all profiles, because Compose leaves services that are not selected, and their volumes.
         down = ["down", "--volumes", "--remove-orphans", "--timeout", "5"]
-        self.compose("--profile", "backup", *down, check=False)
+        self.compose("--profile", "*", *down, check=False)
         label = f"label=microblog.stack.project={self.project}"
         images = self.run("docker", "images", "--quiet", "--filter", label).stdout.split()
         if images:
