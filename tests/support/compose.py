@@ -248,7 +248,7 @@ class Stack:
 
     def remove(self) -> None:
         """Remove everything of the project."""
-        # With all profiles, because Compose leaves services that are not selected, and their volumes.
+        # With all profiles: Compose leaves services that are not selected, and their volumes.
         down = ["down", "--volumes", "--remove-orphans", "--timeout", "5"]
         self.compose("--profile", "*", *down, check=False)
         label = f"label=microblog.stack.project={self.project}"
