@@ -19,7 +19,7 @@ from werkzeug.security import generate_password_hash
 from tests.support.visitor import PASSWORD, Visitor
 
 LOGINS = int(os.environ.get("LOGINS", "80"))  # of each kind
-# What 2,000 logins of each kind may show, and three times the standard deviation for LOGINS of them.
+# What 2,000 logins of each kind may show, and three standard deviations for LOGINS of them.
 BOUND = 0.52 + 1.5 / LOGINS**0.5
 
 
