@@ -27,7 +27,7 @@ MAX_ADDED_SECRETS: Final = 2000
 
 
 REMEMBERED_TEXTS: Final = 256
-REMEMBERED_LENGTH: Final = 16_000  # characters of a text that is remembered
+REMEMBERED_LENGTH: Final = 4000  # characters of a text that is remembered
 
 
 class Examined(NamedTuple):
