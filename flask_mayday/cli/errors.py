@@ -1,4 +1,4 @@
-"""``flask reports errors``, ``mute``, ``unmute``, ``resolve`` and ``ignore``: error groups."""
+"""The commands for error groups: ``errors``, ``mute``, ``unmute``, ``resolve`` and ``ignore``."""
 
 from __future__ import annotations
 
@@ -84,8 +84,9 @@ def errors(last: int, state: str | None) -> None:
 def mute(fingerprint: str, duration: float | None, until_release: bool) -> None:
     """Stop the mails about an error; it is still recorded and counted.
 
-    Without an option it stays muted until `flask reports unmute`. FINGERPRINT is in each mail and
-    in `flask reports errors`; its beginning is enough.
+    Without an option it stays muted until `flask mayday reports unmute`. FINGERPRINT is in each
+    mail and in `flask mayday reports errors`; its beginning is enough. Errors that wait for a
+    digest are hidden too.
     """
     if duration is not None and until_release:
         raise click.UsageError("Use either --for or --until-release.")
@@ -113,7 +114,7 @@ def unmute(fingerprint: str) -> None:
         if one.state is not State.MUTED:
             raise click.ClickException(f"{one.fingerprint} is not muted: it is {one.state}.")
         one.unmute()
-        return f"{one.state}; {counted(one.muted_count, 'error')} hidden while it was muted"
+        return f"{one.state}; {counted(one.muted_count, 'error')} hidden"
 
     _change(fingerprint, change)
 
@@ -151,7 +152,7 @@ def ignore(number: int | None, **patterns: str) -> None:
         if number is not None:
             if not ignore_rules.delete_rule(inventory, number):
                 raise click.ClickException(
-                    f"There is no rule {number}: see `flask reports ignore`."
+                    f"There is no rule {number}: see `flask mayday reports ignore`."
                 )
             click.echo(f"Rule {number} deleted.")
         elif any(patterns.values()):
@@ -200,7 +201,7 @@ def _release(inventory: Inventory, one: ErrorGroup) -> str:
 
 def _not_one(prefix: str, found: list[ErrorGroup]) -> str:
     if not found:
-        return f"No error has the fingerprint {prefix}: see `flask reports errors`."
+        return f"No error has the fingerprint {prefix}: see `flask mayday reports errors`."
     names = ", ".join(one.fingerprint for one in found[:10])
     return f"{counted(len(found), 'error group')} begin with {prefix}: {names}. Give more digits."
 
@@ -217,12 +218,12 @@ def _details(one: ErrorGroup) -> list[str]:
     """Return until when a group is muted, and when it was resolved."""
     details = []
     if one.state is State.MUTED:
-        until = "until `flask reports unmute`"
+        until = "until `flask mayday reports unmute`"
         if one.muted_until is not None:
             until = f"until {moment(one.muted_until)}"
         elif one.muted_release:
             until = f"until it occurs in a release other than {one.muted_release}"
-        details.append(f"muted {until}, {counted(one.muted_count, 'error')} hidden since")
+        details.append(f"muted {until}, {counted(one.muted_count, 'error')} hidden")
     if one.state in (State.RESOLVED, State.BACK) and one.resolved_at is not None:
         when = f"{moment(one.resolved_at)} in {release_of(one.resolved_release)}"
         back = f", back {moment(one.back_at)}" if one.state is State.BACK and one.back_at else ""

@@ -33,7 +33,7 @@ TROUBLE: Final = {  # by SQLite's primary error code
     sqlite3.SQLITE_PERM: OTHER_USER,
     sqlite3.SQLITE_READONLY: OTHER_USER,
     sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or run "
-    "`flask reports purge`.",
+    "`flask mayday reports purge`.",
 }
 
 
@@ -56,7 +56,7 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
             "another SPOOL_DIR."
         ) from error
     except BrokenPipeError:
-        raise  # the reader closed the pipe, as in `flask reports list | head`
+        raise  # the reader closed the pipe, as in `flask mayday reports list | head`
     except OSError as error:
         raise click.ClickException(f"The spool {path}: {OTHER_USER} ({error})") from error
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""``flask reports``: list, show, retry, resend and purge error reports, and send a test mail."""
+"""``flask mayday reports``: list, show, retry, resend and purge reports, and send a test mail."""
 
 from __future__ import annotations
 
@@ -123,14 +123,15 @@ def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
         [one for one in moments if one is not None] + [one.time for one in waiting], default=None
     )
     if first is not None and first < time.time() - STUCK:
-        problems.append(f"Mail has been stuck since {moment(first)}: run `flask reports test`.")
+        since = moment(first)
+        problems.append(f"Mail has been stuck since {since}: run `flask mayday reports test`.")
     posts = posts_wait_since(inventory) if settings.webhook.url else None
     if posts is not None and posts < time.time() - STUCK:
         problems.append(f"The webhook has been stuck since {moment(posts)}: see above.")
     if refused := inventory.refused():
         problems.append(
             f"{counted(refused, 'mail')} refused by the mail server: see "
-            "`flask reports show NUMBER`, and run `flask reports retry` to try again."
+            "`flask mayday reports show NUMBER`, and run `flask mayday reports retry` to try again."
         )
     if files := Incoming(settings.spool.folder / "incoming").unreadable():
         names = ", ".join(str(path) for path in files[:10])
@@ -152,7 +153,7 @@ def show(identifier: str) -> None:
         return
     if not reports:
         raise click.ClickException(
-            f"No mail or request {identifier} in the spool: see `flask reports list`."
+            f"No mail or request {identifier} in the spool: see `flask mayday reports list`."
         )
     for report in reports:
         show_text(json.dumps(json.loads(report.to_json()), indent=2, ensure_ascii=False))
@@ -222,7 +223,7 @@ def retry() -> None:
 def resend(numbers: tuple[int, ...], hours: float | None) -> None:
     """Send delivered mails again, for example after the mail server has lost them.
 
-    They keep their Message-ID. NUMBER is the number of a mail in `flask reports list`.
+    They keep their Message-ID. NUMBER is the number of a mail in `flask mayday reports list`.
     """
     if not numbers and hours is None:
         raise click.UsageError("Give the numbers of mails, or use --hours.")

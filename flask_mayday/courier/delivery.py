@@ -34,11 +34,11 @@ DOWN_AFTER: Final = 2  # mails in a row that the server does not take now: then 
 NO_WEBHOOK: Final = WebhookSettings()
 MAIL_STUCK: Final = (
     "Error mails are stuck: the first has waited for %.0f minutes. "
-    "Run `flask reports test` to see why"
+    "Run `flask mayday reports test` to see why"
 )
 WEBHOOK_STUCK: Final = (
     "Messages to the webhook are stuck: the first has waited for %.0f minutes. "
-    "Run `flask reports list` to see why"
+    "Run `flask mayday reports list` to see why"
 )
 EXPIRY_INTERVAL: Final = 3600.0  # seconds between two deletions of what has expired
 RECOVERY_INTERVAL: Final = 60.0  # seconds between two tries to copy from a damaged database
@@ -176,7 +176,7 @@ class Delivery:
                 continue
             logger.error(
                 "%s %s because the spool was full. They are still in the log. Raise "
-                "SPOOL_MAX_BYTES=%d, or run `flask reports list` to see what is waiting.",
+                "SPOOL_MAX_BYTES=%d, or run `flask mayday reports list` to see what is waiting.",
                 f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
                 what,
                 self.mailbox.outbox.max_bytes,

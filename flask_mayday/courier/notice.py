@@ -14,10 +14,10 @@ MAX_REQUEST_IDS: Final = 100
 
 HOW_TO_READ: Final = (
     "They are not sent again unless you ask for it. Read them with",
-    "  flask reports list",
-    "  flask reports show NUMBER",
+    "  flask mayday reports list",
+    "  flask mayday reports show NUMBER",
     "Once the mail server's filter has been changed, send them again with",
-    "  flask reports retry",
+    "  flask mayday reports retry",
 )
 
 

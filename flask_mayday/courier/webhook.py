@@ -135,7 +135,7 @@ def post_test(settings: WebhookSettings, app: AppSettings) -> str:
     draft = draft_notice(
         app,
         "Test message: error reports are reaching this webhook",
-        "Sent by “flask reports test”. Nothing is wrong.",
+        "Sent by “flask mayday reports test”. Nothing is wrong.",
     )
     key = uuid.uuid4().hex
     return post_message(settings, key, draft.to_post(key, "test", time.time()), TIMEOUT)[1]

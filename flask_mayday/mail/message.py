@@ -81,7 +81,7 @@ def render_notice(
 
 
 def render_test(envelope: Envelope) -> bytes:
-    """Return the mail of ``flask reports test``: made like a report, in the same encodings."""
+    """Return the mail of ``flask mayday reports test``, which is made like that of a report."""
     rows = [
         ("Recipients", ", ".join(envelope.recipients)),
         ("Time", moment(envelope.created or time.time())),
@@ -89,7 +89,7 @@ def render_test(envelope: Envelope) -> bytes:
     return render_notice(
         envelope,
         "Test mail: error reports are reaching you",
-        "Sent by “flask reports test”. Nothing is wrong.",
+        "Sent by “flask mayday reports test”. Nothing is wrong.",
         rows,
     )
 

@@ -45,7 +45,7 @@ class IgnoreRule:
         )
 
     def __str__(self) -> str:
-        """Return the patterns as the options of ``flask reports ignore`` name them."""
+        """Return the patterns as the options of ``flask mayday reports ignore`` name them."""
         named = {
             "exception": self.exception,
             "logger": self.logger,

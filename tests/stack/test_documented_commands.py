@@ -86,14 +86,14 @@ class Reader:
 
     stack: Stack
     request_id: str = ""  # of the last drill
-    error_group: str = ""  # the first that `flask reports errors` has listed
+    error_group: str = ""  # the first that `flask mayday reports errors` has listed
 
     def types(self, command: str) -> None:
         """Run a command, which must succeed, with what this reader sees in place of examples."""
         command = command.replace("<id>", self.request_id).replace("1b2cebea", self.error_group)
         for backup in self.stack.directory.glob("backups/*"):
             command = re.sub(r"backups/microblog-\S+", f"backups/{backup.name}", command)
-        if command.startswith("flask reports"):
+        if command.startswith("flask mayday reports"):
             command = f"docker compose exec web {command}"
         if command.partition("#")[0].strip() == FOLLOWS:
             self.follows(command)
@@ -103,7 +103,7 @@ class Reader:
             self.request_id = found[1]
         if "reports purge" in command:
             self.types("make drill\n")  # what follows is about errors after that
-        if "flask reports errors" in command:
+        if "flask mayday reports errors" in command:
             self.error_group = re.findall(r"^[0-9a-f]{8}", done.stdout, re.MULTILINE)[0]
 
     def follows(self, command: str) -> None:

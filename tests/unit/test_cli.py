@@ -1,4 +1,4 @@
-"""`flask reports`: reading and changing the spool on the command line."""
+"""`flask mayday reports`: reading and changing the spool on the command line."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def test_the_list_fails_only_while_an_operator_has_to_act(
 ) -> None:
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 1
-    assert "1 mail refused by the mail server: see `flask reports show NUMBER`" in result.stderr
+    advice = "see `flask mayday reports show NUMBER`"
+    assert f"1 mail refused by the mail server: {advice}" in result.stderr
     spool.execute("UPDATE mails SET state = 'delivered' WHERE state = 'failed'")
     result = cli.invoke(args=["reports", "list"])
     assert result.exit_code == 0
@@ -152,7 +153,7 @@ def test_a_mail_is_shown_by_its_number_and_a_report_by_its_request_id(cli: Flask
     assert '"message": "error 4"' in cli.invoke(args=["reports", "show", ID]).output
     missing = cli.invoke(args=["reports", "show", "99"])
     assert missing.exit_code == 1
-    assert "flask reports list" in missing.output
+    assert "flask mayday reports list" in missing.output
 
 
 @pytest.mark.usefixtures("spool")
@@ -256,7 +257,7 @@ def test_reports_in_files_are_listed_before_there_is_a_database(
 def test_a_closed_pipe_is_not_reported_as_an_error_of_the_spool(
     cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in `flask reports list | head -1`."""
+    """As in `flask mayday reports list | head -1`."""
 
     def broken_pipe(*_: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

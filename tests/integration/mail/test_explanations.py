@@ -1,4 +1,4 @@
-"""`flask reports test` explains why a mail server failed."""
+"""`flask mayday reports test` explains why a mail server failed."""
 
 from __future__ import annotations
 

@@ -604,7 +604,7 @@ def test_refused_mails_are_counted_in_a_notice_without_outside_text(
     text = notice.get_body(("plain",)).get_content()
     assert re.search(r"Errors:? +1\b", text)
     assert str(hidden.request_id) in text
-    assert "flask reports show NUMBER" in text
+    assert "flask mayday reports show NUMBER" in text
     assert "pills" not in str(notice)
 
 
