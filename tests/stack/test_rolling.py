@@ -57,7 +57,7 @@ QUICK_HEALTH = """\
 services:
   web:
     stop_grace_period: 3s
-    healthcheck: {start_period: 8s, interval: 1s, timeout: 1s, retries: 2}
+    healthcheck: {start_period: 20s, interval: 1s, timeout: 2s, retries: 2}
 """
 GATEWAY = (
     "while read _ to gateway _; do [ $to != 00000000 ] || echo $gateway; done </proc/net/route"
