@@ -7,6 +7,7 @@ DAC_READ_SEARCH to read secrets that only the operator may read.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -20,6 +21,7 @@ import domain
 from volume_owner import FILE, App
 
 SECRETS = Path("/run/secrets")
+ROTATION_PLAN = ".rotation"  # in it, while rotation.py replaces secrets
 OPERATOR = Path("/operator")  # the checkout
 DATA = (Path("/var/log/microblog"), Path("/var/spool/microblog"))
 EDGE_LOG = Path("/var/log/edge")  # nginx writes into it, watch reads and deletes
@@ -151,7 +153,7 @@ def provide(secret: Secret) -> str | None:
         )
     if own is not None and (problem := check(secret, own, present)) is not None:
         return problem
-    if own is not None:
+    if own is not None and (present is None or not is_being_rotated(secret.name)):
         wanted = own
     elif present is not None:
         wanted = present
@@ -165,6 +167,16 @@ def provide(secret: Secret) -> str | None:
     if secret.role and not secret.login_file.exists():
         write(secret.login_file, f"{secret.role}\n", mode=0o444)
     return None
+
+
+def is_being_rotated(name: str) -> bool:
+    """Return whether a rotation is under way, which decides when the secret ``name`` changes.
+
+    This service runs between its steps. If it wrote the operator's new key at once, the old key
+    would be lost before every container accepts the new one.
+    """
+    plan = SECRETS / ROTATION_PLAN
+    return plan.exists() and name in json.loads(plan.read_text())["values"]
 
 
 def check(secret: Secret, own: str, present: str | None) -> str | None:

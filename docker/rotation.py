@@ -20,7 +20,7 @@ import init
 from init import OPERATOR, SECRETS, Secret
 from volume_owner import App
 
-PLAN = SECRETS / ".rotation"
+PLAN = SECRETS / init.ROTATION_PLAN
 KEPT = "secrets/{name} is your own and stays. To change it, write a new one there first."
 
 

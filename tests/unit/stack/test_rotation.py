@@ -91,7 +91,11 @@ def test_an_operators_new_secret_is_used_and_an_unchanged_one_stays(
     (own / "secret_key").write_text("n" * 40 + "\n")
     (own / "web_password").write_text("old-web_password")
     rotation.begin(rotation.init.DEMO)
+    (secret_key,) = (one for one in rotation.init.DEMO if one.name == "secret_key")
+    assert rotation.init.provide(secret_key) is None  # the roll runs init
+    assert read(volume, "secret_key") == ["old-secret_key"]
     rotation.switch()
+    assert read(volume, "secret_key_fallbacks") == ["old-secret_key"]
     assert read(volume, "secret_key", "web_password", ".web_login", "mail_password") == [
         "n" * 40,
         "old-web_password",
