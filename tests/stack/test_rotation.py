@@ -36,7 +36,8 @@ def test_a_rotation_under_load_fails_no_request_and_logs_nobody_out(stack: Stack
     def post() -> int:
         # Not the flash message: where two posts are sent at once, one page shows both messages.
         text = f"Written while the secrets change: {uuid.uuid4()}"
-        assert text in susan.send("/", post=text).text
+        page = susan.send("/", post=text)
+        assert text in page.text
         return page.status
 
     with steady_load(*[profile] * 9, post) as outcomes:
