@@ -16,7 +16,8 @@ def history_rows(group: ErrorGroup, report: Report, *, is_back: bool) -> list[tu
     ``is_back`` says that the mail is the first since the resolved error came back.
     """
     first = f"{moment(group.first_seen)} in {release(group.first_release)}"
-    rows = [("First seen", f"{first}; {counted(group.count, 'time')} since")]
+    total = f"; {counted(group.count, 'time')} in all" if group.count > 1 else ""
+    rows = [("First seen", first + total)]
     if is_back and group.resolved_at is not None:
         resolved = f"{moment(group.resolved_at)} in {release(group.resolved_release)}"
         rows.append(("Resolved", f"{resolved}; back in {release(report.release)}"))
