@@ -728,7 +728,9 @@ def test_a_resolved_error_that_comes_back_is_mailed_at_once_and_says_so(post: Po
     assert re.search(
         r"Resolved: +2026-01-01 00:00:10 UTC in release 1\.4; back in release 1\.5\n", text
     )
-    assert re.search(r"First seen: +2026-01-01 00:00:00 UTC in release 1\.3; 3 times in all\n", text)
+    assert re.search(
+        r"First seen: +2026-01-01 00:00:00 UTC in release 1\.3; 3 times in all\n", text
+    )
     post.at(20 + WINDOW)
     assert post.mails()[2:] == [("digest", "a", 1)]
     assert "back:" not in post.contents()[2]["Subject"]
