@@ -47,7 +47,7 @@ class Limit:
         return hmac.digest(secret, self.name.encode(), "sha256").hex()
 
     def delay(self, failures: int) -> timedelta:
-        """Return how long after the last of so many failures logins are refused."""
+        """Return how long logins are refused after the last of ``failures`` failed ones."""
         if failures < self.free:
             return timedelta(0)
         return timedelta(seconds=min(2 ** min(failures - self.free, 10), MAX_DELAY))

@@ -29,7 +29,7 @@ start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; 
 
 start_watch() { # after everything else: the site works without it
   (start_if_outdated watch) ||
-    warn "The service watch does not run: nobody is told when the site does not answer." "Its log: docker compose logs watch"
+    warn "The service watch does not run: no mail is sent when the site does not answer." "Its log: docker compose logs watch"
 }
 
 run_once() { # SERVICE: a one-shot service; it must exit with status 0

@@ -198,9 +198,10 @@ def use(table: RequestTable | None) -> None:
 
 
 def begin(environ: WSGIEnvironment, waited: float = 0.0) -> None:
-    """Record that this thread begins to serve a request that has waited for it so many seconds.
+    """Record that this thread begins to serve a request.
 
-    Does nothing outside of a worker.
+    ``waited`` is the time, in seconds, that the request has waited for the thread. Does nothing
+    outside of a worker.
     """
     if _table is not None:
         _table.begin(environ, waited)

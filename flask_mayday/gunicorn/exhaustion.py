@@ -19,7 +19,7 @@ from . import cgroup
 DESCRIPTORS: Final = 16  # to keep free, besides four for each thread: log, spool, mail, database
 RESERVE: Final = 8  # file descriptors for the report
 MEMORY_SHARE: Final = 0.95  # of a memory limit: beyond it, a worker is replaced
-GROWTH: Final = 2  # only a worker that has grown to so many times its first size is replaced
+GROWTH: Final = 2  # a worker is replaced only if it has grown to this many times its first size
 MIB: Final = 1 << 20
 NO_LIMIT: Final = resource.RLIM_INFINITY
 

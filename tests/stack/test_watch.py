@@ -89,7 +89,7 @@ def expect_outage(
     return outcomes
 
 
-def told(stack: Stack) -> int:
+def counted_pages(stack: Stack) -> int:
     """Return how many error pages of nginx visitors got, as the last mail says."""
     found = re.search(r"visitors got (\d+) error pages?", mails(stack, BACK)[0]["Subject"])
     assert found is not None
@@ -124,7 +124,7 @@ def test_killed_containers_are_reported_with_the_number_of_error_pages(
         lambda: kill_watch(stack),
     )
     assert set(outcomes) == {200, 502}
-    assert told(stack) == outcomes[502]
+    assert counted_pages(stack) == outcomes[502]
     requests = re.findall(r"answered by nginx, request ([0-9a-f]{32})", _last(stack, BACK))
     assert len(requests) == min(100, outcomes[502])
     log = stack.compose("logs", "--no-log-prefix", "nginx")
@@ -147,7 +147,7 @@ def test_a_paused_container_is_reported(
         PAUSED,
     )
     # Also the app answers with 504 what has waited too long.
-    assert 0 < told(stack) <= outcomes[502] + outcomes[504]
+    assert 0 < counted_pages(stack) <= outcomes[502] + outcomes[504]
 
 
 def test_a_stopped_database_is_reported_once_even_if_the_watch_is_killed(

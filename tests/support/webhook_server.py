@@ -1,4 +1,4 @@
-"""A webhook's receiver on 127.0.0.1: it answers, refuses, hangs, redirects or fails as told."""
+"""A webhook's receiver on 127.0.0.1: it answers, refuses, hangs, redirects or fails on request."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ SETTING = "the-secret-of-this-site"
 ENVELOPE = Envelope("a@b.example", ("c@d.example",), "<1@b.example>", None, 0.0)
 NAMES = ["password", "password2", "new_password", "csrf_token", "api_key", "client_secret"]
 
-# Part of a secret is a secret too: not even so many characters of it may be found.
+# Part of a secret is a secret too: no run of this many characters of it may be found.
 ENOUGH = 8
 
 
