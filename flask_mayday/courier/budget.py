@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-RESERVE: Final = 4  # the part of the cap that is reserved, as a divisor
+RESERVE_DIVISOR: Final = 4  # a quarter of the cap is reserved
 
 
 class FairBudget:
@@ -21,7 +21,7 @@ class FairBudget:
     def __init__(self, cap: int, made: Mapping[str, int]) -> None:
         self._made = Counter(made)
         self._left = cap - self._made.total()
-        self._reserve = cap // RESERVE
+        self._reserve = cap // RESERVE_DIVISOR
 
     @property
     def is_used_up(self) -> bool:

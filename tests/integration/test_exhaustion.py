@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from flask_mayday.gunicorn.watchdog import POLL_INTERVAL
 
 APP = "tests.integration.sources_app:make()"
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
@@ -64,8 +67,9 @@ def test_a_worker_near_its_memory_limit_is_replaced_and_reported(
     (leaking,) = server.workers()
     statuses = []
     while leaking in server.workers():
-        statuses.append(server.request("/leak_memory?mib=32").status)
+        statuses.append(server.request("/leak_memory?mib=64").status)
         assert len(statuses) < 100
+        time.sleep(1.2 * POLL_INTERVAL)  # the rate of the leak: less than the margin between looks
     assert set(statuses) == {200}
     wait_until(lambda: server.request("/log_warning").status == 200, "a replacement")
     server.stop()
