@@ -34,6 +34,9 @@ def test_a_worker_killed_when_out_of_memory_is_one_report(stack: Stack) -> None:
         10,
     )
     assert stack.spool(made) == [[message]]
+    # Docker remembers that a container ran out of memory until it is started again.
+    stack.compose("restart", "web")
+    wait_until(lambda: stack.health("web") == "healthy", "the restarted container")
 
 
 def test_a_failed_migration_is_reported_once_and_mailed(stack: Stack) -> None:

@@ -46,7 +46,6 @@ def test_a_thousand_identical_errors_become_one_mail_and_one_digest_across_a_res
     three: Stack,
 ) -> None:
     mark = f"equal {random.randrange(1 << 40)}"
-    three.compose("up", "--detach", "--wait", "--no-build", "--no-deps", "--scale", "web=3", "web")
     _raise(three, mark, 500)
     with ThreadPoolExecutor(1) as background:
         sending = background.submit(_raise, three, mark, 500)
