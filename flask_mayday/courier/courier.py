@@ -89,9 +89,9 @@ class Courier:
         self._report_pid = os.getpid()
 
     def state(self) -> dict[str, str]:
-        """Return for a health check how ``mail`` and ``spool`` are; "ok" where all is well.
+        """Return the state of ``mail`` and ``spool`` for a health check, "ok" if all is well.
 
-        Where a webhook is set, its state is included.
+        The state of the webhook is included if there is one.
         """
         mail, webhook = self._trouble()
         found = {
@@ -108,7 +108,7 @@ class Courier:
             return None
 
     def _trouble(self) -> tuple[str, str]:
-        """Return what is wrong with mail, and with the webhook; empty where all is well."""
+        """Return what is wrong with mail and with the webhook, each empty if all is well."""
         try:
             expired = expired_since(self.outbox.folder)
             since, refused = mail_state(self.outbox.path)
@@ -124,10 +124,10 @@ class Courier:
         return _stuck(since) or frozen or failed, _stuck(posts_since) or frozen or ""
 
     def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:
-        """Deliver, within ``timeout`` seconds, what this process has reported, if nobody else does.
+        """Deliver, within ``timeout`` seconds, what this process has reported, if no other does.
 
         It is for processes without the thread: a command, a migration, a server that does not
-        start. Where another process holds the lease, that one delivers.
+        start. If another process holds the lease, that one delivers.
         """
         if self._report_pid != os.getpid() or self._thread_pid == os.getpid():
             return
@@ -218,7 +218,7 @@ class Courier:
             renewing.join()
 
     def _must_replace(self, error: sqlite3.DatabaseError) -> bool:
-        """Return whether the database is damaged, or locked for ever by a frozen courier."""
+        """Return whether the database is damaged, or locked by a frozen courier."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return code in DAMAGED or (code == sqlite3.SQLITE_BUSY and self.lease.was_expired)
 

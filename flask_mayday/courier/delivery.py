@@ -30,7 +30,7 @@ UNCONFIRMED_ATTEMPTS: Final = 3  # after which a mail counts as delivered
 PROBABLY: Final = (
     f"Probably delivered: the server confirmed none of {UNCONFIRMED_ATTEMPTS} attempts."
 )
-DOWN_AFTER: Final = 2  # mails in a row that the server does not take now: then it counts as down
+DOWN_AFTER: Final = 2  # mails in a row that the server defers before it counts as down
 NO_WEBHOOK: Final = WebhookSettings()
 MAIL_STUCK: Final = (
     "Error mails are stuck: the first has waited for %.0f minutes. "
@@ -62,7 +62,7 @@ class Task:
 
 
 class Tasks:
-    """When each task was last done; outlives the deliveries that fail and begin anew."""
+    """When each task was last done; kept when a delivery fails and is started again."""
 
     def __init__(self, window: float) -> None:
         self.recover = Task(RECOVERY_INTERVAL)
@@ -125,7 +125,10 @@ class Delivery:
             self.expire(now - self.reports.keep_days * 86_400, recent)
 
     def take_incoming(self, now: float, recent: float) -> None:
-        """Take in what waits in files; what is in the database is mailed even if that fails."""
+        """Move reports from files into the database; if that fails, those already there are mailed.
+
+        Reports that cannot be read are logged once an hour.
+        """
         incoming = self.mailbox.outbox.incoming
         try:
             self.mailbox.take_incoming(partial(retention.evict, self.mailbox, recent))
@@ -140,7 +143,7 @@ class Delivery:
             )
 
     def expire(self, before: float, recent: float) -> None:
-        """Delete what was made before ``before`` and is not needed any more."""
+        """Delete what is older than ``before`` and not needed any more."""
         retention.expire(self.mailbox, before, recent)
         retention.expire_refused(self.mailbox, before)
         recovery.expire(self.mailbox.outbox, before)
@@ -149,7 +152,7 @@ class Delivery:
     def log_stuck(self, now: float) -> None:
         """Log, once an hour, that a channel has delivered nothing for an hour.
 
-        That is also a report, where there is another channel to deliver it.
+        It is reported too, if another channel can deliver the report.
         """
         since = {
             MAIL_STUCK: self.mailbox.waiting_since() if self.mail.server else None,
@@ -187,7 +190,7 @@ class Delivery:
                     self.mailbox.add_to_counter(name, -count)
 
     def send(self, now: float) -> None:
-        """Send the mails that are due, until it turns out that the server takes none.
+        """Send the mails that are due; stop when it turns out that the server takes none.
 
         Those with the fewest tries come first, so that mails which never get through do not hold
         up the others.
@@ -218,7 +221,7 @@ class Delivery:
                 self.failures = self.failures if postponed else 0
 
     def _note(self, item: StoredMail, verdict: Verdict) -> Fate:
-        """Note the outcome of a mail; return what it means for the others."""
+        """Record the outcome of a mail; return what it means for the others."""
         recipients, fate = verdict.later or item.recipients, verdict.fate
         match fate:
             case Fate.DELIVERED:
@@ -226,7 +229,7 @@ class Delivery:
             case Fate.NOBODY if _others_have_it(item):
                 self.mailbox.finish(item, "delivered", verdict.words)
             case Fate.NOBODY:
-                # ADMINS is wrong: the next try goes to what it is by then.
+                # ADMINS is wrong: the next try goes to its value at that time.
                 self.mailbox.postpone(item, self.clock(), verdict.words, ())
                 return Fate.ALL_WAIT
             case Fate.FAILED if self.mailbox.has_delivered_since(item):
@@ -243,11 +246,11 @@ class Delivery:
         return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
 
     def _note_unconfirmed(self, item: StoredMail, verdict: Verdict) -> Fate:
-        """Note that a mail may have been delivered, or, after three attempts, that it probably is.
+        """Record that a mail may have been delivered; after three attempts, that it probably was.
 
-        It is noted as soon as the wait for the server's reply begins, because the process may
-        end before the reply comes. A server that closes the connection at the end of a mail, and
-        has confirmed none since this one was made, may take no mail at all: the mail waits.
+        This is recorded as soon as the wait for the server's reply begins, because the process
+        may end before the reply comes. A server that closes the connection at the end of a mail,
+        and has confirmed none since this one was made, may accept no mail at all: the mail waits.
         """
         counts = (
             not verdict.is_cut or _others_have_it(item) or self.mailbox.has_delivered_since(item)

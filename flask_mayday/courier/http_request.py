@@ -128,7 +128,7 @@ class _Connection(HTTPConnection):
         self._plain: socket.socket | None = None
 
     def connect(self) -> None:
-        """Connect, and encrypt where the address is ``https``."""
+        """Connect, with TLS for an ``https`` address."""
         self._plain = self.sock = socket.create_connection(self._address, self.timeout)
         if self._secure:
             context = ssl.create_default_context()

@@ -70,7 +70,7 @@ class Lease:
             os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
 
     def is_held(self) -> bool:
-        """Return whether this process holds the lease still."""
+        """Return whether this process still holds the lease."""
         return self._descriptor >= 0 and self._identity == identity(self.path)
 
     def renew(self) -> None:
@@ -87,8 +87,8 @@ class Lease:
     def _has_expired(self, status: os.stat_result) -> bool:
         """Return whether this process has seen no renewal of the lease for ``EXPIRY`` seconds.
 
-        Not by the wall clock, which may be set. An empty file is held by an earlier version,
-        which does not renew it.
+        The wall clock is not used, because it may be set. An empty file belongs to an earlier
+        version, which does not renew the lease.
         """
         seen = (status.st_dev, status.st_ino, status.st_mtime_ns)
         now = time.monotonic()
@@ -110,7 +110,7 @@ class Lease:
 def expired_since(folder: Path) -> float | None:
     """Return when an expired lease was last renewed, in seconds since the epoch, else ``None``.
 
-    Raises :exc:`OSError` where that cannot be found out.
+    Raises :exc:`OSError` if that cannot be determined.
     """
     try:
         status = os.stat(folder / "courier.lock")

@@ -11,7 +11,7 @@ from ..spool.mailbox import Mailbox
 from ..spool.posts import add_post
 from ..spool.stored_mail import NewMail
 
-OFF = "off"  # the state of a mail where there is no mail server
+OFF = "off"  # the state of a mail if there is no mail server
 
 
 class MessageWriter:
@@ -34,7 +34,7 @@ class MessageWriter:
     ) -> int:
         """Add a message, within a transaction; return the id of its mail.
 
-        Where there is no mail server, the mail is only a record of what the webhook gets. ``count``
+        If there is no mail server, the mail is only a record of what the webhook gets. ``count``
         is how many errors only this message reports or counts; by default all in the draft.
         """
         sender = self.mail.sender

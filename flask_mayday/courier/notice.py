@@ -24,7 +24,7 @@ HOW_TO_READ: Final = (
 def draft_refused(count: int, request_ids: list[str], now: float, app: AppSettings) -> Draft:
     """Return the notice about ``count`` errors: nothing in it comes from outside.
 
-    Request ids are shown where they are hex digits, as those of nginx and of this package are.
+    Only request ids of hex digits, as nginx and this package make them, are shown.
     """
     safe = [one for one in request_ids if set(one) <= set(string.hexdigits)]
     lines = [*HOW_TO_READ, "", *(["Request ids:"] if safe else []), *safe[:MAX_REQUEST_IDS]]

@@ -16,10 +16,10 @@ Mail = TypeVar("Mail")
 
 
 class PendingReply(Generic[Outcome]):
-    """The reply to one mail that the server has whole, on a connection of its own.
+    """The awaited reply to a mail that was sent in full, on a connection of its own.
 
-    ``judge`` makes the outcome from the reply, or from ``None`` where none came within
-    ``patience`` seconds, or the connection broke.
+    ``judge`` returns the outcome for a reply, or for ``None`` if none came within ``patience``
+    seconds or the connection broke.
     """
 
     def __init__(

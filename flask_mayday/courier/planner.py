@@ -17,7 +17,7 @@ from .messages import MessageWriter
 from .notice import draft_refused
 
 HOUR: Final = 3600.0  # seconds
-HELD_INTERVAL: Final = 10.0  # seconds between two looks at the errors that the cap holds back
+HELD_INTERVAL: Final = 10.0  # seconds between two examinations of all errors that are held back
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class Planner:
         self.app = app
         self.unrenderable: set[str] = set()  # fingerprints
         self._is_holding = False
-        self._looked = 0.0  # when all errors were looked at
-        self._seen = 0  # the id of the newest report that was looked at
+        self._looked = 0.0  # when all errors were last examined
+        self._seen = 0  # the id of the newest report that was examined
 
     def plan(self, now: float) -> None:
         """Make messages from the reports that have none, at the time ``now``.
@@ -61,10 +61,10 @@ class Planner:
             self._add_summary(held, now)
 
     def add_notice(self, now: float) -> None:
-        """Make a mail about those that the server refuses for good, once a window.
+        """Make a mail about the mails that the server has rejected for good, once a window.
 
-        What it refuses may be a word that a visitor has sent: the notice holds nothing from
-        outside, so that it is not refused too.
+        The server may reject a word that a visitor has sent. So the notice contains nothing from
+        outside, or it would be rejected too.
         """
         if now - self.mailbox.last_mail_of_kind("notice", now) < self.reports.window:
             return
@@ -80,8 +80,8 @@ class Planner:
     def _due(self, now: float, *, look_at_all: bool) -> list[PendingErrors]:
         """Return the errors that may be mailed now: new ones first, then the oldest.
 
-        A flood can hold back thousands of different errors. Meanwhile only those that have just
-        occurred are looked at, unless it is time for a summary or the last look is long ago.
+        During a flood, thousands of different errors may be held back. Then only those that have
+        just occurred are examined, except for a summary and every :data:`HELD_INTERVAL` seconds.
         """
         after = self._seen
         is_recent = 0 <= now - self._looked < HELD_INTERVAL
@@ -138,7 +138,7 @@ class Planner:
         return True
 
     def _digest(self, errors: PendingErrors) -> tuple[int, Digest | None]:
-        """Return the id of the last report to count, and the digest where there is to be one."""
+        """Return the id of the last report to count, and the digest, if one is due."""
         last_mail, window = errors.last_mail, self.reports.window
         is_after_window = last_mail is None or errors.first >= last_mail + window
         if errors.is_back or is_after_window:

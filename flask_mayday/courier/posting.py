@@ -1,4 +1,4 @@
-"""The thread that posts to the webhook, beside the courier's: a slow one does not delay mail."""
+"""The thread that posts to the webhook, so that a slow webhook does not delay mail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PostingThread:
             self._thread.start()
 
     def stop(self) -> None:
-        """Wait until the thread has ended: at most until the post that it is sending is done."""
+        """Wait until the thread has ended, which may first finish the post that it is sending."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(TIMEOUT + 1)

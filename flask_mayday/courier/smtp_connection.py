@@ -28,7 +28,7 @@ Answer = Callable[[bytes], bytes]  # to a challenge of the server, when logging 
 
 
 class Reply(NamedTuple):
-    """What the server answered; the code is -1 where it was no SMTP reply."""
+    """What the server answered; the code is -1 if that was not an SMTP reply."""
 
     code: int
     text: bytes
@@ -48,7 +48,7 @@ class RefusedError(Exception):
 
 
 class NotOfferedError(Exception):
-    """The server does not offer the extension, or no login mechanism, that the settings need."""
+    """The server does not offer an extension or a login mechanism that the settings need."""
 
     def __init__(self, extension: str, offered: str) -> None:
         super().__init__(extension, offered)
@@ -57,14 +57,14 @@ class NotOfferedError(Exception):
 
 
 class UnsendableError(Exception):
-    """The server announces that it cannot take this mail; the message says why."""
+    """The server has announced that it cannot accept such a mail; the message says why."""
 
 
 class Connection(smtplib.SMTP):
     """An SMTP connection on which every reply must arrive whole, within the timeout.
 
     The standard library's timeout is for each piece of a reply, and a reply may have any number
-    of lines: a server that sends a byte now and then would hold its client for ever.
+    of lines: a server that sends a byte now and then would hold its client forever.
     """
 
     _unread: bytes = b""
@@ -168,14 +168,14 @@ class Connection(smtplib.SMTP):
 
 
 class TlsConnection(Connection, smtplib.SMTP_SSL):
-    """The same, encrypted from the first byte."""
+    """A :class:`Connection` that is encrypted from the first byte (``MAIL_USE_SSL``)."""
 
 
 def open_connection(settings: MailSettings) -> Connection:
-    """Return a connection that is ready to send: greeted, encrypted and logged in as set.
+    """Return a connection that is ready to send: greeted, encrypted and logged in as configured.
 
-    Raises :exc:`RefusedError`, :exc:`NotOfferedError`, :exc:`OSError`, and :exc:`ValueError` for
-    a server's name that cannot be one.
+    Raises :exc:`RefusedError`, :exc:`NotOfferedError`, :exc:`OSError`, and :exc:`ValueError` if
+    the server's name is not a host name.
     """
     host, port, timeout = str(settings.server), settings.port, settings.timeout
     connection: Connection
@@ -201,7 +201,7 @@ def open_connection(settings: MailSettings) -> Connection:
 
 
 def tls_context(settings: MailSettings) -> ssl.SSLContext:
-    """Return what decides which servers are trusted: the system's CAs, and ``MAIL_CA_FILE``'s."""
+    """Return a context that trusts the system's CAs and those in ``MAIL_CA_FILE``."""
     context = ssl.create_default_context()
     if settings.ca_file is not None:
         context.load_verify_locations(settings.ca_file)
@@ -211,7 +211,7 @@ def tls_context(settings: MailSettings) -> ssl.SSLContext:
 def to_7bit(content: bytes) -> bytes:
     """Return a mail whose parts are quoted-printable, so that any server can take it.
 
-    Raises :exc:`UnsendableError` where that is not possible.
+    Raises :exc:`UnsendableError` if that is not possible.
     """
     message: Message = message_from_bytes(content, policy=PLAIN_7BIT)
     for part in message.walk():

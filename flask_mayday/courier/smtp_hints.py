@@ -18,7 +18,7 @@ ENHANCED: Final = re.compile(r"\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\b")  # RFC 346
 
 
 class Hint(NamedTuple):
-    """What a refusal means: a row applies where all of its regular expressions match.
+    """What a refusal means: a row applies if all of its regular expressions match.
 
     ``commands``, ``codes`` and ``enhanced`` must match whole; ``words`` is searched for in the
     server's text, for codes that servers use for many things. ``{sender}`` in the explanation is
@@ -34,7 +34,7 @@ class Hint(NamedTuple):
 
 ANY: Final = ".*"
 LIMITS: Final = (
-    "limits how much it takes for now; mails wait and are sent later. If this continues, lower "
+    "limits how much mail it accepts; mails wait and are sent later. If this continues, lower "
     "REPORT_MAILS_PER_HOUR or ask the server's administrator"
 )
 HELO: Final = (
@@ -62,8 +62,8 @@ SENDER: Final = "refused the sender {sender}: check MAIL_FROM"
 RECIPIENTS: Final = "refused recipients: check ADMINS"
 CONTENT: Final = "refused the mail for its content"
 
-# The first that matches counts. Servers put off refusals of the greeting, the client and the
-# sender until RCPT, so the commands are those at which each may come.
+# The first match counts. Servers may delay a refusal of the greeting, the client or the sender
+# until RCPT, so each row lists all the commands at which its refusal can come.
 HINTS: Final = (
     Hint("AUTH", "4..", ANY, "", "cannot check the login for now; mails wait"),
     Hint("AUTH", "535", "5.7.139", "", "no longer takes passwords from this account: allow SMTP "
@@ -106,7 +106,7 @@ HINTS: Final = (
          "lists; the rest get a separate copy"),
     Hint("MAIL|RCPT|DATA|CONTENT", "4..", ANY, r"\brate\b|limit|too (?:many|much|fast)|throttl",
          LIMITS),
-    Hint("RCPT", "[45]5[02]", r"[45]\.2\.[0-9]+", "", "has no room in, or has closed, a mailbox: "
+    Hint("RCPT", "[45]5[02]", r"[45]\.2\.[0-9]+", "", "has a mailbox that is full or closed: "
          "check ADMINS and that mailbox"),
     Hint("MAIL|RCPT|DATA|CONTENT", "[45]52", r"[45]\.(?:2\.3|3\.4)|", "",
          "takes no mail of this size"),
@@ -178,7 +178,7 @@ def explain(error: Exception, settings: MailSettings) -> str:
 
 
 def _explain_connection(error: Exception, settings: MailSettings) -> str:
-    """Explain why there is no connection, or no longer one."""
+    """Explain why a connection could not be made or was lost."""
     place = _place(settings)
     if isinstance(error, smtplib.SMTPServerDisconnected) and error.__context__ is not None:
         error = error.__context__ if isinstance(error.__context__, OSError) else error

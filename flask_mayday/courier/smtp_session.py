@@ -80,7 +80,7 @@ class _Progress:
     refused: dict[str, Reply] = field(default_factory=dict)
 
     def missing(self) -> tuple[str, ...]:
-        """Return who does not certainly have the mail, and is not given up."""
+        """Return the recipients who may not have the mail and are not given up."""
         if not self.delivered:
             return self.recipients
         wanted = {*self.accepted, *self.later()}
@@ -132,7 +132,7 @@ class SmtpSession:
     ) -> Verdict | None:
         """Offer the mail to as many of the rest as one transaction takes.
 
-        Returns a verdict where the server does not confirm the mail. Raises what goes wrong.
+        Returns a verdict if the server does not confirm the mail. Raises what goes wrong.
         """
         progress.accepted = ()
         content, options = connection.sendable(content)

@@ -28,7 +28,7 @@ from .webhook_formats import Message, encode, without_outside_text
 
 TIMEOUT: Final = 10.0  # seconds for one post
 MAX_WAIT: Final = 3600.0  # seconds that a receiver may ask to wait, at most
-DOWN_AFTER: Final = 2  # messages in a row that the receiver does not take: then it counts as down
+DOWN_AFTER: Final = 2  # messages in a row that the receiver rejects before it counts as down
 SECRET_LENGTH: Final = 8  # characters; shorter parts of the address are not masked
 CONTENT_STATUS: Final = frozenset({400, 413, 415, 422})
 HINTS: Final = {
@@ -83,7 +83,7 @@ class WebhookDelivery:
                 return
             outcome, reason, wait = post_message(self.settings, post.key, post.message, timeout)
             if outcome is Outcome.REDUCED and not has_posted_since(self.database, post):
-                outcome = Outcome.WAITS  # perhaps it takes nothing: the format may be wrong
+                outcome = Outcome.WAITS  # perhaps it accepts nothing: the format may be wrong
             if outcome is Outcome.DELIVERED:
                 finish_post(self.database, post)
                 self._refused = self.failures = 0

@@ -35,9 +35,9 @@ class WeeklySummary:
         self.app = app
 
     def add(self, now: float) -> None:
-        """Add the summary of the weeks that are over at the time ``now``, if there is one to add.
+        """Add a summary if a week has ended since the last one; ``now`` is the current time.
 
-        The first summary begins when it is switched on.
+        The first summary covers the time since summaries were switched on.
         """
         since = week_start(self.mailbox)
         until = last_monday(now)

@@ -109,7 +109,7 @@ def test_a_full_mailbox_refuses_only_that_recipient(courier: Any, scripted_serve
     courier.deliver_after(0)
     assert courier.column("state") == ["delivered"]
     assert times_received(scripted_server) == Counter(set(ADMINS) - {ADMINS[7]})
-    assert "has no room in, or has closed, a mailbox" in courier.column("error")[0]
+    assert "has a mailbox that is full or closed" in courier.column("error")[0]
 
 
 def test_a_temporarily_refused_first_recipient_does_not_block_the_others(
