@@ -13,7 +13,7 @@ from .key_fallbacks import accept_rotated_keys
 def load() -> Flask:
     """Return the app that ``FLASK_APP`` names: a module, ``module:app`` or ``module:factory()``.
 
-    Raises :exc:`flask.cli.NoAppException` with Flask's own explanation where there is none.
+    Raises :exc:`flask.cli.NoAppException`, with Flask's own explanation, if there is none.
     """
     return ScriptInfo(app_import_path=os.environ.get("FLASK_APP"), set_debug_flag=False).load_app()
 

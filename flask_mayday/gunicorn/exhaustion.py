@@ -1,7 +1,7 @@
-"""Detects that a worker runs out of file descriptors or memory.
+"""Detects that a worker is running out of file descriptors or memory.
 
-Such a worker fails part of its requests, and would do so until somebody restarts it. It is replaced
-before that happens, and only if it has grown since it started: a replacement would be no better.
+Such a worker would fail some of its requests until somebody restarts it. It is replaced before that
+happens, but only if it has grown since it started: otherwise a replacement would be no better.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from . import cgroup
 
-DESCRIPTORS: Final = 16  # to keep free, besides four for each thread: log, spool, mail, database
+DESCRIPTORS: Final = 16  # to keep free for log, spool, mail and database, plus four for each thread
 RESERVE: Final = 8  # file descriptors for the report
 MEMORY_SHARE: Final = 0.95  # of a memory limit: beyond it, a worker is replaced
 GROWTH: Final = 2  # a worker is replaced only if it has grown to this many times its first size
@@ -27,8 +27,8 @@ NO_LIMIT: Final = resource.RLIM_INFINITY
 class Resources:
     """The resources of this worker process, measured when it starts.
 
-    ``threads`` is the number of its threads. ``kind`` is what it has run out of.
-    A file whose number is ``highest_descriptor`` or more shows that too few are left.
+    ``threads`` is the number of its threads, ``kind`` the resource that it has run out of. A file
+    descriptor of ``highest_descriptor`` or above means that too few are left.
     """
 
     def __init__(self, threads: int) -> None:
@@ -43,7 +43,7 @@ class Resources:
         self._reserve = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(RESERVE)]
 
     def exhausted(self) -> str:
-        """Return what the worker lacks, as the end of a sentence about it, or an empty text."""
+        """Return what the worker lacks, as the predicate of a sentence, or an empty string."""
         if lacks := self._lacks_descriptors():
             self.kind = "file descriptors"
         elif lacks := self._lacks_memory():
@@ -79,7 +79,7 @@ class Resources:
 
 
 def lack_of_descriptors() -> str:
-    """Return how many file descriptors are left, as the end of a sentence about the worker."""
+    """Return how many file descriptors are left, as the predicate of a sentence."""
     sockets = sum(target.startswith("socket:") for target in _open_files())
     return (
         f"has {_free_descriptors()} of {_descriptor_limit()} file descriptors left ({sockets} are "
@@ -88,10 +88,10 @@ def lack_of_descriptors() -> str:
 
 
 def _free_descriptors() -> int | None:
-    """Return how many more files this process can open; ``None`` where that is not known."""
+    """Return how many more files this process can open, or ``None`` if that is not known."""
     try:
         used = len(os.listdir("/proc/self/fd"))
-    except FileNotFoundError:  # no Linux
+    except FileNotFoundError:  # not Linux
         return None
     except OSError:
         return 0

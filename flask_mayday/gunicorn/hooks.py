@@ -49,8 +49,8 @@ def when_ready(server: Any) -> None:
         logger.warning(warning)
     for name in _unconnected(server.cfg):
         logger.error(
-            "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours, "
-            "or worker deaths are not reported, or waiting reports not delivered",
+            "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours. "
+            "Otherwise worker deaths may not be reported, and reports may not be delivered",
             name,
             name,
         )

@@ -10,7 +10,7 @@ from ..settings import SettingsReader
 
 
 def accept_rotated_keys(app: Flask, environ: Mapping[str, str]) -> None:
-    """Set ``SECRET_KEY_FALLBACKS`` of ``app`` from ``environ`` where the app leaves it unset.
+    """Set ``SECRET_KEY_FALLBACKS`` of ``app`` from ``environ`` if the app leaves it unset.
 
     Does nothing if the app's secret key is not that of the stack, or before Flask 3.1, which
     introduced this setting. Raises :exc:`flask_mayday.ConfigurationError` if a file cannot be read.

@@ -17,7 +17,7 @@ from typing import Any, Final
 from ..settings import is_loopback
 
 MAX_AGE: Final = 5.0  # seconds after which the names are resolved again
-MIN_AGE: Final = 0.05  # seconds between two look-ups for the sake of unknown addresses
+MIN_AGE: Final = 0.05  # seconds between two look-ups for unknown addresses
 # Closing with this option resets the connection, as if nobody listened.
 RESET: Final = struct.pack("ii", 1, 0)
 
@@ -83,5 +83,5 @@ class GuardedListener:
             client.close()
 
     def getsockname(self) -> Any:
-        """Return the address on which it listens."""
+        """Return the address that the socket listens on."""
         return self._listener.getsockname()

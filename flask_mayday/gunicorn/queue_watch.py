@@ -2,9 +2,9 @@
 
 A worker accepts only as many connections as it has threads. While all are busy, others wait in the
 queue of the listening socket, and a second after REQUEST_TIMEOUT nginx answers them with its own
-page, without a report. So a thread in each worker looks at the queue. When it has not been empty
-for REQUEST_TIMEOUT, the thread takes the oldest connection. A header of its request says since when
-it waits: if it is overdue, the middleware answers and reports it. The first one that is not overdue
+page, without a report. So a thread in each worker checks the queue. When it has not been empty for
+REQUEST_TIMEOUT, the thread takes the oldest connection. A header of its request says when the wait
+began: if it is overdue, the middleware answers and reports it. The first one that is not overdue
 stays in this worker, and is the next to be served.
 """
 

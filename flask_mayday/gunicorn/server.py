@@ -58,7 +58,7 @@ def check(cfg: Any) -> None:
 
 
 def _capacity_problems(capacity: Capacity) -> list[str]:
-    """Return why this container is too small; other limits are not known here."""
+    """Return why this container is too small: only its own limits are known here."""
     threads, memory = cgroup.thread_limit(), cgroup.memory_limit()
     problems = [
         None if threads is None else capacity.thread_problem(threads),

@@ -58,8 +58,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Called with the reason, as the end of a sentence about the worker. The watchdog puts its
-        # own function here, which also reports the reason.
+        # Called with the reason, as the predicate of a sentence. The watchdog sets its own
+        # function here, which also reports the reason.
         self.replace: Callable[[str], None] = lambda reason: self.retire()
         self.worker_connections = self.cfg.threads
         self.max_keepalived = 0  # nginx opens a connection for each request: see responses.py
@@ -117,7 +117,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         )
 
     def handle(self, conn: TConn) -> Any:
-        """Serve a connection; retire if it shows that file descriptors run out.
+        """Serve a connection; retire if it shows that file descriptors are running out.
 
         The kernel gives each file the lowest free number, so a high one means that few are left.
         """

@@ -1,4 +1,4 @@
-"""The watchdog: replaces a worker in which a request hangs, or which can serve no more.
+"""The watchdog: replaces a worker in which a request hangs, or which can serve no more requests.
 
 gunicorn's own timeout watches only the worker's main loop, which goes on while a thread hangs.
 """
@@ -39,7 +39,7 @@ def start(worker: Worker, limits: TimeLimits, before_end: Callable[[], None]) ->
 
 
 class Watchdog:
-    """Watches one worker, and ends it where that is necessary."""
+    """Watches one worker, and ends it if necessary."""
 
     def __init__(self, worker: Worker, limits: TimeLimits, before_end: Callable[[], None]) -> None:
         self.worker = worker
@@ -62,13 +62,13 @@ class Watchdog:
         os._exit(0)
 
     def _is_over(self) -> bool:
-        """Report, and retire the worker, where necessary; return whether it can end now."""
+        """Report hung requests, retire the worker if necessary, and return whether it can end."""
         timed_out = [one for one in self._requests() if one.age >= self.limits.request]
         for request in timed_out:
             if not self.worker.in_flight.is_reported(request):
                 report(request, self.limits.request)
                 self.worker.in_flight.mark_reported(request)
-        # By the time in a thread, not by the age: a request that only waited in the queue is fine.
+        # The time in a thread counts, not the age: a request that waited in the queue is no reason.
         hung = [one for one in timed_out if one.work >= self.limits.retire]
         if hung and self._begin_end("a request in it hangs"):
             self.worker.retire()
@@ -92,10 +92,9 @@ class Watchdog:
             return True
 
     def replace(self, reason: str) -> None:
-        """Retire the worker, which finishes its other requests, and report that it cannot serve.
+        """Retire the worker, which finishes its other requests, and report the reason once.
 
-        ``reason`` is the end of a sentence about the worker. Callable from any thread, more than
-        once.
+        ``reason`` is the predicate of a sentence about the worker. Callable from any thread.
         """
         if not self._begin_end(f"it {reason}"):
             return
@@ -110,7 +109,7 @@ class Watchdog:
 
 
 def report(request: RequestInProgress, timeout: float) -> None:
-    """Log an error of ``request`` with the stack at which it hangs after ``timeout`` seconds.
+    """Log that ``request`` has timed out after ``timeout`` seconds, with the stack of its thread.
 
     Does nothing if the thread that serves the request has just reported why it fails.
     """

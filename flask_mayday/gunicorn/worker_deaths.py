@@ -108,7 +108,7 @@ def exited_after_boot() -> Any:
 
 
 def note_own_end(message: str) -> None:
-    """In a worker: note that it reports its own end, so that the master does not do it again."""
+    """Record, in a worker, that it reports its own end, so that the master does not as well."""
     if message == FAILED and _workers:
         _workers[-1].in_flight.mark_end_reported()  # the last one made before the fork: our own
 
@@ -125,7 +125,7 @@ def before_fork(worker: Any, threads: int) -> None:
 
 
 def after_fork(worker: Any) -> None:
-    """In the worker: record its requests from now on, and its stacks if it crashes.
+    """Record, in the worker, its requests from now on, and its stacks if it crashes.
 
     gunicorn aborts a worker whose main loop has stopped. ``faulthandler`` writes the stacks even
     if a C extension never returns to Python, and then lets the signal end the process.
