@@ -29,15 +29,15 @@ def rotate(path: str, count: int) -> list[int]:
     is killed in between leaves a number free, and the next rotation fills it. The caller holds
     the lock of the log.
 
-    Returns the numbers of the backups above ``count`` that were deleted: there are some after
+    Returns the numbers of the backups above ``count`` that were deleted, which happens after
     ``count`` was lowered. Raises :exc:`OSError` if a file cannot be renamed.
     """
     there = numbers(path)
     surplus = [number for number in there if number > count]
     free = next((n for n, number in enumerate(there, 1) if n != number), len(there) + 1)
     last = min(free, count)
-    # ext4 writes a file out before it is renamed over another one: deleting the oldest backup
-    # first halves the time of a rotation.
+    # ext4 flushes a file before it is renamed over another one: deleting the oldest backup first
+    # halves the time of a rotation.
     for number in (last, *surplus):
         with suppress(FileNotFoundError):
             os.unlink(f"{path}.{number}")
@@ -51,8 +51,8 @@ def rotate(path: str, count: int) -> list[int]:
 def renumber_ring(path: str) -> None:
     """Give the backups of the log ``path`` new numbers, in the order of their age.
 
-    Earlier versions filled the numbers in turn, as a ring. The files keep their times, so a
-    process that is killed here leaves the work to the next one.
+    Earlier versions used the numbers in turn, as a ring. Renaming keeps the files' times, so if a
+    process is killed here, the next one can finish.
     """
     there = numbers(path)
     age = {number: -os.stat(f"{path}.{number}").st_mtime_ns for number in there}

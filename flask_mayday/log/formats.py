@@ -44,7 +44,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return the message; that of Flask's own server without its colours for a terminal."""
+    """Return the message, without the terminal colours of Flask's development server."""
     message = message_of(record)
     return COLOURS.sub("", message) if record.name == "werkzeug" else message
 

@@ -80,8 +80,8 @@ def main() -> int:
 def log_path(environ: Mapping[str, str]) -> Path:
     """Return the path of the log that ``LOG_DIR`` and ``LOG_FILE`` of ``environ`` name.
 
-    ``MAYDAY_LOG_DIR`` and ``MAYDAY_LOG_FILE`` take precedence. Raises :exc:`ValueError`, with what
-    to set, where they leave open which file it is.
+    ``MAYDAY_LOG_DIR`` and ``MAYDAY_LOG_FILE`` take precedence. Raises :exc:`ValueError`, which
+    says what to set, if they do not determine the file.
     """
 
     def setting(name: str) -> str:
@@ -104,8 +104,8 @@ def log_path(environ: Mapping[str, str]) -> Path:
 class LogFile:
     """An open file of the log, read by whole lines.
 
-    A line without its end is left for later: its writer will finish it, or was killed. A file
-    that was cut, as by logrotate's copytruncate, is read from its beginning.
+    An incomplete last line is left for later: its writer will finish it, or was killed. A file
+    that was truncated, as by logrotate's copytruncate, is read from its beginning.
 
     Raises :exc:`OSError` if ``path`` cannot be opened or is not a regular file.
     """
@@ -123,7 +123,7 @@ class LogFile:
         return status.st_ino, status.st_dev
 
     def read(self) -> str:
-        """Return the next whole lines, at most about two megabytes, or an empty text."""
+        """Return the next whole lines, at most about two megabytes, or an empty string."""
         size = self.status().st_size
         if size < self._position:
             self._position = 0
@@ -154,9 +154,9 @@ class LogFile:
 def open_files(path: Path, newer_than: LogFile | None = None) -> list[LogFile]:
     """Open the files of the log, the oldest first; with ``newer_than`` from that file on.
 
-    No lock is taken, so a reader can neither delay a writer nor needs the right to write. Files
-    are opened from the newest to the oldest. A rotation meanwhile moves a file in the same
-    direction: it may be met twice, and then counts where it was met last, but is never missed.
+    No lock is taken, so a reader never delays a writer and needs no write permission. Files are
+    opened from the newest to the oldest. A rotation in the meantime moves files in the same
+    direction: one may be opened twice, and then its last position counts, but none is missed.
     """
     found: dict[tuple[int, int], LogFile] = {}
     number = highest = 0
@@ -173,7 +173,7 @@ def open_files(path: Path, newer_than: LogFile | None = None) -> list[LogFile]:
         number += 1
         if number > highest:
             highest = max(numbers(os.fspath(path)), default=0) if path.parent.exists() else 0
-    # A file that was deleted meanwhile may have been met before newer ones.
+    # A file that was deleted in the meantime may have been opened before newer ones.
     there = [file for file in found.values() if file.status().st_nlink]
     return there[::-1]
 

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Exceptions that are answered with 503, where ``when`` returns true for them."""
+    """Exceptions that are answered with 503 if ``when`` returns true for them."""
 
     kind: type[Exception]
     when: Callable[[Any], bool]
@@ -64,7 +64,7 @@ class ErrorPages:
         self.app = app
         self.settings = settings
         self.unavailable: list[Unavailable] = []
-        # Found out at the first error: whether the app has a template, and whether the page that
+        # Determined at the first error: whether the app has a template, and whether the page that
         # it renders is the same for everyone.
         self._app_has_template: bool | None = None
         self._is_same_for_everyone: bool | None = None
@@ -127,7 +127,7 @@ class ErrorPages:
     def page(self, status: int, headers: Headers, detail: str | None = None) -> Response:
         """Return the page for ``status``, in the form that the client asked for.
 
-        ``detail`` says what happened more exactly than the page's own words.
+        ``detail`` says more precisely what happened than the default text for the status.
         """
         words = words_of(status)
         keep = detail is None and not (self.app.testing or self.app.jinja_env.auto_reload)
@@ -214,7 +214,7 @@ class ErrorPages:
 
 
 def _description_of(error: HTTPException) -> str | None:
-    """Return the description that a view has given; not for a 5xx, which may show internals."""
+    """Return the description that a view has given; for a 5xx none, as it may show internals."""
     if isinstance(error, InternalServerError) or error.code is None or error.code >= 500:
         return None
     return None if error.description == type(error).description else error.description

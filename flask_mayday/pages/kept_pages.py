@@ -41,8 +41,8 @@ class KeptPages:
     def page(self, status: int, request_id: str, render: Callable[[str], str]) -> str:
         """Return the page for ``status`` with this request id.
 
-        ``render`` returns the page for a request id. It is called with each request id if its
-        pages differ in more than the place where they show it.
+        ``render`` returns the page for a request id. If its pages differ in more than the id, it
+        is called for each request.
         """
         page = self._pages.get(status)
         if page is None:
@@ -56,8 +56,8 @@ class KeptPages:
 def uses_only(environment: Environment, name: str, values: Collection[str]) -> bool:
     """Return whether a template, and those it extends or includes, use these values only.
 
-    It returns false if that cannot be found out. Raises what Jinja raises for a template that
-    does not exist or has a syntax error.
+    Returns false if that cannot be determined. Raises what Jinja raises for a template that does
+    not exist or has a syntax error.
     """
     # Without the globals, such as url_for: Jinja does not count them among undeclared names.
     bare = environment.overlay()

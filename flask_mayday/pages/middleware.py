@@ -60,7 +60,7 @@ class ErrorMiddleware:
         registry.enable_own_loggers()
         self.pipeline.ensure_delivery()
         response = _Response(environ, start_response, self.pipeline)
-        if waited >= timeout:  # nobody waits for it any more
+        if waited >= timeout:  # nginx has given up on it, or is about to
             return response.overdue(timeout)
         in_flight.begin(environ, waited)
         propagate = self.propagate()
@@ -167,7 +167,7 @@ class _Response:
         *arguments: object,
         extra: dict[str, object] | None = None,
     ) -> None:
-        """Log and report; directly to the pipeline where logging has been shut off."""
+        """Log and report; directly to the pipeline if logging has been switched off."""
         self.environ[request_id.REPORTED_KEY] = True
         try:
             information = None
@@ -187,7 +187,7 @@ class _Response:
         return str(self.environ.get("PATH_INFO", ""))
 
     def forget(self) -> None:
-        """Drop the exception: its frames refer to the environment, which would be a cycle."""
+        """Drop the exception: its frames refer to the environment, a reference cycle."""
         self.environ.pop(request_id.EXCEPTION_KEY, None)
         if self.environ.get(request_id.REPORTED_KEY):
             self.environ[request_id.REPORTED_KEY] = True

@@ -38,7 +38,7 @@ PLAIN_PAGE: Final = """<!doctype html>
 
 
 def plain_page(status: int, title: str, detail: str, request_id: str) -> str:
-    """Return an HTML page with these texts, escaped, and no reference to another file."""
+    """Return an HTML page with these texts, escaped; it loads no other file."""
     return PLAIN_PAGE.format(
         status=status,
         title=html.escape(title),
