@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from ..context import request_id
 from ..mail.message import Envelope, render_report
 from ..reporting.pipeline import Pipeline
 from ..watch import texts
@@ -26,7 +27,12 @@ def sample_mail(kind: str, pipeline: Pipeline) -> bytes:
         alert = texts.site_away(began, seen, "No container of web is running.", ErrorPages())
     else:
         alert = texts.site_back(began, began + AWAY_FOR, PAGES)
-    report, _ = report_of(alert, pipeline.reports.builder)
+    environ = request_id.current_environ()
+    request_id.resume(None)  # watch serves no request, so its mails name none
+    try:
+        report, _ = report_of(alert, pipeline.reports.builder)
+    finally:
+        request_id.resume(environ)
     settings = pipeline.settings
     mail, app = settings.mail, settings.app
     return render_report(report, Envelope(mail.sender, mail.admins, "<sample>", None, began, app))

@@ -242,7 +242,9 @@ def test_the_page_about_a_site_that_is_away_shows_nginx_and_both_mails(
     for address in ("/drill/pages/nginx/502", "/drill/away/mail/away", "/drill/away/mail/back"):
         assert f'href="{address}"' in page
         client.get(address)
-    assert "The site does not answer" in client.get("/drill/away/mail/away").text
+    mail = client.get("/drill/away/mail/away").text
+    assert "The site does not answer" in mail
+    assert "/drill/away" not in mail, "the mail names the request for the page"
     mail = client.get("/drill/away/mail/back").text
     assert "It was away for 4 min 12 s, and visitors got 37 error pages" in mail
     assert "nginx" not in make_app(DRILL=True).test_client().get("/drill/away").text
