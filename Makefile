@@ -5,9 +5,9 @@ SHELL := bash
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-# The settings that select the app. `make up` writes those given on its command line to .env.
-SELECT := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
-GIVEN := $(foreach name,$(SELECT),$(if $(filter command,$(origin $(name))),$(name)))
+# Settings that `make up` writes to .env if they are given on its command line.
+SAVED := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
+TO_SAVE := $(foreach name,$(SAVED),$(if $(filter command,$(origin $(name))),$(name)))
 
 # Values on the command line may be pasted from a page or a mail: make must not evaluate them. `override`
 # takes a variable out of the environment of the commands, so it is exported again.
@@ -25,11 +25,11 @@ quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.* ## / {split($$1, verb, ":"); printf "  make %-12s %s\n", verb[1], $$2}' Makefile
+		/^[a-z-]+:.* ## / {split($$1, verb, ":"); printf "  make %-15s %s\n", verb[1], $$2}' Makefile
 
 ##@ Start
-up: ## build and start everything, wait until it is healthy, print the addresses (APP_DIR=… APP=…: your app)
-	@REMEMBERED="$(GIVEN)" docker/verbs/up
+up: ## build and start everything, wait until it is healthy, print the addresses (your app: APP_DIR=… APP=…)
+	@TO_SAVE="$(TO_SAVE)" docker/verbs/up
 
 drill: ## raise a real error and show its page, mail and log entry under one request id
 	@python3 docker/verbs/drill.py
@@ -92,16 +92,16 @@ screenshots: .venv ## retake the README's screenshots in the running stack
 	@$(VENV)/python docs/screenshots.py
 
 ##@ Prepare this machine
-doctor: ## check this machine before the first start, and say what to do
+doctor: ## check this machine before the first start, and say how to fix what is missing
 	@docker/verbs/doctor
 
-engine: ## only find a Docker engine, or install and start one (ENGINE=no: never install)
+engine: ## find a Docker engine, or install and start one (ENGINE=no: never install)
 	@docker/engine/start
 
-bases: engine ## only pull the base images, or build them from packages
+bases: engine ## pull the base images, or build them from packages
 	@docker/bases/ensure
 
-engine-stop: ## stop an engine that we started
+engine-stop: ## stop the engine that `make engine` or `make up` has started
 	@docker/engine/stop
 
 .venv: requirements-dev.txt

@@ -91,7 +91,7 @@ _step_show() { # BEFORE AFTER: the titles still running and the time of the olde
   printf '%s%s%s' "$1" "$line" "$2"
 }
 
-_step_end() { # INDEX: tells how it ended and forgets it
+_step_end() { # INDEX: prints how the step ended, and removes it from the lists
   local i=$1 status=0 tenths log=${_step_logs[$1]}
   wait "${_step_pids[i]}" || status=$?
   tenths=$((($(_now) - _step_starts[i]) / 100000))

@@ -3,7 +3,7 @@
 
 env_file=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")/.env
 
-setting_in_env_file() { # NAME: as Compose reads it, but for ${VARIABLES} in it; the last line wins
+setting_in_env_file() { # NAME: as Compose reads it, except that ${VARIABLES} are not expanded; the last line wins
   local value
   value=$(sed -nE "s/\r$//; s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*[=:][[:space:]]*//p" "$env_file" 2>/dev/null | tail -n 1)
   case $value in
@@ -14,8 +14,9 @@ setting_in_env_file() { # NAME: as Compose reads it, but for ${VARIABLES} in it;
   printf '%s\n' "$value"
 }
 
-# Every other line stays. The new file is written beside the old one, so that an interrupt leaves one of them whole.
-remember_setting() { # NAME VALUE
+# Writes a setting to .env and keeps every other line. The new file is written beside the old one, so that an interrupt
+# leaves one of them whole.
+save_setting() { # NAME VALUE
   local file=$env_file new value=$2
   local pattern="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*="
   if [[ ! $value =~ ^[A-Za-z0-9_./:@,+=~-]*$ ]]; then

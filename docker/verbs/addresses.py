@@ -11,22 +11,24 @@ def address(service: str, port: int) -> str:
 
     A port that is published on every address is reached through loopback.
     """
-    command = ["docker", "compose", "port", service, str(port)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    host, colon, published = done.stdout.strip().rpartition(":")
-    if not colon:
+    published = published_at(service, port)
+    if published is None:
         sys.exit(f"The service {service} is not running. Start the stack: make up")
-    return url(host, published)
+    return url(*published)
 
 
 def site_address() -> str:
     """Return the URL of the site: HTTPS if nginx speaks it; exit if nginx is not running."""
-    command = ["docker", "compose", "port", "nginx", "8443"]
+    published = published_at("nginx", 8443)
+    return url(*published).replace("http:", "https:") if published else address("nginx", 8080)
+
+
+def published_at(service: str, port: int) -> tuple[str, str] | None:
+    """Return the host and port at which a port is published, or ``None`` if it is not."""
+    command = ["docker", "compose", "port", service, str(port)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    host, colon, published = done.stdout.strip().rpartition(":")
-    if done.returncode or not colon or published == "0":
-        return address("nginx", 8080)
-    return url(host, published).replace("http:", "https:")
+    host, _, published = done.stdout.strip().rpartition(":")
+    return None if done.returncode or published in ("", "0") else (host, published)
 
 
 def url(host: str, port: str) -> str:

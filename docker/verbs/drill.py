@@ -39,7 +39,7 @@ def main() -> int:
     show("mail", started, mail)
     show("log", started, wait_for("log", lambda: log_entry(request_id)))
     where = f"{mailhog} and " if uses_mailhog else ""
-    print(f"\nRead them: {where}make logs REQUEST={request_id}")
+    print(f"\nTo read them: {where}make logs REQUEST={request_id}")
     return 0
 
 
@@ -65,7 +65,7 @@ def accepted_mail(request_id: str) -> str:
 
 
 def raise_error(site: str) -> str:
-    """Raise an error in a request, as for a visitor; return the request id on the page."""
+    """Raise an error as a visitor would; return the request id on the page."""
     request = urllib.request.Request(f"{site}/drill/exception", data=b"", method="POST")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT, context=UNVERIFIED) as answer:
@@ -111,10 +111,10 @@ def captured_mail(mailhog: str, request_id: str) -> str | None:
     return None
 
 
-def wait_for(part: str, look: Callable[[], str | None]) -> str:
-    """Call ``look`` until it finds something; fail with the part's name after the timeout."""
+def wait_for(part: str, find: Callable[[], str | None]) -> str:
+    """Call ``find`` until it returns something; fail with the part's name after the timeout."""
     deadline = time.monotonic() + TIMEOUT
-    while not (found := look()):
+    while not (found := find()):
         if time.monotonic() > deadline:
             fail(part, f"nothing after {TIMEOUT:.0f} s")
         time.sleep(0.05)

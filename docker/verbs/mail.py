@@ -21,7 +21,10 @@ def main() -> int:
         request_id = printable(mail["X-Request-ID"] or "-" * 32)
         print(item["Created"][:19], request_id, printable(mail["Subject"] or ""))
     count = captured["total"]
-    print(f"{count} {'mail' if count == 1 else 'mails'}. Read them at {mailhog}")
+    if count:
+        print(f"{count} {'mail' if count == 1 else 'mails'}. To read: {mailhog}")
+    else:
+        print(f"No mail has been captured yet. To read mails: {mailhog}")
     return 0
 
 

@@ -42,7 +42,7 @@ def new_passphrase() -> str:
     passphrase = from_file()
     if passphrase is None:
         passphrase = ask("Passphrase for the backup: ")
-        if len(passphrase) >= MINIMUM and ask("The same again: ") != passphrase:
+        if len(passphrase) >= MINIMUM and ask("Repeat the passphrase: ") != passphrase:
             sys.exit("error: The passphrases differ. Nothing was written.")
     if len(passphrase) < MINIMUM:
         sys.exit(f"error: The passphrase has {len(passphrase)} characters: use at least {MINIMUM}.")

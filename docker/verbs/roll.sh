@@ -44,13 +44,13 @@ add_web() { # HOW_MANY_THERE_ARE HOW_MANY_MORE
   step "Creating the new web containers" docker compose up --no-start --no-build --no-recreate \
     --scale "web=$(($1 + $2))" web || exit 1
   mapfile -t new < <(docker compose ps --all --quiet --status created web)
-  step "Starting the new web containers" start_unseen "${new[@]}" && return
+  step "Starting the new web containers" start_without_traffic "${new[@]}" && return
   _explain_services
   die "The new web containers are not healthy and will be removed; the old ones keep running." \
     "Fix the error at the end of the log above, and run make up again."
 }
 
-start_unseen() { # CONTAINER...: nginx uses every container with the name web, so they get it once they are healthy
+start_without_traffic() { # CONTAINER...: nginx uses all containers with the name web; these get it once they are healthy
   local container
   for container; do docker network disconnect "$front" "$container" || return; done
   docker start "$@" >/dev/null || return

@@ -17,7 +17,7 @@ start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; 
   log=$(mktemp)
   services=$(printf '%s\n' "$@" | grep -xE '[a-z]+' | paste --serial --delimiters ' ') || true
   if [[ -z $services ]]; then mapfile -t all < <(docker compose config --services | grep -vx watch); fi
-  if step "Starting ${services:-the stack}" _start_and_tell "$log" "$@" "${all[@]}"; then
+  if step "Starting ${services:-the stack}" _compose_up "$log" "$@" "${all[@]}"; then
     rm -f "$log"
     return
   fi
@@ -33,17 +33,17 @@ start_watch() { # after everything else: the site works without it
 }
 
 run_once() { # SERVICE: a one-shot service; it must exit with status 0
-  step "Running $1" _run_and_tell "$1" && return
+  step "Running $1" _run_to_end "$1" && return
   _explain_services
   exit 1
 }
 
-_run_and_tell() { # SERVICE
+_run_to_end() { # SERVICE
   docker compose up --detach --no-build "$1" &&
     [[ $(docker wait "$(docker compose ps --all --quiet "$1")") == 0 ]]
 }
 
-_start_and_tell() { # LOG COMPOSE_UP_ARGUMENT...
+_compose_up() { # LOG COMPOSE_UP_ARGUMENT...: prints Compose's messages if it fails
   local log=$1 status=0
   shift
   docker compose up --detach --no-build --remove-orphans --wait --wait-timeout "$START_TIMEOUT" "$@" \
@@ -128,7 +128,7 @@ addresses() {
   say "  Log         make logs"
   say "  Check it    make drill"
   if [[ $(setting_of HTTP_BIND "$(default_bind)") =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
-    say "  Limits      for all clients together: on loopback they share one address"
+    say "  Limits      not per client: on loopback, all clients have one address (docs/operations.md#limits)"
   fi
   if has_service acme; then certificate_state; fi
 }
