@@ -1,4 +1,4 @@
-"""Samples, for the page ``/drill/away``, of the mails that watch sends about an outage."""
+"""Samples of the mails that watch sends about an outage, for the page ``/drill/away``."""
 
 from __future__ import annotations
 

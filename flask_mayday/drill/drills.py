@@ -48,7 +48,7 @@ class DrillNotPossibleError(Exception):
 
 
 def exception() -> Response:
-    """Raise an exception; errors with the same message are identical, without one they differ."""
+    """Raise an exception. Errors with the same message are identical; without one, each differs."""
     message = request.form.get("message", "")
     raise DrillError(
         message or "Test error raised from /drill", message or str(request_id.current())

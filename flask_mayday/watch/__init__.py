@@ -1,1 +1,1 @@
-"""The watch: a process beside the app that says when the site as a whole does not answer."""
+"""The process ``watch``: checks the site from outside and reports when it does not answer."""

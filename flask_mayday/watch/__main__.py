@@ -1,7 +1,7 @@
-"""The process: ``python -m flask_mayday.watch``, with the settings of the environment.
+"""The process ``watch``: ``python -m flask_mayday.watch``, with settings from the environment.
 
-It delivers mail as every process with a courier does, looks at the site, and says when the site
-does not answer. It ends at SIGTERM.
+It checks the site, reports when the site does not answer, and delivers mail if it holds the
+courier's lease. SIGTERM ends it.
 """
 
 from __future__ import annotations

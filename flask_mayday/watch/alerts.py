@@ -1,4 +1,4 @@
-"""Delivers what the watch has to say: through the spool, or by itself where that is broken."""
+"""Delivers alerts: through the spool, or directly if the spool does not work."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from ..spool.stored_report import StoredReport
 from .bounded_call import BoundedCall
 from .state import WatchState
 
-SPOOL_TIMEOUT: Final = 5.0  # seconds for the spool; then the watch sends the mail itself
+SPOOL_TIMEOUT: Final = 5.0  # seconds for the spool; after that, the alert is sent directly
 SMTP_TIMEOUT: Final = 60.0  # seconds for a whole mail; MAIL_TIMEOUT is for each reply
-MOST: Final = 50  # alerts that wait; the oldest are dropped
+MAX_UNSENT: Final = 50  # alerts that wait; beyond that, the oldest are dropped
 
 logger = logging.getLogger("flask_mayday.watch")
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something to say. ``what`` is the headline, ``details`` are named values in the mail.
+    """A message to the administrators: ``what`` is its headline, ``details`` named values.
 
-    Alerts with the same ``group`` are identical: repeats within a window are only counted. ``kind``
-    begins the subject. ``requests`` are those concerned, as in :attr:`.Report.requests`.
+    Alerts with the same ``group`` are identical: repeats within a window are only counted. The
+    subject begins with ``kind``. ``requests`` are those concerned, as in
+    :attr:`.Report.requests`.
     """
 
     what: str
@@ -64,28 +65,28 @@ def report_of(alert: Alert, builder: ReportBuilder) -> tuple[Report, logging.Log
 
 
 class Alerts:
-    """The alerts of the watch, kept in ``state`` until they are delivered."""
+    """Alerts that are kept in ``state`` until they are delivered."""
 
     def __init__(self, pipeline: Pipeline, state: WatchState) -> None:
         self.pipeline = pipeline
         self.state = state
-        self.trouble = ""  # why the spool takes nothing
+        self.trouble = ""  # why the spool cannot be written
         self._lock = threading.Lock()
-        self._next_mail = 0.0  # monotonic: when to try again to send one directly
+        self._next_mail = 0.0  # the next direct attempt, in seconds of time.monotonic
         self._failures = 0
         self._put = BoundedCall("spool", self._put_into_spool, SPOOL_TIMEOUT)
         self._send = BoundedCall("mail", self._send_directly, SMTP_TIMEOUT)
 
     def add(self, alert: Alert) -> None:
-        """Log an alert and keep it for :meth:`deliver`; any thread may."""
+        """Log an alert and keep it for :meth:`deliver`. Callable from any thread."""
         report, record = report_of(alert, self.pipeline.reports.builder)
         setattr(record, REQUESTS, ())  # they would fill the log, and nginx's log has them
         logger.handle(record)
         with self._lock:  # the list is replaced and never changed: the state may be being saved
-            self.state.unsent = [*self.state.unsent, report.to_json()][-MOST:]
+            self.state.unsent = [*self.state.unsent, report.to_json()][-MAX_UNSENT:]
 
     def deliver(self) -> None:
-        """Deliver what waits; what cannot be delivered now stays. Never raises."""
+        """Deliver the waiting alerts, and keep those that cannot be delivered now. Never raises."""
         for text in self.state.unsent:
             report = Report.from_json(text)
             if not self._deliver_one(report):
@@ -110,10 +111,10 @@ class Alerts:
         except Exception as error:
             self._failures += 1
             self._next_mail = time.monotonic() + backoff(self._failures)
-            logger.warning("An alert can neither be written to the spool nor sent: %s", error)
+            logger.warning("An alert can be neither written to the spool nor sent: %s", error)
             return False
         self._failures = 0
-        logger.warning("The spool cannot be written, so the watch has sent an alert itself")
+        logger.warning("The spool cannot be written: an alert was sent directly")
         return True
 
     def _put_into_spool(self, report: Report) -> None:
@@ -129,7 +130,7 @@ class Alerts:
         """Send an alert on each channel; raise :exc:`OSError` if none takes it."""
         settings = self.pipeline.settings
         mail, webhook = settings.mail, settings.webhook
-        note = {"Sent": f"by the watch itself, because the spool failed: {self.trouble}"}
+        note = {"Sent": f"directly by watch, because the spool failed: {self.trouble}"}
         report = replace(report, context={**(report.context or {}), **note})
         draft = draft_report(report, settings.app)
         problems, is_sent = [], False

@@ -1,4 +1,4 @@
-"""When the certificate of the site expires."""
+"""Checks when the certificate of the site expires."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SHARE: Final = 0.2  # … or within the last fifth of its life, if that is short
 
 
 def certificate_conditions(host: str, port: int, name: str, now: float) -> Iterator[Condition]:
-    """Yield whether the certificate that a host has for ``name`` expires soon.
+    """Yield whether the certificate that a host presents for ``name`` expires soon.
 
-    Yields nothing if that cannot be found out: another part of the watch checks the site.
+    Yields nothing if the host does not answer, which is reported elsewhere.
     """
     try:
         begins, expires = validity(host, port, name)
@@ -30,7 +30,7 @@ def certificate_conditions(host: str, port: int, name: str, now: float) -> Itera
 
 
 def validity(host: str, port: int, name: str) -> tuple[float, float]:
-    """Return from when until when a server's certificate is valid, whoever has issued it.
+    """Return when the validity of a server's certificate begins and ends, whoever issued it.
 
     Times are in seconds since the epoch. Raises :exc:`OSError`.
     """
@@ -41,7 +41,7 @@ def validity(host: str, port: int, name: str) -> tuple[float, float]:
         encoded = connection.getpeercert(binary_form=True)
     if encoded is None:
         raise OSError("the server has no certificate")
-    # Python tells the dates only of a certificate that is trusted.
+    # Python parses only a certificate that it trusts.
     trusting = ssl.create_default_context(cadata=encoded)
     trusting.check_hostname = False
     trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from .state import WatchState
 NEARLY_FULL: Final = 0.1  # the free share of a volume below which it is nearly full
 NEARLY_FULL_BYTES: Final = 5 << 30  # more than this is enough, whatever the share
 CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
-WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail keeps the heartbeat back
+WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail suppresses the heartbeat
 MAIL_STUCK: Final = 900.0  # seconds after which a waiting mail is an alert
 RESTARTS: Final = 3  # starts …
 RESTARTS_WITHIN: Final = 60.0  # … in as many seconds
@@ -33,9 +32,9 @@ NGINX_STARTS: Final = "starts"  # a line per start of nginx, in seconds since th
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition by its name; ``alert`` says what it is while it lasts, ``None`` when it is over.
+    """A condition: ``alert`` describes it while it lasts and is ``None`` when it is over.
 
-    ``is_uncertain`` where it is neither: nothing changes.
+    If ``is_uncertain``, the condition is neither, and its last state is kept.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Condition:
 
 
 class Conditions:
-    """The conditions that last. ``state.raised`` has when each, by its name, was last reported.
+    """The conditions that last. ``state.raised`` maps their names to the times of their reports.
 
     The dictionary is replaced and never changed: another thread may be saving the state.
     """
@@ -53,7 +52,7 @@ class Conditions:
         self.state = state
 
     def news(self, found: Iterator[Condition], now: float) -> list[Alert]:
-        """Return the alerts of conditions that are new, or that have lasted for a day since."""
+        """Return the alerts of conditions that are new, or were last reported a day ago."""
         alerts = []
         for condition in found:
             if condition.is_uncertain:
@@ -127,7 +126,7 @@ def starts_of_nginx(edge_log: Path) -> list[float]:
 
 
 def spool_trouble(outbox: Outbox) -> str:
-    """Return why the spool cannot be written, or an empty text: a file is written to find out."""
+    """Write a file to the spool; return why it cannot be written, or an empty string."""
     probe = outbox.folder / PROBE
     try:
         outbox.folder.mkdir(parents=True, exist_ok=True)
@@ -140,28 +139,14 @@ def spool_trouble(outbox: Outbox) -> str:
 
 
 def keeps_mail_back(outbox: Outbox, now: float) -> str:
-    """Return why mail may not be getting out, or an empty text. Raises :exc:`sqlite3.Error`."""
+    """Return why mail may not be delivered, or an empty string. Raises :exc:`sqlite3.Error`."""
     since, reason = mail_trouble(outbox.path)
     if since is not None and now - since > WAITS_TOO_LONG:
-        return f"mail waits: {reason}"
+        return f"mail is waiting: {reason}"
     for path in outbox.incoming.waiting()[:1]:
         try:
             if now - path.stat().st_mtime > WAITS_TOO_LONG:
-                return "reports wait, and no courier takes them"
+                return "reports are waiting, and no courier has taken them in"
         except OSError:
             return ""
     return ""
-
-
-def monotonic_task(interval: float) -> Callable[[], bool]:
-    """Return a function that returns ``True`` at most once in ``interval`` seconds."""
-    last: list[float] = []
-
-    def is_due() -> bool:
-        now = time.monotonic()
-        if last and now - last[0] < interval:
-            return False
-        last[:] = [now]
-        return True
-
-    return is_due

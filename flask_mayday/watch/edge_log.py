@@ -1,7 +1,8 @@
 """Reads which error pages nginx has sent in the app's place, from its files of JSON lines.
 
-nginx writes a file per hour (``nginx/edge-log.conf``) and opens it anew for each line, so a file
-may be renamed or deleted at any time. What is read is deleted once nginx has finished with it.
+nginx writes a file per hour (``nginx/edge-log.conf``) and reopens it for each line, so a file may
+be renamed or deleted at any time. A file is deleted once it was read to its end and nginx has
+finished with it.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 class EdgeLog:
-    """The files in ``folder``; ``offsets``, by their names, is how far they were read."""
+    """The files in ``folder``; ``offsets`` maps their names to how many bytes were read."""
 
     def __init__(self, folder: Path, offsets: dict[str, int]) -> None:
         self.folder = folder
         self.offsets = offsets
 
     def read(self, now: float) -> list[dict[str, Any]]:
-        """Return the requests that were added, as nginx wrote them; at most about 4 MB at once.
+        """Return the requests that nginx has added, from at most about 4 MB of each file.
 
-        ``now`` is in seconds since the epoch. What cannot be read or deleted is left.
+        ``now`` is in seconds since the epoch. A file that cannot be read or deleted is tried again
+        with the next call.
         """
         found: list[dict[str, Any]] = []
         paths = sorted(self.folder.glob(PATTERN))
@@ -60,7 +62,7 @@ class EdgeLog:
         return [line for text in whole.splitlines() if (line := _parsed(text))]
 
     def _clear_away(self, path: Path, now: float) -> None:
-        """Delete a file that was read and is not written any more; rename one that is too long."""
+        """Delete a file that was read and is no longer written; rename one that is too long."""
         status, offset = path.stat(), self.offsets[path.name]
         if now - status.st_mtime > FINISHED_AFTER and offset >= status.st_size:
             path.unlink()
@@ -69,7 +71,7 @@ class EdgeLog:
             self.offsets[renamed.name] = self.offsets.pop(path.name)
 
     def _bounded(self, paths: list[Path], now: float) -> list[Path]:
-        """Delete what is too old or too much, and return the other files, the oldest first."""
+        """Delete files that are too old or too many, and return the others, oldest first."""
         sizes = {}
         for path in paths:
             with suppress(FileNotFoundError):

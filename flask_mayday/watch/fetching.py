@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-USER_AGENT: Final = "flask-mayday-watch"  # nginx/edge-log.conf leaves it out by this name
+USER_AGENT: Final = "flask-mayday-watch"  # nginx/edge-log.conf leaves out requests with this name
 BODY_BYTES: Final = 4096  # of a response that are read
 
 
@@ -43,10 +43,10 @@ def fetch(
 ) -> Response:
     """Send a GET request and return the response, whatever its status.
 
-    ``timeout`` is in seconds for each step of the connection. ``address`` and ``port`` are where
-    to connect instead of to the URL's host, which the request still names. ``context`` decides
-    which certificates are trusted; by default the system's. Raises :exc:`OSError` or
-    :exc:`http.client.HTTPException`.
+    ``timeout`` is in seconds for each step of the connection. ``address`` and ``port`` replace
+    those of the URL's host for the connection; the request still names that host. ``context``
+    decides which certificates are trusted; by default those that the system trusts. Raises
+    :exc:`OSError` or :exc:`http.client.HTTPException`.
     """
     parts = urlsplit(url)
     host, port = address or parts.hostname or "", port or parts.port
@@ -87,7 +87,7 @@ class _TlsConnection(http.client.HTTPSConnection):
 
 
 def addresses_of(url: str) -> list[str]:
-    """Return every address of a URL's host. Raises :exc:`OSError` where there is none."""
+    """Return every address of a URL's host. Raises :exc:`OSError` if there is none."""
     parts = urlsplit(url)
     found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
     return sorted({str(entry[4][0]) for entry in found})

@@ -1,4 +1,4 @@
-"""When the site counts as away, and when as back: a table of what was seen and what it means."""
+"""Decides from the results of the checks when the site counts as away, and when as back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from .site import Look
 from .state import Phase, WatchState
 
-FAILURES: Final = 2  # looks in a row, at least, before the site counts as away
-PATIENCE: Final = 9.0  # seconds since it was well before it counts as away
+FAILURES: Final = 2  # failed checks in a row, at least, before the site counts as away
+PATIENCE: Final = 9.0  # seconds since it was last well before it counts as away
 PATIENCE_STOPPED: Final = 30.0  # … after the app was stopped in an orderly way: it may be restarted
-PATIENCE_STARTING: Final = 60.0  # … after the watch has started, while the site never answered
+PATIENCE_STARTING: Final = 60.0  # … after this process has started, while it has not answered yet
 PATIENCE_NEW: Final = 120.0  # … if it has never answered: a first start prepares the database
-GOOD: Final = 3  # looks in a row before the site counts as back
+GOOD: Final = 3  # successful checks in a row before the site counts as back
 STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
 FLAPPING: Final = 2  # outages …
 RECENT: Final = 600.0  # … within as many seconds; each further one doubles STEADY …
@@ -24,7 +24,7 @@ SEEN_LINES: Final = 8  # kept for the mail
 
 
 class Change(Enum):
-    """What a look has changed."""
+    """How a check has changed the state of the site."""
 
     AWAY = "away"
     BACK = "back"
@@ -64,11 +64,11 @@ class History:
 
     @property
     def is_well(self) -> bool:
-        """Whether the site is well: the last look found it so, and no outage lasts."""
+        """Whether the site is well: the last check succeeded, and no outage is in progress."""
         return self.state.phase is Phase.WELL
 
     def note(self, look: Look, *, stopped: bool = False) -> Change | None:
-        """Note what was seen; return what that changes.
+        """Record the result of a check; return the change of state, or ``None``.
 
         ``stopped`` says that the app was stopped in an orderly way and has not started since.
         """

@@ -1,4 +1,4 @@
-"""The second loop: the conditions of the machine, and the heartbeat while all is well."""
+"""Checks the conditions of the machine, and sends the heartbeat while all is well."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
+from ..courier.delivery import Task
 from ..spool.starts import expire_server_events
 from . import texts
 from .alerts import SPOOL_TIMEOUT
@@ -20,7 +21,6 @@ from .conditions import (
     Conditions,
     keeps_mail_back,
     mail_conditions,
-    monotonic_task,
     restart_conditions,
     spool_trouble,
     starts_of_nginx,
@@ -34,7 +34,7 @@ INTERVAL: Final = 5.0  # seconds
 VOLUMES_INTERVAL: Final = 20.0
 CERTIFICATE_INTERVAL: Final = 3600.0
 SPOOL_INTERVAL: Final = 15.0
-LOOK_IS_OLD: Final = 30.0  # seconds after which the last look says nothing any more
+LOOK_IS_OLD: Final = 30.0  # seconds after which the result of a check is out of date
 WEEK: Final = 7 * 86_400.0
 DATABASE_STARTS: Final = 20  # remembered
 
@@ -42,7 +42,7 @@ logger = logging.getLogger("flask_mayday.watch")
 
 
 class Rounds:
-    """Looks at the conditions for ``watcher``, in a thread of its own."""
+    """Checks the machine's conditions every few seconds, and reports them through ``watcher``."""
 
     def __init__(self, watcher: Watcher) -> None:
         self.watcher = watcher
@@ -54,24 +54,24 @@ class Rounds:
         self.heartbeat = Heartbeat(url) if url else None
         self.spool_trouble = ""
         self._database_starts: list[float] = []
-        self._volumes_are_due = monotonic_task(VOLUMES_INTERVAL)
-        self._certificate_is_due = monotonic_task(CERTIFICATE_INTERVAL)
-        self._spool_is_due = monotonic_task(SPOOL_INTERVAL)
+        self._volumes = Task(VOLUMES_INTERVAL)
+        self._certificate = Task(CERTIFICATE_INTERVAL)
+        self._spool = Task(SPOOL_INTERVAL)
         self._probe = BoundedCall("spool", spool_trouble, SPOOL_TIMEOUT)
         self._ask_mail = BoundedCall("reports", keeps_mail_back, SPOOL_TIMEOUT)
         self._logged_trouble = ""
 
     def run(self, stopping: threading.Event) -> None:
-        """Look at the conditions every few seconds until ``stopping`` is set."""
+        """Check the conditions every few seconds until ``stopping`` is set."""
         while not stopping.wait(INTERVAL):
             try:
                 self.go(time.time())
             except Exception:
-                logger.exception("A look at the machine's conditions failed; the watch goes on")
+                logger.exception("Checking the machine's conditions failed; watch continues")
 
     def go(self, now: float) -> None:
-        """Look at what is due at the time ``now``, in seconds since the epoch."""
-        if self._spool_is_due():
+        """Check what is due at the time ``now``, in seconds since the epoch."""
+        if self._spool.is_due(time.monotonic()):
             self._look_at_spool()
         for alert in self.conditions.news(self._conditions(now), now):
             self.watcher.alerts.add(alert)
@@ -86,7 +86,7 @@ class Rounds:
                 logger.warning("No heartbeat is sent to HEARTBEAT_URL: %s", trouble)
 
     def trouble(self, now: float) -> str:
-        """Return why no heartbeat may be sent, or an empty text."""
+        """Return why no heartbeat may be sent, or an empty string."""
         look = self.watcher.last_look
         if self.settings.watch.site_url and (
             look.trouble or not self.watcher.history.is_well or now - look.time > LOOK_IS_OLD
@@ -111,17 +111,17 @@ class Rounds:
         trouble = self.spool_trouble
         yield Condition("spool", texts.spool_broken(trouble) if trouble else None)
         yield from self._restarts(now)
-        if not self._volumes_are_due():
+        if not self._volumes.is_due(time.monotonic()):
             return
         yield from volume_conditions(volumes_of(self.pipeline))
         yield from mail_conditions(self.outbox, now)
         expire_server_events(self.outbox.folder, now - WEEK)
-        if self.watcher.site.tls is not None and self._certificate_is_due():
-            yield from certificate_conditions(*self.watcher.site.tls, now)
+        if (tls := self.watcher.site.tls) and self._certificate.is_due(time.monotonic()):
+            yield from certificate_conditions(*tls, now)
 
     def _restarts(self, now: float) -> Iterator[Condition]:
         with suppress(OSError):
-            # While the site is away, the outage is the alert, and this its cause.
+            # While the site is away, the alert about the outage names restarts as its cause.
             if self.watcher.history.is_well:
                 back = max(self.watcher.state.recent, default=0.0)
                 starts = [one for one in starts_of_web(self.outbox.folder, now) if one > back]

@@ -1,4 +1,4 @@
-"""Looks whether the site answers: through nginx as a visitor does, then the app itself."""
+"""Checks whether the site answers: through nginx as a visitor would, then the app itself."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from .fetching import Response, addresses_of, fetch, reason_of
 PATH: Final = "/health/live"  # requested if WATCH_URL has no path of its own
 TIMEOUT: Final = 6.0  # seconds for the site's answer; a later one counts as none
 HTTPS: Final = 443
-NETWORK: Final = ".inner"  # web.inner is web in that network
-DIAGNOSIS_TIMEOUT: Final = 2.0  # seconds for each answer that only explains
+NETWORK: Final = ".inner"  # web.inner is the service web in the network inner
+DIAGNOSIS_TIMEOUT: Final = 2.0  # seconds for each request that only finds the cause
 
 Fetch = Callable[..., Response]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at a time, in seconds since the epoch; ``trouble`` is empty if all is well.
+    """The result of one check; ``time`` is in seconds since the epoch.
 
-    ``ready`` is what the app says about itself and its database, if it has answered.
+    ``trouble`` says what is wrong, and is empty if all is well.
+
+    ``ready`` is what the app has answered about itself and its database, if it has.
     """
 
     time: float
@@ -50,14 +52,14 @@ class Site:
         self._resolve = resolve
 
     def look(self, now: float) -> Look:
-        """Request the site, and return what was seen at the time ``now``. Never raises."""
+        """Check the site at the time ``now``, in seconds since the epoch. Never raises."""
         trouble = self._ask_site() if self.site_url else ""
         if trouble or not self.ready_url:
             return Look(now, trouble)
         return self._ask_app(now, self.ready_url)
 
     def diagnose(self) -> str:
-        """Return in a sentence why the site does not answer, or an empty text. Never raises."""
+        """Return in a sentence why the site does not answer, or an empty string. Never raises."""
         if not self.ready_url:
             return ""
         host = service_of(self.ready_url)
@@ -99,7 +101,7 @@ class Site:
         return self._fetch(url, TIMEOUT, address=host, port=self.https_port, context=context)
 
     def _ask_app(self, now: float, url: str) -> Look:
-        """Request each address of the app: one that can serve visitors is enough."""
+        """Check each address of the app until one can serve visitors."""
         host, trouble = service_of(url), ""
         try:
             addresses = self._resolve(url)
@@ -124,7 +126,7 @@ class Site:
 
 
 def service_of(url: str) -> str:
-    """Return the host of a URL as people know it: without the stack's network in its name."""
+    """Return the service that a URL's host names, without the stack's network."""
     return (urlsplit(url).hostname or "").removesuffix(NETWORK)
 
 

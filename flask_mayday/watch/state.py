@@ -1,4 +1,4 @@
-"""What the watch remembers across its restarts, in one file of the spool's folder."""
+"""The state that watch keeps across restarts, in one file of the spool's folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Phase(StrEnum):
 class ErrorPages:
     """Error pages that nginx sent in the app's place: all are counted, the first are listed."""
 
-    statuses: dict[str, int] = field(default_factory=dict)  # the status to a count
+    statuses: dict[str, int] = field(default_factory=dict)  # how many, by status
     requests: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -37,15 +37,14 @@ class ErrorPages:
 
 @dataclass(slots=True)
 class WatchState:
-    """The state. Times are in seconds since the epoch.
+    """What watch remembers. Times are in seconds since the epoch.
 
-    ``began`` and ``ended`` are the first look that failed and the first that did not, of the
-    present or last outage, ``seen`` the last looks that failed, ``recent`` when the last outages
-    ended. ``pages`` are those of the present outage, which counts what was sent since
-    ``counted_from``; ``loose`` are those that belong to none yet.
-    ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in JSON,
-    that are neither in the spool nor mailed, ``raised`` when each other condition that lasts was
-    last reported.
+    ``began`` and ``ended`` are the times of the first failed and the first successful check of the
+    present or last outage. ``seen`` holds the last failed checks, ``recent`` the ends of the last
+    outages. ``pages`` are the error pages sent since ``counted_from``, which belong to the present
+    outage; ``loose`` are those that belong to none yet. ``offsets`` is how far each of nginx's
+    files was read. ``unsent`` holds the reports, in JSON, that are neither in the spool nor mailed.
+    ``raised`` is when each condition that lasts was last reported, by its name.
     """
 
     phase: Phase = Phase.STARTING

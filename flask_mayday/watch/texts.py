@@ -1,4 +1,4 @@
-"""What the alerts say. Those about one outage form their own group: none is held back."""
+"""The texts of the alerts. Each outage has an error group of its own, so that none is held back."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def error_pages(pages: ErrorPages) -> Alert:
 
 
 def spool_broken(reason: str) -> Alert:
-    """Return the alert that the spool takes no reports."""
+    """Return the alert that no report can be written to the spool."""
     what = f"The spool cannot be written: {reason}. Errors are kept in memory only"
     return Alert(what, "spool cannot be written")
 
@@ -66,7 +66,7 @@ def volume_nearly_full(name: str, path: str, free: int, total: int) -> Alert:
 
 
 def mail_stuck(seconds: float, reason: str) -> Alert:
-    """Return the alert that no mail gets out."""
+    """Return the alert that no mail is delivered."""
     what = f"Error mails have been waiting for {duration(seconds)}"
     return Alert(what, "mail stuck", {"Reason": reason} if reason else {})
 
@@ -81,11 +81,8 @@ def keeps_restarting(service: str, count: int, seconds: float) -> Alert:
 def certificate_expires(name: str, expires: float, now: float) -> Alert:
     """Return the alert about the site's certificate. Times are in seconds since the epoch."""
     left = expires - now
-    what = (
-        f"The certificate of {name} expires in {duration(left)}"
-        if left > 0
-        else (f"The certificate of {name} has expired")
-    )
+    when = f"expires in {duration(left)}" if left > 0 else "has expired"
+    what = f"The certificate of {name} {when}"
     return Alert(what, "certificate expires", {"Valid until": moment(expires)})
 
 

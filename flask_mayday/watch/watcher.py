@@ -1,4 +1,4 @@
-"""The loop that looks at the site, and what follows from what it sees."""
+"""The loop that checks the site and reports outages."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .history import Change, History
 from .site import TIMEOUT, Look, Site
 from .state import ErrorPages, Phase, StateFile
 
-INTERVAL: Final = 2.0  # seconds between two looks while the site is well
+INTERVAL: Final = 2.0  # seconds between two checks while the site is well
 INTERVAL_FAILING: Final = 1.0  # … and while it is not
-LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a look: the site, and the app at a few addresses
+LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a check: the site, and the app at a few addresses
 REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
-TOLD_WITHIN: Final = 60.0  # seconds in which pages that belong to no outage are reported
-LOOSE_MOST: Final = 1000  # error pages that wait to be reported; more are counted only
+PAGES_WITHIN: Final = 60.0  # seconds in which error pages that belong to no outage are reported
+MAX_LOOSE_PAGES: Final = 1000  # error pages that wait to be reported; more are only counted
 
 logger = logging.getLogger("flask_mayday.watch")
 
 
 class Watcher:
-    """Looks at ``site`` and reports what changes, through the spool of ``pipeline``."""
+    """Checks ``site`` and reports outages through the spool of ``pipeline``."""
 
     def __init__(self, pipeline: Pipeline, site: Site | None = None) -> None:
         settings = pipeline.settings.watch
@@ -55,7 +55,7 @@ class Watcher:
         self._mentioned = BoundedCall("reports", mentioned, SPOOL_TIMEOUT)
 
     def run(self, stopping: threading.Event, alive: Path | None = None) -> None:
-        """Look again and again until ``stopping`` is set, and touch the file ``alive``."""
+        """Check the site until ``stopping`` is set; touch the file ``alive`` before each check."""
         while not stopping.is_set():
             begun = time.monotonic()
             if alive is not None:
@@ -63,12 +63,12 @@ class Watcher:
             try:
                 self.tick(time.time())
             except Exception:
-                logger.exception("A look at the site failed; the watch goes on")
+                logger.exception("Checking the site failed; watch continues")
             interval = INTERVAL if self.history.is_well else INTERVAL_FAILING
             stopping.wait(max(0.1, begun + interval - time.monotonic()))
 
     def tick(self, now: float) -> None:
-        """Look once at the time ``now``, in seconds since the epoch, and report what changed."""
+        """Check once at the time ``now``, in seconds since the epoch, and report what changed."""
         look = self._look_at(now)
         change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
         self.last_look = look
@@ -76,11 +76,11 @@ class Watcher:
             self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
         self._read_pages(now, change)
         if change is Change.AWAY:
-            self._tell_away(now)
+            self._report_outage(now)
         elif change is Change.BACK:
-            self._tell_back()
+            self._report_recovery()
         elif self.state.phase is not Phase.AWAY and not look.trouble:
-            self._tell_loose_pages(now)
+            self._report_loose_pages(now)
         self._try(self._save, self.state)  # before alerts are delivered: a kill must not lose them
         self.alerts.deliver()
         if self._unrecorded:
@@ -94,10 +94,10 @@ class Watcher:
             return Look(now, str(error))
 
     def _was_stopped(self, now: float) -> bool:
-        """Return whether a server was stopped in an orderly way when the site was last well.
+        """Return whether an orderly stop of a server explains why the site does not answer.
 
-        A stop before that did no harm: other servers went on, or it was replaced. Nor does one
-        explain anything if the server was then started several times.
+        A stop before the site was last well did no harm. Nor does a stop explain the outage if the
+        server has been started several times since.
         """
         since = self.state.last_well - INTERVAL
         try:
@@ -107,14 +107,14 @@ class Watcher:
             return False
         return any(event.kind == STOP for event in events) and len(starts) < RESTARTS - 1
 
-    def _tell_away(self, now: float) -> None:
+    def _report_outage(self, now: float) -> None:
         state = self.state
         diagnosis = self._cause(now)
         self.alerts.add(texts.site_away(state.began, state.seen, diagnosis, state.pages))
         self._unrecorded.append(Outage(state.began, None, state.pages.count))
 
     def _cause(self, now: float) -> str:
-        """Return in a sentence or two why the site is away, as far as that can be seen."""
+        """Return in a sentence or two why the site is away, or an empty string if unknown."""
         found = []
         try:
             found.append(self._diagnose())
@@ -125,18 +125,18 @@ class Watcher:
             found.append(f"{texts.keeps_restarting('web', len(starts), RESTARTS_WITHIN).what}.")
         return " ".join(filter(None, found))
 
-    def _tell_back(self) -> None:
+    def _report_recovery(self) -> None:
         state = self.state
         self.alerts.add(texts.site_back(state.began, state.ended, state.pages))
         self._unrecorded.append(Outage(state.began, state.ended, state.pages.count))
 
     def _read_pages(self, now: float, change: Change | None) -> None:
-        """Read what nginx has written, and count it for the outage if one lasts or just ends."""
+        """Read nginx's error pages; during an outage and at its end, count them towards it."""
         if self.edge is None:
             return
         loose = self.state.loose
         for one in self.edge.read(now):
-            if len(loose) < LOOSE_MOST or loose[-1]["status"] != one["status"]:
+            if len(loose) < MAX_LOOSE_PAGES or loose[-1]["status"] != one["status"]:
                 loose.append({**one, "count": 1})
             else:  # too many to remember each
                 loose[-1]["count"] += 1
@@ -144,18 +144,18 @@ class Watcher:
             self._move_to_outage()
 
     def _move_to_outage(self) -> None:
-        """Count the pages that were sent since the site was last well as those of the outage."""
+        """Count the pages that were sent since the site was last well towards the outage."""
         since, loose = self.state.counted_from, self.state.loose
         for one in loose:
             if one["time"] >= since:
                 add_page(self.state.pages, one)
         self.state.loose = [one for one in loose if one["time"] < since]
 
-    def _tell_loose_pages(self, now: float) -> None:
+    def _report_loose_pages(self, now: float) -> None:
         """Report pages that belong to no outage, unless the app has reported their requests."""
         until, loose = now - REPORTED_WITHIN, self.state.loose
         old = [one for one in loose if one["time"] <= until]
-        if not old or (len(old) < len(loose) and old[0]["time"] > now - TOLD_WITHIN):
+        if not old or (len(old) < len(loose) and old[0]["time"] > now - PAGES_WITHIN):
             return  # more are coming: they are reported together
         self.state.loose = [one for one in loose if one["time"] > until]
         try:
@@ -187,7 +187,7 @@ class Watcher:
 
 
 def add_page(pages: ErrorPages, one: dict[str, Any]) -> None:
-    """Count a request, or several, to which nginx sent an error page."""
+    """Add one error page, or ``one["count"]`` of them, to ``pages``."""
     status = str(one["status"])
     pages.statuses[status] = pages.statuses.get(status, 0) + one["count"]
     if len(pages.requests) < texts.LISTED:
@@ -195,7 +195,7 @@ def add_page(pages: ErrorPages, one: dict[str, Any]) -> None:
 
 
 def volumes_of(pipeline: Pipeline) -> dict[str, Path]:
-    """Return the folders that the watch can see, by the names of their volumes."""
+    """Return the folders of the volumes that are mounted here, by the volumes' names."""
     settings = pipeline.settings
     found = {"spool": settings.spool.folder, "logs": settings.log.folder}
     if settings.watch.edge_log is not None:

@@ -133,7 +133,7 @@ def test_without_a_spool_it_sends_the_mail_itself(
     wait_until(about_the_site, "the mail", 25)
     (mail,) = [one for one in smtp_server.mails if "does not answer" in one["Subject"]]
     text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
-    assert "by the watch itself, because the spool failed" in text
+    assert "directly by watch, because the spool failed" in text
     (other,) = [one for one in smtp_server.subjects() if one not in about_the_site()]
     assert "The spool cannot be written" in other
 

@@ -139,7 +139,7 @@ def test_mail_that_waits_keeps_the_heartbeat_back_and_becomes_an_alert(
         mailbox.add_mail(a_new_mail(created=1000.0))
         mailbox.connection.execute("UPDATE mails SET error = 'the server is down'")
         assert keeps_mail_back(outbox, 1080.0) == ""
-        assert keeps_mail_back(outbox, 1100.0) == "mail waits: the server is down"
+        assert keeps_mail_back(outbox, 1100.0) == "mail is waiting: the server is down"
         assert [one.alert for one in mail_conditions(outbox, 1100.0)] == [None]
         (condition,) = mail_conditions(outbox, 2000.0)
         assert condition.alert is not None
@@ -150,4 +150,7 @@ def test_mail_that_waits_keeps_the_heartbeat_back_and_becomes_an_alert(
 def test_reports_that_nobody_takes_keep_the_heartbeat_back(outbox: Outbox) -> None:
     outbox.put(a_report(), mailable=True)
     assert keeps_mail_back(outbox, time.time()) == ""
-    assert keeps_mail_back(outbox, time.time() + 100) == "reports wait, and no courier takes them"
+    assert (
+        keeps_mail_back(outbox, time.time() + 100)
+        == "reports are waiting, and no courier has taken them in"
+    )

@@ -1,4 +1,4 @@
-"""What counts as an answer of the site, and what the watch says where there is none."""
+"""What counts as an answer of the site, and what is reported if there is none."""
 
 from __future__ import annotations
 

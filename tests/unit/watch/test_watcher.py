@@ -1,4 +1,4 @@
-"""What the watch reports: outages with their error pages, and pages that nobody else reports."""
+"""What watch reports: outages with their error pages, and pages that nobody else reports."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_outage_is_two_reports_with_the_exact_number_of_error_pages(watch: Si
 def test_more_pages_than_are_listed_are_counted(
     watch: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_mayday.watch.watcher.LOOSE_MOST", 10)
+    monkeypatch.setattr("flask_mayday.watch.watcher.MAX_LOOSE_PAGES", 10)
     watch.run(5)
     watch.run(15, "502 Bad Gateway", pages=30)
     watch.run(20)
