@@ -41,13 +41,13 @@ def open_inventory() -> AbstractContextManager[tuple[Inventory, list[StoredRepor
 
 
 def show_text(text: str) -> None:
-    """Print a text that may come from outside, with control characters escaped."""
+    """Print text that may come from outside, with control characters escaped."""
     for line in text.split("\n"):
         click.echo(escape_controls(line))
 
 
 def warn_without_courier() -> None:
-    """Say on stderr if no process delivers."""
+    """Warn on stderr if no process is delivering mail."""
     folder = settings_of_app().spool.folder
     if (since := expired_since(folder)) is not None:
         click.echo(

@@ -37,7 +37,7 @@ def duration_of(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def pattern_of(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
-    """Return the pattern of a rule, empty where none is given."""
+    """Return the pattern of a rule, empty if none is given."""
     del ctx
     if value is None:
         return ""
@@ -107,7 +107,7 @@ def mute(fingerprint: str, duration: float | None, until_release: bool) -> None:
 @group.command()
 @click.argument("fingerprint")
 def unmute(fingerprint: str) -> None:
-    """Mail an error again from its next occurrence on."""
+    """Mail an error again, from its next occurrence on."""
 
     def change(one: ErrorGroup, inventory: Inventory) -> str:
         del inventory
@@ -122,7 +122,7 @@ def unmute(fingerprint: str) -> None:
 @group.command()
 @click.argument("fingerprint")
 def resolve(fingerprint: str) -> None:
-    """Note that an error is fixed: if it occurs again, the mail says that it is back."""
+    """Mark an error as fixed: if it occurs again, the mail says that it is back."""
 
     def change(one: ErrorGroup, inventory: Inventory) -> str:
         one.resolve(time.time(), _release(inventory, one))
@@ -194,7 +194,7 @@ def _change(prefix: str, change: Callable[[ErrorGroup, Inventory], str]) -> None
 
 
 def _release(inventory: Inventory, one: ErrorGroup) -> str:
-    """Return the release that is running, which this command's environment may not name."""
+    """Return the release that is running. The environment of this command may not have it."""
     release = settings_of_app().app.release or groups.latest_release(inventory)
     return release or one.last_release
 

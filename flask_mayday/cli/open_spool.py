@@ -1,4 +1,4 @@
-"""Opens the spool for a command, and says in plain words why it cannot, and what is in it."""
+"""Opens the spool for a command, or explains why that failed, and describes what is in it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
 
 
 def delivery_words(status: DeliveryStatus, server: str | None) -> str:
-    """Return a sentence on what has become of an error's mail; ``server`` is ``MAIL_SERVER``."""
+    """Return what has become of the mail about an error; ``server`` is ``MAIL_SERVER``."""
     reason = f": {status.error}" if status.error else ""
     if status.state == "delivered" and status.finished is not None:
         return (

@@ -97,7 +97,7 @@ def _list_mails(inventory: Inventory, last: int) -> None:
 
 
 def _list_posts(inventory: Inventory) -> None:
-    """List how many messages to the webhook there are, and why they wait."""
+    """Print how many messages to the webhook there are, and why they wait."""
     counts = posts_by_state(inventory)
     if not counts:
         return
@@ -209,8 +209,8 @@ def retry() -> None:
         if posts := retry_posts(inventory):
             click.echo(f"Trying {counted(posts, 'message')} to the webhook now.")
         if waiting + failed:
-            mails = counted(waiting + failed, "mail")
-            click.echo(f"Trying {mails} now, {failed} of which had been refused.")
+            refused = f", {failed} of which had been refused" if failed else ""
+            click.echo(f"Trying {counted(waiting + failed, 'mail')} now{refused}.")
         if waiting + failed + posts:
             warn_without_courier()
         else:
@@ -269,7 +269,7 @@ def test() -> None:
 
 
 def _test_mail(settings: Settings) -> str:
-    """Send a test mail; return the problem, or an empty text."""
+    """Send a test mail; return the problem, or an empty string."""
     admins = _admins()
     message_id = make_msgid(domain=settings.mail.sender.rpartition("@")[2])
     envelope = Envelope(settings.mail.sender, admins, message_id, None, time.time(), settings.app)

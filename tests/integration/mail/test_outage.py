@@ -103,7 +103,7 @@ def test_retry_in_another_process_delivers_at_once(
     smtp_server.behave("accept")
     done = flask("reports", "retry", **smtp_server.settings)
     retried = time.monotonic()
-    assert done.stdout == "Trying 2 mails now, 0 of which had been refused.\n"
+    assert done.stdout == "Trying 2 mails now.\n"
     for answer in (first, second):
         wait_until(lambda wanted=answer: smtp_server.with_request_id(wanted.request_id), "it", 2)
     record_property("mailed after (s)", round(time.monotonic() - retried, 2))
