@@ -14,7 +14,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = "flask_mayday"
-CHECKED: Final = (PACKAGE, "app", "docker", "docs")
+CHECKED: Final = (PACKAGE, "app", "deploy", "docker", "docs")
 MODULE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 PACKAGE_SHARE: Final = 0.25

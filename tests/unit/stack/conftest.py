@@ -19,7 +19,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
     def load(path: str) -> Any:
         # Scripts import others beside them.
-        for folder in ("docker", "docker/verbs"):
+        for folder in ("docker", "docker/verbs", "deploy/swarm"):
             monkeypatch.syspath_prepend(str(ROOT / folder))
         name = "script_" + Path(path).stem
         spec = importlib.util.spec_from_file_location(name, ROOT / path)

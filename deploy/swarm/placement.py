@@ -1,0 +1,58 @@
+"""Where each service runs on a swarm, how many times, and how it is replaced."""
+
+from __future__ import annotations
+
+from translation import Keys, merge
+
+# Reached from this machine only, so they have no place on a swarm.
+LEFT_OUT = frozenset(("mailguard",))
+# Made ready on the node of `make swarm-up` alone: only that node's volumes need them.
+LOCAL_VOLUMES = frozenset(("secrets", "db", "tls", "acme"))
+
+# The label of the node that a service is bound to: by its volume, by a port, or to be found there.
+ROLES = {"acme": "edge", "db": "db", "mailhog": "db", "nginx": "edge"}
+# A new container is healthy before an old one stops. If it fails, the version before comes back.
+ROLLING: Keys = {"order": "start-first", "parallelism": 1, "monitor": "5s", "max_failure_ratio": 0}
+# The others own a volume or a port, which two at once cannot have.
+REPLACED: Keys = {**ROLLING, "order": "stop-first"}
+EVERYWHERE: Keys = {"mode": "global", "update_config": {**REPLACED, "failure_action": "rollback"}}
+PLACEMENTS: dict[str, Keys] = {
+    "nginx": EVERYWHERE,
+    "watch": EVERYWHERE,
+    "web": {
+        "mode": "replicated",
+        "update_config": {**ROLLING, "failure_action": "rollback"},
+        "rollback_config": {**ROLLING, "failure_action": "pause"},
+    },
+}
+
+
+def node_label(project: str, role: str) -> str:
+    """Return the label of the nodes for a role: ``db`` or ``edge``."""
+    return f"mayday.{project}.{role}"
+
+
+def place(name: str, service: Keys, project: str) -> Keys:
+    """Return a translated service with its placement. A model's own ``deploy`` takes precedence."""
+    is_job = service["deploy"].get("restart_policy", {}).get("condition") == "none"
+    rules: Keys = {"endpoint_mode": "dnsrr"}  # a virtual address would need IPVS on every node
+    merge(rules, {"mode": "replicated-job"} if is_job else PLACEMENTS.get(name, {}))
+    if name == "init":
+        merge(rules, {"mode": "global-job"})
+    if role := ROLES.get(name):
+        merge(
+            rules,
+            {"placement": {"constraints": [f"node.labels.{node_label(project, role)}==true"]}},
+        )
+    merge(rules, service["deploy"])
+    return {**service, "deploy": rules}
+
+
+def prepare_volumes(service: Keys) -> Keys:
+    """Return the service init as a job for every node: it only gives the volumes their owners."""
+    volumes = [
+        volume
+        for volume in service["volumes"]
+        if volume["type"] == "volume" and volume["source"] not in LOCAL_VOLUMES
+    ]
+    return {**service, "volumes": volumes, "command": [*service["command"], "volumes"]}

@@ -1,0 +1,170 @@
+"""Writes stack files for ``docker stack deploy`` from Compose's model, in stages.
+
+Usage: ``stack_file.py FOLDER``. FOLDER holds ``model``, the output of ``docker compose config
+--format json``, ``images``, that of image_names.py, and ``secrets``, that of secret_files.py. It
+writes the files ``1.json`` and so on there, to be deployed in turn, and prints each file and its
+services.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from placement import LEFT_OUT, place, prepare_volumes
+from secret_files import SecretFile
+from translation import Context, Keys, UntranslatableError, translate
+
+# The secrets of a model are those of the builds.
+KNOWN_KEYS = frozenset(("name", "services", "networks", "volumes", "secrets", "configs"))
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+# What the containers of a swarm have in their environment besides. The name of a network's members
+# resolves only once they are healthy, so the health checks' port cannot find its own address.
+ENVIRONMENT = {"web": {"STATUS_ADDRESS": "0.0.0.0"}}
+
+
+def main(folder: Path) -> int:
+    """Write the stages, or print what cannot be translated and return 1."""
+    model, images, given = (
+        json.loads((folder / name).read_text()) for name in ("model", "images", "secrets")
+    )
+    secrets = tuple(SecretFile(**secret) for secret in given["secrets"])
+    try:
+        services = services_of(model, Context(images, secrets))
+        common = {"networks": networks_of(model), "volumes": volumes_of(model)}
+    except UntranslatableError as error:
+        print(f"error: {error} See docs/many-machines.md.", file=sys.stderr)
+        return 1
+    for name, kept in given["kept_secrets"].items():
+        services[name]["secrets"] = kept
+    for number, stage in enumerate(stages(model["services"]), 1):
+        path = folder / f"{number}.json"
+        chosen = {name: services[name] for name in stage}
+        path.write_text(json.dumps(with_resources(chosen, common, model), indent=1))
+        print(path, *stage)
+    return 0
+
+
+def services_of(model: Keys, context: Context) -> dict[str, Keys]:
+    """Return every service as the stack files have it."""
+    found = {}
+    for name, service in model["services"].items():
+        if name in LEFT_OUT:
+            continue
+        source = prepare_volumes(service) if name == "init" else dict(service)
+        source["environment"] = {**service.get("environment", {}), **ENVIRONMENT.get(name, {})}
+        source["configs"] = [c for c in service.get("configs", ()) if _has_content(c, model)]
+        found[name] = place(name, translate(name, source, context), model["name"])
+    return found
+
+
+def _has_content(config: Keys, model: Keys) -> bool:
+    # An empty file stands for a setting without a value, and a Docker config cannot be empty.
+    return bool(Path(model["configs"][config["source"]]["file"]).read_bytes())
+
+
+def stages(services: Mapping[str, Keys]) -> list[list[str]]:
+    """Return the services in stages: each depends only on those of earlier stages.
+
+    The service watch is the last: the site is not away, it is only being started.
+    """
+    left = {
+        name: set(service.get("depends_on", {}))
+        for name, service in services.items()
+        if name not in LEFT_OUT
+    }
+    if "watch" in left:
+        left["watch"] = set(left) - {"watch"}
+    found: list[list[str]] = []
+    while left:
+        stage = sorted(name for name, others in left.items() if not others & set(left))
+        if not stage:
+            raise UntranslatableError(f"services: {', '.join(sorted(left))} depend on each other.")
+        found.append(stage)
+        for name in stage:
+            del left[name]
+    return found
+
+
+def networks_of(model: Keys) -> dict[str, Keys]:
+    """Return the networks, as overlay networks."""
+    found = {
+        name: _network(name, network or {}, model)
+        for name, network in model.get("networks", {}).items()
+    }
+    # Docker's own, for a service without a network.
+    found["none"] = {"external": True, "name": "none"}
+    return found
+
+
+def _network(name: str, network: Keys, model: Keys) -> Keys:
+    unknown = set(network) - {"name", "internal", "driver_opts", "ipam", "external", "labels"}
+    options = dict(network.get("driver_opts") or {})
+    # Both mean that there is no route to the outside.
+    internal = network.get("internal") or options.pop(MASQUERADE, "true") == "false"
+    unknown |= {option for option in options if option.startswith("com.docker.network.bridge.")}
+    if unknown:
+        raise UntranslatableError(f"networks.{name}: {', '.join(sorted(unknown))} is not known.")
+    found = {
+        key: value
+        for key, value in network.items()
+        if key in ("external", "ipam", "labels") and value
+    }
+    if internal:
+        found["internal"] = True
+    if options:
+        found["driver_opts"] = options
+    return {**found, **_own_name(name, network, model)}
+
+
+def volumes_of(model: Keys) -> dict[str, Keys]:
+    """Return the volumes: each node has its own."""
+    found = {}
+    for name, volume in model.get("volumes", {}).items():
+        others = {key: value for key, value in (volume or {}).items() if key != "name"}
+        found[name] = {**others, **_own_name(name, volume or {}, model)}
+    return found
+
+
+def _own_name(name: str, resource: Keys, model: Keys) -> Keys:
+    """Return the name of a resource, if it is another than the stack gives it anyway."""
+    given = resource.get("name", "")
+    return {} if given in ("", f"{model['name']}_{name}") else {"name": given}
+
+
+def with_resources(services: dict[str, Keys], common: Keys, model: Keys) -> Keys:
+    """Return a stack file with some services and what they use."""
+    unknown = {key for key in model if not key.startswith("x-")} - KNOWN_KEYS
+    if unknown:
+        raise UntranslatableError(f"{', '.join(sorted(unknown))}: no counterpart is known.")
+    networks = {name for service in services.values() for name in service.get("networks", ())}
+    volumes = {
+        v["source"]
+        for s in services.values()
+        for v in s.get("volumes", ())
+        if v["type"] == "volume"
+    }
+    secrets = {s["source"] for service in services.values() for s in service.get("secrets", ())}
+    configs = {c["source"] for service in services.values() for c in service.get("configs", ())}
+    found: Keys = {
+        "services": services,
+        "networks": {name: common["networks"][name] for name in sorted(networks)},
+        "volumes": {name: common["volumes"][name] for name in sorted(volumes)},
+        "secrets": {name: {"external": True, "name": name} for name in sorted(secrets)},
+        "configs": {name: config_of(name, model) for name in sorted(configs)},
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def config_of(name: str, model: Keys) -> Keys:
+    """Return a file as a Docker config, whose name changes with it: a config cannot be changed."""
+    path = Path(model["configs"][name]["file"])
+    version = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return {"file": str(path), "name": f"{model['name']}_{name}_{version}"}
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
