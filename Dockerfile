@@ -79,7 +79,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
     pip --python /opt/venv/bin/python install --no-index --no-deps /tmp/wheels/*.whl \
     && with-machine python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
-        'flask-mayday[gunicorn]'
+        'flask-mayday[gunicorn,metrics]'
 COPY docker/your-app/environment.py docker/your-app/debug_entry.py \
     docker/your-app/install-environment /tmp/
 RUN /tmp/install-environment /opt/venv

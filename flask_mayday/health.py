@@ -1,8 +1,12 @@
-"""Health checks: whether this process serves requests (live), and can serve visitors (ready)."""
+"""What the status port serves: metrics, and health checks, which are on the other port too.
+
+A process is live if it serves requests, and ready if it can serve visitors.
+"""
 
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +16,7 @@ from werkzeug.wrappers import Response
 from . import database
 from .context.in_flight import HEALTH_PATHS
 from .context.request_id import REPORTED_KEY
+from .metrics import exposition
 from .reporting.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 LIVE: Final = "/health/live"
 READY: Final = "/health/ready"
 FORWARDED: Final = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REQUEST_ID")
-NOT_HERE: Final = Response("There are only health checks on this port.\n", 404)
+NOT_HERE: Final = Response("There are only health checks and metrics on this port.\n", 404)
 
 
 class HealthMiddleware:
@@ -30,14 +35,14 @@ class HealthMiddleware:
 
     So what the app requires of every request, such as a login, HTTPS or a trusted host, does not
     apply to them. If the app has a route at the same path, the app answers. On ``STATUS_PORT``
-    there is nothing else.
+    there is nothing else but ``/metrics``, if the setting ``METRICS`` is on.
     """
 
     def __init__(self, wsgi: WSGIApplication, app: Flask, pipeline: Pipeline) -> None:
         self.wsgi = wsgi
         self.app = app
         self.pipeline = pipeline
-        self.status_port = str(pipeline.settings.server.status_port)
+        self.status_port = pipeline.settings.server.status_port
         self._own: frozenset[str] | None = None  # paths of the app's routes, read once
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -48,8 +53,9 @@ class HealthMiddleware:
             # A 503 here is a state and not an error. The requests that fail are reported.
             environ[REPORTED_KEY] = True
             return response(environ, start_response)
-        if path not in HEALTH_PATHS and environ.get("SERVER_PORT") == self.status_port:
-            return NOT_HERE(environ, start_response)
+        if path not in HEALTH_PATHS and is_status_request(environ, self.status_port):
+            has_metrics = path == exposition.PATH and self.pipeline.settings.server.metrics
+            return (_metrics() if has_metrics else NOT_HERE)(environ, start_response)
         return self.wsgi(environ, start_response)
 
     def _paths_of_the_app(self) -> frozenset[str]:
@@ -80,14 +86,34 @@ class StatusPort:
 
     def __init__(self, app: WSGIApplication, port: int) -> None:
         self.app = app
-        self.port = str(port)
+        self.port = port
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Pass on one request (PEP 3333)."""
-        if environ.get("SERVER_PORT") == self.port:
+        if is_status_request(environ, self.port):
             for name in [name for name in environ if name.startswith(FORWARDED)]:
                 del environ[name]
         return self.app(environ, start_response)
+
+
+def is_monitoring(environ: WSGIEnvironment, port: int) -> bool:
+    """Return whether a request is a health check or a scrape; ``port`` is the status port."""
+    path = environ.get("PATH_INFO")
+    return path in HEALTH_PATHS or (path == exposition.PATH and is_status_request(environ, port))
+
+
+def is_status_request(environ: WSGIEnvironment, port: int) -> bool:
+    """Return whether a request has come to the status port ``port``."""
+    if environ.get("SERVER_PORT") != str(port):
+        return False
+    # Behind a Unix socket, gunicorn takes the port from the header Host, which a client chooses.
+    connection = environ.get("gunicorn.socket")
+    return connection is None or connection.family != socket.AF_UNIX
+
+
+def _metrics() -> Response:
+    headers = {"Content-Type": exposition.CONTENT_TYPE, "Cache-Control": "no-store"}
+    return Response(exposition.exposition_of_server(), headers=headers)
 
 
 def _json(content: Mapping[str, object], status: int) -> Response:

@@ -8,6 +8,8 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .health import HealthMiddleware, StatusPort
+from .metrics.instruments import instruments
+from .metrics.request_metrics import RequestMetrics
 from .pages.middleware import ErrorMiddleware
 from .reporting.pipeline import Pipeline
 
@@ -24,6 +26,9 @@ def wrap(app: Flask, pipeline: Pipeline) -> None:
     if proxies:
         wsgi = ProxyFix(wsgi, x_for=proxies, x_proto=proxies)
     wsgi = ErrorMiddleware(wsgi, pipeline, trust_header=proxies > 0, propagate=propagates)
-    if port := pipeline.settings.server.status_port:
+    port = pipeline.settings.server.status_port
+    if pipeline.settings.server.metrics:
+        wsgi = RequestMetrics(wsgi, instruments(), port)
+    if port:
         wsgi = StatusPort(wsgi, port)
     app.wsgi_app = wsgi  # type: ignore[method-assign]

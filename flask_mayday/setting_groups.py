@@ -122,7 +122,8 @@ class ServerSettings:
     """What the gunicorn configuration uses; ``request_timeout`` in seconds.
 
     ``peers`` are the hosts that may connect; if empty, all may. Everybody may connect to
-    ``status_port``, which serves health checks only; 0 switches it off.
+    ``status_port``, which serves health checks and, with ``metrics``, metrics only; 0 switches it
+    off.
     """
 
     request_timeout: float
@@ -130,6 +131,7 @@ class ServerSettings:
     threads: int
     peers: tuple[str, ...] = ()
     status_port: int = 0
+    metrics: bool = False
 
     @property
     def limits(self) -> TimeLimits:
@@ -146,6 +148,7 @@ class WatchSettings:
     ready_url: str | None = None  # of the app with its database, at every address of the host
     edge_log: Path | None = None  # the folder in which nginx writes the error pages that it sends
     heartbeat_url: str | None = field(default=None, repr=False)
+    metrics: tuple[str, int] | None = None  # host and port at which to serve metrics
 
     @property
     def secret_values(self) -> tuple[str, ...]:
@@ -204,6 +207,7 @@ class Settings:
             if self.webhook.url
             else "off",
             "REQUEST_TIMEOUT": self.server.request_timeout,
+            "METRICS": self.server.metrics,
             "DRILL": self.drill,
             "TRUSTED_PROXIES": self.trusted_proxies,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import re
@@ -82,6 +83,7 @@ def read_settings(
     settings = _read(reader, import_name, instance_path or Path.cwd() / "instance")
     _check_mail(reader, settings.mail)
     _check_drill(reader, settings.drill)
+    _check_metrics(reader, settings.server.metrics)
     reader.finish()
     return settings
 
@@ -192,6 +194,7 @@ def read_server(reader: SettingsReader) -> ServerSettings:
         threads=reader.integer("WEB_THREADS", 4, 1, 256),
         peers=reader.items("WEB_PEERS"),
         status_port=reader.integer("STATUS_PORT", 0, 0, 65535),
+        metrics=reader.boolean("METRICS", False),
     )
 
 
@@ -213,6 +216,7 @@ def _read_watch(reader: SettingsReader) -> WatchSettings:
         ready_url=urls["WATCH_READY_URL"],
         edge_log=Path(edge_log).absolute() if edge_log else None,
         heartbeat_url=heartbeat,
+        metrics=reader.host_and_port("WATCH_METRICS"),
     )
 
 
@@ -279,3 +283,9 @@ def _check_drill(reader: SettingsReader, drill: bool) -> None:
             f"anybody who reaches HTTP_BIND={host} could break this site; "
             "set DRILL=0, or HTTP_BIND=127.0.0.1.",
         )
+
+
+def _check_metrics(reader: SettingsReader, metrics: bool) -> None:
+    if metrics and importlib.util.find_spec("prometheus_client") is None:
+        fix = "prometheus-client is missing; install it: pip install 'flask-mayday[metrics]'."
+        reader.problem("METRICS", reader.line("METRICS"), fix)

@@ -119,6 +119,16 @@ class SettingsReader:
             logger.warning("%s cannot be written: using %s", instance.absolute(), base)
         return base / default
 
+    def host_and_port(self, name: str) -> tuple[str, int] | None:
+        """Return a host and a port, such as ``127.0.0.1:8002`` or ``[::1]:8002``."""
+        text = self.line(name)
+        host, _, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if text and not (host and is_host(host) and port.isdecimal() and 0 < int(port) < 65536):
+            self.problem(name, text, "use a host and a port, such as 127.0.0.1:8002.")
+            return None
+        return (host, int(port)) if text else None
+
     def file_name(self, name: str, default: str) -> str:
         """Return the name of a file, without a folder."""
 

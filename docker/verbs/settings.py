@@ -46,7 +46,7 @@ NUMBERS = {
 }
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
-BOOLEANS = ("DRILL", "FLASK_DEBUG", "LOGIN_LIMITS", "MAIL_USE_SSL", "MAIL_USE_TLS")
+BOOLEANS = ("DRILL", "FLASK_DEBUG", "LOGIN_LIMITS", "MAIL_USE_SSL", "MAIL_USE_TLS", "METRICS")
 CHOICES = {
     "LOG_FORMAT": ("text", "json"),
     "LOG_LEVEL": ("debug", "info", "warning", "error", "critical"),

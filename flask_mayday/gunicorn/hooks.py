@@ -11,7 +11,7 @@ from .. import database
 from ..context.waiting import overdue_requests
 from ..courier.mail_warnings import mail_warnings
 from ..spool.starts import STOP, note_server_event
-from . import watchdog, worker_deaths
+from . import watchdog, worker_deaths, worker_metrics
 from .loading import flask_apps_in
 from .queue_watch import QueueWatch
 from .server import pipeline
@@ -47,6 +47,11 @@ def when_ready(server: Any) -> None:
     )
     for warning in mail_warnings(current.settings.mail):
         logger.warning(warning)
+    if current.settings.server.metrics and not worker_metrics.is_on():
+        logger.warning(
+            "METRICS is on in app.config only, so each worker counts for itself: set METRICS=1 in "
+            "the environment, which gunicorn reads before the app"
+        )
     for name in _unconnected(server.cfg):
         logger.error(
             "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours. "
@@ -70,6 +75,7 @@ def _unconnected(cfg: Any) -> list[str]:
 def pre_fork(server: Any, worker: Any) -> None:
     """Prepare, in the master, what is needed to report the death of ``worker``."""
     del server
+    worker_metrics.count_start()
     worker_deaths.before_fork(worker, worker.cfg.threads)
     # Garbage collections in the worker then leave the master's objects, and so their pages, alone.
     gc.freeze()
@@ -109,6 +115,7 @@ def child_exit(server: Any, worker: Any) -> None:
     """Report, in the master, the death of ``worker``, unless it ended normally."""
     del server
     worker_deaths.after_death(worker)
+    worker_metrics.merge()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -121,7 +128,8 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """Log, in the master, that the server has stopped."""
-    del server
+    if server.reexec_pid:
+        worker_metrics.keep_files()
     current = pipeline()
     if current is not None:
         logger.info("%s shutdown", current.settings.app.name)

@@ -11,11 +11,11 @@ from typing import Any
 from gunicorn.glogging import Logger as GunicornLogger
 
 from ..context import request_id
-from ..context.in_flight import HEALTH_PATHS
 from ..context.record_fields import UNREPORTED
+from ..health import is_monitoring
 from ..report.request import ROUTE, path_of
 from ..reporting import stdout
-from . import patches, server, worker_deaths
+from . import patches, server, worker_deaths, worker_metrics
 
 # gunicorn's message about an exception that the app raises while the response is being sent.
 RESPONSE_FAILED = "Error handling request"
@@ -41,7 +41,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             log.handlers.clear()
             log.propagate = True
         self.slow = timedelta(milliseconds=settings.log.slow_ms)
+        self.status_port = settings.server.status_port
         patches.apply()
+        worker_metrics.prepare(settings.server)
         stdout.install()
         server.start_boot_pipeline(settings)
 
@@ -79,11 +81,12 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Log the access line of a request: client, method, path, status, time, bytes and user.
 
-        A slow request is logged at WARNING, and a health check at DEBUG, as they are frequent.
+        A slow request is logged at WARNING; a health check or a scrape at DEBUG, as they are
+        frequent.
         """
         del req
         level = logging.WARNING if request_time >= self.slow else logging.INFO
-        if environ.get("PATH_INFO") in HEALTH_PATHS:
+        if is_monitoring(environ, self.status_port):
             level = logging.DEBUG
         if not self.access_log.isEnabledFor(level):
             return

@@ -18,7 +18,7 @@ from ..context.record_fields import (
     RESPONDING,
     STACK,
 )
-from . import cgroup
+from . import cgroup, worker_metrics
 
 # gunicorn's master logs a death in two or three records. They are logged and not reported: the one
 # report is made when the worker has been reaped.
@@ -147,6 +147,8 @@ def after_death(worker: Any) -> None:
         ending = "exited with status 0"
     if _stopping and not _visitors(requests) and ending is not None and "SIGKILL" in ending:
         ending = None  # it was sending a mail, or hung in a request that is reported already
+    if ending is not None or worker.in_flight.end_is_reported or requests:
+        worker_metrics.count_loss()
     if ending is not None and not worker.in_flight.end_is_reported:
         if timed_out:
             ending += f" from gunicorn: its main loop did not run for {worker.cfg.timeout} s"

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,10 @@ LOCK_TRIES: Final = 5  # before the first pause
 LOCK_TIMEOUT: Final = 1.0  # seconds to wait for the lock while nobody writes
 LOCK_TIMEOUT_AGAIN: Final = 0.002  # seconds, while nobody has written since a wait that failed
 WARNING_INTERVAL: Final = 60.0  # seconds between two warnings on stderr
+
+
+def _ignore() -> None:
+    """Do nothing, as the default of a function that is called when something happens."""
 
 
 class RotatingFile(logging.Handler):
@@ -40,7 +45,8 @@ class RotatingFile(logging.Handler):
     A process's first record rotates a file that was begun in the other format, text or JSON.
 
     While the file cannot be written, its lines go to stderr and ``trouble`` holds the reason.
-    Otherwise ``trouble`` is ``None``.
+    Otherwise ``trouble`` is ``None``. ``on_rotation`` is called after each rotation by this
+    process, and ``on_failure`` for each record that was not written.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, backup_count: int) -> None:
@@ -49,6 +55,8 @@ class RotatingFile(logging.Handler):
         self.max_bytes = max_bytes
         self.backup_count = backup_count
         self.trouble: str | None = None
+        self.on_rotation: Callable[[], None] = _ignore
+        self.on_failure: Callable[[], None] = _ignore
         self._file = -1
         self._lock_file = -1
         self._identity = (0, 0)  # inode and device of the file
@@ -220,6 +228,7 @@ class RotatingFile(logging.Handler):
         size = self._current_size()
         if size and size + length > self.max_bytes:
             self._surplus += backups.rotate(self.path, self.backup_count)
+            self.on_rotation()
             size = self._current_size()
         return size
 
@@ -259,6 +268,7 @@ class RotatingFile(logging.Handler):
     def _print(self, data: bytes, error: OSError) -> None:
         """Print a line on stderr instead, and once a minute the reason."""
         self.trouble = error.strerror
+        self.on_failure()
         now = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
             if now - self._warned >= WARNING_INTERVAL:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..courier.courier import Courier
 from ..log.formats import JsonFormatter, TextFormatter
 from ..log.rotation import RotatingFile
+from ..metrics.instruments import instruments
 from ..redaction.redactor import Redactor
 from ..report.breadcrumbs import Breadcrumbs
 from ..report.builder import ReportBuilder
@@ -62,6 +63,9 @@ class Pipeline:
             max_bytes=settings.log.max_bytes,
             backup_count=settings.log.backup_count,
         )
+        if settings.server.metrics:
+            self.log_file.on_rotation = instruments().log_rotations.inc
+            self.log_file.on_failure = instruments().log_failed_writes.inc
         self.log_file.setLevel(settings.log.level)
         self.log_file.setFormatter(self.formatter)
         self.courier = _courier_of(settings)

@@ -167,7 +167,7 @@ def mail_state(path: Path) -> tuple[float | None, int]:
     Both are as if the database were empty where it has not been made. Raises
     :exc:`sqlite3.Error`.
     """
-    with _read_only(path) as connection:
+    with open_read_only(path) as connection:
         if connection is None:
             return None, 0
         (since,) = connection.execute(WAITING_SINCE).fetchone()
@@ -180,7 +180,7 @@ def mail_trouble(path: Path) -> tuple[float | None, str]:
 
     Raises :exc:`sqlite3.Error`.
     """
-    with _read_only(path) as connection:
+    with open_read_only(path) as connection:
         if connection is None:
             return None, ""
         (since,) = connection.execute(WAITING_SINCE).fetchone()
@@ -195,7 +195,7 @@ def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:
 
     ``since`` is in seconds since the epoch. Raises :exc:`sqlite3.Error`.
     """
-    with _read_only(path) as connection:
+    with open_read_only(path) as connection:
         if connection is None:
             return set()
         rows = connection.execute(
@@ -217,7 +217,7 @@ def webhook_state(path: Path) -> float | None:
 
     Returns ``None`` where none waits. Raises :exc:`sqlite3.Error`.
     """
-    with _read_only(path) as connection:
+    with open_read_only(path) as connection:
         try:
             row = connection and connection.execute(POSTS_WAITING_SINCE).fetchone()
         except sqlite3.OperationalError:  # an earlier version has made the database
@@ -230,7 +230,7 @@ def mail_of_request(path: Path, request_id: str) -> bytes | None:
 
     Writes nothing. Raises :exc:`sqlite3.Error`.
     """
-    with _read_only(path) as connection:
+    with open_read_only(path) as connection:
         row = (
             connection
             and connection.execute(
@@ -243,7 +243,7 @@ def mail_of_request(path: Path, request_id: str) -> bytes | None:
 
 
 @contextmanager
-def _read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
+def open_read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
     """Open the database at ``path``; ``None`` where it has no tables yet."""
     if not path.exists():
         yield None

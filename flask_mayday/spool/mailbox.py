@@ -163,6 +163,9 @@ class Mailbox(PendingReports):
             self.delete_counter(f"unconfirmed {mail.id}")
             if state == "delivered":
                 self.add_to_counter("week_delivered", 1)
+                self.add_to_counter("mails_delivered", 1)
+            else:
+                self.add_to_counter("mails_refused", 1)
 
     def count_unconfirmed(self, mail: StoredMail, change: int) -> int:
         """Change, and return, the number of attempts after which a mail may have been delivered."""

@@ -70,6 +70,7 @@ def finish_post(database: Database, post: StoredPost) -> None:
             (time.time(), post.id),
         )
         database.add_to_counter("week_posted", 1)
+        database.add_to_counter("posts_delivered", 1)
 
 
 def has_posted_since(database: Database, post: StoredPost) -> bool:

@@ -21,7 +21,8 @@ Old and new containers share the file while they are replaced, so later versions
     and not yet counted in one; ``epoch``, which courier may write; and a row per damaged database
     whose contents have been copied. Since version 5 ``grouped``, up to which id the reports are in
     ``error_groups``, the ``week_…`` counters of the weekly summary, and ``release NAME`` with the
-    time at which a courier of that release has begun.
+    time at which a courier of that release has begun; ``mails_delivered``, ``mails_refused`` and
+    ``posts_delivered`` for metrics, which only grow.
 ``outages``
     Since version 4, one row for each time that the site was away: ``began`` (unique), ``ended``
     (NULL while it is away), ``pages`` (the error pages that nginx sent in the app's place).

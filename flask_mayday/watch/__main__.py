@@ -17,6 +17,7 @@ from typing import Final
 from ..reporting import stdout
 from ..reporting.standalone import settings_of_environment, start_pipeline
 from ..settings import ConfigurationError
+from .exporter import Exporter
 from .rounds import Rounds
 from .watcher import Watcher
 
@@ -40,8 +41,10 @@ def main() -> int:
     pipeline = start_pipeline(settings)
     pipeline.courier.ensure_running()
     watcher = Watcher(pipeline)
-    rounds = threading.Thread(target=Rounds(watcher).run, args=(stopping,), daemon=True)
-    rounds.start()
+    rounds = Rounds(watcher)
+    threading.Thread(target=rounds.run, args=(stopping,), daemon=True).start()
+    if settings.watch.metrics is not None and settings.server.metrics:
+        Exporter(rounds, *settings.watch.metrics).start(stopping)
     logger.info("Watch startup, site: %s", settings.watch.site_url or "none")
     watcher.run(stopping, ALIVE)
     pipeline.courier.stop(COURIER_GRACE)

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,8 @@ class Watcher:
         self.site = site or Site(settings)
         self.edge = EdgeLog(settings.edge_log, self.state.offsets) if settings.edge_log else None
         self.last_look = Look(0.0)
+        # By status, since the process started. Prometheus sees an increase only from a number.
+        self.edge_pages = Counter({"502": 0, "503": 0, "504": 0})
         self._unrecorded: list[Outage] = []
         self._look = BoundedCall("look", self.site.look, LOOK_TIMEOUT)
         self._diagnose = BoundedCall("diagnosis", self.site.diagnose, LOOK_TIMEOUT)
@@ -136,6 +139,7 @@ class Watcher:
             return
         loose = self.state.loose
         for one in self.edge.read(now):
+            self.edge_pages[str(one["status"])] += 1
             if len(loose) < MAX_LOOSE_PAGES or loose[-1]["status"] != one["status"]:
                 loose.append({**one, "count": 1})
             else:  # too many to remember each

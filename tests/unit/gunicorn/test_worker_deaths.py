@@ -143,3 +143,35 @@ def test_a_request_that_follows_a_reported_one_is_not_marked_as_reported() -> No
     table.mark_reported(first)  # too late: another request has its slot
     (left,) = table.interrupted()
     assert (left.request_id, left.reported) == ("2", False)
+
+
+@pytest.mark.parametrize(
+    ("path", "ending", "reports_its_end", "lost"),
+    [
+        (None, None, False, 0),
+        (None, "was killed by SIGSEGV", False, 1),
+        ("/hangs", None, False, 1),
+        ("/reported", None, False, 1),  # by the watchdog, which then ends the worker
+        (None, None, True, 1),
+    ],
+)
+def test_a_worker_is_lost_unless_it_ended_in_an_orderly_way(
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str | None,
+    ending: str | None,
+    reports_its_end: bool,
+    lost: int,
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(deaths.worker_metrics, "count_loss", lambda: counted.append(1))
+    table = RequestTable(4)
+    if path is not None:
+        serve(table, path, "1")
+    if reports_its_end:
+        table.mark_end_reported()
+    worker = SimpleNamespace(pid=7, in_flight=table, last_stack=io.StringIO())
+    monkeypatch.setattr(deaths, "_workers", [worker])
+    monkeypatch.setattr(deaths, "_endings", {} if ending is None else {7: ending})
+    deaths.after_death(worker)
+    assert len(counted) == lost

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: counted while the setting METRICS is on, with prometheus-client."""
