@@ -22,12 +22,12 @@ CERTIFICATE = "tls_certificate.pem"
 KEY = "tls_key.pem"
 NGINX = 101  # the user and the group of nginx and acme
 RENEW_BEFORE = 30 * 86400  # seconds before a self-signed certificate expires
-LOCAL = "localhost"
+LOCALHOST = "localhost"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which certificate is wanted: the values of TLS and DOMAIN."""
+class TlsSettings:
+    """The values of TLS and DOMAIN, which decide what certificate nginx serves."""
 
     mode: str
     domain: str
@@ -35,7 +35,7 @@ class Wanted:
     @property
     def name(self) -> str:
         """The host name in a self-signed certificate."""
-        return self.domain or LOCAL
+        return self.domain or LOCALHOST
 
     def __str__(self) -> str:
         return f"{self.mode} {self.name}\n"
@@ -43,7 +43,7 @@ class Wanted:
 
 def provide() -> list[str]:
     """Prepare the certificate; return the problems with it, each with its fix."""
-    wanted = Wanted(os.environ.get("TLS", ""), os.environ.get("DOMAIN", ""))
+    wanted = TlsSettings(os.environ.get("TLS", ""), os.environ.get("DOMAIN", ""))
     if not wanted.mode:
         return []
     for folder, mode in ((SERVED, 0o775), (ACCOUNT, 0o700)):
@@ -53,12 +53,12 @@ def provide() -> list[str]:
     if wanted.mode == "own":
         return provide_own(wanted)
     if not is_served(wanted) or (wanted.mode == "self-signed" and expires_soon()):
-        forget_hsts()
+        stop_hsts()
         serve(self_signed(wanted.name), wanted)
     return []
 
 
-def provide_own(wanted: Wanted) -> list[str]:
+def provide_own(wanted: TlsSettings) -> list[str]:
     """Serve the operator's certificate, if it is valid; return the problems with it."""
     certificate, key = OPERATOR / CERTIFICATE, OPERATOR / KEY
     for path in (certificate, key):
@@ -70,7 +70,7 @@ def provide_own(wanted: Wanted) -> list[str]:
     renewed = is_served(wanted)
     if renewed and (SERVED / "certificate.pem").read_bytes() == pem:
         return []
-    forget_hsts()
+    stop_hsts()
     if not is_local(wanted.name):
         (SERVED / ("hsts-year" if renewed else "hsts-day")).touch()
     serve(pem, wanted)
@@ -105,7 +105,7 @@ def check_own(certificate: Path, key: Path, domain: str) -> str | None:
 
 
 def no_password() -> str:
-    """Answer OpenSSL's question for the key's passphrase."""
+    """Refuse a key with a passphrase, which OpenSSL would otherwise request on the terminal."""
     raise ValueError("the key has a passphrase")
 
 
@@ -132,7 +132,7 @@ def openssl(certificate: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def is_served(wanted: Wanted) -> bool:
+def is_served(wanted: TlsSettings) -> bool:
     """Return whether nginx has a certificate for this mode and name."""
     mark = SERVED / "for"
     served = SERVED / "certificate.pem"
@@ -146,16 +146,16 @@ def expires_soon() -> bool:
 
 
 def is_local(name: str) -> bool:
-    """Return whether a name always means this machine."""
+    """Return whether a name always resolves to this machine."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return name == LOCAL or name.endswith(f".{LOCAL}")
+        return name == LOCALHOST or name.endswith(f".{LOCALHOST}")
 
 
 def self_signed(name: str) -> bytes:
     """Return a new key and a self-signed certificate for a name and this machine, valid a year."""
-    names = ",".join(dict.fromkeys((f"DNS:{name}", f"DNS:{LOCAL}", "IP:127.0.0.1", "IP:::1")))
+    names = ",".join(dict.fromkeys((f"DNS:{name}", f"DNS:{LOCALHOST}", "IP:127.0.0.1", "IP:::1")))
     command = ["openssl", "req", "-x509", "-nodes", "-days", "365", "-subj", f"/CN={name[:64]}"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "-"]
     for extension in (f"subjectAltName={names}", "basicConstraints=critical,CA:FALSE"):
@@ -163,14 +163,14 @@ def self_signed(name: str) -> bytes:
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 
-def forget_hsts() -> None:
-    """Tell browsers for no longer than before that this name is only served over HTTPS."""
+def stop_hsts() -> None:
+    """Stop Strict-Transport-Security: nginx sends it only while one of these files exists."""
     for name in ("hsts-day", "hsts-year"):
         (SERVED / name).unlink(missing_ok=True)
 
 
-def serve(pem: bytes, wanted: Wanted) -> None:
-    """Replace the file that nginx reads at every handshake, in one step."""
+def serve(pem: bytes, wanted: TlsSettings) -> None:
+    """Replace the file that nginx reads at every handshake, atomically."""
     new = SERVED / "certificate.new"
     new.unlink(missing_ok=True)
     new.touch(0o600)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-FILE = ".belongs_to"  # in the volume `secrets`; hidden: no secret
+FILE = ".belongs_to"  # in the volume `secrets`; hidden, because it is not a secret
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The service `acme`: obtains the certificate for DOMAIN by ACME, renews it, hands it to nginx.
+"""The service `acme`: obtains the certificate for DOMAIN by ACME, renews it, passes it to nginx.
 
-`renewal.py` does this for ever; `renewal.py now` renews at once, whether or not it is due.
-Certbot speaks ACME. It keeps the private key when it renews: so the key that nginx has read
-always fits the certificate that it reads next.
+`renewal.py` runs forever; `renewal.py now` renews at once, whether or not it is due. Certbot does
+the work. It keeps the private key when it renews, so that the key that nginx has read always
+matches the certificate that it reads next.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RETRY_AFTER = (120, 600, 1800, 3600)
 
 
 def main(arguments: list[str]) -> int:
-    """Renew once or for ever; return the exit status."""
+    """Renew once or forever; return the exit status."""
     if arguments == ["now"]:
         failure = obtain("--force-renewal")
         print(failure or "The certificate was renewed.")
@@ -79,7 +79,7 @@ def state() -> Path:
 
 
 def reason(output: str) -> str:
-    """Return what the authority or certbot complained of, in one line."""
+    """Return the error that the authority or certbot reported, in one line."""
     details = re.findall(r"Detail:\s*(.+)", output)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     hints = ("Ask for help", "Saving debug", "See the")

@@ -96,9 +96,9 @@ def write_dump(source: BinaryIO) -> None:
 
 
 def unpack(source: BinaryIO) -> None:
-    """Unpack the folders beside those in use, after those of an interrupted restore are back."""
+    """Unpack the folders beside those in use. An interrupted restore must have been undone."""
     header = read_header(source)
-    trees.forget_unpacked(trees.FOLDERS)
+    trees.delete_unpacked(trees.FOLDERS)
     with archive.opened(source, header["passphrase"]) as (_, members):
         for info, content in members:
             trees.unpack(trees.FOLDERS, info, content)
@@ -116,7 +116,7 @@ def replace(step: str) -> None:
 
 
 def owner() -> str:
-    """Return the app that the volumes belong to; of a stack without data, the one it would run."""
+    """Return the app that the volumes belong to, or without data the one that would run."""
     try:
         return (trees.FOLDERS[trees.SECRETS] / volume_owner.FILE).read_text().strip()
     except FileNotFoundError:

@@ -31,7 +31,7 @@ Manifest = dict[str, object]
 
 
 class Writer:
-    """Adds members to an archive and remembers their checksums."""
+    """Adds members to an archive and collects their checksums."""
 
     def __init__(self, tar: tarfile.TarFile, manifest: Manifest) -> None:
         self._tar = tar
@@ -39,7 +39,7 @@ class Writer:
         self.add_bytes(MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2).encode())
 
     def add_file(self, name: str, path: Path) -> None:
-        """Add a file that does not change meanwhile."""
+        """Add a file, which must not change while it is read."""
         info = self._tar.gettarinfo(path, name)
         with path.open("rb") as source:
             self._add(info, source)

@@ -90,7 +90,7 @@ def _background(write: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
         try:
             yield source
         except BaseException as error:
-            # What the reader finds wrong is a consequence: the writer's error explains it.
+            # The reader's error may only be a consequence of the writer's, so raise that one.
             with suppress(OSError):
                 source.close()
             thread.join()

@@ -32,15 +32,15 @@ FOLDERS = {
     "acme": Path("/var/lib/acme"),
 }
 CONFIDENTIAL = (SECRETS, "tls", "acme")  # left out of a plain backup
-STAYS = volume_owner.FILE
 NEW, OLD, PART = ".restored", ".before-restore", ".before-restore.part"
-LEFT_OUT = (STAYS, NEW, OLD, PART, ".rotation")
-SQLITE = b"SQLite format 3\0"
-SQLITE_EXTRAS = ("-wal", "-shm", "-journal")
+NOT_MOVED = (volume_owner.FILE, NEW, OLD, PART)
+LEFT_OUT = (*NOT_MOVED, ".rotation")
+SQLITE_MAGIC = b"SQLite format 3\0"  # the first bytes of every database file
+SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def add_all(writer: Writer, folders: Mapping[str, Path], *, plain: bool) -> None:
-    """Add every folder that is there; of a plain archive, the confidential ones are left out."""
+    """Add every folder that exists; leave the confidential ones out of a plain archive."""
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary, SPOOL)
         for name, folder in folders.items():
@@ -78,7 +78,7 @@ def _paths(folder: Path) -> Iterator[Path]:
 
 
 def _belongs_to_database(path: Path) -> bool:
-    for suffix in SQLITE_EXTRAS:
+    for suffix in SQLITE_SUFFIXES:
         if path.name.endswith(suffix) and _is_database(Path(str(path).removesuffix(suffix))):
             return True
     return False
@@ -88,11 +88,11 @@ def _is_database(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(len(SQLITE)) == SQLITE
+        return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Copy a file with its times, owner and mode; a SQLite database as its transactions are."""
+    """Copy a file with its times, owner and mode; of a SQLite database, only committed data."""
     target.unlink(missing_ok=True)
     status = path.stat()
     if _is_database(path):
@@ -112,7 +112,7 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def unpack(folders: Mapping[str, Path], info: tarfile.TarInfo, content: HashingReader) -> None:
-    """Unpack a member into ``.restored`` of its folder; leave out those of no folder here."""
+    """Unpack a member into ``.restored`` in its folder; skip it if that folder does not exist."""
     name, _, rest = info.name.partition("/")
     if name not in folders or not folders[name].is_dir():
         return
@@ -131,14 +131,14 @@ def unpack(folders: Mapping[str, Path], info: tarfile.TarInfo, content: HashingR
     target.chmod(info.mode & 0o777)
 
 
-def forget_unpacked(folders: Mapping[str, Path]) -> None:
+def delete_unpacked(folders: Mapping[str, Path]) -> None:
     """Delete what an earlier restore has unpacked."""
     for folder in folders.values():
         shutil.rmtree(folder / NEW, ignore_errors=True)
 
 
 def swap(folders: Mapping[str, Path]) -> int:
-    """Put what was unpacked in place; return how many undelivered reports were kept besides."""
+    """Replace the data by what was unpacked; return how many undelivered reports were kept."""
     kept = 0
     for name, folder in folders.items():
         if not (folder / NEW).is_dir():
@@ -163,24 +163,24 @@ def put_back(folders: Mapping[str, Path]) -> None:
         if (folder / PART).is_dir():
             _move_all(folder / PART, folder)
             (folder / PART).rmdir()
-    forget_unpacked(folders)
+    delete_unpacked(folders)
 
 
 def commit(folders: Mapping[str, Path]) -> None:
     """Delete what was there before the restore."""
     for folder in folders.values():
         shutil.rmtree(folder / OLD, ignore_errors=True)
-    forget_unpacked(folders)
+    delete_unpacked(folders)
 
 
 def _move_all(source: Path, target: Path) -> None:
     for path in source.iterdir():
-        if path.name not in (STAYS, NEW, OLD, PART):
+        if path.name not in NOT_MOVED:
             path.rename(target / path.name)
 
 
 def _keep_reports(folder: Path) -> int:
-    """Keep the reports that were not delivered before the restore: each must reach somebody."""
+    """Keep the reports that were not delivered before the restore, so that none is lost."""
     incoming = folder / "incoming"
     incoming.mkdir(exist_ok=True)
     kept = keep_undelivered(folder / OLD / "reports.db", incoming)

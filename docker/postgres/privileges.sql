@@ -1,5 +1,5 @@
--- The privileges on the database. Variables: database, owner, web. Nothing in the database's own schemas may be
--- used here by accident, because this runs as the superuser.
+-- The privileges on the database. Variables: database, owner, web. This runs as the superuser, so the search path leaves
+-- out the app's schemas: a function of the app with the name of a system function would run with all rights.
 SET search_path = pg_catalog;
 SET client_min_messages = warning;
 
@@ -26,7 +26,7 @@ SELECT format(CASE relkind WHEN 'S' THEN 'GRANT SELECT, USAGE ON SEQUENCE %s TO 
   FROM pg_class
  WHERE pg_get_userbyid(relowner) = :'owner' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
    AND relname <> 'alembic_version' \gexec
--- Which migrations have run is the business of the migrations.
+-- Only the migrations may record which of them have run.
 SELECT format('REVOKE INSERT, UPDATE, DELETE ON %s FROM %I', oid::regclass, :'web')
   FROM pg_class WHERE pg_get_userbyid(relowner) = :'owner' AND relname = 'alembic_version' \gexec
 \endif

@@ -1,4 +1,4 @@
-"""Takes from web's role the right to write Alembic's tables, which the migrations have made.
+"""Revokes the right of web's role to write Alembic's table, which the migrations have created.
 
 Runs after the migrations, as the owner of the tables.
 """

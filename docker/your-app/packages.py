@@ -34,8 +34,8 @@ class PackageError(Exception):
 
 
 @dataclass(frozen=True)
-class Line:
-    """A requirement, and the place where it is written."""
+class RequirementLine:
+    """A requirement, and the file and line that name it."""
 
     place: str
     requirement: Requirement
@@ -152,16 +152,16 @@ def read_pins(path: Path) -> dict[str, str]:
     return pins
 
 
-def lines_of(folder: Path) -> Iterator[Line]:
+def lines_of(folder: Path) -> Iterator[RequirementLine]:
     """Yield the requirements that the app itself names."""
     if (folder / "requirements.txt").exists():
         yield from _lines_of_file(folder / "requirements.txt", folder)
         return
     for text in (_project(folder) or {}).get("dependencies", []):
-        yield Line("pyproject.toml", Requirement(text))
+        yield RequirementLine("pyproject.toml", Requirement(text))
 
 
-def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[Line]:
+def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[RequirementLine]:
     if depth > 5 or not path.exists():
         return
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -173,7 +173,7 @@ def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[Line]:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        yield Line(f"{path.relative_to(folder)}, line {number}", requirement)
+        yield RequirementLine(f"{path.relative_to(folder)}, line {number}", requirement)
 
 
 def _check_conflict(
@@ -185,8 +185,8 @@ def _check_conflict(
         raise PackageError(f"{origin} needs {requirement}, but the stack pins no version of it.")
     version = pins[name].partition("==")[2].split()[0]
     for line in lines_of(folder) if folder is not None else ():
-        ours = canonicalize_name(line.requirement.name) == name
-        if ours and not line.requirement.specifier.contains(version, prereleases=True):
+        is_same = canonicalize_name(line.requirement.name) == name
+        if is_same and not line.requirement.specifier.contains(version, prereleases=True):
             raise PackageError(
                 f"Your app and the stack need different versions of {name}:\n"
                 f"  {line.place}: {line.requirement}\n"
