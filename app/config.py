@@ -82,8 +82,8 @@ def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
         )
     elif len(value) < MIN_SECRET_LENGTH:
         reader.problems.append(
-            f"{name} has {len(value)} characters: it needs at least {MIN_SECRET_LENGTH}: "
-            f"{SECRET_COMMAND}"
+            f"{name} has {len(value)} characters, but needs at least {MIN_SECRET_LENGTH}. Generate "
+            f"one: {SECRET_COMMAND}"
         )
 
 

@@ -17,11 +17,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 DOWN: Final = "The database is unavailable"
 READ_ONLY: Final = "The database is read-only"
 FULL: Final = "The database's disk is full or failing"
-SHORT: Final = "The database has reached a limit of its memory, connections or configuration"
+EXHAUSTED: Final = "The database has reached a limit of its memory, connections or configuration"
 LOCKED: Final = "A lock in the database was not released in time"
 CANCELLED: Final = "A statement in the database took too long, or was cancelled"
 CONFLICT: Final = "Transactions in the database conflict"
-MESSAGES: Final = (DOWN, READ_ONLY, FULL, SHORT, LOCKED, CANCELLED, CONFLICT)
+MESSAGES: Final = (DOWN, READ_ONLY, FULL, EXHAUSTED, LOCKED, CANCELLED, CONFLICT)
 
 # SQLSTATEs of PostgreSQL. Two characters stand for a whole class of them.
 # https://www.postgresql.org/docs/17/errcodes-appendix.html
@@ -32,7 +32,7 @@ SQLSTATES: Final = {
     "25P04": CANCELLED,  # transaction_timeout
     "40001": CONFLICT,  # serialization_failure, also on a standby
     "40P01": CONFLICT,  # deadlock_detected
-    "53": SHORT,  # insufficient_resources: 53200 memory, 53300 connections, 53400 configuration
+    "53": EXHAUSTED,  # insufficient_resources: 53200 memory, 53300 connections, 53400 configuration
     "53100": FULL,  # disk_full
     "55006": LOCKED,  # object_in_use
     "55P03": LOCKED,  # lock_not_available: lock_timeout, or NOWAIT
@@ -48,7 +48,7 @@ SQLSTATES: Final = {
 SQLITE_CODES: Final = {
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
-    sqlite3.SQLITE_NOMEM: SHORT,
+    sqlite3.SQLITE_NOMEM: EXHAUSTED,
     sqlite3.SQLITE_READONLY: READ_ONLY,
     sqlite3.SQLITE_IOERR: FULL,
     sqlite3.SQLITE_FULL: FULL,
@@ -64,7 +64,7 @@ def is_about(message: str) -> Callable[[SQLAlchemyError], bool]:
 def outage(error: SQLAlchemyError) -> str | None:
     """Return which of :data:`MESSAGES` an error means, or ``None`` if it is no outage."""
     if isinstance(error, PoolTimeoutError):
-        return SHORT
+        return EXHAUSTED
     if not isinstance(error, DBAPIError):
         return None
     if isinstance(error.orig, sqlite3.Error):

@@ -1,4 +1,4 @@
-"""Where a login comes from: which counters of failed logins apply to it."""
+"""Which limits on failed logins apply to a client: by device, by account or by address."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from werkzeug import Response
 from ..cookies import read_cookie, send_cookie
 from .throttle import Limit
 
-FREE_PER_ACCOUNT: Final = 5  # failures without a delay
-FREE_PER_ADDRESS: Final = 20
+ALLOWED_PER_ACCOUNT: Final = 5  # failed logins without a delay
+ALLOWED_PER_ADDRESS: Final = 20
 DEVICE_SECONDS: Final = 180 * 24 * 60 * 60
 ROUTES: Final = Path("/proc/net/route")
 
 
 def limits_of(username: str, user_id: int | None) -> list[Limit]:
-    """Return the counters that apply when the current request tries to log in as this user.
+    """Return the limits for the current request, which tries to log in as this user.
 
-    A browser that has logged in as this user before has a counter of its own, so that the guesses
-    of others do not delay it. Others share one counter per account and one per client address.
+    A browser that has logged in as this user before has a limit of its own, so that the guesses of
+    others do not delay it. All others share a limit per account and one per client address.
     """
     device = _device_of(user_id)
     if device is not None:
-        return [Limit(f"device {device}", FREE_PER_ACCOUNT, resets=True)]
-    limits = [Limit(f"account {username.lower()}", FREE_PER_ACCOUNT, resets=True)]
+        return [Limit(f"device {device}", ALLOWED_PER_ACCOUNT, resets=True)]
+    limits = [Limit(f"account {username.lower()}", ALLOWED_PER_ACCOUNT, resets=True)]
     network = _network_of(request.remote_addr)
     if network is not None:
-        limits.append(Limit(f"address {network}", FREE_PER_ADDRESS, resets=False))
+        limits.append(Limit(f"address {network}", ALLOWED_PER_ADDRESS, resets=False))
     return limits
 
 

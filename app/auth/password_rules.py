@@ -16,7 +16,7 @@ MIN_DIFFERENT: Final = 4  # characters
 WORST: Final = frozenset(
     Path(__file__).with_name("worst_passwords.txt").read_text(encoding="utf-8").split()
 )
-AROUND: Final = re.compile(r"^[\W\d_]+|[\W\d_]+$")  # digits and punctuation at both ends
+AFFIXES: Final = re.compile(r"^[\W\d_]+|[\W\d_]+$")  # digits and punctuation at both ends
 
 
 def problem_with(password: str, username: str) -> str | None:
@@ -33,4 +33,4 @@ def problem_with(password: str, username: str) -> str | None:
 
 
 def _word(text: str) -> str:
-    return AROUND.sub("", text)
+    return AFFIXES.sub("", text)

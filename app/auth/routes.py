@@ -18,7 +18,7 @@ from ..passwords import check_password
 from .clients import limits_of, remember_device
 from .forms import ChangePasswordForm, LoginForm, LogoutForm, RegistrationForm
 from .login import log_in, log_out, log_out_everywhere, login_required, set_password
-from .throttle import count_login, take_back
+from .throttle import count_login, undo_count
 
 blueprint = Blueprint("auth", __name__)
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def register() -> ResponseReturnValue:
 
 @blueprint.route("/login", methods=["GET", "POST"])
 def login() -> ResponseReturnValue:
-    """Log in, then redirect to the page that asked for the login."""
+    """Log in, then redirect to the page that required it."""
     if current_user.is_authenticated:
         return redirect(url_for("main.index"))
     form = LoginForm()
@@ -58,12 +58,13 @@ def login() -> ResponseReturnValue:
 
 
 def _check(username: str, password: str) -> int | None:
-    """Return the user's id, or ``None`` for a wrong password; answer 429 to too many guesses."""
+    """Return the user's id, or ``None`` for a wrong password; answer 429 to too many attempts."""
     account = accounts.credentials(username)
     limits = limits_of(username, account.user_id)
     seconds = count_login(limits)
     if seconds:
-        message = f"Too many logins have failed. Try again in {seconds} s."
+        unit = "second" if seconds == 1 else "seconds"
+        message = f"Too many failed logins. Try again in {seconds} {unit}."
         raise TooManyRequests(message, retry_after=seconds)
     stored = check_password(password, account.password_hash, with_old=account.any_old_hash)
     if stored is None:
@@ -73,7 +74,7 @@ def _check(username: str, password: str) -> int | None:
             "Login failed for %s", f"user {account.user_id}" if known else "an unknown name"
         )
         return None
-    take_back(limits)
+    undo_count(limits)
     if stored != account.password_hash:
         accounts.renew_hash(account, stored)
     return account.user_id
@@ -113,7 +114,7 @@ def _end(end: Callable[[], None]) -> ResponseReturnValue:
     if valid:
         end()
     else:
-        flash("That page was open for too long. Please try again to log out.")
+        flash("That page had expired. Please log out again.")
     return redirect(url_for("main.index"))
 
 

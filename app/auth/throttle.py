@@ -31,34 +31,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A counter: its name, and how many failures it allows before it delays the next login.
+    """A limit on failed logins: after ``allowed`` failures, each further login is delayed.
 
-    A successful login sets the counter to zero if ``resets``, and otherwise is just not counted.
+    ``name`` identifies the counter of the failures. A successful login sets it to zero if
+    ``resets``, and otherwise leaves it as it was.
     """
 
     name: str
-    free: int
+    allowed: int
     resets: bool
 
     @property
     def key(self) -> str:
-        """The counter's key in the database. The name is hashed: people type passwords there."""
+        """The counter's key in the database. It is a hash: a name may be a mistyped password."""
         secret = str(current_app.config["SECRET_KEY"]).encode()
         return hmac.digest(secret, self.name.encode(), "sha256").hex()
 
     def delay(self, failures: int) -> timedelta:
         """Return how long logins are refused after the last of ``failures`` failed ones."""
-        if failures < self.free:
+        if failures < self.allowed:
             return timedelta(0)
-        return timedelta(seconds=min(2 ** min(failures - self.free, 10), MAX_DELAY))
+        return timedelta(seconds=min(2 ** min(failures - self.allowed, 10), MAX_DELAY))
 
 
 def count_login(limits: Sequence[Limit]) -> int:
     """Count a login as failed, unless it is refused; return for how many seconds it is refused.
 
-    It is counted before the password is checked, or many guesses at the same moment would all be
-    allowed. Call :func:`take_back` if the password is right. Returns 0 if the login may go on, also
-    if the counters cannot be used.
+    It is counted before the password is checked: otherwise, many guesses at the same moment would
+    all be allowed. Call :func:`undo_count` if the password is right. Returns 0 if the login may go
+    on, also if the counters cannot be used.
     """
     if not current_app.config["LOGIN_LIMITS"]:
         return 0
@@ -79,8 +80,8 @@ def count_login(limits: Sequence[Limit]) -> int:
     return wait
 
 
-def take_back(limits: Sequence[Limit]) -> None:
-    """Uncount a login whose password was right, and delete counters that are out of date."""
+def undo_count(limits: Sequence[Limit]) -> None:
+    """Undo :func:`count_login` for a login whose password was right; delete outdated counters."""
     if not current_app.config["LOGIN_LIMITS"]:
         return
     outdated = LoginAttempts.latest < now() - MEMORY

@@ -20,7 +20,7 @@ from .avatar import avatar
 from .forms import EditProfileForm, PostForm
 from .times import ago, day, exact
 
-LAST_SEEN_INTERVAL: Final = timedelta(minutes=1)  # a write per page would dominate its cost
+LAST_SEEN_INTERVAL: Final = timedelta(minutes=1)  # a write per page would cost more than the page
 
 blueprint = Blueprint("main", __name__)
 blueprint.add_app_template_filter(ago)
@@ -35,7 +35,7 @@ def note_last_seen() -> None:
     """Update ``last_seen`` of the user, at most once a minute."""
     before = now() - LAST_SEEN_INTERVAL
     if current_user.is_authenticated and current_user.last_seen < before:
-        # The condition is repeated, so that only one of several concurrent requests writes.
+        # Repeat the condition, so that only one of several concurrent requests writes.
         seen = update(User).where(User.id == current_user.id, User.last_seen < before)
         side_effects.write(seen.values(last_seen=now()))
 

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables ``user`` and ``post``."""
+    """Create the tables ``user`` and ``post``."""
     op.create_table(
         "user",
         sa.Column("id", sa.Integer(), nullable=False),

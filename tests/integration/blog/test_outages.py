@@ -25,9 +25,9 @@ LONG_AGO = "UPDATE \"user\" SET last_seen = now() - interval '1 hour'"
 CODES = {
     **{code: message for code, message in outages.SQLSTATES.items() if len(code) == 5},
     "08006": outages.DOWN,
-    "53200": outages.SHORT,
-    "53300": outages.SHORT,
-    "53400": outages.SHORT,
+    "53200": outages.EXHAUSTED,
+    "53300": outages.EXHAUSTED,
+    "53400": outages.EXHAUSTED,
 }
 
 

@@ -197,7 +197,7 @@ def test_a_deleted_user_is_logged_out(app, susan):
 def test_logout_needs_a_post_with_a_valid_token(susan):
     assert susan.client.get("/logout").status_code == 405
     page = susan.open("/logout", csrf_token="forged")
-    assert "Please try again to log out." in page.text
+    assert "Please log out again." in page.text
     assert "Hi, susan!" in page.text
     page = susan.open("/logout", csrf_token=susan.token("/explore"))
     assert page.url == "/"

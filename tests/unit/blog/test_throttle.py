@@ -46,7 +46,7 @@ def test_the_sixth_guess_is_refused_whether_or_not_the_account_exists(app, visit
     answer = guess(visitor, name.upper())
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == "1"
-    assert "Try again in 1 s." in answer.text
+    assert "Too many failed logins. Try again in 1 second." in answer.text
     clock.pass_seconds(1)
     assert guess(visitor, name).status_code == 200
     assert guess(visitor, name).headers["Retry-After"] == "2"
