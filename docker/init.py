@@ -30,6 +30,7 @@ DATABASE = Path("/var/lib/postgresql/data")
 MIGRATIONS = Path(__file__).with_name("has_migrations")  # whether your app has any
 OWNER = SECRETS / FILE
 MINIMUM = 32  # characters
+TRUE = ("1", "true", "yes", "on")
 VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
 
 POSTGRES = 999  # the user of the image postgres
@@ -85,6 +86,8 @@ YOUR_APP_WITH_MIGRATIONS = (
     Secret("app_password", POSTGRES, MIGRATE_ONLY, role="app"),
     Secret("web_password", POSTGRES, WEB_ONLY, role="app_web"),
 )
+# Of the role that may only use the tables in which the couriers of several machines agree.
+COURIERS = (Secret("courier_password", POSTGRES, APP, role="mayday_courier"),)
 
 
 def main() -> None:
@@ -108,6 +111,11 @@ def main() -> None:
 
 def secrets_of(app: App) -> tuple[Secret, ...]:
     """Return the secrets that the stack needs to run an app."""
+    agreement = COURIERS if os.environ.get("COURIERS_AGREE", "0").lower() in TRUE else ()
+    return (*_secrets_of(app), *agreement)
+
+
+def _secrets_of(app: App) -> tuple[Secret, ...]:
     if app.is_demo:
         return DEMO
     has_migrations = bool(os.environ.get("MIGRATE")) or MIGRATIONS.exists()

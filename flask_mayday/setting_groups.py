@@ -24,6 +24,7 @@ class AppSettings:
     release: str
     own_code: tuple[str, ...]  # folders and packages, besides the app's root path
     log_hint: str = ""  # how to see a request's log lines; {request_id} stands for its id
+    node: str = ""  # the machine, where there are several
 
     @property
     def label(self) -> str:
@@ -76,6 +77,25 @@ class WebhookSettings:
         tail = self.url[self.url.index(parts.netloc) + len(parts.netloc) :]
         tokens = [part for part in parts.path.split("/") if len(part) >= TOKEN_LENGTH]
         return tuple(dict.fromkeys((self.url, tail, parts.path, *tokens)))
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementSettings:
+    """How the couriers of several machines agree; off where ``url`` is ``None``.
+
+    ``url`` is of a PostgreSQL database. ``user`` and ``password``, if set, replace those in it.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    node: str = ""
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """The passwords."""
+        in_url = urlsplit(self.url).password if self.url else None
+        return tuple(one for one in (self.password, in_url) if one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +195,7 @@ class Settings:
     secret_names: tuple[str, ...] = ()  # of fields whose values are masked, besides the built-in
     watch: WatchSettings = WatchSettings()
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
+    agreement: AgreementSettings = field(default_factory=AgreementSettings)
 
     def __str__(self) -> str:
         """Return every setting but the secrets by its name, for the log."""
@@ -182,6 +203,8 @@ class Settings:
             "APP_NAME": self.app.name,
             "ENVIRONMENT": self.app.environment,
             "RELEASE": self.app.release or "unknown",
+            "NODE_NAME": self.app.node,
+            "COURIERS_AGREE": self.agreement.url is not None,
             "MAIL_SERVER": self.mail.server,
             "MAIL_PORT": self.mail.port,
             "MAIL_USE_TLS": self.mail.use_tls,
@@ -217,4 +240,9 @@ class Settings:
     def secret_values(self) -> tuple[str, ...]:
         """The values among the settings that must never leave the process."""
         passwords = (self.mail.password,) if self.mail.password else ()
-        return (*passwords, *self.watch.secret_values, *self.webhook.secret_values)
+        return (
+            *passwords,
+            *self.watch.secret_values,
+            *self.webhook.secret_values,
+            *self.agreement.secret_values,
+        )

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from .agreement_settings import read_agreement
 from .setting_groups import (
+    AgreementSettings,
     AppSettings,
     LogSettings,
     MailSettings,
@@ -35,6 +37,7 @@ from .settings_reader import (
 
 __all__ = [
     "TRUE",
+    "AgreementSettings",
     "AppSettings",
     "ConfigurationError",
     "LogSettings",
@@ -107,6 +110,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
             release=reader.line("RELEASE"),
             own_code=reader.items("OWN_CODE"),
             log_hint=reader.line("LOG_HINT") or f"grep {{request_id}} {log.path}*",
+            node=reader.line("NODE_NAME"),
         ),
         mail=mail,
         log=log,
@@ -127,6 +131,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         secret_names=reader.items("SECRET_NAMES"),
         watch=_read_watch(reader),
         webhook=_read_webhook(reader),
+        agreement=read_agreement(reader),
     )
 
 

@@ -46,7 +46,10 @@ NUMBERS = {
 }
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
-BOOLEANS = ("DRILL", "FLASK_DEBUG", "LOGIN_LIMITS", "MAIL_USE_SSL", "MAIL_USE_TLS", "METRICS")
+BOOLEANS = (
+    *("COURIERS_AGREE", "DRILL", "FLASK_DEBUG", "LOGIN_LIMITS", "MAIL_USE_SSL", "MAIL_USE_TLS"),
+    "METRICS",
+)
 CHOICES = {
     "LOG_FORMAT": ("text", "json"),
     "LOG_LEVEL": ("debug", "info", "warning", "error", "critical"),

@@ -69,7 +69,8 @@ def read_by_the_extension(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | No
     """Return every name that the extension reads, with its default where that is fixed."""
     _Recorder.read = {}
     monkeypatch.setattr("flask_mayday.settings.SettingsReader", _Recorder)
-    read_settings({}, environ={})
+    agreement = {"COURIERS_AGREE": "1", "NODE_NAME": "one", "AGREEMENT_URL": "postgresql://db/app"}
+    read_settings({}, environ=agreement)  # the others are read in any case
     return _Recorder.read
 
 

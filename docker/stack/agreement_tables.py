@@ -1,0 +1,38 @@
+"""Makes the tables in which the couriers of several machines agree, as the owner of the database.
+
+They are in a schema of their own, outside the app's migrations. Repeatable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import psycopg2
+
+from flask_mayday.agreement.tables import TABLES
+
+
+def main() -> None:
+    """Make the tables, or exit with what is missing."""
+    url = os.environ.get("DATABASE_URL", "")
+    if not url.startswith("postgres"):
+        sys.exit("COURIERS_AGREE needs PostgreSQL: set COURIERS_AGREE=0, or remove DATABASE=none.")
+    own = {}
+    if "POSTGRES_PASSWORD_FILE" in os.environ:  # the demo; another app has all of it in its URL
+        own = {"user": secret("POSTGRES_USER"), "password": secret("POSTGRES_PASSWORD")}
+    connection = psycopg2.connect(re.sub(r"^postgres\w*(\+\w+)?:", "postgresql:", url), **own)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(TABLES)
+    connection.close()
+
+
+def secret(name: str) -> str:
+    """Return the contents of the file that ``<name>_FILE`` names."""
+    return Path(os.environ[f"{name}_FILE"]).read_text().rstrip("\r\n")
+
+
+if __name__ == "__main__":
+    main()
