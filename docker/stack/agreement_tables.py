@@ -20,10 +20,11 @@ def main() -> None:
     url = os.environ.get("DATABASE_URL", "")
     if not url.startswith("postgres"):
         sys.exit("COURIERS_AGREE needs PostgreSQL: set COURIERS_AGREE=0, or remove DATABASE=none.")
-    own = {}
+    user = password = None
     if "POSTGRES_PASSWORD_FILE" in os.environ:  # the demo; another app has all of it in its URL
-        own = {"user": secret("POSTGRES_USER"), "password": secret("POSTGRES_PASSWORD")}
-    connection = psycopg2.connect(re.sub(r"^postgres\w*(\+\w+)?:", "postgresql:", url), **own)
+        user, password = secret("POSTGRES_USER"), secret("POSTGRES_PASSWORD")
+    address = re.sub(r"^postgres\w*(\+\w+)?:", "postgresql:", url)
+    connection = psycopg2.connect(address, user=user, password=password)
     with connection, connection.cursor() as cursor:
         cursor.execute(TABLES)
     connection.close()

@@ -1,1 +1,1 @@
-"""The agreement of the couriers of several machines: who mails what, in two tables of PostgreSQL."""
+"""How the couriers of several machines agree on who mails what: two tables of PostgreSQL."""

@@ -11,7 +11,7 @@
     absolute ``number``, so that writing it twice does no harm. ``first`` and ``last`` are their
     times in seconds since the epoch, ``title`` the masked title of the error.
 
-Rows are kept for some days: see :data:`.board.CLAIMS_KEPT`.
+Counts are kept until the mail that has them is sent, at most for a week, and claims a day longer.
 """
 
 from __future__ import annotations

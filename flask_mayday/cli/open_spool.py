@@ -68,6 +68,10 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
 def delivery_words(status: DeliveryStatus, server: str | None) -> str:
     """Return what has become of the mail about an error; ``server`` is ``MAIL_SERVER``."""
     reason = f": {status.error}" if status.error else ""
+    if status.state == "elsewhere":
+        return "counted for a mail of another machine"
+    if status.state == "delivered" and not status.subject:
+        return f"counted in a mail of another machine{reason}"
     if status.state == "delivered" and status.finished is not None:
         return (
             f"accepted by {server} at {moment(status.finished)}, "

@@ -30,6 +30,7 @@ from .open_spool import delivery_words
 STATES: Final = {
     "waiting": "waiting for the mail server",
     "delivered": "delivered",
+    "elsewhere": "counted for a mail of another machine",
     "held": "held for a digest or summary",
     "failed": "failed, refused by the mail server",
     "off": "reported to the webhook only",
@@ -37,7 +38,7 @@ STATES: Final = {
     "unmailable": "recorded while mail was off",
     "new": "not processed yet",
 }
-SELDOM: Final = frozenset({"off", "hidden", "new"})  # listed only if there are any
+SELDOM: Final = frozenset({"elsewhere", "off", "hidden", "new"})  # listed only if there are any
 
 
 def _admins() -> tuple[str, ...]:

@@ -15,15 +15,22 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ..report.wording import counted
-from ..settings import AppSettings, MailSettings, ReportSettings, WebhookSettings
+from ..settings import (
+    AgreementSettings,
+    AppSettings,
+    MailSettings,
+    ReportSettings,
+    WebhookSettings,
+)
 from ..spool.database import LeaseLostError
 from ..spool.groups import note_release
+from ..spool.handovers import Handovers
 from ..spool.inventory import STUCK, mail_of_request, mail_state, webhook_state
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.posts import next_post
 from ..spool.recovery import quarantine, recover
-from .delivery import NO_WEBHOOK, Delivery, Tasks
+from .delivery import NO_AGREEMENT, NO_WEBHOOK, Delivery, Tasks
 from .lease import RENEW_INTERVAL, Lease, expired_since
 from .posting import PostingThread
 from .webhook import TIMEOUT, WebhookDelivery
@@ -54,13 +61,15 @@ class Courier:
         reports: ReportSettings,
         app: AppSettings,
         webhook: WebhookSettings = NO_WEBHOOK,
+        agreement: AgreementSettings = NO_AGREEMENT,
     ) -> None:
         self.outbox = outbox
         self.mail = mail
         self.reports = reports
         self.app = app
         self.webhook = webhook
-        self.settings = (outbox.max_bytes, mail, reports, app, webhook)
+        self.agreement = agreement
+        self.settings = (outbox.max_bytes, mail, reports, app, webhook, agreement)
         self.lease = Lease(outbox.folder)
         self._tasks = Tasks(reports.window)
         self._thread: threading.Thread | None = None
@@ -232,6 +241,9 @@ class Courier:
         try:
             mailbox.take_over()
             note_release(mailbox, self.app.release, time.time())
+            if not self.agreement.url:
+                with mailbox.transaction():
+                    Handovers(mailbox).forget()
         except BaseException:
             mailbox.close()
             raise
@@ -244,6 +256,7 @@ class Courier:
             reports=self.reports,
             app=self.app,
             webhook=self.webhook,
+            agreement=self.agreement,
             stopping=self._stopping,
             tasks=self._tasks,
         )

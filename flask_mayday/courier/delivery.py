@@ -13,7 +13,13 @@ from typing import Final
 
 from ..context.record_fields import UNREPORTED
 from ..report.wording import counted
-from ..settings import AppSettings, MailSettings, ReportSettings, WebhookSettings
+from ..settings import (
+    AgreementSettings,
+    AppSettings,
+    MailSettings,
+    ReportSettings,
+    WebhookSettings,
+)
 from ..spool import recovery, retention
 from ..spool.inventory import STUCK
 from ..spool.mailbox import Mailbox
@@ -23,6 +29,7 @@ from .backoff import MAX_BACKOFF, backoff
 from .messages import MessageWriter
 from .pending_replies import PendingReplies
 from .planner import HOUR, Planner
+from .shared_planner import SharedPlanner
 from .smtp_session import Fate, SmtpSession, Verdict
 from .weekly import WeeklySummary
 
@@ -32,6 +39,7 @@ PROBABLY: Final = (
 )
 DOWN_AFTER: Final = 2  # mails in a row that the server defers before it counts as down
 NO_WEBHOOK: Final = WebhookSettings()
+NO_AGREEMENT: Final = AgreementSettings()
 MAIL_STUCK: Final = (
     "Error mails are stuck: the first has waited for %.0f minutes. "
     "Run `flask mayday reports test` to see why"
@@ -88,6 +96,7 @@ class Delivery:
         app: AppSettings,
         stopping: threading.Event,
         webhook: WebhookSettings = NO_WEBHOOK,
+        agreement: AgreementSettings = NO_AGREEMENT,
         tasks: Tasks | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,6 +106,9 @@ class Delivery:
         self.webhook = webhook
         writer = MessageWriter(mailbox, mail=mail, webhook=webhook)
         self.planner = Planner(mailbox, writer, reports, app)
+        self.shared: SharedPlanner | None = None
+        if agreement.url:
+            self.shared = SharedPlanner(mailbox, writer, self.planner, agreement, reports, app)
         self.weekly = WeeklySummary(mailbox, writer, reports, app)
         self.stopping = stopping
         self.tasks = tasks or Tasks(reports.window)
@@ -112,11 +124,13 @@ class Delivery:
             recovery.recover(self.mailbox)
         self.take_incoming(now, recent)
         if self.mail.server or self.webhook.url:
-            self.planner.plan(now)
+            (self.shared or self.planner).plan(now)
             self.weekly.add(now)
         if self.mail.server:
             self.send(now)
             self.planner.add_notice(now)
+        if self.shared is not None:
+            self.shared.after_sending()
         self.log_stuck(now)
         retention.evict(self.mailbox, recent)
         self.mailbox.keep_wal_small()
@@ -207,6 +221,8 @@ class Delivery:
                     return
                 if item.id in self.pending:
                     continue
+                if self.shared is not None and not self.shared.may_send(item):
+                    continue  # another machine sends it
                 self.tasks.progress = time.monotonic()
                 self.mailbox.claim(item)
                 if self.mailbox.count_unconfirmed(item, 0) >= UNCONFIRMED_ATTEMPTS:
@@ -275,6 +291,8 @@ class Delivery:
     def close(self) -> None:
         """Close the connections on which replies are awaited; those mails are sent again."""
         self.pending.close()
+        if self.shared is not None:
+            self.shared.close()
 
     def _postpone_all(self, words: str) -> None:
         self.failures += 1

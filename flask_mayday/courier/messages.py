@@ -31,15 +31,24 @@ class MessageWriter:
         fingerprint: str | None = None,
         source: str = "",
         count: int | None = None,
+        identity: str = "",
     ) -> int:
         """Add a message, within a transaction; return the id of its mail.
 
         If there is no mail server, the mail is only a record of what the webhook gets. ``count``
         is how many errors only this message reports or counts; by default all in the draft.
+        ``identity`` is the same for the messages of several machines that are one and the same;
+        its thread then has no first mail that they would all have to know.
         """
         sender = self.mail.sender
-        message_id = make_msgid(domain=sender.rpartition("@")[2])
-        thread = self.mailbox.first_message_id(fingerprint) if fingerprint else None
+        domain = sender.rpartition("@")[2]
+        thread = None
+        if identity:
+            message_id = self.shared_id(identity)
+            thread = self.shared_id(fingerprint) if fingerprint else None
+        else:
+            message_id = make_msgid(domain=domain)
+            thread = self.mailbox.first_message_id(fingerprint) if fingerprint else None
         envelope = Envelope(sender, self.mail.admins, message_id, thread, now)
         total = draft.count if count is None else count
         if self.webhook.url:
@@ -60,3 +69,7 @@ class MessageWriter:
                 source=source,
             )
         )
+
+    def shared_id(self, identity: str) -> str:
+        """Return the Message-ID that every machine gives to the message ``identity``."""
+        return f"<{identity}@{self.mail.sender.rpartition('@')[2]}>"

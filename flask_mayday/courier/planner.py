@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from typing import Final
 
 from ..mail import draft as drafts
 from ..mail.content import REQUEST_IDS, Digest, HeldErrors
+from ..mail.draft import Draft
 from ..settings import AppSettings, ReportSettings
 from ..spool import groups
 from ..spool.mailbox import Mailbox
@@ -22,6 +24,11 @@ HELD_INTERVAL: Final = 10.0  # seconds between two examinations of all errors th
 logger = logging.getLogger(__name__)
 
 
+def unchanged(draft: Draft) -> Draft:
+    """Return a message as it is."""
+    return draft
+
+
 class Planner:
     """Makes the messages about the reports in ``mailbox``."""
 
@@ -33,6 +40,7 @@ class Planner:
         self.reports = reports
         self.app = app
         self.unrenderable: set[str] = set()  # fingerprints
+        self.annotate: Callable[[Draft], Draft] = unchanged
         self._is_holding = False
         self._looked = 0.0  # when all errors were last examined
         self._seen = 0  # the id of the newest report that was examined
@@ -51,7 +59,7 @@ class Planner:
         if budget.is_used_up and not may_sum_up:
             return
         held = []
-        for errors in self._due(now, look_at_all=may_sum_up):
+        for errors in self.due(now, look_at_all=may_sum_up):
             if not budget.allows(errors.source):
                 held.append(errors)
             elif self._try_to_add(errors, now):
@@ -77,7 +85,7 @@ class Planner:
             notice_id = self.writer.add("notice", draft, now, count=0)
             self.mailbox.mention_refused(notice_id)
 
-    def _due(self, now: float, *, look_at_all: bool) -> list[PendingErrors]:
+    def due(self, now: float, *, look_at_all: bool) -> list[PendingErrors]:
         """Return the errors that may be mailed now: new ones first, then the oldest.
 
         During a flood, thousands of different errors may be held back. Then only those that have
@@ -125,7 +133,7 @@ class Planner:
             draft = drafts.draft_report(report, self.app, digest, group, is_back=errors.is_back)
             mail_id = self.writer.add(
                 "digest" if digest else "report",
-                draft,
+                self.annotate(draft),
                 now,
                 fingerprint=errors.fingerprint,
                 source=errors.source,
@@ -161,7 +169,7 @@ class Planner:
             if not entries:
                 return
             draft = drafts.draft_summary(entries, self.app, self.reports.mails_per_hour)
-            mail_id = self.writer.add("summary", draft, now)
+            mail_id = self.writer.add("summary", self.annotate(draft), now)
             for fingerprint, last in up_to.items():
                 self.mailbox.assign(mail_id, fingerprint, last)
                 groups.count_mail(self.mailbox, fingerprint)

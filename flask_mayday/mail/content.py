@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..context.record_fields import FOR_THE_APP, REPORTED, RESPONDING
@@ -263,16 +263,17 @@ def _shown(value: object) -> str:
 
 def app_rows(app: AppSettings) -> list[tuple[str, str]]:
     """Return what every mail says about the app."""
-    return [
+    rows = [
         ("App", app.name),
         ("Environment", app.environment),
         ("Release", app.release or "unknown"),
     ]
+    return [*rows, ("Node", app.node)] if app.node else rows
 
 
 def _origin(report: Report, app: AppSettings) -> list[tuple[str, str]]:
     rows = [
-        *app_rows(app),
+        *app_rows(replace(app, node=report.node or app.node)),
         ("Host", report.host),
         ("Process", str(report.process)),
         ("Python", report.python),

@@ -49,6 +49,7 @@ class Draft:
             "app": self.app.name,
             "environment": self.app.environment,
             "release": self.app.release,
+            "node": self.app.node,
             "subject": self.subject,
             "where": self.content.where,
             "count": self.count,
@@ -121,6 +122,12 @@ def draft_notice(
     content = Content(what, where, [*sections, Rows("Origin", app_rows(app))])
     headers = {} if count is None else {"X-Error-Count": str(count)}
     return Draft(app, one_line(f"[{app.label}] {what}"), content, count or 0, headers)
+
+
+def with_rows(draft: Draft, title: str, rows: Sequence[tuple[str, str]]) -> Draft:
+    """Return a message with named values before everything else."""
+    content = replace(draft.content, sections=[Rows(title, rows), *draft.content.sections])
+    return replace(draft, content=content)
 
 
 def app_of(report: Report, app: AppSettings) -> AppSettings:

@@ -47,7 +47,7 @@ class ReportBuilder:
     """Builds reports from log records, for one app. Make one and keep it: it caches frames.
 
     ``redactor`` masks secrets, ``own_code`` tells the app's frames from those of libraries, and
-    ``app``, ``environment`` and ``release`` are written into each report as they are.
+    ``app``, ``environment``, ``release`` and ``node`` are written into each report as they are.
     """
 
     redactor: Redactor
@@ -55,6 +55,7 @@ class ReportBuilder:
     app: str = ""
     environment: str = ""
     release: str = ""
+    node: str = ""
     _frames: FrameReader = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +135,7 @@ class ReportBuilder:
             app=self.app,
             environment=self.environment,
             release=self.release,
+            node=self.node,
             user=_user(request),
             stack=stack,
             exceptions=exceptions,
@@ -167,6 +169,7 @@ class ReportBuilder:
             "app": self.app,
             "environment": self.environment,
             "release": self.release,
+            "node": self.node,
         }
         return Report.from_json(json.dumps(known))
 

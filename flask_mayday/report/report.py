@@ -54,7 +54,8 @@ class Report:
     ``path`` and ``state`` (see :mod:`..context.record_fields`). ``app``, ``environment`` and
     ``release`` are the settings of the app that failed, ``context`` the values that it passed to
     ``mayday.capture``, and ``user`` who made the request. ``former`` are the fingerprints that the
-    error would have had by an earlier rule (see :mod:`.fingerprint`).
+    error would have had by an earlier rule (see :mod:`.fingerprint`). ``node`` is the machine, if
+    there are several.
     """
 
     uuid: str
@@ -83,6 +84,7 @@ class Report:
     requests: tuple[dict[str, object], ...] = ()
     context: dict[str, object] | None = None
     former: tuple[str, ...] = ()
+    node: str = ""
 
     @property
     def source(self) -> str:

@@ -71,7 +71,8 @@ class Pipeline:
         self.courier = _courier_of(settings)
         app = settings.app
         builder = ReportBuilder(
-            redactor, OwnCode(root_path, app.own_code), app.name, app.environment, app.release
+            *(redactor, OwnCode(root_path, app.own_code)),
+            *(app.name, app.environment, app.release, app.node),
         )
         self.reports = ReportHandler(settings, builder, self.courier)
         weakref.finalize(self, _close, self.log_file, self.reports, self.courier).atexit = False
@@ -126,7 +127,7 @@ class Pipeline:
 def _courier_of(settings: Settings) -> Courier:
     folder = settings.spool.folder
     courier = _couriers.get(folder)
-    groups = (settings.mail, settings.reports, settings.app, settings.webhook)
+    groups = (settings.mail, settings.reports, settings.app, settings.webhook, settings.agreement)
     wanted = (settings.spool.max_bytes, *groups)
     if courier is None or courier.settings != wanted:
         outbox = Outbox(folder, settings.spool.max_bytes)
@@ -136,6 +137,7 @@ def _courier_of(settings: Settings) -> Courier:
             reports=settings.reports,
             app=settings.app,
             webhook=settings.webhook,
+            agreement=settings.agreement,
         )
         _couriers[folder] = courier
     return courier

@@ -102,6 +102,13 @@ def count_mail(database: Database, fingerprint: str) -> None:
     )
 
 
+def say_back(database: Database, fingerprint: str) -> None:
+    """Note that a mail, of whichever machine, says that an error came back."""
+    database.connection.execute(
+        "UPDATE error_groups SET back_unsaid = 0 WHERE fingerprint = ?", (fingerprint,)
+    )
+
+
 def merge(database: Database, damaged: Iterable[ErrorGroup]) -> frozenset[str]:
     """Add the groups of a damaged database, within a transaction; return their fingerprints."""
     merged = {}

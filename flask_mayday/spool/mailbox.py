@@ -73,7 +73,7 @@ class Mailbox(PendingReports):
         """Return how many mails count towards the hourly cap in that time, by source."""
         rows = self.connection.execute(
             "SELECT coalesce(source, ''), count(*) FROM mails WHERE created > ? AND created <= ?"
-            " AND kind NOT IN ('summary', 'notice', 'weekly') GROUP BY 1",
+            " AND kind NOT IN ('summary', 'notice', 'weekly', 'elsewhere') GROUP BY 1",
             (since, now),
         )
         return Counter(dict(rows.fetchall()))

@@ -22,8 +22,11 @@ KINDS_SINCE: Final = (
     " WHERE id > :after AND mail_id IS NULL AND mailable)"
 )
 PENDING: Final = (
-    " SELECT kinds.fingerprint, time, (SELECT max(created) FROM mails"
-    " WHERE mails.fingerprint = kinds.fingerprint AND created <= :now),"
+    " SELECT kinds.fingerprint, time, (SELECT max(moment) FROM"
+    " (SELECT max(created) AS moment FROM mails"
+    " WHERE mails.fingerprint = kinds.fingerprint AND created <= :now"
+    " UNION ALL SELECT opened FROM windows"
+    " WHERE windows.fingerprint = kinds.fingerprint AND opened <= :now)),"
     " coalesce(source, ''), coalesce(back_unsaid, 0)"
     " FROM kinds JOIN reports ON reports.id ="
     " (SELECT min(id) FROM reports WHERE mail_id IS NULL AND mailable"
@@ -88,6 +91,21 @@ class PendingReports(Database):
             (fingerprint, up_to, limit),
         )
 
+    def last_mail(self, fingerprint: str, now: float) -> float | None:
+        """Return when the last mail about a fingerprint was made, here or on another machine."""
+        moments = self.column(
+            "SELECT max(created) FROM mails WHERE fingerprint = ? AND created <= ? UNION ALL"
+            " SELECT opened FROM windows WHERE fingerprint = ? AND opened <= ?",
+            (fingerprint, now, fingerprint, now),
+        )
+        return max((float(one) for one in moments if one is not None), default=None)
+
+    def source_of(self, fingerprint: str) -> str:
+        """Return the route or logger of an error, empty where it is not known."""
+        query = "SELECT source FROM error_groups WHERE fingerprint = ?"
+        found = self.column(query, (fingerprint,))
+        return str(found[0]) if found else ""
+
     def first_message_id(self, fingerprint: str) -> str | None:
         """Return the Message-ID of the first mail about a fingerprint: later ones refer to it."""
         found = self.column(
@@ -106,6 +124,14 @@ class PendingReports(Database):
     def assign_one(self, mail_id: int, report_id: int) -> None:
         """Note that a mail reports one report."""
         self.connection.execute("UPDATE reports SET mail_id = ? WHERE id = ?", (mail_id, report_id))
+
+    def assign_first(self, mail_id: int, fingerprint: str, number: int) -> None:
+        """Note that a mail counts the first ``number`` reports of a fingerprint."""
+        self.connection.execute(
+            "UPDATE reports SET mail_id = ? WHERE id IN (SELECT id FROM reports"
+            " WHERE mail_id IS NULL AND mailable AND fingerprint = ? ORDER BY id LIMIT ?)",
+            (mail_id, fingerprint, number),
+        )
 
     def assign_uuids(self, mail_id: int, uuids: list[str]) -> None:
         """Note that a mail reports or counts the reports with these uuids."""

@@ -34,7 +34,7 @@ def add_post(
 ) -> None:
     """Add a message that is due at once, within a transaction."""
     database.connection.execute(
-        "INSERT INTO posts (key, kind, fingerprint, created, count, message, next_try)"
+        "INSERT OR IGNORE INTO posts (key, kind, fingerprint, created, count, message, next_try)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (key, kind, fingerprint, created, count, json.dumps(message), created),
     )

@@ -30,6 +30,7 @@ MAILED: Final = (
     "DELETE FROM posts WHERE id IN (SELECT id FROM posts WHERE state = 'delivered'"
     " ORDER BY id LIMIT 10) RETURNING 0",
     "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NOT NULL"
+    " AND mail_id NOT IN (SELECT id FROM mails WHERE state = 'elsewhere')"
     " ORDER BY id LIMIT 10) RETURNING 0",
 )
 # Then the history of errors, and what the webhook has not received.
@@ -50,6 +51,7 @@ DELETE_REFUSED: Final = (
 UNSENT: Final = (
     DELETE_REFUSED,
     "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE mail_id IS NULL"
+    " OR mail_id IN (SELECT id FROM mails WHERE state = 'elsewhere')"
     " ORDER BY id LIMIT 10) RETURNING 1",
     "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'waiting'"
     " ORDER BY id LIMIT 10) RETURNING count",
@@ -64,6 +66,7 @@ EVICTIONS: Final = (
 )
 
 # SQLite may give a new mail the id of a deleted one, which must not have its counter too.
+DELETE_CLAIMS: Final = "DELETE FROM claims WHERE mail_id NOT IN (SELECT id FROM mails)"
 DELETE_COUNTERS: Final = (
     "DELETE FROM counters WHERE name GLOB 'unconfirmed *'"
     " AND CAST(substr(name, length('unconfirmed ') + 1) AS INTEGER) NOT IN"
@@ -108,6 +111,8 @@ def expire(database: Database, before: float, recent: float) -> int:
             "UPDATE mails SET content = '' WHERE created < ? AND state IN ('delivered', 'off')",
             (before,),
         )
+        database.connection.execute(DELETE_CLAIMS)
+        database.connection.execute("DELETE FROM windows WHERE opened < ?", (min(before, recent),))
         _expire_history(database, before)
     return deleted
 
@@ -147,6 +152,7 @@ def _delete(database: Database, statement: str, recent: float, counter: str = "d
     with database.transaction():
         lost = database.connection.execute(statement, {"recent": recent}).fetchall()
         database.connection.execute(DELETE_COUNTERS)
+        database.connection.execute(DELETE_CLAIMS)
         if number := sum(count for (count,) in lost):
             database.add_to_counter(counter, number)
     return len(lost)

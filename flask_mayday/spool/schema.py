@@ -1,4 +1,4 @@
-"""The schema of the spool's database, version 5 (``PRAGMA user_version``).
+"""The schema of the spool's database, version 6 (``PRAGMA user_version``).
 
 Old and new containers share the file while they are replaced, so later versions only add.
 
@@ -40,6 +40,17 @@ Since version 5:
     ``kind``, ``fingerprint``, ``created``, ``count``, ``message`` (JSON), ``state`` (waiting,
     delivered), ``tries``, ``next_try``, ``finished``, ``error``.
 
+Since version 6, for the agreement of several machines (see :mod:`.handovers`):
+
+``claims``
+    One row per mail that the others know of: ``mail_id``, ``window_number`` (of the window that the
+    mail opens) and ``previous`` (of the one whose counts it reports). A mail of the kind and state
+    ``elsewhere`` stands for one that another machine makes: it holds the errors that were counted
+    in the window ``previous``, and has no ``window_number`` until it is known.
+``windows``
+    The current window of each ``fingerprint`` (empty: of summaries) as far as it is known here:
+    ``window_number``, ``opened``, and whether its mail ``is_sent``.
+
 Times are in seconds since the epoch.
 """
 
@@ -48,7 +59,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 STATEMENTS: Final = (
     """CREATE TABLE IF NOT EXISTS reports (
@@ -144,6 +155,17 @@ STATEMENTS: Final = (
         error TEXT
     )""",
     "CREATE INDEX IF NOT EXISTS posts_due ON posts(next_try) WHERE state = 'waiting'",
+    """CREATE TABLE IF NOT EXISTS claims (
+        mail_id INTEGER PRIMARY KEY,
+        window_number INTEGER,
+        previous INTEGER
+    )""",
+    """CREATE TABLE IF NOT EXISTS windows (
+        fingerprint TEXT PRIMARY KEY,
+        window_number INTEGER NOT NULL,
+        opened REAL NOT NULL,
+        is_sent INTEGER NOT NULL
+    ) WITHOUT ROWID""",
 )
 # Columns that later versions have added: table, name, type.
 ADDED_COLUMNS: Final = (

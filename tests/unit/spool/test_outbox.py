@@ -101,7 +101,7 @@ def test_a_database_of_an_earlier_version_is_extended_and_keeps_its_rows(
         assert in_database(outbox) == ["before", "after"]
         assert mailbox.refused_mails() == (0, [])
         assert mailbox.counter("dropped") == 0
-        assert mailbox.connection.execute("PRAGMA user_version").fetchone() == (5,)
+        assert mailbox.connection.execute("PRAGMA user_version").fetchone() == (6,)
 
 
 def test_an_earlier_version_can_still_insert_into_the_database(

@@ -1,0 +1,273 @@
+"""The two tables as one node uses them: it tells its counts, claims mails and learns of others'."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from ..settings import AgreementSettings
+from . import statements as sql
+from .connection import AwayError, Connection
+from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish
+
+GRACE: Final = 3.0  # seconds after the end of a window, in which all nodes write their counts
+EXPIRY: Final = 60.0  # seconds without renewal after which another node takes a claim over
+SETTLE: Final = 20.0  # seconds after PostgreSQL was away in which no window is closed
+
+
+class Budget(Protocol):
+    """The rest of the hourly cap."""
+
+    def allows(self, source: str) -> bool:
+        """Return whether a source may have another mail."""
+
+    def spend(self, source: str) -> None:
+        """Count a mail of a source."""
+
+
+class Board:
+    """The agreement of the nodes, as ``settings.node`` takes part in it.
+
+    ``window`` is REPORT_WINDOW in seconds; ``budget_of`` makes the budget of an hour from the
+    mails made in it, by source. Methods raise :exc:`.AwayError` if PostgreSQL does not answer.
+    """
+
+    def __init__(
+        self,
+        settings: AgreementSettings,
+        window: float,
+        budget_of: Callable[[Mapping[str, int]], Budget],
+    ) -> None:
+        self.node = settings.node
+        self.window = window
+        self.budget_of = budget_of
+        self.connection = Connection(settings)
+        self.nodes: set[str] = set()  # the others of which this one has heard
+
+    def exchange(self, question: Question) -> Answer:
+        """Tell and ask all of ``question`` in one transaction; return what follows."""
+        try:
+            return _Exchange(self, question).run()
+        except AwayError:
+            raise
+        except BaseException:
+            self.connection.close()  # and with it the transaction
+            raise
+
+    def renew(self, windows: Iterable[int]) -> set[int]:
+        """Keep claims from expiring; return those that this node still has."""
+        rows = self.connection.call(sql.RENEW, self._named(windows=list(windows)))
+        return {window for (window,) in rows}
+
+    def note_sent(self, windows: Iterable[int]) -> None:
+        """Note that the mails of these windows are delivered, or given up with a notice."""
+        values = self._named(windows=list(windows))
+        self.connection.call(f"{sql.SENT};{sql.SETTLE}", values)
+
+    def settle(self) -> None:
+        """Delete this node's counts that are in delivered mails."""
+        self.connection.call(sql.SETTLE, self._named())
+
+    def expire(self) -> None:
+        """Delete old rows."""
+        self.connection.call(sql.EXPIRE)
+
+    def _named(self, **values: object) -> Any:
+        return {"node": self.node, **values}
+
+    def is_settled(self, has_just_started: bool) -> bool:
+        """Return whether nodes have had time to correct their counts since PostgreSQL was away."""
+        back_at = self.connection.back_at
+        return not has_just_started and (not back_at or time.monotonic() - back_at > SETTLE)
+
+
+class _Exchange:
+    """One exchange: reads, decides, writes."""
+
+    def __init__(self, board: Board, question: Question) -> None:
+        self.board = board
+        self.question = question
+        self.answer = Answer()
+        self.tallies = {(one.fingerprint, one.window): one for one in question.tallies}
+        self.taken: list[Window] = []  # claims of others, and forgotten ones of this node
+        self.new: list[tuple[str, str, int | None]] = []  # fingerprint, source, previous window
+        self.wishes = {wish.fingerprint: wish for wish in question.wishes}
+        self.may_close = True
+
+    def call(self, statements: str, **values: object) -> list[tuple[Any, ...]]:
+        """Run statements with ``values`` and this node's name."""
+        return self.board.connection.call(statements, self.board._named(**values))
+
+    def run(self) -> Answer:
+        """Run the transaction."""
+        self.call(sql.BEGIN)
+        self._read()
+        self._decide()
+        self._write()
+        self.call("COMMIT")
+        return self.answer
+
+    def _read(self) -> None:
+        question, answer = self.question, self.answer
+        counted = {window for _, window in self.tallies}
+        rows = self.call(
+            sql.WINDOWS,
+            expiry=EXPIRY,
+            windows=list(question.awaited),
+            counted=list(counted),
+            fingerprints=[SUMMARY, *self.wishes],
+        )
+        known = sorted((Window(*row) for row in rows), key=lambda one: one.window)
+        followers = {one.previous: one for one in known if one.previous in counted}
+        answer.windows = {one.fingerprint: one for one in known}
+        answer.awaited = {one.window: one for one in known if one.window in question.awaited}
+        current = answer.windows.get(SUMMARY)
+        answer.summary_window = current.window if current else 0
+        if not followers:
+            return
+        rows = self.call(sql.RECORDED, closed=[window for window in counted if window in followers])
+        recorded = {(fingerprint, window): number for fingerprint, window, number in rows}
+        for key in [key for key in self.tallies if key[1] in followers]:
+            answer.closed[key] = (followers[key[1]], recorded.get(key, 0))
+            del self.tallies[key]
+
+    def _decide(self) -> None:
+        self._take_over(self.answer.awaited.values())
+        if (summary := self.answer.windows.get(SUMMARY)) is not None:
+            self._take_over([summary])
+        if not self.wishes and not self.tallies:
+            return
+        rows = self.call(sql.RECENT, settle=SETTLE)
+        self.may_close = self.board.is_settled(rows[0][3])
+        made: Counter[str] = Counter()
+        for source, node, number, _ in rows:
+            made[source] += number
+            if node and node != self.board.node:
+                self.board.nodes.add(node)
+        budget = self.board.budget_of(made)
+        for wish in self.question.wishes:
+            self._decide_about(wish, budget)
+
+    def _decide_about(self, wish: Wish, budget: Budget) -> None:
+        current = self.answer.windows.get(wish.fingerprint)
+        if current is not None and self._is_for_taking(current):
+            self._take_over([current])
+        elif current is not None and not self._is_over(current, wish):
+            return
+        elif not budget.allows(wish.source):
+            self._hold(wish)
+        else:
+            budget.spend(wish.source)
+            known = [window for window in (current and current.window, wish.known) if window]
+            self.new.append((wish.fingerprint, wish.source, max(known, default=None)))
+
+    def _is_for_taking(self, window: Window) -> bool:
+        """Return whether a mail is not sent, and nobody is about to send it."""
+        if window.node == self.board.node:
+            return not window.is_sent and window.window not in self.question.mine
+        return window.is_expired and self.board.is_settled(False)
+
+    def _take_over(self, windows: Iterable[Window]) -> None:
+        known = {one.window for one in self.taken}
+        self.taken += [
+            one for one in windows if one.window not in known and self._is_for_taking(one)
+        ]
+
+    def _is_over(self, window: Window, wish: Wish | None = None) -> bool:
+        if wish is not None and wish.force and wish.known == window.window:
+            return True
+        return self.may_close and window.age >= self.board.window + GRACE
+
+    def _hold(self, wish: Wish) -> None:
+        """Count an error in the next summary, and its repeats too."""
+        self.answer.held.append(wish.fingerprint)
+        moved = [self.tallies.pop(key) for key in list(self.tallies) if key[0] == wish.fingerprint]
+        if moved:
+            window = self.answer.summary_window
+            self.tallies[wish.fingerprint, window] = Tally(
+                wish.fingerprint,
+                window,
+                sum(one.number for one in moved),
+                min(one.first for one in moved),
+                max(one.last for one in moved),
+                moved[0].title,
+            )
+
+    def _write(self) -> None:
+        self._write_tallies()
+        previous = [one for *_, one in self.new if one]
+        previous += [one.previous for one in self.taken if one.previous is not None]
+        summary = self.answer.summary_window
+        has_held = any(window == summary for _, window in self.tallies) or self.answer.held
+        wanted = [*previous, summary] if has_held else previous
+        counts: dict[int, list[Tally]] = {}
+        waited = 0.0
+        for *row, seconds in self.call(sql.COUNTED, windows=wanted) if wanted else []:
+            counts.setdefault(row[1], []).append(Tally(*row))
+            if row[1] == summary:
+                waited = seconds
+        if has_held:
+            self._decide_about_summary(waited, bool(counts.get(summary)))
+        self._claim(counts)
+        if self.taken:
+            self.call(sql.TAKE_OVER, windows=[one.window for one in self.taken])
+            for one in self.taken:
+                tallies = tuple(counts.get(-1 if one.previous is None else one.previous, ()))
+                self.answer.claims.append(Claim(one.window, one.fingerprint, one.previous, tallies))
+
+    def _write_tallies(self) -> None:
+        keys, tallies = list(self.tallies), list(self.tallies.values())
+        known: dict[str, object] = {
+            "fingerprints": [fingerprint for fingerprint, _ in keys],
+            "windows": [window for _, window in keys],
+            "numbers": [one.number for one in tallies],
+            "firsts": [one.first for one in tallies],
+            "lasts": [one.last for one in tallies],
+            "titles": [one.title for one in tallies],
+        }
+        self.call(sql.FORGET + (sql.COUNT if tallies else ""), **known)
+
+    def _decide_about_summary(self, waited: float, has_counts: bool) -> None:
+        """Claim the summary if it is due; note when to ask again."""
+        current = self.answer.windows.get(SUMMARY)
+        grace = 0.0 if self.question.is_leaving else GRACE
+        end = self.board.window + grace - current.age if current else grace - waited
+        if self.question.is_leaving:
+            end = 0.0
+        self.answer.summary_in = max(0.0, end)
+        if has_counts and end <= 0 and self.may_close:
+            self.new.append((SUMMARY, "", self.answer.summary_window))
+        elif end <= 0 and has_counts:
+            self.answer.summary_in = GRACE
+        elif not has_counts:
+            self.answer.summary_in = 0.0
+
+    def _claim(self, counts: dict[int, list[Tally]]) -> None:
+        if not self.new:
+            return
+        rows = self.call(
+            sql.CLAIM,
+            fingerprints=[one[0] for one in self.new],
+            sources=[one[1] for one in self.new],
+            previous=[one[2] for one in self.new],
+        )
+        windows = {fingerprint: window for window, fingerprint in rows}
+        dropped = []
+        for fingerprint, _, previous in self.new:
+            tallies = counts.get(-1 if previous is None else previous, [])
+            if fingerprint != SUMMARY and not self._is_digest(fingerprint, tallies):
+                # Its errors came after the window: the first is mailed, and the others count anew.
+                dropped += [(one.fingerprint, one.window) for one in tallies]
+                tallies = []
+            window = windows[fingerprint]
+            self.answer.claims.append(Claim(window, fingerprint, previous, tuple(tallies)))
+        if dropped:
+            names, numbers = zip(*dropped, strict=True)
+            self.call(sql.UNCOUNT, fingerprints=list(names), windows=list(numbers))
+
+    def _is_digest(self, fingerprint: str, tallies: list[Tally]) -> bool:
+        others = any(one.node != self.board.node for one in tallies)
+        wish = self.wishes[fingerprint]
+        return others or (bool(tallies) and wish.repeats)
