@@ -104,14 +104,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         slow_ms=reader.integer("LOG_SLOW_MS", 1000, 1, 3_600_000),
     )
     return Settings(
-        app=AppSettings(
-            name=reader.line("APP_NAME") or name,
-            environment=reader.line("ENVIRONMENT") or "production",
-            release=reader.line("RELEASE"),
-            own_code=reader.items("OWN_CODE"),
-            log_hint=reader.line("LOG_HINT") or f"grep {{request_id}} {log.path}*",
-            node=reader.line("NODE_NAME"),
-        ),
+        app=_read_app(reader, name, log),
         mail=mail,
         log=log,
         spool=SpoolSettings(
@@ -132,6 +125,17 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         watch=_read_watch(reader),
         webhook=_read_webhook(reader),
         agreement=read_agreement(reader),
+    )
+
+
+def _read_app(reader: SettingsReader, name: str, log: LogSettings) -> AppSettings:
+    return AppSettings(
+        name=reader.line("APP_NAME") or name,
+        environment=reader.line("ENVIRONMENT") or "production",
+        release=reader.line("RELEASE"),
+        own_code=reader.items("OWN_CODE"),
+        log_hint=reader.line("LOG_HINT") or f"grep {{request_id}} {log.path}*",
+        node=reader.line("NODE_NAME"),
     )
 
 

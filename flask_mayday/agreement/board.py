@@ -213,6 +213,10 @@ class _Exchange:
         self._claim(counts)
         if self.taken:
             self.call(sql.TAKE_OVER, windows=[one.window for one in self.taken])
+            # A report that is taken over is the first of what was counted as its repeats.
+            first = [one for one in self.taken if not counts.get(one.previous or 0)]
+            names, numbers = [one.fingerprint for one in first], [one.window for one in first]
+            self.call(sql.UNCOUNT, fingerprints=names, windows=numbers)
             for one in self.taken:
                 tallies = tuple(counts.get(-1 if one.previous is None else one.previous, ()))
                 self.answer.claims.append(Claim(one.window, one.fingerprint, one.previous, tallies))

@@ -11,10 +11,8 @@ import time
 import weakref
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final
 
-from ..report.wording import counted
 from ..settings import (
     AgreementSettings,
     AppSettings,
@@ -25,14 +23,17 @@ from ..settings import (
 from ..spool.database import LeaseLostError
 from ..spool.groups import note_release
 from ..spool.handovers import Handovers
-from ..spool.inventory import STUCK, mail_of_request, mail_state, webhook_state
+from ..spool.inventory import mail_of_request
 from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.posts import next_post
 from ..spool.recovery import quarantine, recover
-from .delivery import NO_AGREEMENT, NO_WEBHOOK, Delivery, Tasks
-from .lease import RENEW_INTERVAL, Lease, expired_since
+from .delivery import NO_AGREEMENT, NO_WEBHOOK, Delivery
+from .lease import RENEW_INTERVAL, Lease
 from .posting import PostingThread
+from .presence import Presence
+from .status import delivery_state
+from .tasks import Tasks
 from .webhook import TIMEOUT, WebhookDelivery
 
 POLL_INTERVAL: Final = 0.2  # seconds between two looks for reports of other processes
@@ -41,6 +42,7 @@ ACQUIRE_INTERVAL: Final = 1.0  # seconds between two tries to get the lease
 FULL_INTERVAL: Final = 1.0  # seconds between two looks at windows and retries
 HUNG_AFTER: Final = 900.0  # seconds in one delivery after which the lease is not renewed
 BUSY_TIMEOUT: Final = 5.0  # seconds that the courier waits for other writers
+LEAVE_WITHIN: Final = 6.0  # seconds in which the last process of a machine delivers what it holds
 EXIT_GRACE: Final = 10.0  # seconds that a failing command stays to deliver its report
 DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -102,12 +104,7 @@ class Courier:
 
         The state of the webhook is included if there is one.
         """
-        mail, webhook = self._trouble()
-        found = {
-            "mail": "off" if self.mail.server is None else mail or "ok",
-            "spool": self.outbox.trouble() or "ok",
-        }
-        return found | ({"webhook": webhook or "ok"} if self.webhook.url else {})
+        return delivery_state(self.outbox, self.mail, self.webhook)
 
     def mail_of(self, request_id: str) -> bytes | None:
         """Return the newest mail about a request, or ``None`` if there is none."""
@@ -115,22 +112,6 @@ class Courier:
             return mail_of_request(self.outbox.path, request_id)
         except sqlite3.Error:
             return None
-
-    def _trouble(self) -> tuple[str, str]:
-        """Return what is wrong with mail and with the webhook, each empty if all is well."""
-        try:
-            expired = expired_since(self.outbox.folder)
-            since, refused = mail_state(self.outbox.path)
-            posts_since = webhook_state(self.outbox.path)
-        except (sqlite3.Error, OSError) as error:
-            unknown = f"unknown, the spool cannot be read: {error}"
-            return unknown, unknown
-        frozen = expired and (
-            "not being delivered: the process that sends mail has not responded since "
-            f"{_moment(expired)}"
-        )
-        failed = f"{counted(refused, 'mail')} refused for good" if refused else ""
-        return _stuck(since) or frozen or failed, _stuck(posts_since) or frozen or ""
 
     def deliver_before_exit(self, timeout: float = EXIT_GRACE) -> None:
         """Deliver, within ``timeout`` seconds, what this process has reported, if no other does.
@@ -140,16 +121,20 @@ class Courier:
         """
         if self._report_pid != os.getpid() or self._thread_pid == os.getpid():
             return
-        deadline = time.monotonic() + timeout
         self.outbox.flush()
-        if not self.lease.acquire():
-            return
+        if self.lease.acquire():
+            self._deliver_until(time.monotonic() + timeout)
+
+    def _deliver_until(self, deadline: float, *, is_leaving: bool = False) -> None:
+        """Deliver until nothing is due, with the lease, which is then released."""
         try:
             with (
                 closing(self._open()) as mailbox,
                 closing(self._delivery(mailbox)) as delivery,
             ):
-                webhook = WebhookDelivery(mailbox, self.webhook, self._stopping)
+                if is_leaving:
+                    delivery.leave()
+                webhook = WebhookDelivery(mailbox, self.webhook, delivery.stopping)
                 while (remaining := deadline - time.monotonic()) > 0:
                     patience = min(self.mail.timeout, remaining)
                     delivery.mail = replace(self.mail, timeout=patience)
@@ -157,7 +142,8 @@ class Courier:
                     webhook.run(time.time(), min(TIMEOUT, max(0.1, deadline - time.monotonic())))
                     left = deadline - time.monotonic()
                     due = self._next_try(mailbox)
-                    if not len(delivery.pending) and due > time.time() + left:
+                    is_held = is_leaving and delivery.is_holding()
+                    if not len(delivery.pending) and not is_held and due > time.time() + left:
                         return
                     time.sleep(POLL_INTERVAL)
         finally:
@@ -177,10 +163,13 @@ class Courier:
             return
         self._stopping.set()
         self._wake.set()
-        self._thread.join(timeout)
+        self._thread.join(timeout + (LEAVE_WITHIN if self.agreement.url else 0.0))
 
     def _run(self) -> None:
         trouble = ""
+        presence = Presence(self.outbox.folder)
+        if self.agreement.url:
+            presence.enter()
         while not self._stopping.is_set():
             try:
                 self.outbox.flush()
@@ -198,6 +187,20 @@ class Courier:
                 self.lease.release()
             self._stopping.wait(ACQUIRE_INTERVAL)
         self.outbox.flush()
+        if presence.leave():
+            self._leave()
+
+    def _leave(self) -> None:
+        """Deliver, as the last process of a machine, what would wait for the end of a window."""
+        deadline = time.monotonic() + LEAVE_WITHIN
+        try:
+            while not self.lease.acquire():  # the last holder is releasing it
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(POLL_INTERVAL)
+            self._deliver_until(deadline, is_leaving=True)
+        except Exception:
+            logger.warning("Not everything could be delivered before the end", exc_info=True)
 
     def _deliver_with_lease(self) -> None:
         released = threading.Event()
@@ -276,15 +279,6 @@ class Courier:
                 delivery.run(now)
             self._stopping.wait(PAUSE)
             self._wake.wait(POLL_INTERVAL - PAUSE)
-
-
-def _stuck(since: float | None) -> str:
-    is_long = since is not None and time.time() - since >= STUCK
-    return f"stuck since {_moment(since)}" if since is not None and is_long else ""
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from email import message_from_bytes, policy
 from functools import partial
 from typing import Final
@@ -31,6 +30,7 @@ from .pending_replies import PendingReplies
 from .planner import HOUR, Planner
 from .shared_planner import SharedPlanner
 from .smtp_session import Fate, SmtpSession, Verdict
+from .tasks import Tasks
 from .weekly import WeeklySummary
 
 UNCONFIRMED_ATTEMPTS: Final = 3  # after which a mail counts as delivered
@@ -48,37 +48,8 @@ WEBHOOK_STUCK: Final = (
     "Messages to the webhook are stuck: the first has waited for %.0f minutes. "
     "Run `flask mayday reports list` to see why"
 )
-EXPIRY_INTERVAL: Final = 3600.0  # seconds between two deletions of what has expired
-RECOVERY_INTERVAL: Final = 60.0  # seconds between two tries to copy from a damaged database
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Task:
-    """Something to do at most once in ``interval`` seconds."""
-
-    interval: float
-    last: float | None = None
-
-    def is_due(self, now: float) -> bool:
-        """Return whether to do it at the time ``now``; if so, it counts as done."""
-        if self.last is not None and 0 <= now - self.last < self.interval:
-            return False
-        self.last = now
-        return True
-
-
-class Tasks:
-    """When each task was last done; kept when a delivery fails and is started again."""
-
-    def __init__(self, window: float) -> None:
-        self.recover = Task(RECOVERY_INTERVAL)
-        self.expire = Task(EXPIRY_INTERVAL)
-        self.log_unreadable = Task(STUCK)
-        self.log_stuck = Task(STUCK)
-        self.report_dropped = Task(window)
-        self.progress = time.monotonic()  # when the last mail or delivery began
 
 
 class Delivery:
@@ -287,6 +258,17 @@ class Delivery:
         else:
             self.mailbox.finish(item, "delivered", f"{PROBABLY} {verdict.words}")
         return Fate.WAITS
+
+    def leave(self) -> None:
+        """Deliver also what waits for the end of a window: nobody delivers here afterwards."""
+        self.stopping = threading.Event()
+        if self.shared is not None:
+            self.shared.is_leaving = True
+
+    def is_holding(self) -> bool:
+        """Return whether any error that is to be mailed is in no mail of this machine yet."""
+        has_pending = bool(self.mailbox.pending_errors(self.clock()))
+        return has_pending or (self.shared is not None and self.shared.is_holding())
 
     def close(self) -> None:
         """Close the connections on which replies are awaited; those mails are sent again."""

@@ -40,16 +40,8 @@ class MessageWriter:
         ``identity`` is the same for the messages of several machines that are one and the same;
         its thread then has no first mail that they would all have to know.
         """
-        sender = self.mail.sender
-        domain = sender.rpartition("@")[2]
-        thread = None
-        if identity:
-            message_id = self.shared_id(identity)
-            thread = self.shared_id(fingerprint) if fingerprint else None
-        else:
-            message_id = make_msgid(domain=domain)
-            thread = self.mailbox.first_message_id(fingerprint) if fingerprint else None
-        envelope = Envelope(sender, self.mail.admins, message_id, thread, now)
+        message_id, thread = self._ids(fingerprint, identity)
+        envelope = Envelope(self.mail.sender, self.mail.admins, message_id, thread, now)
         total = draft.count if count is None else count
         if self.webhook.url:
             key = message_id.strip("<>")
@@ -69,6 +61,13 @@ class MessageWriter:
                 source=source,
             )
         )
+
+    def _ids(self, fingerprint: str | None, identity: str) -> tuple[str, str | None]:
+        """Return the Message-ID of a message, and that of its thread."""
+        if identity:
+            return self.shared_id(identity), self.shared_id(fingerprint) if fingerprint else None
+        thread = self.mailbox.first_message_id(fingerprint) if fingerprint else None
+        return make_msgid(domain=self.mail.sender.rpartition("@")[2]), thread
 
     def shared_id(self, identity: str) -> str:
         """Return the Message-ID that every machine gives to the message ``identity``."""

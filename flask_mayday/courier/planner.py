@@ -40,6 +40,7 @@ class Planner:
         self.reports = reports
         self.app = app
         self.unrenderable: set[str] = set()  # fingerprints
+        self.is_leaving = False  # whether windows are cut short
         self.annotate: Callable[[Draft], Draft] = unchanged
         self._is_holding = False
         self._looked = 0.0  # when all errors were last examined
@@ -108,7 +109,11 @@ class Planner:
         return sorted(due, key=lambda errors: not errors.is_back and errors.last_mail is not None)
 
     def _window_is_over(self, errors: PendingErrors, now: float) -> bool:
-        return errors.last_mail is None or now >= errors.last_mail + self.reports.window
+        return (
+            self.is_leaving
+            or errors.last_mail is None
+            or now >= errors.last_mail + self.reports.window
+        )
 
     def _try_to_add(self, errors: PendingErrors, now: float) -> bool:
         """Make the mail about these errors and return whether it was made; a failure is logged."""

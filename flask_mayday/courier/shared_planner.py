@@ -100,6 +100,10 @@ class SharedPlanner:
             pass
         self.board.connection.close_if_idle()
 
+    def is_holding(self) -> bool:
+        """Return whether errors were handed over and are in no mail yet, as far as is known."""
+        return bool(self.handovers.tallies())
+
     def close(self) -> None:
         """Close the connection."""
         self.board.connection.close()
@@ -121,7 +125,14 @@ class SharedPlanner:
             return
         answer = self.board.exchange(question)
         self._is_behind = False
-        self._written = {(one.fingerprint, one.window, one.number) for one in question.tallies}
+        gone = {claim.previous for claim in answer.claims}
+        self._written = {
+            (one.fingerprint, one.window, one.number)
+            for one in question.tallies
+            if one.window not in gone
+            and (one.fingerprint, one.window) not in answer.closed
+            and one.fingerprint not in answer.held
+        }
         self.mails.apply(answer, now)
         self._learn(question, answer)
 
@@ -161,9 +172,8 @@ class SharedPlanner:
         wishes = self._wishes(due, counted, now)
         awaited = frozenset(self.handovers.awaited())
         has_summary = len(counted) < len(tallies) and clock >= self._summary_at
-        is_new = any(
-            (one.fingerprint, one.window, one.number) not in self._written for one in counted
-        )
+        written = {one for one in self._written if one[1] != summary}
+        is_new = written != {(one.fingerprint, one.window, one.number) for one in counted}
         if not (
             wishes
             or is_new
@@ -234,6 +244,7 @@ class SharedPlanner:
         if (is_long or self.is_leaving) and self.handovers.tallies():
             with self.mailbox.transaction():
                 self.handovers.release_open(now if self.is_leaving else now - TAKE_BACK_AFTER)
+        self.planner.is_leaving = self.is_leaving
         self.planner.annotate = alone(connection.reason, moment(since), self.board.nodes)
         try:
             self.planner.plan(now)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..context.error_text import exact, message_of_error
 from ..context.record_fields import (
@@ -129,19 +129,24 @@ class ReportBuilder:
             request=request,
             traceback=_or_reason(lambda: _as_text(exceptions, requests, stack), str),
             earlier=_earlier(environ, redactor),
-            host=socket.gethostname(),
-            process=os.getpid(),
             python=sys.version.split()[0],
-            app=self.app,
-            environment=self.environment,
-            release=self.release,
-            node=self.node,
             user=_user(request),
             stack=stack,
             exceptions=exceptions,
             requests=requests,
             context=_context(record, redactor),
+            **self._origin(),
         )
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "app": self.app,
+            "environment": self.environment,
+            "release": self.release,
+            "node": self.node,
+        }
 
     def _exceptions(
         self, error: BaseException | None, redactor: BoundRedactor
@@ -164,12 +169,7 @@ class ReportBuilder:
             "type": "Error",
             "message": f"The report could not be made: {type(failure).__name__}",
             "where": f"logged at {place}",
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "app": self.app,
-            "environment": self.environment,
-            "release": self.release,
-            "node": self.node,
+            **self._origin(),
         }
         return Report.from_json(json.dumps(known))
 

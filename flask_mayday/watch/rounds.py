@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from ..courier.delivery import Task
+from ..courier.tasks import Task
 from ..spool.starts import expire_server_events
 from . import texts
 from .alerts import SPOOL_TIMEOUT

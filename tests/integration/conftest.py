@@ -148,6 +148,15 @@ def postgres_server() -> Iterator[Postgres]:
             server.stop("immediate")  # nobody needs its data any more
 
 
+@pytest.fixture(scope="module")
+def bare_postgres_server() -> Iterator[Postgres]:
+    """Run a server with empty databases for a module, whose tests leave it running."""
+    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
+        server = _new_postgres(Path(name))
+        yield server
+        server.stop("immediate")
+
+
 @pytest.fixture
 def own_postgres_server() -> Iterator[Postgres]:
     """Run a server that a test can stop and start."""

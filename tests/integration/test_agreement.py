@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from flask_mayday.agreement.tables import TABLES
@@ -17,11 +20,11 @@ NAMES = ("node-1", "node-2", "node-3")
 
 
 @pytest.fixture
-def agreement_url(postgres_server: Any) -> Iterator[str]:
-    name = postgres_server.create_database("template0")
-    postgres_server.execute(TABLES, name)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+def agreement_url(bare_postgres_server: Any) -> Iterator[str]:
+    name = bare_postgres_server.create_database("template0")
+    bare_postgres_server.execute(TABLES, name)
+    yield bare_postgres_server.url(name)
+    bare_postgres_server.drop_database(name)
 
 
 @pytest.fixture
@@ -53,6 +56,17 @@ def fail_everywhere(nodes: list[Node], kinds: dict[str, int]) -> None:
         list(threads.map(fail, nodes))
 
 
+def postgres(url: str) -> Callable[[str], list[tuple[Any, ...]]]:
+    """Return a function that runs a query."""
+
+    def query(statement: str) -> list[tuple[Any, ...]]:
+        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    return query
+
+
 def settled(nodes: list[Node]) -> bool:
     return not any(node.unsettled() for node in nodes)
 
@@ -70,6 +84,136 @@ def test_a_thousand_identical_errors_on_three_machines_are_two_mails(
     counts = [int(mail["X-Error-Count"]) for mail in smtp_server.mails]
     assert counts == [1, 999]
     digest = smtp_server.mails[1].get_body(("plain",)).get_content()
-    numbers = {node.name: int(line.split()[1]) for node in nodes for line in digest.splitlines()
-               if line.startswith(f"{node.name}")}
+    numbers = {
+        node.name: int(line.split()[1])
+        for node in nodes
+        for line in digest.splitlines()
+        if line.startswith(f"{node.name}")
+    }
     assert sum(numbers.values()) == 999
+
+
+def test_different_errors_on_three_machines_share_the_hourly_cap(
+    make_nodes: Callable[..., list[Node]],
+    agreement_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    nodes = make_nodes(agreement_url, REPORT_MAILS_PER_HOUR="20")
+    fail_everywhere(nodes, {f"kind-{number}": 2 for number in range(200)})
+    wait_until(lambda: settled(nodes), "the summaries", 60)
+    kinds = Counter(
+        "summary" if mail["X-Error-Fingerprint"] is None else "single" for mail in smtp_server.mails
+    )
+    assert kinds["single"] == 20
+    assert smtp_server.total() == 3 * 2 * 200
+    assert kinds["summary"] <= 4  # as with one machine: one for each window
+
+
+def test_without_postgresql_each_machine_decides_alone_and_says_so(
+    make_nodes: Callable[..., list[Node]],
+    bare_postgres_server: Any,
+    agreement_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    database = bare_postgres_server
+    nodes = make_nodes(agreement_url)
+    fail_everywhere(nodes, {"before": 10})
+    wait_until(lambda: settled(nodes), "the digest", 40)
+    assert len(smtp_server.mails) == 2
+    database.stop("immediate")
+    fail_everywhere(nodes, {"meanwhile": 10, "before": 10})
+    wait_until(lambda: smtp_server.total() == 30 + 60, "the mails of each machine", 40)
+    alone = smtp_server.mails[2:]
+    assert len(alone) <= 3 * 4  # three machines, two errors: each one mail and one digest
+    for mail in alone:
+        text = mail.get_body(("plain",)).get_content()
+        assert "Decided alone" in text
+        assert "PostgreSQL has not answered since" in text
+        assert any(name in text for name in NAMES)
+    database.start()
+    wait_until(lambda: all("agree again" in node.output for node in nodes), "the agreement")
+    fail_everywhere(nodes, {"afterwards": 10})
+    wait_until(lambda: settled(nodes), "the digest", 60)
+    assert smtp_server.total() == 30 + 60 + 30
+    assert len(smtp_server.mails) == 2 + len(alone) + 2
+
+
+def test_a_frozen_database_delays_a_mail_by_seconds_only(
+    make_nodes: Callable[..., list[Node]],
+    bare_postgres_server: Any,
+    agreement_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    database = bare_postgres_server
+    (node,) = make_nodes(agreement_url, "node-1")
+    node.fail("first")
+    wait_until(lambda: smtp_server.mails, "the mail")
+    with database.frozen():
+        node.fail("second")
+        wait_until(lambda: len(smtp_server.mails) == 2, "the mail of a node alone", 15)
+
+
+def test_a_machine_that_was_away_delivers_all_that_it_had_recorded(
+    make_nodes: Callable[..., list[Node]],
+    agreement_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    nodes = make_nodes(agreement_url)
+    away = nodes[2]
+    away.stop(signal.SIGKILL)
+    fail_everywhere(nodes, {"same": 50, "other": 1})
+    others = nodes[:2]
+    wait_until(lambda: settled(others), "the digests of the others", 40)
+    assert smtp_server.total() == 2 * 51
+    away.start()
+    wait_until(lambda: settled(nodes), "what was recorded meanwhile", 40)
+    assert smtp_server.total() == 3 * 51
+
+
+@pytest.mark.parametrize("repeats", [0, 20])
+def test_the_claim_of_a_killed_courier_is_taken_over(
+    make_nodes: Callable[..., list[Node]],
+    agreement_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+    repeats: int,
+) -> None:
+    """It is killed after it has claimed a mail and before it sends it."""
+    smtp_server.behave("hang")
+    first, second = make_nodes(agreement_url, "node-1", "node-2")
+    first.fail("same", 1 + repeats)
+    claim = "SELECT node FROM mayday.claim"
+    database = postgres(agreement_url)
+    wait_until(lambda: database(claim) == [("node-1",)], "the claim")
+    second.fail("same")
+    first.stop(signal.SIGKILL)
+    smtp_server.behave("accept")
+    wait_until(lambda: not second.unsettled(), "the mail of the other", 40)
+    assert database(claim)[0] == ("node-2",)
+    taken_over = smtp_server.mails[0]
+    assert "node-2" in taken_over.get_body(("plain",)).get_content()
+    first.start()
+    wait_until(lambda: settled([first, second]), "what the killed one had recorded", 40)
+    assert smtp_server.total() == 2 + repeats
+    ids = [mail["Message-ID"] for mail in smtp_server.mails]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_last_courier_of_a_machine_delivers_before_it_ends(
+    make_nodes: Callable[..., list[Node]],
+    agreement_url: str,
+    smtp_server: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    first, second = make_nodes(agreement_url, "node-1", "node-2", REPORT_WINDOW="600")
+    first.fail("same")
+    wait_until(lambda: smtp_server.total() == 1, "the mail")
+    second.fail("same", 7)
+    wait_until(lambda: not list(second.outbox.incoming.waiting()), "the courier to take them")
+    assert second.stop() == 0
+    assert smtp_server.total() == 8
+    assert second.unsettled() == 0

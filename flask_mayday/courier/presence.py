@@ -1,0 +1,39 @@
+"""Tells whether a courier is the last one on its machine that stops."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+class Presence:
+    """A shared lock in ``folder`` that each process with a courier holds until it stops."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "couriers.lock"
+        self._descriptor = -1
+
+    def enter(self) -> None:
+        """Take part, if the folder can be written."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o640)
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def leave(self) -> bool:
+        """Stop taking part; return whether no other process does."""
+        if self._descriptor < 0:
+            return False
+        try:
+            # From shared to exclusive: the shared lock is given up even where this fails.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        return True
