@@ -84,6 +84,13 @@ def submit(
     return future
 
 
+def submit_without_request(
+    pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any
+) -> Future[Any]:
+    """Submit a task to ``pool`` that runs for no request; its exception is not logged."""
+    return _submit(pool, function, *args)
+
+
 class _WatchedFuture(Future[Any]):
     """A future that logs its exception if nobody has retrieved it or cancelled the task."""
 

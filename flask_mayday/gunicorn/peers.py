@@ -47,13 +47,13 @@ class Peers:
 
     def allow(self, address: str) -> bool:
         """Return whether the host at ``address`` may connect."""
-        if not self.names or is_loopback(address):
-            return True
         age = time.monotonic() - self._resolved_at
         if address in self._known:
             if age > MAX_AGE:
                 self._resolved_at = time.monotonic()
                 threading.Thread(target=self._resolve, daemon=True).start()
+            return True
+        if not self.names or is_loopback(address):
             return True
         if age > MIN_AGE:
             self._resolve()
@@ -72,6 +72,7 @@ class GuardedListener:
     def __init__(self, listener: Any, peers: Peers) -> None:
         self._listener = listener
         self._peers = peers
+        self._name = listener.getsockname()
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return the next connection and its address, as :meth:`socket.socket.accept`."""
@@ -84,4 +85,4 @@ class GuardedListener:
 
     def getsockname(self) -> Any:
         """Return the address that the socket listens on."""
-        return self._listener.getsockname()
+        return self._name

@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -31,7 +32,9 @@ from typing import Any, Final
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from ..context import request_id
 from ..context.in_flight import RequestTable
+from ..context.threads import submit_without_request
 from .exhaustion import lack_of_descriptors
 from .peers import GuardedListener, Peers
 from .server import server_settings
@@ -39,6 +42,7 @@ from .server import server_settings
 BODY_TIMEOUT: Final = 5.0  # seconds to read the rest of a body
 BODY_BYTES: Final = 1 << 30  # of the rest of a body: nginx passes on what MAX_BODY allows
 END_GRACE: Final = 2.0  # seconds for the watchdog to end a retired worker
+HEARTBEAT_INTERVAL: Final = 0.5  # seconds
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 logger = logging.getLogger(__name__)
@@ -66,6 +70,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         settings = server_settings()
         self.peers = Peers(settings.peers)
         self.status_port = settings.status_port
+        self._guarded_listeners: dict[Any, Any] = {}
+        self._next_heartbeat = 0.0  # of time.monotonic
 
     def run(self) -> None:
         """Start the threads, then serve until the worker ends."""
@@ -110,11 +116,46 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _guarded(self, listener: Any) -> Any:
         """Return the listener without the connections of hosts that may not connect."""
-        address = listener.getsockname()
-        is_open = isinstance(address, str | bytes) or address[1] == self.status_port
-        return (
-            listener if is_open or not self.peers.names else GuardedListener(listener, self.peers)
-        )
+        guarded = self._guarded_listeners.get(listener)
+        if guarded is None:
+            address = listener.getsockname()
+            is_open = isinstance(address, str | bytes) or address[1] == self.status_port
+            is_guarded = self.peers.names and not is_open
+            guarded = GuardedListener(listener, self.peers) if is_guarded else listener
+            self._guarded_listeners[listener] = guarded
+        return guarded
+
+    def notify(self) -> None:
+        """Update the heartbeat file; the master compares its age with seconds, not with events."""
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_INTERVAL
+            super().notify()
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Serve a connection in a thread, which also closes it.
+
+        gunicorn's own closes it in the main loop, which accepts no connection while it waits for
+        the client to close its side.
+        """
+        submit_without_request(self.tpool, self._serve, conn)
+
+    def _serve(self, conn: TConn) -> None:
+        try:
+            keeps_connection = self.handle(conn)
+            if keeps_connection is False:
+                conn.close(graceful=True)
+                self.method_queue.defer(self._count, -1)
+                return
+        except BaseException as error:  # the main loop raises it
+            outcome: Future[Any] = Future()
+            outcome.set_exception(error)
+        else:
+            outcome = Future()
+            outcome.set_result(keeps_connection)
+        finally:
+            request_id.forget()
+        self.method_queue.defer(self.finish_request, conn, outcome)
 
     def handle(self, conn: TConn) -> Any:
         """Serve a connection; retire if it shows that file descriptors are running out.
@@ -123,6 +164,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """
         if conn.sock.fileno() >= self.highest_descriptor:
             self.replace(lack_of_descriptors())
+        if not conn.initialized:
+            # Mostly the request is there: gunicorn would make a selector to wait for it.
+            conn.data_ready = conn.data_ready or _is_readable(conn.sock)
         return super().handle(conn)
 
     def take_from_queue(self) -> TConn | None:
@@ -188,3 +232,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         deadline = time.monotonic() + BODY_TIMEOUT
         read = conn.parser.finish_body(deadline=deadline, max_bytes=BODY_BYTES)
         return keepalive and bool(read)
+
+
+def _is_readable(sock: Any) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
