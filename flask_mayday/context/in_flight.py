@@ -10,7 +10,7 @@ import json
 import mmap
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from . import request_id
@@ -120,10 +120,11 @@ class RequestTable:
             return
         self.memory[slot * SLOT_BYTES + RESPONDING] = 1
         with self._lock:
-            if (request := self.in_progress.get(slot)) is not None and not self.is_reported(
-                request
-            ):
-                self.in_progress[slot] = replace(request, since=time.monotonic(), waited=0.0)
+            request = self.in_progress.get(slot)
+            if request is not None and not self.is_reported(request):
+                self.in_progress[slot] = RequestInProgress(
+                    slot, request.thread, time.monotonic(), request.environ
+                )
 
     def mark_reported(self, in_progress: RequestInProgress) -> None:
         """Record that a request was reported; does nothing if it has ended meanwhile."""

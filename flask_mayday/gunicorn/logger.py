@@ -37,6 +37,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         server.check(cfg)
         settings = server.boot_settings(server.app_named_in(cfg))
         super().setup(cfg)
+        if settings.log.level != "DEBUG":
+            # gunicorn logs two lines for debugging per request, which nothing would keep.
+            self.error_log.setLevel(logging.INFO)
         for log in (self.error_log, self.access_log):
             log.handlers.clear()
             log.propagate = True

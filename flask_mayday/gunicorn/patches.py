@@ -14,7 +14,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http import wsgi
 
 from . import hooks, loading, reaping, refusals, shutdown
-from .responses import WholeResponse
+from .responses import WholeResponse, http_date
 
 _applied = False
 
@@ -30,6 +30,8 @@ def apply() -> None:
     WSGIApplication.load = loading.load
     # Head and body go out in one write: a worker killed between two writes leaves half a response.
     wsgi.Response = WholeResponse
+    # gunicorn formats the same date anew for each response.
+    util.http_date = http_date
     # A request that gunicorn refuses before the app sees it gets our page instead of a bare one.
     util.write_error = refusals.write_error
     # Workers that had to be killed at a stop are reaped, and so reported.

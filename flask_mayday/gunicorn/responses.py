@@ -12,9 +12,22 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from gunicorn.http import wsgi
+
+
+def http_date(timestamp: float | None = None) -> str:
+    """Return a time, by default the current one, as text for a header."""
+    return _date_of_second(int(time.time() if timestamp is None else timestamp))
+
+
+@lru_cache(maxsize=1)
+def _date_of_second(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 class _BufferedSocket:

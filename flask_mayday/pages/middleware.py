@@ -211,11 +211,14 @@ class _Body:
         self.propagate = propagate
 
     def __iter__(self) -> Iterator[bytes]:
+        is_empty = True
         try:
             for part in self.body:
                 in_flight.mark_responding()
+                is_empty = False
                 yield part
-            in_flight.mark_responding()  # for a response without a body
+            if is_empty:
+                in_flight.mark_responding()
         except GeneratorExit:
             raise  # the client has disconnected
         except BaseException:

@@ -17,6 +17,7 @@ from gunicorn.workers import gthread
 
 import flask_mayday.gunicorn as configuration
 from flask_mayday.gunicorn import hooks, patches, reaping, worker_deaths
+from flask_mayday.gunicorn.responses import http_date
 
 
 def parameters(function: Any) -> list[str]:
@@ -66,6 +67,12 @@ def test_a_response_is_made_by_its_name_in_the_module() -> None:
     assert parameters(wsgi.Response.__init__)[1:4] == ["req", "sock", "cfg"]
 
 
+def test_the_date_of_a_response_is_formatted_by_a_function_of_util() -> None:
+    assert "util.http_date()" in source(wsgi.Response.default_headers)
+    for timestamp in (0, 1.9, 1796040000.5):
+        assert http_date(timestamp) == util.http_date(timestamp)
+
+
 def test_refusals_are_written_by_a_function_of_util() -> None:
     from gunicorn.workers import base
 
@@ -85,7 +92,17 @@ def test_a_body_that_cannot_be_read_raises_these(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["_keepalive_after", "set_accept_enabled", "accept", "handle_exit", "handle_quit"]
+    "name",
+    [
+        "_keepalive_after",
+        "set_accept_enabled",
+        "accept",
+        "enqueue_req",
+        "finish_request",
+        "handle_exit",
+        "handle_quit",
+        "notify",
+    ],
 )
 def test_the_threaded_worker_has_these_methods(name: str) -> None:
     assert callable(getattr(gthread.ThreadWorker, name))
@@ -110,6 +127,7 @@ def test_an_exit_code_is_logged_before_the_server_stops_for_it() -> None:
 
 def test_patches_are_applied_once(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [(WSGIApplication, "load"), (wsgi, "Response"), (util, "write_error")]
+    names.append((util, "http_date"))
     for owner, name in [*names, (arbiter.Arbiter, "stop"), (arbiter.Arbiter, "reap_workers")]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(patches, "_applied", False)
