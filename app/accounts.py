@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.exc import IntegrityError
 
 from . import side_effects
@@ -16,6 +16,9 @@ from .models import OLD_HASH, USERNAME_LENGTH, User
 
 # Not "." or "..": browsers remove them from the end of an address.
 USERNAME_PATTERN: Final = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9_.-]{{1,{USERNAME_LENGTH}}}\Z")
+
+# Built once: every user page runs this query.
+USER_BY_NAME: Final = select(User).where(User.username_lower == bindparam("name"))
 
 TAKEN_MESSAGE: Final = "Please use a different username."
 # What PostgreSQL calls the constraint, and SQLite the column.
@@ -38,7 +41,7 @@ def by_name(name: str) -> User | None:
     """Return the user called ``name``, ignoring case, or ``None``; also for an invalid name."""
     if not USERNAME_PATTERN.match(name):
         return None
-    return db.session.scalar(select(User).where(User.username_lower == name.lower()))
+    return db.session.scalar(USER_BY_NAME, {"name": name.lower()})
 
 
 def credentials(name: str) -> Credentials:

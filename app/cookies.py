@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from flask import Flask, Request, current_app, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
-from itsdangerous import BadSignature
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug import Response
 
 APP: Final = "microblog"
@@ -33,7 +33,11 @@ def cookie_name(purpose: str) -> str:
     domain. https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Set-Cookie
     """
     prefix = "__Host-" if request.is_secure else ""
-    return f"{prefix}{current_app.config['COOKIE_PREFIX']}_{purpose}"
+    return prefix + _plain_name(purpose)
+
+
+def _plain_name(purpose: str) -> str:
+    return f"{current_app.config['COOKIE_PREFIX']}_{purpose}"
 
 
 def read_cookie(purpose: str) -> str | None:
@@ -41,8 +45,10 @@ def read_cookie(purpose: str) -> str | None:
 
     Over HTTPS, a cookie that was set before the site had HTTPS is read too.
     """
-    plain = f"{current_app.config['COOKIE_PREFIX']}_{purpose}"
-    return request.cookies.get(cookie_name(purpose)) or request.cookies.get(plain)
+    cookies = request.cookies
+    if not cookies:
+        return None
+    return cookies.get(cookie_name(purpose)) or cookies.get(_plain_name(purpose))
 
 
 def send_cookie(response: ResponseT, purpose: str, value: str, seconds: int) -> ResponseT:
@@ -67,6 +73,17 @@ def delete_cookie(response: ResponseT, name: str) -> ResponseT:
 class SessionInterface(SecureCookieSessionInterface):
     """Flask's session, in a cookie with the blog's own name, and Secure if the request is."""
 
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[object, ...], URLSafeTimedSerializer | None] | None = None
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        """Return what signs and reads the cookie; Flask itself makes it twice per request."""
+        keys = (app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ()))
+        kept = self._kept
+        if kept is None or kept[0] != keys:
+            kept = self._kept = keys, super().get_signing_serializer(app)
+        return kept[1]
+
     def get_cookie_name(self, app: Flask) -> str:
         """Return the name of the session's cookie."""
         del app
@@ -80,8 +97,9 @@ class SessionInterface(SecureCookieSessionInterface):
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Return the session of a request; one under an old name is saved under the new name."""
         found = super().open_session(app, request)
-        if not found and self.get_cookie_name(app) not in request.cookies:
-            for value in (read_cookie("session"), request.cookies.get(OLD_SESSION)):
+        cookies = request.cookies
+        if cookies and not found and self.get_cookie_name(app) not in cookies:
+            for value in (read_cookie("session"), cookies.get(OLD_SESSION)):
                 if found is not None and value and (old := self._read(app, value)):
                     found.update(old)
                     break

@@ -6,6 +6,7 @@ Flask itself accepts sessions that one of ``SECRET_KEY_FALLBACKS`` has signed.
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy
 from typing import cast
 
 from flask import Flask, current_app, session
@@ -41,13 +42,16 @@ def init_app(app: Flask) -> None:
 
 
 def _sign_again() -> None:
+    if not current_app.config["SECRET_KEY_FALLBACKS"]:
+        return
     cookie = read_cookie("session")
-    if not cookie or not current_app.config["SECRET_KEY_FALLBACKS"]:
+    if not cookie:
         return
     interface = cast("SecureCookieSessionInterface", current_app.session_interface)
     serializer = interface.get_signing_serializer(current_app)
     if serializer is None or not session:
         return
+    serializer = copy(serializer)  # the interface keeps it for all requests
     serializer.secret_keys = serializer.secret_keys[-1:]  # without the fallbacks
     try:
         serializer.loads(cookie)

@@ -23,6 +23,9 @@ def init_app(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
+    # Each call of setdefault() would look through all headers twice.
+    sent = {name.lower() for name, _ in response.headers}
     for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name.lower() not in sent:
+            response.headers.add(name, value)
     return response

@@ -111,6 +111,8 @@ def _load_from_session(user_id: str) -> User | None:
 
 def _load_from_remember_cookie(request: Request) -> User | None:
     """Return the user of a remembered login, and put the login into the session."""
+    if not request.cookies:
+        return None
     token, old_id = read_cookie(REMEMBER), _old_remembered_id()
     user = _user_of(token) if token else None
     if user is None and old_id is not None:
