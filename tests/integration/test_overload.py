@@ -28,7 +28,7 @@ def visit(server: Any, path: str) -> Any:
         return 504
 
 
-def test_of_60_visitors_at_once_everyone_who_gets_a_504_is_reported(
+def test_each_504_for_60_visitors_at_once_is_reported(
     gunicorn: Callable[..., Any],
     query_spool: Callable[[str], list[tuple[Any, ...]]],
     wait_until: Callable[..., Any],
@@ -87,7 +87,7 @@ def test_a_request_whose_time_is_up_before_it_begins_is_not_begun(
     assert identifier == answer.request_id
 
 
-def test_a_start_that_cannot_be_right_is_ignored_and_warned_of_once(
+def test_an_impossible_start_is_ignored_and_logged_once(
     gunicorn: Callable[..., Any],
 ) -> None:
     server = gunicorn(APP, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=TIMEOUT, WEB_CONCURRENCY=1)

@@ -327,7 +327,7 @@ def test_threads_of_the_command_line_are_watched_too(
         ("stuck_in_c", "was killed by SIGKILL, since the server stopped"),
     ],
 )
-def test_a_request_that_hangs_at_a_stop_is_one_report(
+def test_a_request_that_hangs_during_a_shutdown_is_one_report(
     gunicorn: Callable[..., Any],
     the_report: Callable[..., Report],
     smtp_server: Any,

@@ -60,7 +60,7 @@ def test_the_state_folder_is_in_the_home_folder_by_default(
     assert writable_base(instance, "logs", "shop", {}) == tmp_path / ".local" / "state" / "shop"
 
 
-def test_a_folder_that_somebody_has_set_is_never_replaced(instance: Path, tmp_path: Path) -> None:
+def test_a_folder_from_the_settings_is_never_replaced(instance: Path, tmp_path: Path) -> None:
     environ = {"LOG_DIR": "logs", "SPOOL_DIR": "spool", "XDG_STATE_HOME": str(tmp_path / "state")}
     settings = read_settings(import_name="shop", instance_path=instance, environ=environ)
     assert settings.log.folder == instance / "logs"

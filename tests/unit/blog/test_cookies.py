@@ -121,7 +121,7 @@ def test_a_form_that_was_opened_before_the_upgrade_can_be_sent(visitor, old_cook
 
 @pytest.mark.parametrize("name", ["session", "remember_token"])
 @pytest.mark.parametrize("path", ["/logout", "/logout_everywhere", "/change_password"])
-def test_what_ends_a_login_ends_old_cookies_too(app, visitor, old_cookies, name, path):
+def test_ending_a_login_also_ends_old_cookies(app, visitor, old_cookies, name, path):
     for old_name, value in old_cookies.items():
         visitor.client.set_cookie(old_name, value)
     fields = {"current_password": PASSWORD, "password": "b" + PASSWORD, "password2": "b" + PASSWORD}

@@ -25,7 +25,7 @@ def test_a_hash_has_the_parameters_that_owasp_recommends():
     assert (found.type.name, found.memory_cost, found.time_cost) == ("ID", 19 * 1024, 2)
 
 
-def test_the_dummies_have_the_schemes_of_real_hashes():
+def test_the_dummy_hashes_have_the_schemes_of_real_ones():
     assert not HASHER.check_needs_rehash(DUMMY)
     assert passwords.OLD_DUMMY.split("$")[0] == OLD_HASH.split("$")[0]
     assert len(passwords.OLD_DUMMY) == len(OLD_HASH)

@@ -50,7 +50,7 @@ def test_a_bad_password_is_a_form_error(visitor, password, message):
     assert message in page.text
 
 
-def test_a_name_with_digits_is_no_password(visitor):
+def test_the_username_with_digits_is_refused_as_a_password(visitor):
     fields = registration("susan") | {"password": "Susan12345", "password2": "Susan12345"}
     assert "not your username" in visitor.send("/register", **fields).text
 

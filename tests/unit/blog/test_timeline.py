@@ -96,7 +96,7 @@ def test_an_invalid_key_is_not_found(visitor, key):
     assert visitor.open(f"/explore?after={key}").status == 404
 
 
-def test_keys_without_a_post_show_a_page(app, visitor):
+def test_keys_of_missing_posts_still_show_a_page(app, visitor):
     write(app, 3)
     assert visitor.open("/explore?before=0").status == 200
     for key in ("before=9999999999", "after=0", "after=9999999999"):

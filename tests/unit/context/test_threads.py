@@ -49,7 +49,7 @@ def test_a_subclass_and_a_thread_that_a_thread_starts_have_the_id_too() -> None:
     assert seen == [identifier]
 
 
-def test_a_thread_that_no_request_started_has_none() -> None:
+def test_a_thread_that_no_request_started_has_no_id() -> None:
     seen: list[str | None] = []
     request_id.forget()
     in_thread(lambda: seen.append(request_id.current()))

@@ -46,7 +46,7 @@ def test_a_later_version_of_the_standard_is_understood() -> None:
         SENT + "\n[forged]",
     ],
 )
-def test_what_the_standard_does_not_allow_is_ignored(sent: str) -> None:
+def test_an_invalid_traceparent_is_ignored(sent: str) -> None:
     assert found(sent) is None
 
 

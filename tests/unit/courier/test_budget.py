@@ -48,7 +48,7 @@ def test_several_floods_leave_mails_to_the_others() -> None:
 
 
 @pytest.mark.parametrize("cap", range(1, 80))
-def test_all_together_never_get_more_than_the_cap_and_each_alone_gets_some(cap: int) -> None:
+def test_all_sources_together_stay_within_the_cap_and_each_gets_some(cap: int) -> None:
     budget, made = FairBudget(cap, {}), Counter[str]()
     for round_ in range(100):
         for source in map(str, range(round_ % 7)):

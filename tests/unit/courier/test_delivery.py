@@ -168,14 +168,14 @@ def test_a_digest_of_repeats_has_the_traceback_of_the_first_error(post: Post) ->
     assert digest["X-Request-ID"] != post.contents()[0]["X-Request-ID"]
 
 
-def test_a_repeat_whose_full_report_is_gone_names_it(post: Post) -> None:
+def test_a_repeat_without_its_full_report_names_it(post: Post) -> None:
     post.record(post.report(traceback="The same as in report x.", like="x"))
     post.at(0)
     (mail,) = post.contents()
     assert "The same as in report x." in mail.get_body(("plain",)).get_content()
 
 
-def test_nothing_new_makes_no_mail(post: Post) -> None:
+def test_without_new_errors_there_is_no_mail(post: Post) -> None:
     post.fail()
     for second in range(0, 10 * WINDOW, 50):
         post.at(second)

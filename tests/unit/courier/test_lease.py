@@ -51,7 +51,7 @@ def test_a_lease_that_is_renewed_does_not_expire(
     first.release()
 
 
-def test_a_lease_that_is_not_renewed_expires_and_its_holder_finds_out(
+def test_a_lease_that_is_not_renewed_expires_and_its_holder_notices(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
     first, second, third = Lease(tmp_path), Lease(tmp_path), Lease(tmp_path)
@@ -70,7 +70,7 @@ def test_a_lease_that_is_not_renewed_expires_and_its_holder_finds_out(
     second.release()
 
 
-def test_a_process_that_was_frozen_itself_does_not_take_over_at_once(
+def test_a_process_that_was_frozen_does_not_take_over_at_once(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
     """Both were suspended with their machine; the holder renews as soon as it resumes."""
@@ -98,7 +98,7 @@ def test_the_lease_of_an_earlier_version_does_not_expire(
     lease.release()
 
 
-def test_a_killed_holder_is_replaced_at_once(
+def test_the_lease_of_a_killed_process_is_taken_over_at_once(
     tmp_path: Path, in_child: Callable[[Callable[[], object]], int]
 ) -> None:
     def hold_and_die() -> None:

@@ -238,7 +238,7 @@ class Sequence:
 
 
 @pytest.mark.parametrize("part", range(10))
-def test_in_any_order_all_errors_are_mailed_or_counted_except_muted_ones(
+def test_in_any_order_of_events_every_error_that_is_not_muted_is_mailed_or_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     # Only how many mails there are matters, and not how they look.

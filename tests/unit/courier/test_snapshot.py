@@ -82,7 +82,7 @@ def test_an_empty_spool_can_be_copied(tmp_path: Path) -> None:
     assert list((tmp_path / "copy" / "incoming").iterdir()) == []
 
 
-def test_what_nobody_has_received_is_kept_when_the_database_is_replaced(
+def test_undelivered_reports_are_kept_when_the_database_is_replaced(
     outbox: Outbox, mailbox_of: Callable[[], Any], tmp_path: Path
 ) -> None:
     report = a_report()

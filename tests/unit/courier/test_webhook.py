@@ -169,7 +169,7 @@ def test_everything_is_posted_once_the_receiver_is_back(
     assert sum(message["count"] for message in server.messages()) == 20
 
 
-def test_a_receiver_that_is_down_is_not_asked_for_each_message(
+def test_a_receiver_that_is_down_is_not_tried_for_each_message(
     posting: Posting, server: WebhookServer
 ) -> None:
     server.answer = 500
@@ -201,7 +201,7 @@ def test_a_message_refused_for_its_content_is_posted_without_it(
     assert "pills" not in json.dumps(reduced)
 
 
-def test_a_receiver_that_drips_its_answer_is_given_up(posting: Posting) -> None:
+def test_a_receiver_that_answers_byte_by_byte_times_out(posting: Posting) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stop = threading.Event()
 
@@ -251,7 +251,7 @@ def test_an_inner_address_is_not_posted_to(
     assert "WEBHOOK_ALLOW" in rows[0][0]
 
 
-def test_a_name_is_resolved_once(
+def test_the_host_is_resolved_once(
     posting: Posting, server: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second answer could be an address inside the network."""

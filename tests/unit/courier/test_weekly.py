@@ -107,7 +107,7 @@ def test_there_is_one_summary_for_each_week_across_processes(
     assert len(site.summaries()) == 3
 
 
-def test_there_is_none_unless_it_is_switched_on(make_site: Callable[..., Site]) -> None:
+def test_there_is_no_summary_unless_it_is_switched_on(make_site: Callable[..., Site]) -> None:
     site = make_site("off")
     for day in range(30):
         site.at(MONDAY + day * DAY)

@@ -308,7 +308,7 @@ def test_an_app_that_sends_no_mail_says_so(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("identifier", ["", "x", "A" * 32, "a" * 31, "a" * 33])
-def test_what_is_no_request_id_has_no_mail_page(app: Flask, identifier: str) -> None:
+def test_an_invalid_request_id_has_no_mail_page(app: Flask, identifier: str) -> None:
     assert app.test_client().get(f"/drill/mail/{identifier}").status_code == 404
 
 

@@ -28,7 +28,7 @@ def fields(path: str = "/user/zoë", **more: object) -> dict[str, Any]:
     return access_fields(RESPONSE, environ, timedelta(milliseconds=12, microseconds=340))
 
 
-def test_it_has_the_documented_fields() -> None:
+def test_the_access_line_has_the_documented_fields() -> None:
     assert fields(**{request_id.USER_KEY: "7"}) == {
         "client": "192.0.2.7",
         "method": "GET",

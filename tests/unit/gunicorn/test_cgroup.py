@@ -46,19 +46,19 @@ def test_the_limits_are_read(group: Group) -> None:
     assert (cgroup.memory_limit(), cgroup.thread_limit()) == (512 * MIB, 256)
 
 
-def test_no_limit_is_none(group: Group) -> None:
+def test_a_group_without_limits_has_none(group: Group) -> None:
     group.set("limit", group.unlimited)
     (group.pids / "pids.max").write_text("max\n")
     assert (cgroup.memory_limit(), cgroup.thread_limit()) == (None, None)
 
 
-def test_a_cache_that_can_be_dropped_is_not_in_use(group: Group) -> None:
+def test_droppable_cache_does_not_count_as_used_memory(group: Group) -> None:
     group.set("used", 100 * MIB)
     (group.memory / "memory.stat").write_text(f"anon 1\n{group.cache} {30 * MIB}\n")
     assert cgroup.memory_used() == 70 * MIB
 
 
-def test_without_control_groups_nothing_is_known(
+def test_without_control_groups_there_are_no_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroup, "OWN_GROUPS", tmp_path / "is-not-there")

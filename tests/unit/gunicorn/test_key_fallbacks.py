@@ -47,7 +47,7 @@ def test_a_session_of_the_old_key_is_accepted(environ: dict[str, str]) -> None:
     assert after.get("/name").text == "susan"
 
 
-def test_an_app_with_a_key_or_fallbacks_of_its_own_is_left_alone(environ: dict[str, str]) -> None:
+def test_an_app_with_its_own_key_or_fallbacks_is_not_changed(environ: dict[str, str]) -> None:
     own = app_with("the app's own key")
     accept_rotated_keys(own, environ)
     assert own.config["SECRET_KEY_FALLBACKS"] is None

@@ -27,7 +27,7 @@ class Names:
         return self.addresses
 
 
-def test_without_names_everybody_may_connect() -> None:
+def test_without_names_any_client_may_connect() -> None:
     assert Peers(()).allow(OTHER)
 
 
@@ -62,14 +62,14 @@ def test_a_new_address_is_found_at_once_and_an_old_one_forgotten(
     wait_until(lambda: not guard.allow(NGINX), "the old address forgotten")
 
 
-def test_many_strangers_do_not_ask_the_name_server_each_time() -> None:
+def test_many_unknown_clients_cause_few_name_lookups() -> None:
     names = Names(NGINX)
     guard = Peers(("nginx",), names)
     assert not any(guard.allow(OTHER) for _ in range(1000))
     assert names.questions < 100
 
 
-def test_a_silent_name_server_keeps_nobody_out_who_could_connect(
+def test_an_unresponsive_name_server_blocks_no_known_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = Names(NGINX)
@@ -81,7 +81,7 @@ def test_a_silent_name_server_keeps_nobody_out_who_could_connect(
     assert guard.allow(NGINX)
 
 
-def test_a_stranger_is_reset_and_the_next_one_served() -> None:
+def test_an_unknown_client_is_reset_and_the_next_client_served() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         stranger = socket.create_connection(server.getsockname())
         friend = socket.create_connection(server.getsockname())

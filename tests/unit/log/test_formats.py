@@ -327,7 +327,7 @@ def test_a_record_that_cannot_be_formatted_becomes_a_bare_line(
 
 @pytest.mark.parametrize("exc_info", [True, (None, None, None), (ValueError, None, None), 1])
 @FORMATTERS
-def test_a_record_made_by_hand_with_odd_exception_information_is_written(
+def test_a_handmade_record_with_unusual_exc_info_is_written(
     formatter: type[logging.Formatter], exc_info: object
 ) -> None:
     entry = record("By hand")

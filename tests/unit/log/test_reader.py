@@ -195,7 +195,7 @@ def test_following_begins_with_the_last_lines(path: Path) -> None:
     assert first == [str(number) for number in range(100 - reader.LINES_BEFORE, 100)]
 
 
-def test_of_a_large_file_only_the_end_is_read_for_the_last_lines(path: Path) -> None:
+def test_only_the_end_of_a_large_file_is_read_for_the_last_lines(path: Path) -> None:
     lines = [f"{number:09} Zoë 漢字" for number in range(10_000)]
     path.write_text("\n".join(lines) + "\n")
     file = reader.LogFile(path)

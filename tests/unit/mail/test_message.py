@@ -393,7 +393,7 @@ def test_lone_surrogates_and_control_characters_are_shown_as_escapes() -> None:
     assert r"Caf\udce9 \x00 \x1b[31m" in text
 
 
-def test_a_line_of_a_single_dot_survives() -> None:
+def test_a_line_with_a_single_dot_is_preserved() -> None:
     assert "\n  .\n" in part(mail(exceptions=(), traceback="before\n.\nafter"), "plain")
 
 

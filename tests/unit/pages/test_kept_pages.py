@@ -70,9 +70,7 @@ def test_a_request_id_is_escaped() -> None:
         ("{% debug %}", False),
     ],
 )
-def test_what_a_template_uses_decides_whether_its_page_is_the_same_for_everyone(
-    template, expected
-) -> None:
+def test_a_page_is_the_same_for_everyone_unless_its_template_uses_more(template, expected) -> None:
     templates = {"page": template, "layout": LAYOUT}
     templates["user"] = "{% macro greet() %}{{ user }}{% endmacro %}{{ session.name }}"
     environment = Environment(

@@ -26,7 +26,7 @@ from flask_mayday.redaction.config import secrets_of_config
         "GOOGLE_CREDENTIALS",
     ],
 )
-def test_a_value_whose_name_says_so_is_a_secret(name: str) -> None:
+def test_a_value_under_a_secret_name_is_a_secret(name: str) -> None:
     assert secrets_of_config({name: "correct horse"}, {}) == ("correct horse",)
     assert secrets_of_config({}, {name: "correct horse"}) == ("correct horse",)
 

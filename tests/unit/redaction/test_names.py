@@ -70,9 +70,9 @@ def test_extra_names_are_masked_in_every_spelling(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["member", "no", "remember_nothing", "member_note"])
-def test_a_part_of_an_extra_name_is_not_masked(name: str) -> None:
+def test_a_part_of_an_extra_name_is_not_a_secret_name(name: str) -> None:
     assert Redactor([], ["member_no"]).bind(None).fields({name: "value"}) == {name: "value"}
 
 
-def test_a_name_that_cannot_be_read_is_no_extra_name() -> None:
+def test_extra_names_without_letters_are_ignored() -> None:
     assert SecretNames(["", "123", "--"]).match("page") is False

@@ -49,7 +49,7 @@ def test_a_known_secret_is_masked_in_every_encoding(redactor: BoundRedactor, for
 
 @pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_a_known_secret_is_masked_in_base64_wherever_it_begins(
+def test_a_known_secret_is_masked_in_base64_at_any_offset(
     redactor: BoundRedactor, before: str, encode: type[base64.b64encode]
 ) -> None:
     encoded = encode(f"{before}{SECRET} and more".encode()).decode()
@@ -234,7 +234,9 @@ def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int
 
 
 @pytest.mark.parametrize("length", [800, 1500, 3900])
-def test_a_cut_does_not_part_a_secret_from_its_name(redactor: BoundRedactor, length: int) -> None:
+def test_a_cut_does_not_separate_a_secret_from_its_name(
+    redactor: BoundRedactor, length: int
+) -> None:
     """Masks make the text shorter, which is not to move what is beside the cut into sight."""
     said = json.dumps([{"page": number, "token": "x" * length} for number in range(60)])
     for before in range(0, length, length // 20):
@@ -263,7 +265,7 @@ def test_what_was_left_out_is_counted(redactor: BoundRedactor) -> None:
     assert "… 510 characters left out …" in redactor.bounded("." * 1000, 500, missing=10)
 
 
-def test_a_text_that_is_short_enough_is_not_cut(redactor: BoundRedactor) -> None:
+def test_a_short_text_is_not_cut(redactor: BoundRedactor) -> None:
     assert redactor.bounded("x" * 200, 200) == "x" * 200
 
 

@@ -196,7 +196,7 @@ def test_an_exception_can_set_its_own_fingerprint() -> None:
     assert fingerprint(with_text("a")) != fingerprint(ValueError("boom 'x'"))
 
 
-def test_its_own_fingerprint_is_all_that_counts() -> None:
+def test_an_exceptions_own_fingerprint_alone_decides() -> None:
     found = set()
     for error in (ValueError("one"), KeyError("another")):
         error.report_fingerprint = "payment"  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ def test_a_file_below_the_root_is_own_and_shown_from_the_roots_name_on() -> None
 
 
 @pytest.mark.parametrize("root", ["/srv/shop", "/srv/shop/"])
-def test_a_folder_whose_name_only_starts_like_the_root_is_not_own(root: str) -> None:
+def test_a_folder_whose_name_begins_with_that_of_the_root_is_not_own(root: str) -> None:
     assert not is_own(root, "/srv/shop2/views.py")
     assert is_own(root, "/srv/shop/views.py")
 
@@ -64,7 +64,7 @@ def test_our_frames_are_not_own_except_the_drills() -> None:
         assert (location.shown, location.own) == ("flask_mayday/drill/routes.py", True)
 
 
-def test_an_app_whose_name_starts_like_ours_is_own() -> None:
+def test_an_app_whose_name_begins_with_ours_is_own() -> None:
     assert is_own("/srv/flask_mayday_shop", "/srv/flask_mayday_shop/a.py", "flask_mayday_shop.a")
 
 

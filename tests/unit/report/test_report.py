@@ -186,7 +186,7 @@ def test_interrupted_requests_are_data_and_text_for_versions_that_do_not_know_th
     assert old.interrupted("e" * 32)
 
 
-def test_a_version_that_does_not_know_exceptions_finds_the_traceback_as_text() -> None:
+def test_earlier_versions_find_the_traceback_as_text() -> None:
     report = reported(logged(ValueError("boom")))
     stored = json.loads(report.to_json())
     assert stored["traceback"] == render_traceback(report.exceptions)
@@ -259,7 +259,7 @@ def test_json_with_too_large_a_number_or_too_many_levels_is_no_report(text: str)
         Report.from_json(text)
 
 
-def test_null_in_the_place_of_a_text_is_an_empty_text() -> None:
+def test_null_is_read_as_an_empty_text() -> None:
     exceptions = [{"text": None, "frames": [{"file": None, "function": None}]}]
     report = Report.from_json(json.dumps({"message": None, "exceptions": exceptions}))
     assert report.message == ""

@@ -174,7 +174,7 @@ def test_no_line_of_a_message_looks_like_a_frame() -> None:
     assert "\n> File" not in text
 
 
-def test_no_variable_is_read() -> None:
+def test_local_variables_are_not_read() -> None:
     class Visitor:
         def __repr__(self) -> str:
             raise AssertionError("a report has looked at a variable")
@@ -245,7 +245,7 @@ def test_every_frame_that_a_cut_leaves_out_is_counted() -> None:
     assert sum(frame.times + frame.skipped for frame in shown.frames) == 3 * 600 + 1000
 
 
-def test_one_of_something_has_no_plural() -> None:
+def test_a_count_of_one_has_no_plural() -> None:
     frame = Frame("a.py", 1, "f", own=True, times=2)
     text = render_traceback([RaisedException("boom", frames=(frame,), members_left_out=1)])
     assert "… repeated 1 more time …" in text

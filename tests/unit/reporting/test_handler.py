@@ -72,7 +72,7 @@ def test_nothing_is_written_in_debug_mode(make_app: Callable[..., Flask], tmp_pa
     assert not (tmp_path / "spool").exists()
 
 
-def test_a_spool_that_cannot_be_written_only_costs_a_line_on_stderr(
+def test_a_spool_that_cannot_be_written_causes_only_a_line_on_stderr(
     make_app: Callable[..., Flask], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "spool").touch()
@@ -180,7 +180,7 @@ def test_a_filter_on_the_handler_is_obeyed(
     assert [report.message for report in read_reports()] == ["kept"]
 
 
-def test_a_pipeline_that_is_unregistered_reports_nothing(
+def test_an_unregistered_pipeline_reports_nothing(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     registry.unregister(make_app().extensions["mayday"])

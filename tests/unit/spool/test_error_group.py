@@ -57,7 +57,7 @@ def in_state(state: str) -> ErrorGroup:
 
 
 @pytest.mark.parametrize(("state", "event", "after"), CELLS)
-def test_an_event_leads_to_a_state(state: str, event: str, after: str) -> None:
+def test_each_event_leads_to_the_state_in_the_table(state: str, event: str, after: str) -> None:
     group = in_state(state)
     group.mails = event == "REPEAT"
     EVENTS[event](group)
@@ -66,7 +66,7 @@ def test_an_event_leads_to_a_state(state: str, event: str, after: str) -> None:
     assert wanted in (State(after), None)
 
 
-def test_the_table_is_complete() -> None:
+def test_the_table_has_every_state_and_event() -> None:
     assert len(CELLS) == len(State) * len(Event)
     assert {state: set(events) for state, events in TRANSITIONS.items()} == {
         state: set(Event) for state in State
@@ -83,7 +83,7 @@ def test_the_end_of_a_mute_restores_the_state_before(state: str) -> None:
     assert group.state == state
 
 
-def test_a_mute_is_over_at_its_end() -> None:
+def test_a_mute_ends_at_its_time() -> None:
     group = in_state("known")
     group.mute(START, until=START + DAY)
     assert group.occur(START + DAY - 1, "1") == MUTED

@@ -164,7 +164,7 @@ def test_an_error_whose_fingerprint_changes_stays_in_its_group(
     assert [one.fingerprint for one in groups.matching(mailbox, "2ne")] == ["1old"]
 
 
-def test_of_two_errors_that_were_one_group_only_the_first_keeps_it(
+def test_if_a_group_splits_only_the_first_error_stays_in_it(
     mailbox: Mailbox, record: Callable[..., None]
 ) -> None:
     record(a_report(fingerprint="1old"))
@@ -174,7 +174,7 @@ def test_of_two_errors_that_were_one_group_only_the_first_keeps_it(
     assert group_of(mailbox, "2second").count == 2
 
 
-def test_two_errors_that_become_one_are_mailed_as_neither_new(
+def test_an_error_that_joins_two_groups_is_not_new(
     mailbox: Mailbox, record: Callable[..., None]
 ) -> None:
     record(a_report(fingerprint="1a"), a_report(fingerprint="1b"))

@@ -11,7 +11,7 @@ from flask_mayday.spool.outbox import Outbox
 from tests.support.reports import a_mail, a_report
 
 
-def test_a_folder_whose_name_has_signs_of_a_url_can_be_read(tmp_path: Path) -> None:
+def test_a_folder_with_url_characters_in_its_name_can_be_read(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "50% of?all#mine", 1 << 20)
     assert mail_state(outbox.path) == (None, 0)
     assert mail_of_request(outbox.path, "e" * 32) is None

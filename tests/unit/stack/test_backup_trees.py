@@ -69,9 +69,7 @@ def state(folders: dict[str, Path]) -> dict[str, str]:
     return found
 
 
-def test_what_was_backed_up_takes_the_place_of_what_is_there(
-    trees: Any, folders: dict[str, Path]
-) -> None:
+def test_restored_data_replaces_the_present_data(trees: Any, folders: dict[str, Path]) -> None:
     before = state(folders)
     data = backed_up(trees, folders)
     (folders["secrets"] / "secret_key").write_text("new key")

@@ -55,13 +55,13 @@ def test_many_workers_are_too_much_memory(check: Any) -> None:
     assert "Set WEB_CONCURRENCY=14, or raise the limit" in problem
 
 
-def test_a_fix_lowers_the_workers_where_one_thread_each_is_too_many() -> None:
+def test_the_fix_lowers_the_workers_if_one_thread_each_is_too_many() -> None:
     problem = Capacity(workers=100, threads=1).thread_problem(256)
     assert problem is not None
     assert "Set WEB_CONCURRENCY=40" in problem
 
 
-def test_limits_of_an_override_count(check: Any) -> None:
+def test_limits_in_an_override_file_apply(check: Any) -> None:
     roomy = services(workers=2, threads=128, pids_limit=1000)
     roomy["db"]["command"][1] = "-cmax_connections=1000"
     assert check.problems(roomy) == []

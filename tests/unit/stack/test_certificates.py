@@ -105,7 +105,7 @@ def test_an_own_certificate_is_refused_outside_its_dates(
     assert problem in found
 
 
-def test_a_wildcard_fits_the_domain(certificates: Any) -> None:
+def test_a_wildcard_certificate_matches_the_domain(certificates: Any) -> None:
     make(certificates.OPERATOR, "*.example.org")
     assert certificates.provide() == []
 

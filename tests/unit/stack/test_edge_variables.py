@@ -49,7 +49,7 @@ def test_the_gateway_is_an_address_that_many_share() -> None:
         assert f"{gateway} 1;" in shared
 
 
-def test_one_proxy_trusts_nobody_in_front_of_it() -> None:
+def test_with_one_trusted_proxy_none_in_front_of_nginx_is_trusted() -> None:
     assert "set_real_ip_from" not in source(PROXY_FROM="192.0.2.7").stdout
 
 
@@ -60,7 +60,7 @@ def test_a_proxy_on_this_machine_comes_from_the_gateway() -> None:
             assert f"set_real_ip_from {gateway};" in output
 
 
-def test_named_proxies_are_trusted_and_nobody_else() -> None:
+def test_only_named_proxies_are_trusted() -> None:
     ranges = "192.0.2.7, 10.0.0.0/24,2001:db8::/32 "
     output = source(TRUSTED_PROXIES="2", PROXY_FROM=ranges, HTTP_BIND="0.0.0.0").stdout
     assert output.count("set_real_ip_from") == 3

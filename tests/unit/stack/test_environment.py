@@ -46,7 +46,7 @@ def test_without_a_database_no_url_is_set(load_environment: Load) -> None:
     assert "DATABASE_URL" not in load_environment(STACK_DATABASE="none")
 
 
-def test_what_is_set_already_wins_over_app_env_and_that_over_the_stack(
+def test_set_variables_override_app_env_which_overrides_the_stack(
     load_environment: Load, tmp_path: Path
 ) -> None:
     (tmp_path / "app.env").write_text("SECRET_KEY=mine\nexport DEBUG = 'on' \n# A=b\n")

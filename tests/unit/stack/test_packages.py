@@ -38,7 +38,7 @@ def test_the_dependencies_of_pyproject_are_lines_of_the_app_too(
     assert (line.place, str(line.requirement)) == ("pyproject.toml", "gunicorn<20")
 
 
-def test_what_the_app_has_brought_is_kept(packages: Any) -> None:
+def test_packages_that_the_app_has_installed_are_kept(packages: Any) -> None:
     installed = packages.Pip(Path(sys.prefix)).installed()
     assert packages.missing(installed, [packages.Requirement("flask>=2.3")]) == []
 

@@ -39,7 +39,9 @@ def a_file(path: Path, first: str) -> str:
     return str(path)
 
 
-def test_it_is_read_from_a_file_with_the_manifest(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_passphrase_comes_from_a_file_and_is_printed_with_the_manifest(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     (tmp_path / "p").write_text("twelve chars\n")
     header = run("new", "postgres=17.6", BACKUP_PASSPHRASE_FILE=str(tmp_path / "p"))
     assert header["passphrase"] == "twelve chars"

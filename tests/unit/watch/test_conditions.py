@@ -41,7 +41,7 @@ def alert() -> Condition:
     return Condition("x", texts.spool_broken("no space left"))
 
 
-def test_a_condition_is_reported_once_and_again_after_a_day_or_when_it_returns() -> None:
+def test_a_condition_is_reported_again_after_a_day_or_when_it_returns() -> None:
     conditions = Conditions(WatchState())
     assert len(conditions.news(iter([alert()]), 0.0)) == 1
     assert conditions.news(iter([alert()]), 60.0) == []
@@ -123,7 +123,7 @@ def test_nginx_notes_its_starts_in_a_file(tmp_path: Path) -> None:
 # The spool and the mail in it
 
 
-def test_a_spool_is_tried_by_writing(outbox: Outbox) -> None:
+def test_the_spool_is_checked_by_writing_to_it(outbox: Outbox) -> None:
     assert spool_trouble(outbox) == ""
     assert list(outbox.folder.iterdir()) == []
     outbox.folder.rmdir()
@@ -131,7 +131,7 @@ def test_a_spool_is_tried_by_writing(outbox: Outbox) -> None:
     assert spool_trouble(outbox) != ""
 
 
-def test_mail_that_waits_keeps_the_heartbeat_back_and_becomes_an_alert(
+def test_waiting_mail_stops_the_heartbeat_and_becomes_an_alert(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
     assert keeps_mail_back(outbox, 0.0) == ""
@@ -147,7 +147,7 @@ def test_mail_that_waits_keeps_the_heartbeat_back_and_becomes_an_alert(
         assert condition.alert.details == {"Reason": "the server is down"}
 
 
-def test_reports_that_nobody_takes_keep_the_heartbeat_back(outbox: Outbox) -> None:
+def test_reports_that_no_courier_imports_stop_the_heartbeat(outbox: Outbox) -> None:
     outbox.put(a_report(), mailable=True)
     assert keeps_mail_back(outbox, time.time()) == ""
     assert (

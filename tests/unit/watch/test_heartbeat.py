@@ -15,7 +15,7 @@ from tests.support.web_server import WebServer
 TOKEN = "0b9f4d2e-secret-token"
 
 
-def test_it_asks_once_a_minute(server: WebServer) -> None:
+def test_the_heartbeat_is_sent_once_a_minute(server: WebServer) -> None:
     now = [0.0]
     heartbeat = Heartbeat(f"{server.url}/ping", clock=lambda: now[0])
     for second in range(0, 181, 5):

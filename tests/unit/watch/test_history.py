@@ -67,14 +67,14 @@ def test_a_site_that_fails_is_away_after_nine_seconds() -> None:
     assert simulation.state.seen[-1] == (START + simulation.now, "502")
 
 
-def test_one_failure_is_not_enough_however_long_it_takes() -> None:
+def test_a_single_failure_is_never_an_outage() -> None:
     simulation = well()
     simulation.now += PATIENCE
     assert simulation.look("no answer") is None
     assert simulation.look("no answer") is AWAY
 
 
-def test_an_answer_in_between_begins_anew() -> None:
+def test_an_answer_resets_the_failures() -> None:
     simulation = well()
     for _ in range(20):
         for _ in range(int(PATIENCE) - 1):
@@ -83,11 +83,11 @@ def test_an_answer_in_between_begins_anew() -> None:
         assert simulation.state.phase is Phase.WELL
 
 
-def test_a_restart_of_the_app_has_longer() -> None:
+def test_after_an_orderly_stop_the_site_has_more_time() -> None:
     assert well().seconds_until(AWAY, "502", stopped=True) == PATIENCE_STOPPED
 
 
-def test_a_site_that_never_answered_since_the_watch_started_has_longest() -> None:
+def test_a_site_that_has_never_answered_has_the_most_time() -> None:
     assert Simulation().seconds_until(AWAY, "502") == PATIENCE_NEW
     known = Simulation(WatchState(last_well=START - 100))
     assert known.seconds_until(AWAY, "502") == PATIENCE_STARTING
@@ -105,7 +105,7 @@ def test_a_site_is_back_when_it_answers_steadily() -> None:
     assert simulation.state.ended == START + simulation.now - STEADY
 
 
-def test_single_answers_do_not_make_it_back() -> None:
+def test_isolated_answers_do_not_end_an_outage() -> None:
     simulation = away()
     for _ in range(50):
         assert simulation.look() is None

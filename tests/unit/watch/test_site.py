@@ -29,7 +29,7 @@ def test_any_status_below_500_counts_as_an_answer(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_an_error_of_the_server_is_no_answer(server: WebServer, status: int) -> None:
+def test_a_5xx_does_not_count_as_an_answer(server: WebServer, status: int) -> None:
     server.status = status
     assert make(server.url).look(1.0).trouble.startswith(f"{status} ")
 
@@ -39,7 +39,7 @@ def test_a_path_in_the_setting_is_requested_unchanged(server: WebServer) -> None
     assert server.paths == ["/status?full=1"]
 
 
-def test_a_refused_connection_and_a_hang_are_no_answers(
+def test_a_refused_connection_and_a_hang_do_not_count_as_answers(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
 ) -> None:
     refused = make(f"http://127.0.0.1:{free_port()}").look(1.0)
@@ -49,7 +49,7 @@ def test_a_refused_connection_and_a_hang_are_no_answers(
     assert make(server.url).look(1.0).trouble.startswith("127.0.0.1: no answer within")
 
 
-def test_an_app_without_its_database_counts_as_no_answer(server: WebServer) -> None:
+def test_an_app_without_its_database_does_not_count_as_ready(server: WebServer) -> None:
     server.body = {"status": "unavailable", "database": "OperationalError"}
     server.status = 503
     look = make(None, f"{server.url}/health/ready").look(1.0)
@@ -88,7 +88,7 @@ def test_one_container_that_is_ready_is_enough(
     ("error", "trouble"),
     [(ConnectionRefusedError(), ""), (TimeoutError(), "web: no answer within 6 s")],
 )
-def test_a_container_that_refuses_is_no_trouble_while_the_site_answers(
+def test_a_container_that_refuses_is_no_problem_while_the_site_answers(
     error: Exception, trouble: str
 ) -> None:
     settings = WatchSettings(site_url="http://nginx", ready_url="http://web:8000/health/ready")

@@ -156,7 +156,7 @@ def test_a_report_that_was_not_written_before_a_kill_is_written_afterwards(
     assert watch.messages() == [AWAY]
 
 
-def test_an_orderly_stop_has_longer_also_after_others_were_killed(watch: Simulation) -> None:
+def test_after_an_orderly_stop_an_outage_begins_later(watch: Simulation) -> None:
     spool = watch.pipeline.courier.outbox.folder
     starts.note_server_event(
         spool, starts.START
@@ -171,7 +171,9 @@ def test_an_orderly_stop_has_longer_also_after_others_were_killed(watch: Simulat
     assert watch.messages() == [AWAY]
 
 
-def test_a_stop_explains_no_crash_loop(watch: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_orderly_stop_does_not_hide_a_crash_loop(
+    watch: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spool = watch.pipeline.courier.outbox.folder
     watch.run(5)
     starts.note_server_event(spool, starts.STOP)
@@ -210,7 +212,7 @@ def test_a_page_whose_request_the_app_has_reported_is_not_reported_again(watch: 
     assert report.requests[0]["request_id"] == other
 
 
-def test_the_heartbeat_is_asked_only_while_all_is_well(
+def test_the_heartbeat_is_sent_only_while_all_is_well(
     watch: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounds = Rounds(watch.watcher)
@@ -226,6 +228,6 @@ def test_the_heartbeat_is_asked_only_while_all_is_well(
     assert rounds.trouble(watch.now) == "the spool: No space left on device"
 
 
-def test_the_limits_leave_time_for_the_mail() -> None:
+def test_an_outage_is_detected_in_time_for_a_mail_within_15_seconds() -> None:
     looks = 2 * 2.0 + 1.0  # the interval before and after the first failure, and the last look
     assert history.PATIENCE + looks < 15
