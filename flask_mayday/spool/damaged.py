@@ -1,4 +1,4 @@
-"""Reads what SQLite can still read of a damaged database."""
+"""Reads the rows of a damaged database that SQLite can still read."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DamagedDatabase(closing[sqlite3.Connection]):
     def reports(self) -> Iterator[tuple[int | None, StoredReport]]:
         """Yield the reports that nobody has received, with the id of their mail if they have one.
 
-        Where the state of a mail cannot be read, its reports are included.
+        If the state of a mail cannot be read, its reports are included.
         """
         states = dict(self._rows("SELECT id, state FROM mails NOT INDEXED"))
         for _, body, mailable, mail_id in self._rows(

@@ -27,7 +27,7 @@ class LeaseLostError(Exception):
 
 
 class Database:
-    """An open connection to the database at ``path``, which is made where it is missing.
+    """An open connection to the database at ``path``, which is created if it is missing.
 
     ``timeout`` is how long a statement waits for other writers, in seconds. Raises
     :exc:`sqlite3.Error` or :exc:`OSError`.
@@ -87,11 +87,11 @@ class Database:
             yield
             self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.rollback()  # has no effect where a full disk has ended it already
+            self.connection.rollback()  # no effect if a full disk has ended the transaction already
             raise
 
     def counter(self, name: str) -> int:
-        """Return the value of a counter, 0 where there is none."""
+        """Return the value of a counter, 0 if there is none."""
         row = self.connection.execute(
             "SELECT value FROM counters WHERE name = ?", (name,)
         ).fetchone()
@@ -110,14 +110,14 @@ class Database:
         self.connection.execute("DELETE FROM counters WHERE name = ?", (name,))
 
     def mark_once(self, name: str) -> bool:
-        """Make a counter of that name, with the value 0; return whether there was none before."""
+        """Create a counter with the value 0; return whether there was none of that name."""
         cursor = self.connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (name,))
         return cursor.rowcount == 1
 
     def with_traceback(self, report: Report, original: str | None = None) -> Report:
         """Return a report with the traceback of the identical one to which it refers, if any.
 
-        ``original`` is the body of that one, where it is not in the database.
+        ``original`` is the JSON of that one, if it is not in the database.
         """
         if not original and report.like:
             query = "SELECT body FROM reports WHERE uuid = ?"
@@ -127,8 +127,13 @@ class Database:
                 return report.with_traceback_of(Report.from_json(original))
         return report
 
+    def newest_report(self) -> int:
+        """Return the id of the report that was inserted last, 0 if there is none."""
+        query = "SELECT coalesce(max(id), 0) FROM reports"
+        return int(self.connection.execute(query).fetchone()[0])
+
     def waiting_since(self) -> float | None:
-        """Return since when the mail that has waited longest waits, ``None`` where none does."""
+        """Return when the oldest waiting mail began to wait, or ``None`` if none waits."""
         since: float | None = self.connection.execute(WAITING_SINCE).fetchone()[0]
         return since
 
@@ -137,7 +142,7 @@ class Database:
         return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def used_bytes(self) -> int:
-        """Return the size of the pages that hold anything."""
+        """Return the size of the pages that are in use."""
         pages, free, size = (
             int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_count", "freelist_count", "page_size")
@@ -145,9 +150,9 @@ class Database:
         return (pages - free) * size
 
     def truncate_wal(self, max_bytes: float) -> None:
-        """Copy the -wal file into the database and truncate it, where it is over ``max_bytes``.
+        """Copy the -wal file into the database and truncate it, if it is over ``max_bytes``.
 
-        This waits for readers: while there are always some, the file grows without bound.
+        Blocks until readers finish: with constant readers, the file would grow without bound.
         """
         with suppress(FileNotFoundError):
             if os.stat(f"{self.path}-wal").st_size > max_bytes:
@@ -196,7 +201,7 @@ def folder_lock(folder: Path, operation: int) -> Iterator[None]:
 
 
 def identity(path: str | Path) -> tuple[int, int]:
-    """Return device and inode of a file, which tell it from another of the same name."""
+    """Return device and inode of a file, which differ from those of a new file of that name."""
     try:
         status = os.stat(path)
     except FileNotFoundError:

@@ -149,7 +149,7 @@ class ErrorGroup:
         self.muted_until, self.muted_release = None, ""
 
     def resolve(self, now: float, release: str) -> None:
-        """Expect no further error: the next one is announced as back."""
+        """Record that the error is fixed; if it occurs again, it is reported as back."""
         self._apply(Event.RESOLVE)
         self.muted_until, self.muted_release = None, ""
         self.resolved_at, self.resolved_release = now, release
@@ -159,9 +159,9 @@ class ErrorGroup:
         """End a mute that is over at the time ``now``, or with an error of ``release``."""
         if self.state is not State.MUTED:
             return
-        is_late = self.muted_until is not None and now >= self.muted_until
-        is_other = bool(self.muted_release and release and release != self.muted_release)
-        if is_late or is_other:
+        is_expired = self.muted_until is not None and now >= self.muted_until
+        is_other_release = bool(self.muted_release and release and release != self.muted_release)
+        if is_expired or is_other_release:
             self.unmute()
 
     def _apply(self, event: Event) -> None:

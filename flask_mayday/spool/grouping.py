@@ -12,12 +12,12 @@ from .groups import canonical, load, save
 from .ignore_rules import IgnoreRule, count_hidden, ignore_rules
 from .stored_report import Facts, StoredReport, readable_report
 
-GROUPED: Final = "grouped"  # the counter of the last report that is in a group
+GROUPED: Final = "grouped"  # name of a counter: the id of the last report that is in a group
 HIDE: Final = (
     "UPDATE reports SET mailable = 0, hidden = :reason WHERE mail_id IS NULL AND mailable"
     " AND (id = :id OR fingerprint = :fingerprint)"
 )
-CATCH_UP: Final = 200  # reports at once, of those that an earlier version has inserted
+CATCH_UP: Final = 200  # reports of an earlier version that one transaction counts
 TITLE_LENGTH: Final = 200  # characters of the message
 TEXT_LENGTH: Final = 500  # characters
 INSERT_REPORT: Final = (
@@ -42,7 +42,7 @@ class GroupedInserts:
     def insert(self, report: StoredReport, counted: frozenset[str] = frozenset()) -> None:
         """Insert a report, unless it is there already, and hide it if it is muted or ignored.
 
-        It is neither counted nor hidden if its group is in ``counted``: it is counted already.
+        A report of a group in ``counted`` is counted already: it is neither counted nor hidden.
         """
         if self._connection.execute(
             "SELECT 1 FROM reports WHERE uuid = ?", (report.uuid,)
@@ -70,9 +70,9 @@ class GroupedInserts:
         return key, hidden
 
     def save(self, up_to: int | None = None) -> None:
-        """Write the groups and the rules' counts; note up to which id reports are counted.
+        """Write the groups and the rules' counts, and up to which id reports are counted.
 
-        ``None`` stands for all reports. (SQLite gives the ids of deleted rows to new ones.)
+        ``None`` means all reports. (SQLite gives the ids of deleted rows to new ones.)
         """
         save(self._database, self._groups.values())
         for rule in self._rules:
@@ -80,7 +80,7 @@ class GroupedInserts:
                 count_hidden(self._database, rule, len(times), max(times))
         self._connection.execute(
             "INSERT OR REPLACE INTO counters VALUES (?, ?)",
-            (GROUPED, _newest(self._database) if up_to is None else up_to),
+            (GROUPED, self._database.newest_report() if up_to is None else up_to),
         )
 
     def _group(self, key: str, facts: Facts) -> ErrorGroup:
@@ -91,8 +91,8 @@ class GroupedInserts:
 
 
 def catch_up(database: Database) -> None:
-    """Count the reports that an earlier version has inserted, in transactions of a few each."""
-    while (last := database.counter(GROUPED)) < _newest(database):
+    """Count the reports that an earlier version has inserted, a few in each transaction."""
+    while (last := database.counter(GROUPED)) < database.newest_report():
         with database.transaction():
             inserts = GroupedInserts(database)
             rows = database.connection.execute(
@@ -149,13 +149,8 @@ def _hide(
     return database.connection.execute(HIDE, known).rowcount
 
 
-def _newest(database: Database) -> int:
-    query = "SELECT coalesce(max(id), 0) FROM reports"
-    return int(database.connection.execute(query).fetchone()[0])
-
-
 def _new_group(database: Database, key: str, facts: Facts) -> ErrorGroup:
-    """Return a group for its first report; mails about it may be from an earlier version."""
+    """Return a new group; an earlier version may have mailed some of its errors already."""
     query = "SELECT count(*) FROM mails WHERE fingerprint = ?"
     (mails,) = database.connection.execute(query, (key,)).fetchone()
     first_line = facts.message.strip().split("\n", 1)[0]
@@ -164,5 +159,5 @@ def _new_group(database: Database, key: str, facts: Facts) -> ErrorGroup:
 
 
 def _storable(text: str) -> str:
-    """Return a text as the database takes it: not too long, and without lone surrogates."""
+    """Return text that the database can store: not too long, and without lone surrogates."""
     return text[:TEXT_LENGTH].encode("utf-8", "backslashreplace").decode()

@@ -20,7 +20,7 @@ SAVE: Final = " ".join(
         *("ON CONFLICT (fingerprint) DO UPDATE SET", CHANGES),
     )
 )
-RELEASE: Final = "release"  # begins the name of a counter: the last start of a release's courier
+RELEASE: Final = "release"  # prefix of counters: when the courier of a release last started
 BY_PREFIX: Final = (
     "WHERE substr(fingerprint, 1, length(:prefix)) = :prefix OR fingerprint IN"
     " (SELECT fingerprint FROM fingerprint_aliases"
@@ -29,7 +29,7 @@ BY_PREFIX: Final = (
 
 
 def load(database: Database, fingerprint: str) -> ErrorGroup | None:
-    """Return the group with that very fingerprint, or ``None``."""
+    """Return the group with exactly this fingerprint, or ``None``."""
     row = database.connection.execute(f"{SELECT} WHERE fingerprint = ?", (fingerprint,)).fetchone()
     return None if row is None else group_of(row)
 
@@ -78,7 +78,7 @@ def canonical(database: Database, fingerprint: str, former: Iterable[str] = ()) 
 
 
 def note_release(database: Database, release: str, now: float) -> None:
-    """Note that a courier of a release has begun at the time ``now``."""
+    """Record that a courier of a release has started at the time ``now``."""
     if release:
         with database.transaction():
             database.connection.execute(
@@ -87,7 +87,7 @@ def note_release(database: Database, release: str, now: float) -> None:
 
 
 def latest_release(database: Database) -> str:
-    """Return the release whose courier has begun last, empty where none is known."""
+    """Return the release whose courier started last, empty if none is known."""
     row = database.connection.execute(
         "SELECT name FROM counters WHERE name GLOB ? ORDER BY value DESC LIMIT 1", (f"{RELEASE} *",)
     ).fetchone()
@@ -95,7 +95,7 @@ def latest_release(database: Database) -> str:
 
 
 def count_mail(database: Database, fingerprint: str) -> None:
-    """Note that a mail reports or counts errors of a group."""
+    """Record that one more mail reports or counts errors of a group."""
     database.connection.execute(
         "UPDATE error_groups SET mails = mails + 1, back_unsaid = 0 WHERE fingerprint = ?",
         (fingerprint,),
@@ -132,7 +132,7 @@ def _has_alias(database: Database, fingerprint: str, version: str) -> bool:
 
 
 def group_of(row: Iterable[object]) -> ErrorGroup:
-    """Return the group in a row of the columns ``COLUMNS``."""
+    """Return the group in a row of ``SELECT``."""
     known: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
     try:
         state = State(str(known["state"]))

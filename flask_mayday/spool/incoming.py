@@ -1,9 +1,9 @@
-"""``incoming/``: the files in which processes hand their reports to the courier.
+"""``incoming/``: the files through which processes pass their reports to the courier.
 
-Each process appends to a file of its own, ``<host>-<pid>-<random>.lines``, a report per line, and
-takes no lock that another process could hold. The courier renames the file to ``.taken``, reads
-it, and deletes it once the reports are in the database. Earlier versions also write files of one
-report, without a suffix, and may take the same files: the formats are theirs.
+Each process appends to a file of its own, ``<time>-<host>-<pid>-<random>.lines``, one report per
+line, and takes no lock that another process could hold. The courier renames the file to ``.taken``,
+reads it, and deletes it once the reports are in the database. Earlier versions share the folder
+during a roll, so their formats are kept. They also write files of one report, without a suffix.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .stored_report import StoredReport
 LINES: Final = ".lines"
 TAKEN: Final = ".taken"  # nobody appends to it any more
 WAITING: Final = ("", LINES, TAKEN)  # the suffixes of files that the courier takes
-UNREADABLE: Final = ".unreadable"  # holds a line that is no report
+UNREADABLE: Final = ".unreadable"  # has a line that is not a report
 PART: Final = ".part"  # an earlier version is writing it
 TRIES: Final = 20  # to write to a file before the courier takes it; each takes microseconds
 RECOUNT_SHARE: Final = 16  # the folder is measured again after each 1/16 of its quota
@@ -47,13 +47,13 @@ class ReportFile:
         self._path = ""
         self._identity = NO_FILE
         self._measured = 0  # bytes in the folder
-        self._since = max_bytes  # bytes that this process has added since it was measured
+        self._added = max_bytes  # bytes that this process has added since the last measurement
 
     def append(self, line: bytes) -> None:
-        """Append a line; raise :exc:`OSError` if the disk does not take it.
+        """Append a line. Raises :exc:`OSError` if it cannot be written.
 
-        Whether the file is still in place is looked at after the write. If the courier has taken
-        it, it may or may not have read the line, so the line is written again, and the database
+        After the write, the file is checked to be still in place. If the courier has taken it, the
+        courier may or may not have read the line. So the line is written again, and the database
         keeps the report once.
         """
         self._check_quota(len(line))
@@ -74,7 +74,8 @@ class ReportFile:
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The time comes first: of identical errors, the courier is to meet the first one first.
+        # The name begins with the time, so that the courier reads the first of identical errors
+        # first.
         made = f"{time.time_ns():020d}"
         name = f"{made}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{LINES}"
         self._path = str(self.folder / name)
@@ -90,17 +91,17 @@ class ReportFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
 
     def _check_quota(self, size: int) -> None:
-        self._since += size
-        is_old = self._since > self.max_bytes // RECOUNT_SHARE
-        if is_old or self._measured + self._since > self.max_bytes:
-            self._measured, self._since = _size(self.folder), size
-        if self._measured + self._since > self.max_bytes:
+        self._added += size
+        is_old = self._added > self.max_bytes // RECOUNT_SHARE
+        if is_old or self._measured + self._added > self.max_bytes:
+            self._measured, self._added = _size(self.folder), size
+        if self._measured + self._added > self.max_bytes:
             raise OSError(f"{self.folder} is full (its share of SPOOL_MAX_BYTES: {self.max_bytes})")
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingFile:
-    """A file with its reports; ``complete`` if nothing else is in it."""
+    """A file and the reports in it; ``complete`` means that it holds nothing else."""
 
     path: Path
     reports: list[StoredReport]
@@ -108,13 +109,13 @@ class IncomingFile:
 
 
 class Incoming:
-    """The folder, as the courier and the operator's commands see it."""
+    """Reads and empties ``folder``, for the courier and the operator's commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def waiting(self) -> list[Path]:
-        """Return the files that hold reports for the courier, the earliest made first."""
+        """Return the files that hold reports for the courier, in the order of their creation."""
         try:
             names = sorted(os.listdir(self.folder))
         except FileNotFoundError:
@@ -124,8 +125,8 @@ class Incoming:
     def take(self) -> Iterator[IncomingFile]:
         """Yield each file with its reports; call :meth:`finish` once they are in the database.
 
-        A file of another user that cannot be read is left for :meth:`unreadable`. Raises
-        :exc:`OSError` where no file can be read, for example for want of file descriptors.
+        A file that this user may not read is skipped: see :meth:`unreadable`. Raises :exc:`OSError`
+        if no file can be read, for example without free file descriptors.
         """
         for path in self.waiting():
             with suppress(PermissionError, FileNotFoundError):
@@ -133,7 +134,7 @@ class Incoming:
                 yield read_file(path.rename(path.with_suffix(TAKEN)) if is_open else path)
 
     def finish(self, taken: IncomingFile) -> None:
-        """Delete a file whose reports are in the database; keep it if something else is in it."""
+        """Delete a file whose reports are in the database; keep one that holds something else."""
         if taken.complete:
             taken.path.unlink()
             return
@@ -155,10 +156,10 @@ class Incoming:
         return [path for path in self.waiting() if not os.access(path, os.R_OK)]
 
     def expire(self, before: float) -> None:
-        """Delete files that nobody takes and that are older than ``before``, seconds since 1970.
+        """Delete the files that the courier never takes, if older than ``before``.
 
-        They hold lines that are no reports (``.unreadable``), or an earlier version was killed
-        while it wrote them (``.part``).
+        They hold lines that are not reports (``.unreadable``), or an earlier version was killed
+        while it wrote them (``.part``). ``before`` is in seconds since the epoch.
         """
         for path in (*self.folder.glob(f"*{UNREADABLE}"), *self.folder.glob(f"*{PART}")):
             with suppress(OSError):
@@ -169,8 +170,8 @@ class Incoming:
 def read_file(path: Path) -> IncomingFile:
     """Return the reports in a file of ``incoming/``. Raises :exc:`OSError`.
 
-    In a file of lines, what follows the last newline is ignored. Either its writer is about to
-    find that the file was taken, and writes the line again, or it was killed before it answered.
+    In a file of lines, a partial last line is ignored: its writer will find that the file was taken
+    and write the line again, or it was killed before it could answer the request.
     """
     try:
         lines = path.read_bytes().split(b"\n")

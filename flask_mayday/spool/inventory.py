@@ -36,7 +36,7 @@ class ListedMail:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """How far the mail about an error has come; times in seconds since the epoch."""
+    """The delivery status of the mail about an error; times in seconds since the epoch."""
 
     time: float  # of the error
     mailable: bool
@@ -53,7 +53,7 @@ class DeliveryStatus:
 
 
 class Inventory(Database):
-    """The database at its path, for a process that need not be the courier."""
+    """The database, for processes other than the courier, such as the operator's commands."""
 
     def error_counts(self) -> dict[str, int]:
         """Return how many errors are in each state.
@@ -81,7 +81,7 @@ class Inventory(Database):
         return [ListedMail(*row) for row in reversed(rows)]
 
     def held_since(self) -> float | None:
-        """Return the time of the oldest report that is in no mail yet, ``None`` where none is."""
+        """Return the time of the oldest report without a mail, or ``None`` if all have one."""
         since: float | None = self._value(
             "SELECT min(time) FROM reports WHERE mail_id IS NULL AND mailable"
         )
@@ -92,7 +92,7 @@ class Inventory(Database):
         return int(self._value(COUNT_REFUSED) or 0)
 
     def mail_content(self, number: str) -> bytes | None:
-        """Return a mail's text, empty where it was deleted; ``None`` where there is no such mail.
+        """Return a mail's text, empty if it was deleted; ``None`` if there is no such mail.
 
         ``number`` is the mail's id in decimal digits.
         """
@@ -100,9 +100,9 @@ class Inventory(Database):
         return content
 
     def reports_of_request(self, request_id: str, waiting: list[StoredReport]) -> list[Report]:
-        """Return the reports of a request, also those in ``waiting``, from files.
+        """Return the reports of a request, including those in ``waiting``, which are from files.
 
-        Where there is none, return the reports of a worker's end that interrupted the request.
+        If there are none, returns the reports of worker deaths that interrupted the request.
         """
         query = "SELECT body, uuid, time, fingerprint, request_id FROM reports WHERE "
         rows = self.connection.execute(f"{query} request_id = ?", (request_id,)).fetchall()
@@ -116,9 +116,9 @@ class Inventory(Database):
         return [self.with_traceback(one, bodies.get(one.like)) for one in reports.values()]
 
     def delivery_of(self, request_id: str) -> DeliveryStatus | None:
-        """Return how far the mail about a request's last error has come.
+        """Return the delivery status of the mail about a request's last error.
 
-        ``None`` where the courier has not processed such an error yet.
+        Returns ``None`` if the courier has not processed such an error yet.
         """
         row = self.connection.execute(
             "SELECT reports.time, mailable, state, finished, subject, error, hidden FROM reports"
@@ -143,10 +143,10 @@ class Inventory(Database):
         return waiting, failed
 
     def resend(self, admins: tuple[str, ...], numbers: tuple[int, ...], since: float) -> int:
-        """Make delivered mails wait for delivery again, under their old Message-ID.
+        """Queue delivered mails again, under their old Message-ID; return how many.
 
-        They are those with these ids, and those delivered after ``since``, in seconds since the
-        epoch. A mail whose text was deleted cannot be sent again. Returns how many will be.
+        These are the mails with the ids ``numbers`` and those delivered after ``since``, in seconds
+        since the epoch. A mail whose text was deleted cannot be sent again.
         """
         with self.transaction():
             return self.connection.execute(
@@ -162,10 +162,9 @@ class Inventory(Database):
 
 
 def mail_state(path: Path) -> tuple[float | None, int]:
-    """Return since when mail waits, and how many mails were refused, without writing anything.
+    """Return since when mail has been waiting, and how many mails were refused; writes nothing.
 
-    Both are as if the database were empty where it has not been made. Raises
-    :exc:`sqlite3.Error`.
+    Without a database, the result is ``(None, 0)``. Raises :exc:`sqlite3.Error`.
     """
     with open_read_only(path) as connection:
         if connection is None:
@@ -176,7 +175,7 @@ def mail_state(path: Path) -> tuple[float | None, int]:
 
 
 def mail_trouble(path: Path) -> tuple[float | None, str]:
-    """Return since when mail waits, and the mail server's last words about it; writes nothing.
+    """Return since when mail has been waiting, and the mail server's last reply; writes nothing.
 
     Raises :exc:`sqlite3.Error`.
     """
@@ -213,9 +212,9 @@ def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:
 
 
 def webhook_state(path: Path) -> float | None:
-    """Return since when messages to the webhook wait, without writing anything.
+    """Return since when messages to the webhook have been waiting, or ``None``; writes nothing.
 
-    Returns ``None`` where none waits. Raises :exc:`sqlite3.Error`.
+    Raises :exc:`sqlite3.Error`.
     """
     with open_read_only(path) as connection:
         try:
@@ -244,7 +243,7 @@ def mail_of_request(path: Path, request_id: str) -> bytes | None:
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the database at ``path``; ``None`` where it has no tables yet."""
+    """Open the database at ``path``; yield ``None`` if it has no tables yet."""
     if not path.exists():
         yield None
         return

@@ -1,4 +1,4 @@
-"""The mailbox: the courier's view of the spool, from reports to mails to their outcome."""
+"""The mailbox: what the courier reads and writes in the database, from reports to sent mails."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Mailbox(PendingReports):
     # Reports
 
     def take_incoming(self, after_batch: Callable[[], None] = lambda: None) -> None:
-        """Move the reports of ``incoming/`` into the database; call ``after_batch`` in between.
+        """Move the reports of ``incoming/`` into the database, calling ``after_batch`` in between.
 
-        Each report is counted in its error group. Raises :exc:`OSError` where no file can be read.
+        Each report is counted in its error group. Raises :exc:`OSError` if no file can be read.
         """
         catch_up(self)
         for file in self.outbox.incoming.take():
@@ -70,7 +70,7 @@ class Mailbox(PendingReports):
     # Mails that are made
 
     def mails_by_source(self, since: float, now: float) -> Counter[str]:
-        """Return how many mails count towards the hourly cap in that time, by source."""
+        """Return how many mails made in that time count towards the hourly cap, by source."""
         rows = self.connection.execute(
             "SELECT coalesce(source, ''), count(*) FROM mails WHERE created > ? AND created <= ?"
             " AND kind NOT IN ('summary', 'notice', 'weekly', 'elsewhere') GROUP BY 1",
@@ -79,7 +79,7 @@ class Mailbox(PendingReports):
         return Counter(dict(rows.fetchall()))
 
     def last_mail_of_kind(self, kind: str, now: float) -> float:
-        """Return when the last mail of a kind was made, up to ``now``; 0 where there is none."""
+        """Return when the last mail of a kind was made, up to ``now``; 0 if there is none."""
         (found,) = self.column(
             "SELECT max(created) FROM mails WHERE kind = ? AND created <= ?", (kind, now)
         )
@@ -96,7 +96,7 @@ class Mailbox(PendingReports):
         return int(cursor.lastrowid or 0)
 
     def refused_mails(self) -> tuple[int, list[str]]:
-        """Return the errors in refused mails that no notice mentions, and their request ids."""
+        """Return how many errors are in refused mails without a notice, and their request ids."""
         (count,) = self.column(
             "SELECT coalesce(sum(count), 0) FROM mails"
             " WHERE state = 'failed' AND kind != 'notice' AND notice_id IS NULL"
@@ -109,7 +109,7 @@ class Mailbox(PendingReports):
         return int(count), ids
 
     def mention_refused(self, notice_id: int) -> None:
-        """Note that a notice mentions every refused mail."""
+        """Record that a notice mentions every refused mail."""
         self.connection.execute(
             "UPDATE mails SET notice_id = ?"
             " WHERE state = 'failed' AND kind != 'notice' AND notice_id IS NULL",
@@ -121,7 +121,8 @@ class Mailbox(PendingReports):
     def due(self, now: float, longest_wait: float) -> list[StoredMail]:
         """Return the mails to send now, those with the fewest tries first.
 
-        One that would wait longer than ``longest_wait`` seconds is due: the clock was set back.
+        A mail that would wait longer than ``longest_wait`` seconds is due too: the clock must have
+        been set back.
         """
         rows = self.connection.execute(
             "SELECT id, content, recipients, tries FROM mails"
@@ -132,7 +133,7 @@ class Mailbox(PendingReports):
         return [StoredMail(row[0], row[1], recipients_of(row[2]), row[3]) for row in rows]
 
     def next_try(self) -> float | None:
-        """Return when the next mail is due, ``None`` where none waits."""
+        """Return when the next mail is due, or ``None`` if none waits."""
         (found,) = self.column("SELECT min(next_try) FROM mails WHERE state = 'waiting'")
         return None if found is None else float(found)
 
@@ -146,14 +147,14 @@ class Mailbox(PendingReports):
         return bool(found)
 
     def claim(self, mail: StoredMail) -> None:
-        """Write to a mail before it is sent, to be sure that the outcome can be written too.
+        """Write to a mail's row before it is sent, to ensure that the outcome can be recorded.
 
         Raises :exc:`sqlite3.Error`.
         """
         self._change("UPDATE mails SET error = error WHERE id = ?", (mail.id,))
 
     def finish(self, mail: StoredMail, state: str, error: str | None = None) -> None:
-        """Note that a mail was ``delivered``, or has ``failed`` for good, and the answer."""
+        """Record that a mail was ``delivered`` or has ``failed`` for good, and the reply."""
         with self.transaction():
             self.connection.execute(
                 "UPDATE mails SET state = ?, tries = tries + 1, finished = ?, error = ?,"
@@ -168,7 +169,7 @@ class Mailbox(PendingReports):
                 self.add_to_counter("mails_refused", 1)
 
     def count_unconfirmed(self, mail: StoredMail, change: int) -> int:
-        """Change, and return, the number of attempts after which a mail may have been delivered."""
+        """Add to the number of attempts that may have delivered a mail; return the number."""
         name = f"unconfirmed {mail.id}"
         if not change:
             return self.counter(name)
@@ -179,7 +180,7 @@ class Mailbox(PendingReports):
     def await_reply(
         self, mail: StoredMail, until: float, error: str, recipients: tuple[str, ...]
     ) -> None:
-        """Note when to send a mail again, and to whom, if the process ends before the reply."""
+        """Record when and to whom to send a mail again if the process ends before the reply."""
         self._change(
             "UPDATE mails SET next_try = ?, error = ?, recipients = ? WHERE id = ?",
             (until, error, json.dumps(recipients), mail.id),
@@ -188,7 +189,7 @@ class Mailbox(PendingReports):
     def postpone(
         self, mail: StoredMail, until: float, error: str, recipients: tuple[str, ...]
     ) -> None:
-        """Note that ``recipients`` have not received a mail, why, and when to try again."""
+        """Record that ``recipients`` have not received a mail, why, and when to try again."""
         self._change(
             "UPDATE mails SET tries = tries + 1, next_try = ?, error = ?, recipients = ?"
             " WHERE id = ?",
@@ -196,7 +197,7 @@ class Mailbox(PendingReports):
         )
 
     def postpone_all(self, until: float, error: str) -> None:
-        """Note why no mail can be sent, and try none of them before ``until``."""
+        """Record why no mail can be sent, and try none of them before ``until``."""
         self._change(
             "UPDATE mails SET next_try = ?, error = ? WHERE state = 'waiting' AND next_try < ?",
             (until, error, until),

@@ -1,4 +1,4 @@
-"""The memory backlog: reports that the disk did not take, until it does."""
+"""The memory backlog: reports that cannot be written to disk, kept until they can."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MemoryBacklog:
         return len(self._reports)
 
     def add(self, report: StoredReport) -> None:
-        """Keep ``report``; where there is no space left, only count it."""
+        """Keep ``report``; if it does not fit, only count it."""
         with self._lock:
             if self._bytes + len(report.body) > self._max_bytes:
                 self._dropped += 1

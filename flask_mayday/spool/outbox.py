@@ -1,8 +1,7 @@
 """The outbox: records every report durably before its request is answered.
 
-A report is appended to a file of this process, which the courier takes. Where the disk does not
-take it, it stays in memory until the disk does. No request waits for the database, for another
-process, or for mail.
+A report is appended to a file of this process, which the courier takes. If it cannot be written, it
+stays in memory until it can. No request waits for the database, for another process, or for mail.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotDurableError(Exception):
-    """The disk did not take a report: it is in memory until :meth:`Outbox.flush` succeeds."""
+    """A report could not be written: it is in memory until :meth:`Outbox.flush` succeeds."""
 
 
 class Outbox:
@@ -63,10 +62,10 @@ class Outbox:
             self.backlog.add(stored)
             raise NotDurableError(f"{type(error).__name__}: {error}") from error
         if len(self.backlog):
-            self._flush_one()  # a process without a courier has no other occasion
+            self._flush_one()  # a process without a courier has no other opportunity
 
     def flush(self) -> None:
-        """Write what is in memory, as far as the disk takes it, and log how much was dropped."""
+        """Write the reports in memory to disk, if possible, and log how many were dropped."""
         while self._flush_one():
             pass
         if not len(self.backlog) and (dropped := self.backlog.take_dropped()):
@@ -78,7 +77,7 @@ class Outbox:
             )
 
     def trouble(self) -> str:
-        """Return in one sentence why reports cannot be written or read, or an empty text."""
+        """Return in one sentence why reports cannot be written or read, or an empty string."""
         if held := len(self.backlog):
             verb = "is" if held == 1 else "are"
             return f"cannot be written; {counted(held, 'report')} {verb} held in memory only"

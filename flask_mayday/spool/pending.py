@@ -37,31 +37,27 @@ PENDING: Final = (
 
 
 class PendingReports(Database):
-    """The database, for the courier's choice of what to mail."""
+    """The database, with the queries by which the courier decides what to mail."""
 
     def pending_errors(self, now: float, after: int = 0) -> list[PendingErrors]:
         """Return the fingerprints that have reports without a mail, oldest first.
 
-        With ``after``, the id of a report, they are those that have such a report since. Mails
-        made after ``now`` do not count: the clock was set back. Without ``after``, the recursion
-        goes from one fingerprint to the next in the index, so ten thousand identical errors cost
-        as much as one.
+        With ``after``, the id of a report, only those that have such a report after it. Mails made
+        after ``now`` do not count: the clock must have been set back. Without ``after``, the query
+        steps through the index from one fingerprint to the next, so ten thousand identical errors
+        cost as much as one.
         """
         kinds = KINDS_SINCE if after else KINDS
         rows = self.connection.execute(kinds + PENDING, {"now": now, "after": after})
         return [PendingErrors(*row) for row in rows.fetchall()]
 
-    def newest_report(self) -> int:
-        """Return the id of the report that was inserted last, 0 where there is none."""
-        return int(self.column("SELECT coalesce(max(id), 0) FROM reports")[0])
-
     def first_pending(
         self, fingerprint: str, after: float | None = None
     ) -> tuple[int, Report] | None:
-        """Return id and report of the oldest one that is in no mail, with its traceback.
+        """Return the id of the oldest report that is in no mail, and the report with its traceback.
 
-        With ``after``, a time, the oldest since then is preferred. Returns ``None`` where an
-        operator has just hidden them all.
+        If ``after``, a time, is given, the oldest report since then is preferred. Returns ``None``
+        if an operator has just hidden them all.
         """
         row = self.connection.execute(
             "SELECT id, body, uuid, time, fingerprint, request_id FROM reports"
@@ -114,7 +110,7 @@ class PendingReports(Database):
         return found[0] if found else None
 
     def assign(self, mail_id: int, fingerprint: str, up_to: int) -> None:
-        """Note that a mail reports or counts the reports of a fingerprint up to ``up_to``."""
+        """Record that a mail reports or counts the reports of a fingerprint up to ``up_to``."""
         self.connection.execute(
             "UPDATE reports SET mail_id = ? WHERE mail_id IS NULL AND mailable"
             " AND fingerprint = ? AND id <= ?",
@@ -122,7 +118,7 @@ class PendingReports(Database):
         )
 
     def assign_one(self, mail_id: int, report_id: int) -> None:
-        """Note that a mail reports one report."""
+        """Record that a mail is about one report."""
         self.connection.execute("UPDATE reports SET mail_id = ? WHERE id = ?", (mail_id, report_id))
 
     def assign_first(self, mail_id: int, fingerprint: str, number: int) -> None:
@@ -134,7 +130,7 @@ class PendingReports(Database):
         )
 
     def assign_uuids(self, mail_id: int, uuids: list[str]) -> None:
-        """Note that a mail reports or counts the reports with these uuids."""
+        """Record that a mail reports or counts the reports with these uuids."""
         self.connection.executemany(
             "UPDATE reports SET mail_id = ? WHERE uuid = ?", [(mail_id, uuid) for uuid in uuids]
         )

@@ -1,4 +1,4 @@
-"""The posts: messages to the webhook, each with its own state, beside the mails."""
+"""The posts: messages to the webhook, whose states are independent of those of the mails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def add_post(
 def due_posts(database: Database, now: float, longest_wait: float) -> list[StoredPost]:
     """Return the messages to post now, those with the fewest tries first.
 
-    One that would wait longer than ``longest_wait`` seconds is due: the clock was set back.
+    A message that would wait longer than ``longest_wait`` seconds is due too: the clock must have
+    been set back.
     """
     rows = database.connection.execute(
         "SELECT id, key, message, tries FROM posts"
@@ -55,14 +56,14 @@ def due_posts(database: Database, now: float, longest_wait: float) -> list[Store
 
 
 def next_post(database: Database) -> float | None:
-    """Return when the next message is due, ``None`` where none waits."""
+    """Return when the next message is due, or ``None`` if none waits."""
     query = "SELECT min(next_try) FROM posts WHERE state = 'waiting'"
     found = database.connection.execute(query).fetchone()[0]
     return None if found is None else float(found)
 
 
 def finish_post(database: Database, post: StoredPost) -> None:
-    """Note that a message was delivered."""
+    """Record that a message was delivered."""
     with database.transaction():
         database.connection.execute(
             "UPDATE posts SET state = 'delivered', tries = tries + 1, finished = ?, error = NULL"
@@ -84,7 +85,7 @@ def has_posted_since(database: Database, post: StoredPost) -> bool:
 
 
 def postpone_post(database: Database, post: StoredPost, until: float, error: str) -> None:
-    """Note why a message was not delivered, and when to try again."""
+    """Record why a message was not delivered, and when to try again."""
     with database.transaction():
         database.connection.execute(
             "UPDATE posts SET tries = tries + 1, next_try = ?, error = ? WHERE id = ?",
@@ -93,7 +94,7 @@ def postpone_post(database: Database, post: StoredPost, until: float, error: str
 
 
 def postpone_all_posts(database: Database, until: float, error: str) -> None:
-    """Note why nothing can be posted, and try nothing before ``until``."""
+    """Record why nothing can be posted, and try nothing before ``until``."""
     with database.transaction():
         database.connection.execute(
             "UPDATE posts SET next_try = ?, error = ? WHERE state = 'waiting' AND next_try < ?",
@@ -112,7 +113,7 @@ def postpone_new_posts(database: Database) -> None:
 
 
 def replace_message(database: Database, post: StoredPost, message: Mapping[str, object]) -> None:
-    """Replace a message that the receiver refuses because of what is in it."""
+    """Replace a message that the receiver refuses because of its content."""
     with database.transaction():
         database.connection.execute(
             "UPDATE posts SET message = ? WHERE id = ?", (json.dumps(message), post.id)
@@ -126,7 +127,7 @@ def posts_by_state(database: Database) -> dict[str, int]:
 
 
 def last_problem(database: Database) -> tuple[int, float, str] | None:
-    """Return tries, next try and error of the message that has waited longest, if it had any."""
+    """Return tries, next try and error of the oldest waiting message that has failed, if any."""
     row: tuple[int, float, str] | None = database.connection.execute(
         "SELECT tries, next_try, error FROM posts WHERE state = 'waiting' AND error IS NOT NULL"
         " ORDER BY id LIMIT 1"
@@ -135,7 +136,7 @@ def last_problem(database: Database) -> tuple[int, float, str] | None:
 
 
 def posts_wait_since(database: Database) -> float | None:
-    """Return since when the message that has waited longest waits, ``None`` where none does."""
+    """Return when the oldest waiting message was made, or ``None`` if none waits."""
     since: float | None = database.connection.execute(WAITING_SINCE).fetchone()[0]
     return since
 
@@ -149,7 +150,7 @@ def retry_posts(database: Database) -> int:
 
 
 def _message(text: object) -> Mapping[str, Any]:
-    """Return a stored message; where it is damaged, what can be said of it."""
+    """Return a stored message, or a placeholder if it is damaged."""
     try:
         found = json.loads(text)  # type: ignore[arg-type]
     except (ValueError, TypeError, RecursionError):

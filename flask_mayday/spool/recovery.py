@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 def quarantine(database: Path) -> Path:
     """Rename a database that cannot be used, and return its new path.
 
-    Only for the courier. Raises :exc:`OSError`, also where another process keeps opening it.
+    Only for the courier. Raises :exc:`OSError`, also if another process keeps opening it.
     """
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     deadline = time.monotonic() + MOVE_TIMEOUT
@@ -47,10 +47,10 @@ def quarantine(database: Path) -> Path:
 
 
 def recover(mailbox: Mailbox) -> None:
-    """Copy from quarantined databases what may not have been received; keep the last of them.
+    """Copy from quarantined databases what may not have been received; keep the latest of them.
 
-    A database that cannot be copied now, for example because the disk is full, is tried again
-    with the next call.
+    If a database cannot be copied now, for example because the disk is full, the next call tries
+    again.
     """
     for damaged in _databases(mailbox.outbox, QUARANTINED):
         try:
@@ -78,7 +78,7 @@ def expire(outbox: Outbox, before: float) -> None:
 
 
 def _copy(path: Path, mailbox: Mailbox) -> int:
-    """Copy what can be read, once; return how many errors it is."""
+    """Copy what can be read, once; return how many errors were copied."""
     with DamagedDatabase(path) as damaged, mailbox.transaction():
         if not mailbox.mark_once(path.name):  # a courier was killed before it could rename the file
             return 0

@@ -1,4 +1,4 @@
-"""What is deleted from the database: what has expired, and the oldest where it is nearly full."""
+"""Deletes rows of the database: those that have expired, and the oldest when it is nearly full."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ DELETE_GROUPS: Final = (
 DELETE_POSTS: Final = (
     "DELETE FROM posts WHERE id IN (SELECT id FROM posts ORDER BY id LIMIT 10) RETURNING count"
 )
-# Then what nobody has received. Each row returns how many errors are lost with it: none where a
-# notice has counted them.
+# Then what nobody has received. Each row returns how many errors are lost with it: none if a notice
+# has counted them.
 DELETE_REFUSED: Final = (
     "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE state = 'failed'"
     " AND created < :recent ORDER BY id LIMIT 10)"
@@ -65,7 +65,7 @@ EVICTIONS: Final = (
     *((statement, "dropped") for statement in UNSENT),
 )
 
-# SQLite may give a new mail the id of a deleted one, which must not have its counter too.
+# SQLite may give a new mail the id of a deleted one. It must not inherit the claim or the counter.
 DELETE_CLAIMS: Final = "DELETE FROM claims WHERE mail_id NOT IN (SELECT id FROM mails)"
 DELETE_COUNTERS: Final = (
     "DELETE FROM counters WHERE name GLOB 'unconfirmed *'"
@@ -75,10 +75,10 @@ DELETE_COUNTERS: Final = (
 
 
 def evict(mailbox: Mailbox, recent: float) -> None:
-    """Delete the oldest rows where the database is nearly as large as it may be.
+    """Delete the oldest rows if the database is nearly as large as it may be.
 
-    What was deleted without a mail is added to the counter ``dropped``. ``recent`` is a time in
-    seconds since the epoch: mails made later keep their rows.
+    Errors that are deleted without a mail are added to the counter ``dropped``. ``recent`` is a
+    time in seconds since the epoch: mails made later keep their rows.
     """
     share = mailbox.outbox.max_bytes * DATABASE_SHARE
     if mailbox.used_bytes() < share * NEARLY_FULL:
@@ -130,7 +130,7 @@ def expire_refused(database: Database, before: float) -> None:
 
 
 def _expire_history(database: Database, before: float) -> None:
-    """Delete what is old of error groups, posts and outages; call it within a transaction.
+    """Delete old error groups, posts and outages; call it within a transaction.
 
     The message in a group's title may hold personal data, so it goes with the reports.
     """

@@ -30,7 +30,7 @@ class ServerEvent:
 
 
 def note_server_event(spool: Path, kind: str) -> None:
-    """Note that the server on this host has started or stops. Never raises: it is only a hint."""
+    """Record that the server on this host has started or stops. Never raises."""
     with suppress(OSError):
         folder = spool / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def note_server_event(spool: Path, kind: str) -> None:
 
 
 def server_events(spool: Path, since: float) -> list[ServerEvent]:
-    """Return what was noted after ``since``, the earliest first. Raises :exc:`OSError`."""
+    """Return the events after ``since``, the earliest first. Raises :exc:`OSError`."""
     found = []
     folder = spool / FOLDER
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -59,7 +59,7 @@ def server_events(spool: Path, since: float) -> list[ServerEvent]:
 
 
 def expire_server_events(spool: Path, before: float) -> None:
-    """Delete the files of hosts on which nothing was noted since ``before``."""
+    """Delete the files of hosts without an event since ``before``, in seconds since the epoch."""
     folder = spool / FOLDER
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):

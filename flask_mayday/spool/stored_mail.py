@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class NewMail:
     """A mail with the columns of the table ``mails``; see :mod:`.schema`.
 
-    ``state`` is ``off`` where there is no mail server. ``source`` is the error's route or logger.
+    ``state`` is ``off`` if there is no mail server. ``source`` is the error's route or logger.
     """
 
     message_id: str
@@ -43,8 +43,8 @@ class PendingErrors:
     """Identical errors that are in no mail yet.
 
     ``first`` is the time of the first one, ``last_mail`` of the last mail about that fingerprint,
-    in seconds since the epoch. ``source`` is the route or logger. ``is_back`` is true where the
-    error has come back after it was resolved, and no mail has said so.
+    in seconds since the epoch. ``source`` is the route or logger. ``is_back`` is true if the error
+    has come back after it was resolved, and no mail has said so.
     """
 
     fingerprint: str
@@ -55,7 +55,7 @@ class PendingErrors:
 
 
 def recipients_of(text: object) -> tuple[str, ...]:
-    """Return the addresses in a column ``recipients``, none where it is damaged."""
+    """Return the addresses in a column ``recipients``, none if it is damaged."""
     try:
         found = json.loads(text)  # type: ignore[arg-type]
     except (ValueError, TypeError, RecursionError):

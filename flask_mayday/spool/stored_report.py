@@ -1,4 +1,4 @@
-"""A report as files and database keep it."""
+"""A report as it is stored in files and in the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDENTITY: Final = ("uuid", "time", "fingerprint", "request_id")
 
 @dataclass(frozen=True, slots=True)
 class ErrorFacts:
-    """The fields of a report that decide about its group, read without the rest of it."""
+    """The fields that decide a report's error group, read without building the whole report."""
 
     type: str
     message: str
@@ -45,10 +45,10 @@ Facts = Report | ErrorFacts
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A report as JSON, with the fields that the database can look for.
+    """A report as JSON (``body``), with the fields that are columns of the database.
 
-    ``time`` is in seconds since the epoch. ``mailable`` is false for what was recorded while no
-    mail server and no webhook was set: it is never mailed. ``facts`` decide about its group.
+    ``time`` is in seconds since the epoch. ``mailable`` is false if neither a mail server nor a
+    webhook was set: the report is never mailed. ``facts`` decide its error group.
     """
 
     uuid: str
@@ -79,7 +79,7 @@ class StoredReport:
             uuid, time, fingerprint, request_id = map(known.get, IDENTITY)
             facts = ErrorFacts.from_dict(known)
             found = cls(uuid, time, fingerprint, request_id, body, mailable, facts)
-            if not found._is_sound():  # another version wrote it, or nobody did
+            if not found._is_sound():  # written by another version, or damaged
                 found = cls.of(Report.from_json(body), mailable=mailable)
                 # Raises UnicodeEncodeError, a ValueError, for what the database cannot keep.
                 f"{found.uuid}{found.fingerprint}{found.request_id}".encode()
@@ -107,7 +107,7 @@ class StoredReport:
 def readable_report(
     body: str, uuid: str, time: float, fingerprint: str, request_id: str | None
 ) -> Report:
-    """Return the report that ``body`` holds; where that is damaged, what the other columns say."""
+    """Return the report in ``body``; if that is damaged, one made from the other columns."""
     try:
         return Report.from_json(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What happened since the last weekly summary, counted as it happened."""
+"""The counts for the weekly summary: what happened since the last one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Week:
 
 
 def week_start(database: Database) -> float | None:
-    """Return the end of the last weekly summary, ``None`` where there was none."""
+    """Return the end of the last weekly summary, or ``None`` if there was none."""
     return float(database.counter(UNTIL)) or None
 
 
@@ -79,7 +79,7 @@ def read_week(database: Database, since: float, until: float) -> Week:
 
 
 def begin_week(database: Database, until: float) -> None:
-    """Count from now on for the next summary, within a transaction."""
+    """Start the counts of the next summary, within a transaction."""
     database.connection.execute("UPDATE error_groups SET week_count = count, week_hidden = hidden")
     for name in (DELIVERED, POSTED, HELD, EVICTED, UNTIL):
         database.delete_counter(name)
