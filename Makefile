@@ -71,12 +71,17 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 	@docker/verbs/debug
 
 ##@ Check
+# Three processes on two processors: the integration tests often wait.
+CHECK := $(VENV)/pytest --numprocesses 3 --dist worksteal tests/unit tests/integration tests/packaging tests/docs
+
 check: lint ## run lint and the tests without containers: unit, integration, packaging, docs
 	@tests/prepare postgres
-	@$(VENV)/pytest --numprocesses 2 tests/unit tests/integration tests/packaging tests/docs
+	@$(CHECK)
 
-test: check ## run everything that CI runs: check, stack and browser tests
-	@tests/prepare stack
+test: lint ## run everything that CI runs: check, stack and browser tests
+	@tests/prepare postgres
+	@docker/engine/start
+	@tests/beside "tests/prepare stack" $(CHECK)
 	@$(VENV)/pytest tests/stack tests/browser
 
 lint: .venv ## run only the linters and the type check
