@@ -1,4 +1,4 @@
-"""The text of an exception, within a time limit: its ``__str__`` may be any code of the app."""
+"""The text of an exception, within a time limit: its ``__str__`` may run any code of the app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 SECONDS: Final = 0.5  # that __str__ may take
 THREADS: Final = 8  # that may run a slow __str__ at a time, in one process
-CHAIN: Final = 30  # exceptions connected by cause or context
+MAX_CHAIN: Final = 30  # exceptions connected by cause or context
 PLAIN: Final = (str, bytes, int, float, bool, type(None))
 IS_SLOW: Final = "_mayday_text_is_slow"  # attribute of an exception whose __str__ has been tried
 TOO_SLOW: Final = f"<no message: __str__ takes longer than {SECONDS:g} s>"
@@ -49,15 +49,15 @@ def is_slow(error: BaseException) -> bool:
 
 
 def traceback_if_slow(error: BaseException) -> str:
-    """Return a traceback without the messages that take too long; an empty text if none does."""
-    chain = list(_chain(error))
+    """Return a traceback without the messages that take too long; empty if none does."""
+    chain = list(chain_of(error))
     if not any(is_slow(one) for one in chain):
         return ""
     return "\n".join(map(_without_message, reversed(chain)))
 
 
 def _takes_too_long(error: BaseException) -> bool:
-    """Call ``__str__`` in a thread, with the context of this one; return whether it is not done."""
+    """Call ``__str__`` in a thread, in a copy of this context; return whether it takes too long."""
     if not _threads.acquire(blocking=False):
         return True
     done, context = threading.Event(), copy_context()
@@ -78,9 +78,9 @@ def _takes_too_long(error: BaseException) -> bool:
     return not done.wait(SECONDS)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception, its cause or else its context, and so on."""
-    for _ in range(CHAIN):
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, its cause or else its context, and so on: at most 30 of them."""
+    for _ in range(MAX_CHAIN):
         if error is None:
             return
         yield error

@@ -10,7 +10,7 @@ from typing import Final
 
 CACHE_SIZE: Final = 2048  # frames
 
-# By code object and position. The code object is kept alive, so that its id stays its own.
+# By code object and position. The code object is kept alive, so that its id is not reused.
 _frames: dict[tuple[int, int], tuple[CodeType, str]] = {}
 
 
@@ -22,7 +22,7 @@ def exception_text(error: BaseException) -> str:
     """
     if hasattr(sys, "tracebacklimit"):
         return "".join(traceback.format_exception(error)).removesuffix("\n")
-    # With limit 0 everything is read but the frames.
+    # With limit 0, everything except the frames is read.
     found = traceback.TracebackException(
         type(error), error, error.__traceback__, limit=0, compact=True
     )
@@ -31,7 +31,7 @@ def exception_text(error: BaseException) -> str:
 
 
 class _CachedStack(traceback.StackSummary):
-    """The frames of a traceback, of which only the text is known."""
+    """The frames of a traceback, as text that is formatted already."""
 
     def __init__(self, texts: list[str]) -> None:
         super().__init__()

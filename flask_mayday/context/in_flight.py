@@ -1,7 +1,7 @@
 """The requests that a worker is serving, in memory that outlives the worker.
 
 The master makes the table in shared memory before the fork. When a worker is killed, the master
-reads there which requests were interrupted. Noting a request takes no system call.
+reads there which requests were interrupted. Recording a request takes no system call.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class RequestInProgress:
 
     @property
     def age(self) -> float:
-        """For how many seconds the visitor has waited."""
+        """How many seconds the visitor has waited."""
         return time.monotonic() - self.since
 
     @property
     def work(self) -> float:
-        """For how many seconds a thread has served it."""
+        """How many seconds a thread has been serving it."""
         return self.age - self.waited
 
 
@@ -112,8 +112,7 @@ class RequestTable:
     def mark_responding(self) -> None:
         """Record that this thread is sending a part of the response to its request.
 
-        The time that a request may take begins anew: a response that still yields data does not
-        hang.
+        This restarts the time limit of the request: a response that still yields data is not hung.
         """
         slot = getattr(self._slot, "number", None)
         if slot is None:

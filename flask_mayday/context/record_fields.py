@@ -15,10 +15,10 @@ from .exception_text import exception_text
 # prefix keeps them apart from names that apps and libraries use.
 PREFIX: Final = "mayday_"
 ENVIRON: Final = f"{PREFIX}environ"  # the WSGI environment of the request
-STACK: Final = f"{PREFIX}stack"  # text: the stack of a hung request, or what a dead worker served
-UNREPORTED: Final = f"{PREFIX}unreported"  # true: log the record, another record is the report
+STACK: Final = f"{PREFIX}stack"  # text: the stack of a hung request or of a crashed worker
+UNREPORTED: Final = f"{PREFIX}unreported"  # true: only log the record; another one is reported
 CONTEXT: Final = f"{PREFIX}context"  # mapping: the keyword arguments of mayday.capture()
-GROUP: Final = f"{PREFIX}group"  # text: records with the same one belong to one error group
+GROUP: Final = f"{PREFIX}group"  # text: records with the same text belong to one error group
 
 # The requests that a worker was serving when it died: a sequence of mappings with ``request_id``,
 # ``method``, ``path`` and ``state``, which is one of those below.
@@ -54,7 +54,7 @@ def extra_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 def traceback_of(record: logging.LogRecord) -> str:
-    """Return the traceback and the stacks of a record, or an empty text.
+    """Return the traceback and the stacks of a record, or an empty string.
 
     It is not cached on the record as :class:`logging.Formatter` does: another handler would
     write the cached text, redacted or not.
@@ -91,9 +91,9 @@ def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return the message of a record; if its arguments do not fit, its parts and the error.
+    """Return the message of a record; if it cannot be formatted, its parts and the error.
 
-    The standard handlers drop such a record. It may be the only trace of an error.
+    The standard handlers drop such a record, although it may be the only trace of an error.
     """
     try:
         if isinstance(record.args, tuple) and any(map(_is_slow_error, record.args)):

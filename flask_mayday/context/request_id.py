@@ -20,7 +20,7 @@ SESSION_USER_KEY: Final = "flask_mayday.session_user_id"  # who was logged in wh
 EXCEPTION_KEY: Final = "flask_mayday.exception"  # the exception that the app has raised
 REPORTED_KEY: Final = "flask_mayday.reported"  # the exception that was reported, or True
 CLAIM_KEY: Final = "flask_mayday.claim"  # who reports that the request has no proper answer
-FORM: Final = re.compile(r"[0-9a-f]{32}")
+REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 _environ: ContextVar[Mapping[str, object] | None] = ContextVar("request_environ", default=None)
 
@@ -34,7 +34,7 @@ def begin(environ: WSGIEnvironment, *, trusted: bool) -> str:
     after the response.
     """
     sent = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id = sent if trusted and FORM.fullmatch(sent) else uuid.uuid4().hex
+    request_id = sent if trusted and REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
     environ[ENVIRON_KEY] = request_id
     environ[PATH_KEY] = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
     _environ.set(environ)
@@ -66,5 +66,5 @@ def resume(environ: Mapping[str, object] | None) -> None:
 
 
 def forget() -> None:
-    """Make no request the current one of this thread."""
+    """Record that this thread works for no request."""
     _environ.set(None)

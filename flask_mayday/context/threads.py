@@ -28,7 +28,7 @@ _submit = ThreadPoolExecutor.submit
 def install() -> None:
     """Make new threads and thread-pool tasks belong to the request that starts them."""
     global _start, _submit
-    # If another library has replaced them too, our functions call its ones.
+    # If another library has replaced them too, our functions call that library's.
     if threading.Thread.start is not start:
         _start = threading.Thread.start
         threading.Thread.start = start  # type: ignore[assignment,method-assign]
@@ -60,7 +60,7 @@ def submit(
 ) -> Future[Any]:
     """Submit a task to ``pool`` that runs for the current request, or for none.
 
-    The threads of a pool work for one request after the other.
+    The request is set for each task, because a pool's thread serves many requests in turn.
     """
     environ = request_id.current_environ()
 
@@ -92,7 +92,7 @@ def submit_without_request(
 
 
 class _WatchedFuture(Future[Any]):
-    """A future that logs its exception if nobody has retrieved it or cancelled the task."""
+    """A future that logs its exception unless it was retrieved or the task was cancelled."""
 
     environ: Mapping[str, object] | None = None
     retrieved = False

@@ -36,7 +36,7 @@ class TraceContext:
 
 
 def begin(environ: WSGIEnvironment, *, trusted: bool) -> None:
-    """Note the trace that a request belongs to.
+    """Store in ``environ`` the trace that a request belongs to.
 
     ``traceparent`` is used only if ``trusted``, which means that a proxy sets or removes it. A
     value that the standard does not allow is ignored.

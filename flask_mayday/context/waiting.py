@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 HEADER: Final = "X-Mayday-Start"
-FORM: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")  # seconds since 1970, as nginx's $msec
-LONGEST: Final = 60.0  # seconds beyond the time limit; a longer wait cannot be right
-PAUSE: Final = 60.0  # seconds without such a request, after which the count begins anew
+TIME: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")  # seconds since the epoch, as nginx's $msec
+MAX_EXCESS: Final = 60.0  # seconds beyond the time limit; a longer wait must be an error
+PAUSE: Final = 60.0  # seconds without an overdue request, after which the count starts again
 
 logger = logging.getLogger(__name__)
 _has_warned = False
 
 
 def seconds_waited(environ: WSGIEnvironment, timeout: float) -> float:
-    """Return for how many seconds the request of ``environ`` has waited for its thread.
+    """Return how many seconds the request of ``environ`` has waited for a thread.
 
     ``timeout`` is the time limit of a request, in seconds. Returns 0 if the header is missing or
     cannot be right, which is logged once.
@@ -38,8 +38,8 @@ def seconds_waited(environ: WSGIEnvironment, timeout: float) -> float:
 def seconds_since(sent: str, timeout: float) -> float:
     """Return the seconds since the time in a header, or 0 if that cannot be right."""
     global _has_warned
-    waited = time.time() - float(sent) if FORM.fullmatch(sent) else -1.0
-    if 0 <= waited <= timeout + LONGEST:
+    waited = time.time() - float(sent) if TIME.fullmatch(sent) else -1.0
+    if 0 <= waited <= timeout + MAX_EXCESS:
         return waited
     if not _has_warned:
         _has_warned = True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..context import in_flight, request_id, trace_context
+from ..context.error_text import chain_of
 from ..context.record_fields import GROUP
 from ..context.waiting import overdue_requests, seconds_waited
 from ..reporting import registry
@@ -157,7 +158,7 @@ class _Response:
         error = self.environ.get(request_id.EXCEPTION_KEY)
         if reported is True or reported is None or error is None:
             return reported is not None
-        return any(one is error for one in _chain(reported))
+        return any(one is error for one in chain_of(reported))
 
     def _log(
         self,
@@ -191,15 +192,6 @@ class _Response:
         self.environ.pop(request_id.EXCEPTION_KEY, None)
         if self.environ.get(request_id.REPORTED_KEY):
             self.environ[request_id.REPORTED_KEY] = True
-
-
-def _chain(error: object) -> Iterator[object]:
-    """Yield an exception, its cause or context, and so on."""
-    for _ in range(10):
-        if not isinstance(error, BaseException):
-            return
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 class _Body:

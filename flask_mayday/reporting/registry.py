@@ -16,6 +16,7 @@ from typing import Final
 from flask import current_app, has_app_context
 
 from ..context import record_fields, threads
+from ..context.error_text import chain_of
 from . import excepthooks
 from .pipeline import Pipeline
 
@@ -53,8 +54,8 @@ def pipelines() -> list[Pipeline]:
 def pipeline_of(record: logging.LogRecord) -> Pipeline | None:
     """Return the pipeline that a record belongs to.
 
-    That of its request, or of the current app context; without one, that of the app whose code
-    the record comes from, else the first.
+    This is the pipeline of its request, or of the current app context. Without one, it is that of
+    the app whose code the record comes from, else the first.
     """
     environ = record_fields.environ_of(record)
     if environ is not None and isinstance(found := environ.get(PIPELINE), Pipeline):
@@ -126,13 +127,9 @@ def hide_parameters(record: logging.LogRecord) -> None:
 
     They hold what visitors have typed, and password hashes.
     """
-    error = record.exc_info[1] if record.exc_info else None
-    for _ in range(20):
-        if error is None:
-            break
+    for error in chain_of(record.exc_info[1] if record.exc_info else None):
         if getattr(error, "hide_parameters", None) is False:
             error.hide_parameters = True  # type: ignore[attr-defined]
-        error = error.__cause__ or error.__context__
 
 
 def enable_own_loggers() -> None:
