@@ -12,7 +12,7 @@ from .values import MIN_VALUE_LENGTH
 
 MAX_DEPTH: Final = 5  # of nested configuration values
 
-# The last word in the name of a secret setting; "WTF_CSRF_FIELD_NAME" is no secret.
+# The last word in the name of a secret setting, so that WTF_CSRF_FIELD_NAME is not a secret.
 SECRET_WORDS: Final = frozenset(
     {
         *("password", "passwords", "passwd", "passphrase", "pass", "pwd", "pw"),
@@ -41,8 +41,8 @@ def secrets_of_config(config: Mapping[str, object], environ: Mapping[str, str]) 
 
     These are values whose names say so (``SECRET_KEY``, ``SECRET_KEY_FALLBACKS``,
     ``MAIL_PASSWORD``, ``STRIPE_API_KEY``), nested ones too, and the passwords in URLs, which may
-    also be SQLAlchemy URL objects. Values of fewer than 8 characters are left out. Names of options
-    are no secrets, as in ``SESSION_COOKIE_NAME="session"``. Pass the result to
+    also be SQLAlchemy URL objects. Values of fewer than 8 characters are left out, and so are
+    settings that only name something secret (``SESSION_COOKIE_NAME``). Pass the result to
     :class:`~flask_mayday.redaction.redactor.Redactor`.
     """
     found: dict[str, None] = {}

@@ -120,7 +120,7 @@ PART: Final = re.compile(r"2fa|p12|pkcs\d+|i18n|[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|
 class SecretNames:
     """The names whose values are secrets: the built-in ones and ``extra_names``.
 
-    An extra name matches where its parts stand side by side, in its order, in a field's name:
+    An extra name matches a field's name that contains its parts side by side and in its order:
     ``member_no`` matches ``memberNo``, ``member-no`` and ``old_member_no``.
     """
 
@@ -186,7 +186,7 @@ def _secret_parts(parts: tuple[str, ...]) -> bool:
 
 
 def _holds(parts: tuple[str, ...], extra: tuple[str, ...]) -> bool:
-    """Return whether a name contains the parts of an extra name in the same order."""
+    """Return whether a name contains the parts of an extra name, or consists of its letters."""
     starts = range(len(parts) - len(extra) + 1)
     return any(parts[start : start + len(extra)] == extra for start in starts) or "".join(
         extra

@@ -24,24 +24,22 @@ MASK_BYTES: Final = MASK.encode()
 CUT_CONTEXT: Final = 4096  # characters beyond a cut that are redacted with it: the longest secret
 MAX_TEXT_BYTES: Final = 4 << 20  # of a text that is redacted
 MAX_ADDED_SECRETS: Final = 2000
-
-
 REMEMBERED_TEXTS: Final = 256
 REMEMBERED_LENGTH: Final = 4000  # characters of a text that is remembered
 
 
 class Examined(NamedTuple):
-    """A text in its layers of escapes, and the spans of the secrets that no request sent."""
+    """A text, its escapes decoded layer by layer, and the secrets in it except a request's own."""
 
     layers: list[bytes]
     spans: list[Span]
 
 
 class Examiner:
-    """Finds the secrets that no request sent: those of the app, and others by name and shape.
+    """Finds the secrets that do not depend on a request: by the app's values, by name, by shape.
 
-    It remembers the last texts, because errors repeat most of them: the traceback, the route, the
-    client's headers. ``settings`` is the search for the app's secrets.
+    The results for the last texts are cached, because errors repeat most of them: the traceback,
+    the route, the client's headers. ``settings`` is the search for the app's secrets.
     """
 
     def __init__(self, settings: ValueSearch, patterns: PatternSearch) -> None:
@@ -51,7 +49,7 @@ class Examiner:
         self.source = lru_cache(REMEMBERED_TEXTS)(self._source)
 
     def text(self, text: str) -> Examined:
-        """Return what is known of a text before the secrets of a request are added.
+        """Return the layers of a text and the secrets in it, without those of a request.
 
         Raises :exc:`TextTooLongError` or :exc:`.patterns.TooManyMatchesError`.
         """
@@ -107,7 +105,7 @@ class Redactor:
 
     @property
     def examiner(self) -> Examiner:
-        """The search for the secrets that no request sent."""
+        """The search for the secrets that do not depend on a request."""
         found = self._examiner
         if found is None:
             with self._lock:

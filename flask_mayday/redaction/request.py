@@ -81,11 +81,11 @@ def _meanings(value: str) -> Iterator[str]:
 
 
 def _in_head(environ: Mapping[str, object], names: SecretNames) -> Iterator[str]:
-    """Return the secret values of the headers, the most powerful ones first."""
+    """Return the secret values of the headers, the most sensitive ones first."""
     if authorization := environ.get("HTTP_AUTHORIZATION"):
         yield from _credentials(str(authorization))
     cookies = _cookies(str(environ.get("HTTP_COOKIE") or ""), names)
-    yield from (value for first, value in cookies if first)
+    yield from (value for is_login, value in cookies if is_login)
     for name, value in environ.items():
         if name.startswith("HTTP_") and name not in SPLIT_HEADERS and names.match(name[5:]):
             yield str(value)
@@ -93,7 +93,7 @@ def _in_head(environ: Mapping[str, object], names: SecretNames) -> Iterator[str]
         query = str(environ.get(source) or "")
         if "=" in query:
             yield from _fields(query.partition("?")[2] if "?" in query else query, names)
-    yield from (value for first, value in cookies if not first)
+    yield from (value for is_login, value in cookies if not is_login)
 
 
 def _in_body(parsed: Parsed, names: SecretNames) -> Iterator[str]:
@@ -121,13 +121,13 @@ def _cookies(header: str, names: SecretNames) -> list[tuple[bool, str]]:
     for part in header.split(";"):
         name, _, value = part.partition("=")
         value = value.strip()
-        first = "remember" in name.lower() or names.match(name.strip())
-        found.append((first, value))
+        is_login = "remember" in name.lower() or names.match(name.strip())
+        found.append((is_login, value))
         if value.startswith('"'):
-            found.append((first, _unquote(value)))
+            found.append((is_login, _unquote(value)))
         # Also the parts of a signed value: the session's data, the time and the signature.
         pieces = value.split(".")
-        found += [(first, piece) for piece in pieces if len(piece) >= 2 * MIN_VALUE_LENGTH]
+        found += [(is_login, piece) for piece in pieces if len(piece) >= 2 * MIN_VALUE_LENGTH]
     return found
 
 

@@ -88,7 +88,7 @@ SHAPES: Final = (
         "PuTTY-User-Key-File",
         rb"(?P<secret>PuTTY-User-Key-File(?:(?!Private-MAC:)(?s:.))*+(?:Private-MAC: ?\w*+)?)",
     ),
-    # Credentials in headers. The words also occur in prose, so a lower-case word is no token.
+    # Credentials in headers. The words also occur in prose, so a lower-case word is not a token.
     *(
         (word, rb"(?<![\w-])%s%s(?P<secret>[\w.~+/=%%:-]{8,}+)" % (word.encode(), NO_WORD))
         for word in ("Bearer", "bearer", "BEARER", "Basic", "basic", "BASIC")

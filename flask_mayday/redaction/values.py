@@ -21,9 +21,8 @@ from .escapes import Span, decoded_layers, spans_before_decoding
 # Shorter values are often ordinary words ("dev"), so they are masked by name only.
 MIN_VALUE_LENGTH: Final = 8
 SHORTEST_FORM: Final = MIN_VALUE_LENGTH // 2  # bytes; see ESCAPE_AT_END, which can shorten a value
-MAX_VALUE_LENGTH: Final = (
-    4096  # characters of one value that are searched for: the limit of a cookie
-)
+# Characters of one value that are searched for: the limit of a cookie.
+MAX_VALUE_LENGTH: Final = 4096
 PIECE_LENGTH: Final = 128  # characters: a text may contain only a part of a long value
 
 # Common words of reports that are never masked by value.
@@ -93,7 +92,7 @@ class ValueSearch:
                     if form not in self._forms:
                         self._forms[form] = binary
                         self._size += len(form)
-                # Last: a thread without the lock, or a forked child, may look meanwhile.
+                # Removed last: a thread without the lock, or a forked child, may read the list now.
                 self._waiting.pop()
             if length == math.inf and self._forms:
                 self._automaton = _Automaton(self._forms)
