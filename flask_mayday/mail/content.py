@@ -49,7 +49,7 @@ class Digest:
 class HeldErrors:
     """Identical errors that the hourly limit held back; ``report`` is the first of them.
 
-    ``is_back`` is true where they have come back after they were resolved.
+    ``is_back`` is true if they have come back after they were resolved.
     """
 
     count: int
@@ -116,7 +116,7 @@ def report_content(
     *,
     is_back: bool = False,
 ) -> Content:
-    """Return the mail about one error, or about all that are identical since the last mail.
+    """Return the mail about one error, or, with ``digest``, about all identical ones in it.
 
     ``is_back`` says that it is the first mail since the error of ``group`` came back.
     """

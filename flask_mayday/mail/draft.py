@@ -30,8 +30,8 @@ TEXT_LENGTH = 16_000  # characters of a message to the webhook
 class Draft:
     """What a message says, about which app.
 
-    ``count`` is how many errors it reports or counts. ``headers`` are those of the mail besides
-    the usual ones.
+    ``count`` is how many errors it reports or counts. ``headers`` are additional headers of the
+    mail.
     """
 
     app: AppSettings
@@ -131,7 +131,7 @@ def with_rows(draft: Draft, title: str, rows: Sequence[tuple[str, str]]) -> Draf
 
 
 def app_of(report: Report, app: AppSettings) -> AppSettings:
-    """Return the settings of the app that a report is about; ``app`` where it names none."""
+    """Return the settings of the app that a report is about; ``app`` if it names none."""
     if not report.app:
         return app
     return replace(app, name=report.app, environment=report.environment, release=report.release)

@@ -43,9 +43,9 @@ def from_header(name: str, address: str) -> EncodedHeader:
 
 
 def encode_body(text: str) -> tuple[str, str]:
-    """Return a transfer encoding and a text in it: the shortest of 7bit, quoted-printable, base64.
+    """Return the transfer encoding for ``text``, and the text in it.
 
-    7bit is for ASCII whose lines are short enough.
+    This is 7bit for ASCII with short lines, otherwise the shorter of quoted-printable and base64.
     """
     data = text.encode("utf-8", "backslashreplace")
     if text.isascii() and max(map(len, text.split("\n"))) <= LINE_LENGTH:

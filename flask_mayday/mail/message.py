@@ -7,7 +7,6 @@ with lines of at most 998 bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -28,7 +27,7 @@ NO_APP: Final = AppSettings("app", "production", "", ())
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who writes to whom, and about which app.
+    """The sender and the recipients of a mail, and its place in a thread.
 
     ``message_id`` is the mail's own, ``thread`` that of the mail which it continues. ``created``
     is in seconds since the epoch.
@@ -69,29 +68,19 @@ def render_report(report: Report, envelope: Envelope, digest: Digest | None = No
     return render(draft_report(report, envelope.app, digest), envelope)
 
 
-def render_notice(
-    envelope: Envelope,
-    what: str,
-    where: str,
-    rows: Sequence[tuple[str, str]] = (),
-    lines: Sequence[str] = (),
-) -> bytes:
-    """Return a mail about something that is not an error of the app; see :func:`.draft_notice`."""
-    return render(draft_notice(envelope.app, what, where, rows, lines), envelope)
-
-
 def render_test(envelope: Envelope) -> bytes:
-    """Return the mail of ``flask mayday reports test``, which is made like that of a report."""
+    """Return the mail of ``flask mayday reports test``."""
     rows = [
         ("Recipients", ", ".join(envelope.recipients)),
         ("Time", moment(envelope.created or time.time())),
     ]
-    return render_notice(
-        envelope,
+    draft = draft_notice(
+        envelope.app,
         "Test mail: error reports are reaching you",
         "Sent by “flask mayday reports test”. Nothing is wrong.",
         rows,
     )
+    return render(draft, envelope)
 
 
 def _part(kind: str, text: str) -> EmailMessage:

@@ -46,7 +46,7 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """Escape what no mail client should be given; Jinja calls this on every value."""
+    """Escape characters that could mislead a mail client; Jinja calls this on every value."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return UNPRINTABLE.sub(

@@ -43,7 +43,7 @@ def report_subject(
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line for a header: unsafe characters and runs of spaces are a space."""
+    """Return a text as one line for a header: unsafe characters and white space become a space."""
     return " ".join(UNSAFE.sub(" ", text).split())
 
 
@@ -52,7 +52,7 @@ def _without_tags(text: str) -> str:
 
 
 def _is_route(report: Report) -> bool:
-    """Return whether the place is a route, which the app has written and no visitor."""
+    """Return whether ``where`` is a route, which comes from the app and not from a visitor."""
     route = (report.request or {}).get("route")
     return bool(route) and report.where.endswith(f" {route}")
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from ..report.wording import counted, duration
 from ..settings import AppSettings
 from ..spool.error_group import ErrorGroup, State
 from ..spool.week import Week
-from .content import Content, Lines, Rows, Section, app_rows
+from .content import GROUPS_MAXIMUM, Content, Lines, Rows, Section, app_rows
 from .draft import Draft
 from .subject import one_line
 from .times import moment
 
-GROUPS_MAXIMUM: Final = 100
-
 
 def draft_weekly(week: Week, app: AppSettings) -> Draft:
-    """Return the summary of a week. Its errors are reported elsewhere: its own count is 0."""
+    """Return the summary of a week. It reports no errors of its own, so its count is 0."""
     kinds = sum(group.count > group.week_count for group in week.groups)
     what = f"Weekly summary: {counted(week.errors, 'error')} of {counted(kinds, 'kind')}"
     sections: list[Section] = [Rows("Errors", _errors(week))]

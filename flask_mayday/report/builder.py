@@ -8,10 +8,10 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ..context.error_text import exact, message_of_error
 from ..context.record_fields import (
@@ -33,21 +33,19 @@ from .size_limit import cut
 from .traceback_data import RaisedException
 from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader
 from .traceback_text import render_traceback
-from .wording import not_available
+from .wording import or_reason
 
 MESSAGE_LENGTH: Final = 8000  # characters
 WHERE_LENGTH: Final = 1000
 TRACEBACK_LENGTH: Final = 64_000
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class ReportBuilder:
-    """Builds reports from log records, for one app. Make one and keep it: it caches frames.
+    """Builds reports from log records, for one app. Create it once: it caches frames.
 
-    ``redactor`` masks secrets, ``own_code`` tells the app's frames from those of libraries, and
-    ``app``, ``environment``, ``release`` and ``node`` are written into each report as they are.
+    ``redactor`` masks secrets, and ``own_code`` tells the app's frames from those of libraries.
+    ``app``, ``environment``, ``release`` and ``node`` are copied into each report.
     """
 
     redactor: Redactor
@@ -64,7 +62,7 @@ class ReportBuilder:
     def build(self, record: logging.LogRecord) -> Report:
         """Return the report of a log record and of the request that it is about.
 
-        Never raises: where a part cannot be made, the reason stands in its place.
+        Never raises: a part that cannot be made is replaced by the reason.
         """
         try:
             return self._whole(record)
@@ -105,12 +103,12 @@ class ReportBuilder:
         error = record.exc_info[1] if record.exc_info else None
         environ = environ_of(record)
         redactor = self.redactor.bind(environ)
-        exceptions = _or_reason(lambda: self._exceptions(error, redactor), _as_exceptions)
+        exceptions = or_reason(lambda: self._exceptions(error, redactor), _as_exceptions)
         requests = _requests(record, redactor)
-        stack = _or_reason(lambda: _stack(record, error, redactor), str)
+        stack = or_reason(lambda: _stack(record, error, redactor), str)
         message = redactor.bounded(_message(record, error), MESSAGE_LENGTH)
         request = None if environ is None else whole_request(environ, redactor)
-        fingerprint, *former = _or_reason(
+        fingerprint, *former = or_reason(
             lambda: fingerprints(record, error, message, exceptions),
             lambda reason: (hash_of(reason),),
         )
@@ -127,7 +125,7 @@ class ReportBuilder:
             place=_place(exceptions),
             request_id=request_id_of(record),
             request=request,
-            traceback=_or_reason(lambda: _as_text(exceptions, requests, stack), str),
+            traceback=or_reason(lambda: _as_text(exceptions, requests, stack), str),
             earlier=_earlier(environ, redactor),
             python=sys.version.split()[0],
             user=_user(request),
@@ -160,7 +158,7 @@ class ReportBuilder:
         return tuple(ExceptionReader(self._frames, clean, redactor.source).read(error))
 
     def _bare(self, record: logging.LogRecord, failure: Exception) -> Report:
-        """Return what is known of a record without any code that could fail."""
+        """Return a minimal report of a record, made without any code that could fail."""
         place = f"{Path(record.pathname).name}:{record.lineno}"
         known = {
             "uuid": uuid.uuid4().hex,
@@ -174,14 +172,6 @@ class ReportBuilder:
         return Report.from_json(json.dumps(known))
 
 
-def _or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
-    """Return what ``part`` returns; if it fails, the reason, in the form that ``wrap`` gives it."""
-    try:
-        return part()
-    except Exception as failure:
-        return wrap(not_available(failure))
-
-
 def _as_exceptions(reason: str) -> tuple[RaisedException, ...]:
     return (RaisedException(reason),)
 
@@ -189,7 +179,7 @@ def _as_exceptions(reason: str) -> tuple[RaisedException, ...]:
 def _message(record: logging.LogRecord, error: BaseException | None) -> str:
     if error is not None:
         return message_of_error(error)
-    return _or_reason(lambda: exact(message_of(record)), str)
+    return or_reason(lambda: exact(message_of(record)), str)
 
 
 def _type_name(record: logging.LogRecord, error: BaseException | None) -> str:
@@ -197,7 +187,7 @@ def _type_name(record: logging.LogRecord, error: BaseException | None) -> str:
 
 
 def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> str:
-    """Return ``at <METHOD> <route>``, with the path where no route matched, or ``in <logger>``."""
+    """Return ``at <METHOD> <route>``, with the path if no route matched, or ``in <logger>``."""
     if environ is None:
         return f"in {record.name}"
     route = environ.get(ROUTE) or path_of(environ) or "/"
@@ -205,7 +195,7 @@ def _where(record: logging.LogRecord, environ: Mapping[str, object] | None) -> s
 
 
 def _place(exceptions: tuple[RaisedException, ...]) -> str:
-    """Return the app's last frame, or the frame that raised."""
+    """Return the place of the app's last frame, or of the frame that raised if it has none."""
     frames = next((one.frames for one in reversed(exceptions) if one.depth == 0), ())
     own = [frame for frame in frames if frame.own]
     return (own or list(frames))[-1].place() if frames else ""
@@ -226,7 +216,7 @@ def _stack(record: logging.LogRecord, error: BaseException | None, redactor: Bou
 
 def _requests(record: logging.LogRecord, redactor: BoundRedactor) -> tuple[dict[str, object], ...]:
     requests = getattr(record, REQUESTS, None) or ()
-    return _or_reason(
+    return or_reason(
         lambda: tuple(redactor.fields(request) for request in requests),
         lambda reason: ({"path": reason},),
     )
@@ -240,7 +230,7 @@ def _context(record: logging.LogRecord, redactor: BoundRedactor) -> dict[str, ob
     def instead(reason: str) -> dict[str, object]:
         return {"context": reason}
 
-    return _or_reason(lambda: redactor.fields(context), instead)
+    return or_reason(lambda: redactor.fields(context), instead)
 
 
 def _as_text(
@@ -255,4 +245,4 @@ def _as_text(
 def _earlier(environ: Mapping[str, object] | None, redactor: BoundRedactor) -> list[str]:
     if environ is None:
         return []
-    return _or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])
+    return or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])

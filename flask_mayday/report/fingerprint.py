@@ -23,7 +23,7 @@ from .traceback_data import Frame, RaisedException
 from .traceback_reader import EXCEPTIONS_MAXIMUM
 
 VERSION: Final = "1"  # one hex digit
-LENGTH: Final = 16  # hex digits, the version included
+HEX_DIGITS: Final = 16  # including the version
 MESSAGE_LENGTH: Final = 1000  # characters at a message's beginning that count
 
 # Parts of a message that differ from one occurrence of an error to the next.
@@ -45,15 +45,15 @@ def fingerprints(
     message: str,
     exceptions: Sequence[RaisedException],
 ) -> tuple[str, ...]:
-    """Return the fingerprint of an error, and after it the former ones, the latest first.
+    """Return the fingerprint of an error, followed by its former ones, the latest first.
 
     ``exceptions`` is ``error`` as :class:`.traceback_reader.ExceptionReader` has read it, and
-    ``message`` what the error says, redacted. These count: the type of the error, of its cause and
-    of a group's members; the app's own frames (file and function, for line numbers move with every
-    release) and the source line of the last; without own frames, the frame that raised; and the
-    message with its varying parts masked. A record without an exception is known by its logger,
-    level, function and message. An error with the attribute ``report_fingerprint``, a text, is
-    known by that alone, and so is a record with the attribute ``GROUP``.
+    ``message`` its redacted message. The fingerprint of an exception is made of its type and those
+    of its cause and of a group's members; the app's own frames (file and function, because line
+    numbers change with every release) and the source line of the last one, or without own frames,
+    the frame that raised; and the message with its varying parts masked. That of a record without
+    an exception is made of its logger, level, function and message. An exception's attribute
+    ``report_fingerprint``, a string, and a record's attribute ``GROUP`` replace all of these.
     """
     if isinstance(group := getattr(record, GROUP, None), str):
         return (hash_of(f"group\0{group}"),)
@@ -63,7 +63,7 @@ def fingerprints(
         return (hash_of("\0".join(parts)),)
     own = _text_of_its_own(error)
     found = hash_of("\0".join([*parts, *_types(error), *_frames(exceptions), own]))
-    # In an earlier version the text was hashed together with the rest: that is the former one.
+    # An earlier version hashed the text together with the rest: that is the former fingerprint.
     return (hash_of_choice(own), found) if own else (found,)
 
 
@@ -75,7 +75,7 @@ def hash_of_choice(text: str) -> str:
 def hash_of(text: str) -> str:
     """Return a fingerprint made of one text."""
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-    return VERSION + digest[: LENGTH - len(VERSION)]
+    return VERSION + digest[: HEX_DIGITS - len(VERSION)]
 
 
 def mask_varying(message: str) -> str:

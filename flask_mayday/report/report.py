@@ -40,11 +40,11 @@ TO_JSON: Final = json.JSONEncoder(separators=(",", ":"), default=_encode).encode
 class Report:
     """One error. Every field is redacted: all of them may be mailed.
 
-    ``uuid`` names this report, ``like`` the report of an identical error that has the traceback
-    where this one has none. ``time`` is in seconds since the epoch. ``where`` is ``at <METHOD>
-    <route>`` or ``in <logger>``, ``place`` the app's last frame as ``file:line in function``.
-    ``request`` is the request as :func:`.request.whole_request` returns it, and ``earlier`` the
-    lines that it had logged before.
+    ``uuid`` identifies this report. If it has no traceback, ``like`` is the uuid of the report of
+    an identical error that has it. ``time`` is in seconds since the epoch. ``where`` is
+    ``at <METHOD> <route>`` or ``in <logger>``, ``place`` the app's last frame as
+    ``file:line in function``. ``request`` is the request as :func:`.request.whole_request` returns
+    it, and ``earlier`` the lines that it had logged before.
 
     ``exceptions`` holds what was raised, as data, and ``stack`` the stacks of threads, as text.
     ``traceback`` is both as one text. Earlier versions, which have no ``exceptions``, read and

@@ -1,4 +1,4 @@
-"""The request of a report: what was asked and by whom, without reading anything from the client."""
+"""The request in a report: what was requested and by whom. Nothing is read from the client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..context.request_id import PATH_KEY, USER_KEY
 from ..context.trace_context import trace_of
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
-from .wording import not_available
+from .wording import or_reason
 
 # In the WSGI environment: the URL rule as Flask writes it, such as /user/<username>.
 ROUTE: Final = "flask_mayday.route"
@@ -30,7 +30,7 @@ def whole_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
     """Return everything that is known of a request, redacted.
 
     That is what :func:`short_request` returns, and the address, query, headers and what the app
-    has read of the body. A part that cannot be read says so in its place.
+    has read of the body. A part that cannot be read is replaced by the reason.
     """
     parts: dict[str, Callable[[], object]] = {
         "url": lambda: _address(environ, redactor),
@@ -42,7 +42,7 @@ def whole_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
         "files": lambda: _files(environ, redactor),
         "headers": lambda: redactor.fields(_headers(environ)),
     }
-    found = {name: _or_reason(part) for name, part in parts.items()}
+    found = {name: or_reason(part, str) for name, part in parts.items()}
     return short_request(environ, redactor) | found
 
 
@@ -57,7 +57,7 @@ def short_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
     }
     if trace := trace_of(environ):
         parts["trace"] = lambda: trace.trace_id
-    return {name: _or_reason(part) for name, part in parts.items()}
+    return {name: or_reason(part, str) for name, part in parts.items()}
 
 
 def path_of(environ: Environ) -> str:
@@ -67,13 +67,6 @@ def path_of(environ: Environ) -> str:
         return path.encode("latin-1").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
         return path
-
-
-def _or_reason(part: Callable[[], object]) -> object:
-    try:
-        return part()
-    except Exception as error:
-        return not_available(error)
 
 
 def _text(environ: Environ, name: str, redactor: BoundRedactor) -> str:
@@ -89,7 +82,7 @@ def _address(environ: Environ, redactor: BoundRedactor) -> str:
 
 
 def _user(environ: Environ, redactor: BoundRedactor) -> str:
-    """Return the user that the extension has noted, or else the one in the open session.
+    """Return the user that the extension has stored, or else the one in the open session.
 
     The user is never loaded: that could query the database, whose failure may be the error.
     """

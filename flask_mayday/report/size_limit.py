@@ -45,7 +45,7 @@ def _shorter_report(report: Report, length: int, frames: int) -> Report:
 
 
 def cut(text: str, maximum: int) -> str:
-    """Return a text, or the beginning and the end of one that has more characters."""
+    """Return ``text``; if it has more than ``maximum`` characters, its beginning and its end."""
     if len(text) <= maximum:
         return text
     half = maximum // 2

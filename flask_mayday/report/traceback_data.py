@@ -129,7 +129,7 @@ def mappings(value: object) -> list[dict[str, object]]:
 
 
 def text_of(value: object) -> str:
-    """Return a JSON value as text, empty where it is null or missing."""
+    """Return a JSON value as text, empty if it is null or missing."""
     return "" if value is None else str(value)
 
 

@@ -28,8 +28,8 @@ Clean = Callable[[str], str]
 class FrameReader:
     """Reads the frames of tracebacks; each place in the code is read once in a process.
 
-    A place is known by its code object and line. The cache keeps the code object alive, so that
-    its ``id`` stays its own, and holds source that is not redacted yet.
+    A place is identified by its code object and line. The cache keeps the code object alive, so
+    that its ``id`` is not reused, and holds source that is not redacted yet.
     """
 
     def __init__(self, own_code: OwnCode) -> None:
@@ -37,7 +37,7 @@ class FrameReader:
         self._cache: dict[tuple[int, int, bool], tuple[CodeType, Frame]] = {}
 
     def frames(self, trace: TracebackType | None) -> list[Frame]:
-        """Return the frames of a traceback; of a very long one, those at both ends."""
+        """Return the frames of a traceback; if it is very long, only those at both ends."""
         first: list[TracebackType] = []
         last: deque[TracebackType] = deque(maxlen=FRAMES_AT_EACH_END)
         count = 0
@@ -173,7 +173,7 @@ class ExceptionReader:
         return [replace(raised, members_left_out=len(members) - shown), *found]
 
     def _with_clean_source(self, frame: Frame) -> Frame:
-        """Redact the source of a frame; leave it out where this report shows it already."""
+        """Redact the source of a frame; leave it out if this report shows it already."""
         if not frame.source:
             return frame
         place = (frame.stable, frame.line)
@@ -193,7 +193,7 @@ def described(error: BaseException) -> str:
 
 
 def _notes(error: BaseException) -> Iterator[object]:
-    """Yield an exception's notes; any object may stand in their place."""
+    """Yield an exception's notes; ``__notes__`` may hold any object."""
     try:
         found = getattr(error, "__notes__", ())
     except Exception:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 def counted(number: int, noun: str) -> str:
     """Return ``number`` and ``noun``, in the plural unless the number is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def not_available(error: Exception) -> str:
-    """Return what stands in the place of a part that could not be made."""
-    return f"(not available: {type(error).__name__})"
+def or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
+    """Return what ``part`` returns; if it raises, ``wrap`` of the reason, such as a text."""
+    try:
+        return part()
+    except Exception as error:
+        return wrap(f"(not available: {type(error).__name__})")
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: ``12 s``, ``4 min 12 s``, ``3 h 5 min``, ``2 d 3 h``."""
+    """Return a duration in its two largest units: ``12 s``, ``4 min 12 s``, ``2 d 3 h``."""
     rest = max(0, round(seconds))
     days, rest = divmod(rest, 86_400)
     hours, rest = divmod(rest, 3600)

@@ -62,7 +62,7 @@ class DuplicateFilter:
 
 
 def occurrence_of(record: logging.LogRecord) -> Occurrence | None:
-    """Return what identifies a record's error, or ``None`` where that cannot be determined."""
+    """Return what identifies a record's error, or ``None`` if that cannot be determined."""
     try:
         return _occurrence(record)
     except BaseException:  # the exception's __str__ may raise anything, SystemExit too

@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..spool.outbox import NotDurableError
 from .duplicates import DuplicateFilter, occurrence_of
 
-COMPLAINT_INTERVAL: Final = 1.0  # seconds between two lines on stderr
+STDERR_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
 BeforeReport = Callable[[Report], Report | None]
 Fingerprint = Callable[[Report], str | None]
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 class ReportHandler(logging.Handler):
     """Puts a report into the spool for each record. Never raises, never waits for mail.
 
-    ``before_report`` holds functions that may change a report, or drop it by returning ``None``,
-    and ``fingerprints`` functions that return a text by which to group it, or ``None``.
+    ``before_report`` holds functions that may change a report, or drop it by returning ``None``.
+    ``fingerprints`` holds functions that return a string by which to group it, or ``None``.
     """
 
     def __init__(self, settings: Settings, builder: ReportBuilder, courier: Courier) -> None:
@@ -48,7 +48,7 @@ class ReportHandler(logging.Handler):
         self.dropped = 0  # reports that a before_report function has dropped
         self.duplicates = DuplicateFilter()
         self._state = threading.local()
-        self._complained = -COMPLAINT_INTERVAL
+        self._wrote_to_stderr = -STDERR_INTERVAL  # seconds of time.monotonic
 
     def is_reported(self, record: logging.LogRecord) -> bool:
         """Return whether ``record`` is an error that gets a report of its own."""
@@ -72,12 +72,12 @@ class ReportHandler(logging.Handler):
             _mark_reported(record)
         except NotDurableError as error:
             _mark_reported(record)
-            self._complain(
+            self._write_to_stderr(
                 f"{what} could not be written to the spool {spool} and is kept in memory: {error}"
             )
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            self._complain(f"{what} could not be written to the spool {spool}: {reason}")
+            self._write_to_stderr(f"{what} could not be written to the spool {spool}: {reason}")
         finally:
             self._state.emitting = False
 
@@ -97,10 +97,10 @@ class ReportHandler(logging.Handler):
         """Write the reports in memory to the spool; write to stderr how many are lost."""
         self.flush()
         if lost := len(self.outbox.backlog):
-            self._complained = -COMPLAINT_INTERVAL
-            self._complain(
-                f"Only in the log: {counted(lost, 'error')} held in memory, because the spool "
-                f"{self.outbox.folder} could not be written until this process ended"
+            self._wrote_to_stderr = -STDERR_INTERVAL
+            self._write_to_stderr(
+                f"{counted(lost, 'error')} could not be written to the spool {self.outbox.folder} "
+                "before this process ended, and can be found in the log only"
             )
         super().close()
 
@@ -155,11 +155,11 @@ class ReportHandler(logging.Handler):
                 return replace(report, fingerprint=hash_of_choice(text), former=former)
         return report
 
-    def _complain(self, text: str) -> None:
+    def _write_to_stderr(self, text: str) -> None:
         now = time.monotonic()
-        if now - self._complained < COMPLAINT_INTERVAL:
+        if now - self._wrote_to_stderr < STDERR_INTERVAL:
             return
-        self._complained = now
+        self._wrote_to_stderr = now
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{text}\n")
 

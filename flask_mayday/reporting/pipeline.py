@@ -97,7 +97,7 @@ class Pipeline:
                 self.collected.append(report)
 
     def report(self, record: logging.LogRecord) -> None:
-        """Log and report a record directly, because logging would have dropped it."""
+        """Log and report a record that the logging module would drop."""
         if self.collected is not None:
             self.collect(record)
         elif not self.is_debug() and not self.is_testing():
@@ -105,7 +105,7 @@ class Pipeline:
             self.reports.handle(record)
 
     def ensure_delivery(self) -> None:
-        """Start the courier's thread in this process, unless it runs; cheap for every request."""
+        """Start the courier's thread in this process if it is not running; cheap if it is."""
         if not self.is_debug() and not self.is_testing():
             # In an empty context, because the thread belongs to no request.
             Context().run(self.courier.ensure_running)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from ..redaction.config import secrets_of_config
 from ..redaction.redactor import Redactor
@@ -12,13 +11,13 @@ from . import registry
 from .pipeline import Pipeline
 
 
-def settings_of_environment(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings of ``environ``, for the app that its ``FLASK_APP`` names.
+def settings_of_environment() -> Settings:
+    """Return the settings in the environment, for the app that ``FLASK_APP`` names.
 
     Raises :exc:`flask_mayday.settings.ConfigurationError`.
     """
-    module = environ.get("FLASK_APP", "").partition(":")[0].strip().removesuffix(".py")
-    return read_settings(import_name=module.replace("/", ".") or "app", environ=environ)
+    module = os.environ.get("FLASK_APP", "").partition(":")[0].strip().removesuffix(".py")
+    return read_settings(import_name=module.replace("/", ".") or "app")
 
 
 def start_pipeline(settings: Settings) -> Pipeline:

@@ -1,4 +1,4 @@
-"""Writes the log to stdout too, where the container engine reads it."""
+"""Writes the log to stdout as well, for the container engine."""
 
 from __future__ import annotations
 

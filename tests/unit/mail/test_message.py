@@ -14,11 +14,10 @@ import pytest
 
 from flask_mayday.context.record_fields import REQUESTS
 from flask_mayday.mail.content import REQUEST_IDS, Digest, HeldErrors
-from flask_mayday.mail.draft import draft_summary
+from flask_mayday.mail.draft import draft_notice, draft_summary
 from flask_mayday.mail.message import (
     Envelope,
     render,
-    render_notice,
     render_report,
     render_test,
 )
@@ -463,7 +462,8 @@ def test_the_test_mail_is_built_like_a_report() -> None:
 
 def test_a_notice_names_the_problem_and_its_place() -> None:
     rows, lines = [("Since", "12:00")], ["GET / 502"]
-    content = render_notice(ENVELOPE, "The site does not answer", "at http://x/", rows, lines)
+    draft = draft_notice(ENVELOPE.app, "The site does not answer", "at http://x/", rows, lines)
+    content = render(draft, ENVELOPE)
     text = part(parsed(content), "plain")
     assert text == (
         "The site does not answer\nat http://x/\n\nSince: 12:00\n\n  GET / 502\n\n"
