@@ -1,7 +1,7 @@
 """What the web workers and their threads need: threads, memory and database connections.
 
-Each of the settings is valid alone, and their product may be too much. Uses nothing but the
-standard library, because `make up` loads this file by its path.
+Each setting may be valid alone while their product is too much. Uses only the standard library,
+because `make up` loads this file by its path.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-OWN_THREADS: Final = 5  # of a worker: its main loop, two that watch it, the courier and its lease
+OWN_THREADS: Final = 5  # per worker: its main loop, two that watch it, the courier and its lease
 OTHER_THREADS: Final = 16  # the master, health checks, and commands in the container
 BASE_MEMORY: Final = 64  # MiB, of the master
 WORKER_MEMORY: Final = 32  # MiB, measured with the demo: a larger app needs more
-SPARE_CONNECTIONS: Final = 1  # of a worker, besides one for each thread
+SPARE_CONNECTIONS: Final = 1  # per worker, in addition to one for each thread
 OTHER_CONNECTIONS: Final = 8  # those PostgreSQL reserves, the migration, an administrator
 GENERATIONS: Final = 2  # of containers during a roll: the new ones start before the old ones stop
 MIB: Final = 1 << 20
@@ -40,7 +40,7 @@ class Capacity:
 
     @property
     def connections(self) -> int:
-        """The connections to the database at the most, while containers are replaced."""
+        """The most database connections in use at once: while containers are being replaced."""
         each = self.workers * (self.threads + SPARE_CONNECTIONS)
         return GENERATIONS * self.containers * each + OTHER_CONNECTIONS
 

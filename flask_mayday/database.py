@@ -30,9 +30,9 @@ def extension_of(app: Flask) -> Any:
 
 
 def roll_back(app: Flask) -> None:
-    """Roll back the session's transaction, so that the error page can use it. Never raises.
+    """Roll back the session's transaction, so that the error page can use the session.
 
-    If that fails, because the server is gone, the connection is discarded.
+    If that fails, because the server is gone, the connection is discarded. Never raises.
     """
     db = extension_of(app)
     try:
@@ -52,12 +52,12 @@ def roll_back_at_teardown(app: Flask) -> None:
 
     Closing it raises if the connection is lost, even after the error page was made.
     """
-    # Flask calls the function that was registered last first.
+    # Flask calls these functions in reverse order, so this one comes first.
     app.teardown_appcontext_funcs.append(lambda error: roll_back(app))
 
 
 def forget_connections(app: Flask) -> None:
-    """Make new connections in a forked process, and leave those of the parent open."""
+    """Make a forked process open connections of its own; the parent's stay open."""
     db = extension_of(app)
     if db is None:
         return
@@ -87,7 +87,7 @@ def trouble_of(app: Flask) -> str | None:
 def server_started(app: Flask) -> float | None:
     """Return when the PostgreSQL server was started, in seconds since the epoch.
 
-    Returns ``None`` for another database, and where it cannot be found out.
+    Returns ``None`` for another database, and if the time cannot be determined.
     """
     db = extension_of(app)
     if db is None:

@@ -136,7 +136,7 @@ class Mayday:
         when: Callable[[ErrorT], bool] = _always,
         message: str = "A service that this app needs is unavailable",
     ) -> None:
-        """Answer 503 with ``Retry-After``, instead of 500, where a view raises ``kind``.
+        """Answer 503 with ``Retry-After``, instead of 500, if a view raises ``kind``.
 
         ``when`` is called with the exception, and returns whether it means an outage.
         ``message`` is the message of the report. All errors with the same message form one error
@@ -162,8 +162,8 @@ class Mayday:
     def before_report(self, function: BeforeReportT) -> BeforeReportT:
         """Register a function that may change each report, or drop it by returning ``None``.
 
-        The function gets a frozen :class:`Report` and returns it or a changed copy. For
-        each report that it drops the log has a line, with the number dropped so far::
+        The function gets a frozen :class:`Report` and returns it or a changed copy. Each dropped
+        report is logged, with the number dropped so far::
 
             @mayday.before_report
             def without_bots(report):
@@ -175,7 +175,7 @@ class Mayday:
     def fingerprint(self, function: FingerprintT) -> FingerprintT:
         """Register a function that decides which errors are identical.
 
-        It gets a :class:`Report` and returns a text that identical errors share, or ``None`` for
+        It gets a :class:`Report` and returns a string that identical errors share, or ``None`` for
         the default. For a single exception class, the attribute ``report_fingerprint`` does the
         same::
 
@@ -187,10 +187,10 @@ class Mayday:
         return function
 
     def user(self, function: Callable[[], object]) -> Callable[[], object]:
-        """Register a function that returns who is logged in, or ``None``, for mail and log.
+        """Register a function that returns the current user, or ``None``, for mails and the log.
 
-        Needed only without Flask-Login. It is called at the end of each request and when one
-        fails, so it must not query the database::
+        It is needed only without Flask-Login. It is called at the end of each request and when a
+        request fails, so it must not query the database::
 
             @mayday.user
             def user():

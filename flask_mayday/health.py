@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LIVE: Final = "/health/live"
-READY: Final = "/health/ready"
+
 FORWARDED: Final = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REQUEST_ID")
 NOT_HERE: Final = Response("There are only health checks and metrics on this port.\n", 404)
 
@@ -35,7 +35,7 @@ class HealthMiddleware:
 
     So what the app requires of every request, such as a login, HTTPS or a trusted host, does not
     apply to them. If the app has a route at the same path, the app answers. On ``STATUS_PORT``
-    there is nothing else but ``/metrics``, if the setting ``METRICS`` is on.
+    everything else is 404, except ``/metrics`` if the setting ``METRICS`` is on.
     """
 
     def __init__(self, wsgi: WSGIApplication, app: Flask, pipeline: Pipeline) -> None:
@@ -50,7 +50,7 @@ class HealthMiddleware:
         path = environ.get("PATH_INFO")
         if path in HEALTH_PATHS and path not in self._paths_of_the_app():
             response = self._answer(path)
-            # A 503 here is a state and not an error. The requests that fail are reported.
+            # A 503 here is not reported: the requests that fail for the same reason are.
             environ[REPORTED_KEY] = True
             return response(environ, start_response)
         if path not in HEALTH_PATHS and is_status_request(environ, self.status_port):
@@ -72,7 +72,7 @@ class HealthMiddleware:
         trouble = database.trouble_of(self.app)
         if trouble is not None:
             return _json({"status": "unavailable", "database": trouble}, 503)
-        # With it, the process watch sees whether the database keeps restarting.
+        # The process watch needs it to notice that the database keeps restarting.
         started = database.server_started(self.app)
         extra = {} if started is None else {"database_started": started}
         return _json({"status": "ok", "database": "ok", **extra}, 200)

@@ -1,8 +1,8 @@
 """Runs a command and reports its failure: migrations, cron jobs, anything that is not a request.
 
-``python -m flask_mayday.run -- COMMAND [ARGUMENT...]`` passes the command's output and its exit
-status on. Where it fails, one report with its last lines goes to the log and to the administrators,
-with the settings that are in the environment.
+``python -m flask_mayday.run -- COMMAND [ARGUMENT...]`` passes on the command's output and exit
+status. If the command fails, one report with its last lines goes to the log and to the
+administrators. The settings come from the environment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LAST_LINES: Final = 50
 LINE_LENGTH: Final = 1000  # bytes of a line that the report keeps
 NOT_FOUND: Final = 127  # the shell's exit status for a command that does not exist
 NOT_EXECUTABLE: Final = 126  # and for one that may not be run
-DRAINED_WITHIN: Final = 5.0  # seconds to read on while a command's children hold its output
+DRAINED_WITHIN: Final = 5.0  # seconds to read on if the command's children keep its output open
 KILLED: Final = 128  # the exit status of a killed command is this plus the signal's number
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -45,8 +45,8 @@ _pipeline: Pipeline | None = None  # keeps it alive: the registry has weak refer
 def configure_reporting() -> None:
     """Send the records of this process to the log, the spool and the administrators.
 
-    For a process without an app: the settings come from the environment. Mails go out at the end of
-    the process where no server delivers them. Raises
+    For a process without an app: the settings come from the environment. If no server is running to
+    deliver the mails, they are sent when the process exits. Raises
     :exc:`flask_mayday.settings.ConfigurationError`.
     """
     global _pipeline
@@ -95,9 +95,9 @@ def name_of(command: Sequence[str]) -> str:
 
 
 def _copy(source: IO[bytes] | None, target: IO[bytes], lines: deque[str]) -> None:
-    """Write each line to ``target`` as soon as it is there, and keep the last ones."""
+    """Write each line to ``target`` as soon as it arrives, and keep the last ones."""
     for line in source or ():
-        with suppress(OSError, ValueError):  # nobody reads it any more: the command still writes
+        with suppress(OSError, ValueError):  # a closed ``target`` must not block the command
             target.write(line)
             target.flush()
         lines.append(line[:LINE_LENGTH].decode("utf-8", "replace").rstrip())
@@ -130,7 +130,7 @@ def _report(command: Sequence[str], what: str, lines: deque[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command after ``--`` and return its exit status; 2 where there is none."""
+    """Run the command after ``--`` and return its exit status; 2 if there is none."""
     command = arguments[1:] if arguments[:1] == ["--"] else arguments
     if not command:
         sys.stderr.write("Usage: python -m flask_mayday.run -- COMMAND [ARGUMENT...]\n")

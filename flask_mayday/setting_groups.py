@@ -12,7 +12,7 @@ from .time_limits import TimeLimits
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-TOKEN_LENGTH: Final = 20  # characters; as long a part of a webhook's path is also masked by itself
+TOKEN_LENGTH: Final = 20  # characters; parts of a webhook's path from this length on are masked too
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class AppSettings:
 
 @dataclass(frozen=True, slots=True)
 class MailSettings:
-    """Where error mails go; none is sent where ``server`` is ``None``. ``timeout`` in seconds."""
+    """Where error mails go; none is sent if ``server`` is ``None``. ``timeout`` is in seconds."""
 
     server: str | None
     port: int
@@ -47,16 +47,16 @@ class MailSettings:
     sender: str
     timeout: float
     admins: tuple[str, ...]
-    ca_file: Path | None = None  # of CAs to trust besides the system's
+    ca_file: Path | None = None  # CAs to trust in addition to the system's
     helo_name: str | None = None  # by default the host's own name
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """The second channel for error reports; nothing is posted where ``url`` is ``None``.
+    """The second channel for error reports; nothing is posted if ``url`` is ``None``.
 
-    ``format`` is slack, mattermost, discord, ntfy or json, and ``allow`` the networks besides the
-    public ones in which the address may be.
+    ``format`` is slack, mattermost, discord, ntfy or json. The host must have a public address, or
+    one in the networks ``allow``.
     """
 
     url: str | None = field(default=None, repr=False)
@@ -65,12 +65,12 @@ class WebhookSettings:
 
     @property
     def host(self) -> str:
-        """The host of the address, which is not secret; empty without an address."""
+        """The host of the URL, which is not secret; empty without a URL."""
         return urlsplit(self.url).hostname or "" if self.url else ""
 
     @property
     def secret_values(self) -> tuple[str, ...]:
-        """The address, and the part of it after the host, which holds the token."""
+        """The URL, and the part of it after the host, which holds the token."""
         if not self.url:
             return ()
         parts = urlsplit(self.url)
@@ -128,7 +128,7 @@ class SpoolSettings:
 class ReportSettings:
     """How often mails are sent, and how long reports are kept: ``window`` is in seconds.
 
-    ``summary`` is ``weekly`` where a summary is mailed each week, else ``off``.
+    ``summary`` is ``weekly`` if a summary is mailed each week, else ``off``.
     """
 
     window: float
@@ -164,9 +164,9 @@ class WatchSettings:
     """What the process ``flask_mayday.watch`` requests and reads; ``None`` switches a part off."""
 
     site_url: str | None = None  # requested through nginx, as by a visitor
-    https_port: int = 443  # of the site's host, where it redirects to HTTPS
-    ready_url: str | None = None  # of the app with its database, at every address of the host
-    edge_log: Path | None = None  # the folder in which nginx writes the error pages that it sends
+    https_port: int = 443  # used instead of the URL's when the site redirects to HTTPS
+    ready_url: str | None = None  # the app's readiness check, at every address of its host
+    edge_log: Path | None = None  # the folder in which nginx records the error pages that it sends
     heartbeat_url: str | None = field(default=None, repr=False)
     metrics: tuple[str, int] | None = None  # host and port at which to serve metrics
 
@@ -192,13 +192,13 @@ class Settings:
     drill: bool
     trusted_proxies: int
     mail_ui: str | None  # the address at which captured mails can be read
-    secret_names: tuple[str, ...] = ()  # of fields whose values are masked, besides the built-in
+    secret_names: tuple[str, ...] = ()  # names of fields to mask, in addition to the built-in ones
     watch: WatchSettings = WatchSettings()
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
     agreement: AgreementSettings = field(default_factory=AgreementSettings)
 
     def __str__(self) -> str:
-        """Return every setting but the secrets by its name, for the log."""
+        """Return the settings that are not secret as ``NAME=value``, for the log."""
         shown: dict[str, object] = {
             "APP_NAME": self.app.name,
             "ENVIRONMENT": self.app.environment,

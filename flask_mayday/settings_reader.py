@@ -46,7 +46,7 @@ class ConfigurationError(click.ClickException):
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A raw value; ``name`` is where it was found, and ``shared`` if others may use that name."""
+    """A raw value and the name under which it was found; ``shared`` if others may use that name."""
 
     name: str
     text: str
@@ -54,10 +54,10 @@ class _Value:
 
 
 class SettingsReader:
-    """Takes typed values from an app's configuration and an environment, collecting problems.
+    """Reads typed values from an app's configuration and an environment, collecting problems.
 
     Each method takes the setting's name without prefix and returns its value, or the default
-    where it is unset or invalid. :meth:`finish` raises if any was invalid.
+    if it is unset or invalid. :meth:`finish` raises if any was invalid.
     """
 
     def __init__(self, config: Mapping[str, object], environ: Mapping[str, str]) -> None:
@@ -77,7 +77,7 @@ class SettingsReader:
         self.problems.append(f"{name} {shown}: {fix}")
 
     def line(self, name: str) -> str:
-        """Return a text without surrounding white space; control characters are refused."""
+        """Return a string without surrounding white space; control characters are refused."""
         return self._first(name, _printable, "use printable characters.") or ""
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -273,7 +273,7 @@ def is_http_url(text: str) -> bool:
     """Return whether ``text`` is an absolute URL for HTTP, in printable ASCII without spaces."""
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises if it is no port
+        _ = parts.port  # raises if it is invalid
     except ValueError:
         return False
     is_plain = text.isascii() and text.isprintable() and " " not in text

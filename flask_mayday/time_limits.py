@@ -1,9 +1,9 @@
 """The time limits of a request, all derived from REQUEST_TIMEOUT.
 
-Their order decides who ends a request that takes too long, and so what its report can say: a lock
-wait and a statement end first, in the database, with an exception that names them. Then comes the
-watchdog, which knows the stack, then nginx, which knows nothing. A worker and a container end last,
-after their requests.
+Their order decides what ends a request that takes too long, and so how much its report can say.
+Lock waits and statements time out first, in the database, with an exception that names them. Next
+is the watchdog, which reports the stack, then nginx, which has no details. Workers and containers
+end last, after their requests.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """The limits, in seconds, where a request may take ``request`` seconds.
+    """The limits, in seconds, if a request may take ``request`` seconds.
 
     nginx's and the containers' own limits are in compose.yaml and nginx/templates, which can only
     add to ``REQUEST_TIMEOUT``. A test compares them with these.
@@ -23,21 +23,21 @@ class TimeLimits:
 
     @property
     def lock(self) -> float:
-        """How long a statement waits for a lock.
+        """How long a statement may wait for a lock.
 
-        From a ``request`` of more than 4 seconds on, that is longer than PostgreSQL's default
-        ``deadlock_timeout`` of one second, so that a deadlock is reported as what it is.
+        If ``request`` is over 4 seconds, this is longer than PostgreSQL's default
+        ``deadlock_timeout`` of one second, so that a deadlock is reported as a deadlock.
         """
         return min(2.0, self.request / 4)
 
     @property
     def pool(self) -> float:
-        """How long a request waits for a free connection to the database."""
+        """How long a request may wait for a free connection to the database."""
         return min(3.0, self.request / 3)
 
     @property
     def statement(self) -> float:
-        """How long a statement takes: some time is left to answer with a page."""
+        """How long a statement may take, so that there is time left to answer with a page."""
         return self.request - min(2.0, self.request / 5)
 
     @property
@@ -47,7 +47,7 @@ class TimeLimits:
 
     @property
     def retire(self) -> float:
-        """How long a thread works on a request until its worker is replaced."""
+        """How long a thread may work on a request before its worker is replaced."""
         return self.request + 2
 
     @property

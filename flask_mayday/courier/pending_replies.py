@@ -18,19 +18,14 @@ Mail = TypeVar("Mail")
 class PendingReply(Generic[Outcome]):
     """The awaited reply to a mail that was sent in full, on a connection of its own.
 
-    ``judge`` returns the outcome for a reply, or for ``None`` if none came within ``patience``
+    ``judge`` returns the outcome for a reply, or for ``None`` if none came within ``PATIENCE``
     seconds or the connection broke.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        judge: Callable[[Reply | None], Outcome],
-        patience: float | None = None,
-    ) -> None:
+    def __init__(self, connection: Connection, judge: Callable[[Reply | None], Outcome]) -> None:
         self._connection = connection
         self._judge = judge
-        self._until = time.monotonic() + (PATIENCE if patience is None else patience)
+        self._until = time.monotonic() + PATIENCE
 
     def poll(self) -> Outcome | None:
         """Return the outcome, or ``None`` while the reply may still come. Does not block."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from .fetching import Response, fetch, reason_of
+from .fetching import fetch, reason_of
 
 INTERVAL: Final = 60.0  # seconds
 TIMEOUT: Final = 10.0  # seconds for each step of the connection
@@ -18,14 +18,8 @@ logger = logging.getLogger("flask_mayday.watch")
 class Heartbeat:
     """The heartbeat to ``url``. The URL is a secret: it is in no message."""
 
-    def __init__(
-        self,
-        url: str,
-        fetch: Callable[..., Response] = fetch,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
-        self._fetch = fetch
         self._clock = clock
         self._asked: float | None = None
         self._trouble = ""
@@ -46,7 +40,7 @@ class Heartbeat:
 
     def _ask(self) -> str:
         try:
-            response = self._fetch(self._url, TIMEOUT)
+            response = fetch(self._url, TIMEOUT)
         except Exception as error:
             return reason_of(error, TIMEOUT)
         if 300 <= response.status < 400:
