@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
-import socket
-import sqlite3
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,75 +18,21 @@ from app.database import db
 from flask_mayday.context import request_id
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import registry
-from flask_mayday.spool.incoming import LINES, TAKEN
-from tests.support.compose import PROJECT, Stack, end
+from tests.support.compose import PROJECT, ROOT, Stack, end
+from tests.support.compose import free_port as find_free_port
+from tests.support.reports import query
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 
-# Every variable that the app and the extension read, by their documented names.
+# Every variable that the app, the extension, gunicorn's configuration or watch reads. A test
+# compares the page with the code.
 VARIABLES = (
-    "SECRET_KEY_FALLBACKS",
-    "POSTGRES_USER",
-    "SECRET_KEY",
-    "POSTGRES_PASSWORD",
-    "DATABASE_URL",
-    "MAIL_SERVER",
-    "MAIL_PORT",
-    "MAIL_USE_TLS",
-    "MAIL_USE_SSL",
-    "MAIL_USERNAME",
-    "MAIL_PASSWORD",
-    "MAIL_FROM",
-    "MAIL_DEFAULT_SENDER",
-    "MAIL_TIMEOUT",
-    "ADMINS",
-    "LOG_DIR",
-    "LOG_FILE",
-    "LOG_MAX_BYTES",
-    "LOG_BACKUP_COUNT",
-    "LOG_LEVEL",
-    "LOG_FORMAT",
-    "LOG_SLOW_MS",
-    "SPOOL_DIR",
-    "SPOOL_MAX_BYTES",
-    "REPORT_WINDOW",
-    "REPORT_MAILS_PER_HOUR",
-    "REPORT_KEEP_DAYS",
-    "REPORT_SUMMARY",
-    "REPORT_WEBHOOK_URL",
-    "REPORT_WEBHOOK_FORMAT",
-    "WEBHOOK_ALLOW",
-    "REQUEST_TIMEOUT",
-    "FLASK_DEBUG",
-    "DRILL",
-    "TRUSTED_PROXIES",
-    "WEB_CONCURRENCY",
-    "WEB_THREADS",
-    "HTTP_BIND",
-    "MAILHOG_PORT",
-    "APP_NAME",
-    "ENVIRONMENT",
-    "RELEASE",
-    "NODE_NAME",
-    "COURIERS_AGREE",
-    "AGREEMENT_URL",
-    "AGREEMENT_USER",
-    "AGREEMENT_PASSWORD",
-    "OWN_CODE",
-    "LOG_HINT",
-    "SECRET_NAMES",
-    "MAIL_CA_FILE",
-    "MAIL_HELO_NAME",
-    "WATCH_URL",
-    "WATCH_HTTPS_PORT",
-    "WATCH_READY_URL",
-    "WATCH_EDGE_LOG",
-    "WATCH_METRICS",
-    "METRICS",
-    "STATUS_PORT",
-    "HEARTBEAT_URL",
     "FLASK_APP",
-    "LOG_HINT",
+    *re.findall(
+        r"^\| `([A-Z_]+)` \|.*\| (?!stack \|$)[a-z, ]+ \|$",
+        (ROOT / "docs/settings.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    ),
 )
 
 
@@ -158,36 +101,10 @@ def read_reports(tmp_path: Path) -> Callable[[], list[Report]]:
     """Return a function that reads every report in the spool, oldest first."""
 
     def read() -> list[Report]:
-        # In this order: the courier moves reports from the files to the database.
-        bodies = _waiting(tmp_path / "spool" / "incoming")
-        bodies += _recorded(tmp_path / "spool" / "reports.db")
-        reports = {report.uuid: report for report in map(Report.from_json, bodies)}
-        return sorted(reports.values(), key=lambda report: report.time)
+        rows = query(tmp_path / "spool", "SELECT body FROM reports ORDER BY time")
+        return [Report.from_json(body) for (body,) in rows]
 
     return read
-
-
-def _waiting(folder: Path) -> list[str]:
-    lines = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix not in ("", LINES, TAKEN):
-            continue
-        for name in (path, path.with_suffix(TAKEN)):  # it may be taken just now
-            with contextlib.suppress(FileNotFoundError):
-                lines += name.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["body"] for line in lines]
-
-
-def _recorded(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    connection = sqlite3.connect(path, timeout=10)
-    try:
-        there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'reports'").fetchone()
-        rows = connection.execute("SELECT body FROM reports").fetchall() if there else []
-    finally:
-        connection.close()
-    return [body for (body,) in rows]
 
 
 @pytest.fixture
@@ -204,14 +121,7 @@ def read_log(tmp_path: Path) -> Callable[[], str]:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Return a function that finds a TCP port of 127.0.0.1 on which nothing listens."""
-
-    def find() -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port: int = listener.getsockname()[1]
-            return port
-
-    return find
+    return find_free_port
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
+from tests.support.compose import free_port
 from tests.support.reports import query
 from tests.support.writers import files
 
@@ -118,57 +119,39 @@ def _postgres_binaries() -> Path:
     return Path(found).resolve().parent
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _new_postgres(folder: Path) -> Postgres:
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-    server = Postgres(folder, _free_port(), _postgres_binaries(), user)
-    server.create()
-    server.start()
-    return server
+@contextmanager
+def _running_postgres() -> Iterator[Postgres]:
+    """Run a server during the block, with a migrated database to clone."""
+    # Not in pytest's folder, which only the user who runs the tests can enter.
+    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
+        folder = Path(name)
+        user = "nobody" if os.geteuid() == 0 else None
+        if user:
+            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        server = Postgres(folder, free_port(), _postgres_binaries(), user)
+        server.create()
+        server.start()
+        try:
+            server.execute(f"CREATE DATABASE {TEMPLATE}")
+            _upgrade(server.url(TEMPLATE), folder / "work")
+            yield server
+        finally:
+            if (folder / "data" / "postmaster.pid").exists():
+                server.stop("immediate")
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """Run one server for the whole session, with a migrated database to clone."""
-    # Not in pytest's folder, which only the user who runs the tests can enter.
-    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
-        server = _new_postgres(Path(name))
-        try:
-            server.execute(f"CREATE DATABASE {TEMPLATE}")
-            _upgrade(server.url(TEMPLATE), Path(name) / "work")
-            yield server
-        finally:
-            server.stop("immediate")  # nobody needs its data any more
-
-
-@pytest.fixture(scope="module")
-def bare_postgres_server() -> Iterator[Postgres]:
-    """Run a server with empty databases for a module, whose tests leave it running."""
-    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
-        server = _new_postgres(Path(name))
+    """Run one server for the whole session."""
+    with _running_postgres() as server:
         yield server
-        server.stop("immediate")
 
 
 @pytest.fixture
 def own_postgres_server() -> Iterator[Postgres]:
     """Run a server that a test can stop and start."""
-    with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
-        server = _new_postgres(Path(name))
-        try:
-            server.execute(f"CREATE DATABASE {TEMPLATE}")
-            _upgrade(server.url(TEMPLATE), Path(name) / "work")
-            yield server
-        finally:
-            if (server.folder / "data" / "postmaster.pid").exists():
-                server.stop("immediate")
+    with _running_postgres() as server:
+        yield server
 
 
 def _upgrade(url: str, folder: Path) -> None:
@@ -213,7 +196,7 @@ class MailServer:
     ``drop`` (closes the connection at DATA) and ``slow`` (replies after ``delay`` seconds).
     """
 
-    port: int = field(default_factory=_free_port)
+    port: int = field(default_factory=free_port)
     behaviour: str = "accept"
     refused: str = ""
     delay: float = 0.3
@@ -494,7 +477,7 @@ def gunicorn(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callabl
     with ExitStack() as started:
 
         def start(*options: str, ask: bool = True, **environment: object) -> Gunicorn:
-            port = _free_port()
+            port = free_port()
             texts = {name: str(value) for name, value in environment.items()}
             process = _spawn(tmp_path, port, {"DRILL": "1", **texts}, options)
             server = Gunicorn(process, port, tmp_path)
@@ -512,7 +495,7 @@ def refused_gunicorn(tmp_path: Path) -> Callable[..., tuple[int, str]]:
 
     def start(*options: str, **environment: str | None) -> tuple[int, str]:
         kept = {name: value for name, value in environment.items() if value is not None}
-        process = _spawn(tmp_path, _free_port(), kept, options)
+        process = _spawn(tmp_path, free_port(), kept, options)
         try:
             status = process.wait(20)
         except subprocess.TimeoutExpired:
