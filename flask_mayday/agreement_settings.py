@@ -16,7 +16,7 @@ NODE_LENGTH: Final = 100  # characters
 def read_agreement(reader: SettingsReader) -> AgreementSettings:
     """Return the settings of the agreement; those of a disabled one if COURIERS_AGREE is off.
 
-    Where it is off, the other settings are not checked: the files that they name may be missing.
+    If it is off, the other settings are not checked: the files that they name may be missing.
     """
     if not reader.boolean("COURIERS_AGREE", False):
         return AgreementSettings()
@@ -43,7 +43,7 @@ def read_agreement(reader: SettingsReader) -> AgreementSettings:
 def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if it is no port
+        _ = parts.port  # raises if it is invalid
     except ValueError:
         return False
     return parts.scheme in SCHEMES and url.isprintable() and len(parts.path) > 1

@@ -1,1 +1,1 @@
-"""How the couriers of several machines agree on who mails what: two tables of PostgreSQL."""
+"""Lets the couriers of several machines agree on which one mails what, through PostgreSQL."""

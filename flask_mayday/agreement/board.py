@@ -1,4 +1,4 @@
-"""The two tables as one node uses them: it tells its counts, claims mails and learns of others'."""
+"""One node's use of the two tables: it writes its counts, claims mails, and reads the others'."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from . import statements as sql
 from .connection import AwayError, Connection
 from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish
 
-GRACE: Final = 3.0  # seconds after the end of a window, in which all nodes write their counts
-EXPIRY: Final = 60.0  # seconds without renewal after which another node takes a claim over
+GRACE: Final = 3.0  # seconds after the end of a window in which all nodes write their counts
+EXPIRY: Final = 60.0  # seconds without renewal after which another node takes over a claim
 SETTLE: Final = 20.0  # seconds after PostgreSQL was away in which no window is closed
 
 
@@ -28,10 +28,11 @@ class Budget(Protocol):
 
 
 class Board:
-    """The agreement of the nodes, as ``settings.node`` takes part in it.
+    """The agreement of all nodes, from the side of the node ``settings.node``.
 
-    ``window`` is REPORT_WINDOW in seconds; ``budget_of`` makes the budget of an hour from the
-    mails made in it, by source. Methods raise :exc:`.AwayError` if PostgreSQL does not answer.
+    ``window`` is REPORT_WINDOW in seconds. ``budget_of`` returns the budget of an hour, given the
+    number of mails made in it by source. Methods raise :exc:`.AwayError` if PostgreSQL does not
+    answer.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class Board:
         self.window = window
         self.budget_of = budget_of
         self.connection = Connection(settings)
-        self.nodes: set[str] = set()  # the others of which this one has heard
+        self.nodes: set[str] = set()  # other nodes that have made a mail
 
     def exchange(self, question: Question) -> Answer:
-        """Tell and ask all of ``question`` in one transaction; return what follows."""
+        """Write the counts and claim mails in one transaction; return the answer."""
         try:
             return _Exchange(self, question).run()
         except AwayError:
@@ -62,7 +63,7 @@ class Board:
         return {window for (window,) in rows}
 
     def note_sent(self, windows: Iterable[int]) -> None:
-        """Note that the mails of these windows are delivered, or given up with a notice."""
+        """Record that the mails of these windows are delivered, or given up with a notice."""
         values = self._named(windows=list(windows))
         self.connection.call(f"{sql.SENT};{sql.SETTLE}", values)
 
@@ -164,7 +165,7 @@ class _Exchange:
             self.new.append((wish.fingerprint, wish.source, max(known, default=None)))
 
     def _is_for_taking(self, window: Window) -> bool:
-        """Return whether a mail is not sent, and nobody is about to send it."""
+        """Return whether a mail was not sent, and no node is about to send it."""
         if window.node == self.board.node:
             return not window.is_sent and window.window not in self.question.mine
         return window.is_expired and self.board.is_settled(False)
@@ -181,7 +182,7 @@ class _Exchange:
         return self.may_close and window.age >= self.board.window + GRACE
 
     def _hold(self, wish: Wish) -> None:
-        """Count an error in the next summary, and its repeats too."""
+        """Count an error and its repeats in the next summary."""
         self.answer.held.append(wish.fingerprint)
         moved = [self.tallies.pop(key) for key in list(self.tallies) if key[0] == wish.fingerprint]
         if moved:
@@ -234,7 +235,7 @@ class _Exchange:
         self.call(sql.FORGET + (sql.COUNT if tallies else ""), **known)
 
     def _decide_about_summary(self, waited: float, has_counts: bool) -> None:
-        """Claim the summary if it is due; note when to ask again."""
+        """Claim the summary if it is due, and set when to ask again."""
         current = self.answer.windows.get(SUMMARY)
         grace = 0.0 if self.question.is_leaving else GRACE
         end = self.board.window + grace - current.age if current else grace - waited

@@ -26,9 +26,9 @@ class AwayError(Exception):
 class Connection:
     """Sends calls to a database. Only one thread may use it.
 
-    The connection is asynchronous for psycopg2, because only then a server that is frozen in the
-    middle of a reply cannot block the caller. It is closed when it has not been used for a while,
-    so that nodes at rest hold none.
+    The connection is asynchronous in psycopg2's terms: otherwise a server that is frozen in the
+    middle of a reply would block the caller. It is closed when it has not been used for a while, so
+    that idle nodes hold no connection.
     """
 
     def __init__(self, settings: AgreementSettings) -> None:

@@ -1,4 +1,4 @@
-"""What a courier tells the others and asks them, and what it learns. Times are in seconds."""
+"""The data of an exchange between a courier and the others. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ SUMMARY: Final = ""  # the fingerprint of claims of summaries
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many errors of a fingerprint a node has recorded in a window, and not reported.
+    """How many errors of a fingerprint a node has recorded in a window and not reported.
 
-    ``first`` and ``last`` are their times since the epoch, ``title`` says what they are.
+    ``first`` and ``last`` are the times of the first and the last one, since the epoch. ``title``
+    is that of their error group.
     """
 
     fingerprint: str
@@ -26,7 +27,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """An error that is to be mailed now, if the others agree.
+    """An error that this node would mail now, if no other node does.
 
     ``known`` is the window that this node knows. ``repeats`` says whether its errors are repeats
     within that window. ``force`` asks for the mail although the window is not over.
@@ -41,10 +42,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that a node tells and asks at once.
+    """What a node sends in one exchange.
 
     ``tallies`` are all of its counts in windows that it does not know to be closed. ``mine`` are
-    the windows whose mails wait here. ``awaited`` are those whose mails other nodes make.
+    the windows whose mails wait on this node, ``awaited`` those whose mails other nodes make.
+    ``is_leaving`` says that the last courier of this machine is stopping.
     """
 
     tallies: tuple[Tally, ...] = ()
@@ -56,7 +58,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window, which a mail has opened. ``age`` is since then; ``previous`` is the one before."""
+    """The window that a mail has opened, ``age`` seconds ago; ``previous`` is the one before it."""
 
     window: int
     fingerprint: str
@@ -69,7 +71,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A mail that this node is to make. ``tallies`` are the counts of all nodes, if it has any."""
+    """A mail that this node makes. ``tallies`` are the counts of all nodes that it reports."""
 
     window: int
     fingerprint: str
@@ -79,13 +81,13 @@ class Claim:
 
 @dataclass(slots=True)
 class Answer:
-    """What a node learns.
+    """What a node receives in one exchange.
 
-    ``claims`` are its own from now on. ``windows`` holds the current one of each fingerprint.
-    ``closed`` maps the fingerprint and window of each tally that is in a mail to that mail's window
-    and the number that is in it. ``held`` are the fingerprints for which the hourly cap leaves no
-    mail, to be counted in ``summary_window``; the next summary is due in ``summary_in``.
-    ``awaited`` holds the windows that were asked for.
+    ``claims`` are the mails that it makes. ``windows`` holds the current window of each
+    fingerprint. ``closed`` maps the fingerprint and window of each tally that is in a mail to that
+    mail's window and the number in it. ``held`` are the fingerprints for which the hourly cap
+    leaves no mail: they are counted in ``summary_window``, and the next summary is due in
+    ``summary_in`` seconds. ``awaited`` holds the windows of :attr:`Question.awaited`.
     """
 
     claims: list[Claim] = field(default_factory=list)

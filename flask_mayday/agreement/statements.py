@@ -38,7 +38,7 @@ RECORDED: Final = """
 SELECT fingerprint, "window", number FROM mayday.count
 WHERE node = %(node)s AND "window" = ANY(%(closed)s::bigint[])
 """
-# A node's open counts are exactly what it says.
+# Deletes the node's open counts that it does not have any more.
 FORGET: Final = """
 DELETE FROM mayday.count AS c
 WHERE node = %(node)s
@@ -55,7 +55,7 @@ ON CONFLICT ("window", fingerprint, node) DO UPDATE
 SET number = excluded.number, first = excluded.first, last = excluded.last, title = excluded.title
 WHERE c.number <> excluded.number;
 """
-# Who has counted what in some windows, and for how long, in seconds, the first has waited.
+# The counts of all nodes in some windows, and how many seconds the first of each window has waited.
 COUNTED: Final = """
 SELECT fingerprint, "window", number, first, last, title, node,
        extract(epoch FROM clock_timestamp() - min(counted_at) OVER (PARTITION BY "window"))::float8
@@ -78,7 +78,7 @@ UNCOUNT: Final = """
 DELETE FROM mayday.count WHERE node = %(node)s AND (fingerprint, "window") IN
     (SELECT * FROM unnest(%(fingerprints)s::text[], %(windows)s::bigint[]));
 """
-# A mail that waits for long, because this node reaches no mail server, is left to the others.
+# A mail that has waited for an hour is left to the others: perhaps they reach the mail server.
 RENEW: Final = """
 UPDATE mayday.claim
 SET renewed_at = CASE WHEN claimed_at > clock_timestamp() - interval '1 hour'

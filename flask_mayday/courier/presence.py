@@ -1,4 +1,4 @@
-"""Tells whether a courier is the last one on its machine that stops."""
+"""Finds out whether a courier that stops is the last one on its machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Presence:
         if self._descriptor < 0:
             return False
         try:
-            # From shared to exclusive: the shared lock is given up even where this fails.
+            # The shared lock is released first, so that of several that stop at once, one succeeds.
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -1,4 +1,4 @@
-"""Makes the mails that this machine has claimed, and notes what other machines mail."""
+"""Makes the mails that this machine has claimed, and records what other machines mail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SharedMails:
         self.handovers = Handovers(mailbox)
 
     def apply(self, answer: Answer, now: float) -> None:
-        """Do what follows from an answer at the time ``now``, in seconds since the epoch."""
+        """Apply an answer at the time ``now``, in seconds since the epoch."""
         own = {SUMMARY, *answer.held, *(claim.fingerprint for claim in answer.claims)}
         with self.mailbox.transaction():
             self._close(answer)
@@ -146,7 +146,7 @@ class SharedMails:
 
 
 def alone(reason: str, since: str, nodes: Iterable[str]) -> Callable[[Draft], Draft]:
-    """Return what adds to a message that this node decided alone, ``since`` when and why."""
+    """Return a function that adds to a message why, and since when, this node decides alone."""
     others = sorted(nodes)
     known = f" ({', '.join(others[:NODES_SHOWN])})" if others else ""
     rows = [
@@ -156,8 +156,8 @@ def alone(reason: str, since: str, nodes: Iterable[str]) -> Callable[[Draft], Dr
         ),
         (
             "Other machines",
-            f"Each of the others{known} may mail the same errors too: "
-            "at most as many mails per machine as one alone would send.",
+            f"Each of the others{known} may mail the same errors too. "
+            "Each sends at most as many mails as a single machine would.",
         ),
     ]
 
@@ -189,7 +189,7 @@ def _identity(claim: Claim) -> str:
 
 
 def _placeholder(tally: Tally) -> Report:
-    """Return a report that says what another node has told of an error."""
+    """Return a report of an error of which only the count of another node is known."""
     kind, _, message = tally.title.partition(": ")
     known: Mapping[str, object] = {
         "uuid": "",

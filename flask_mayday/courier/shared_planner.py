@@ -1,4 +1,4 @@
-"""Makes messages where the couriers of several machines agree on who mails what."""
+"""Makes messages if the couriers of several machines agree on which one mails what."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PAUSES: Final = (0.2, 2.0)  # seconds between two exchanges: at first, and if no
 AWAIT_PAUSES: Final = (1.0, 30.0)  # … and if this node only waits for the mails of others
 RENEW_INTERVAL: Final = 20.0  # seconds
 EXPIRE_INTERVAL: Final = 3600.0  # seconds
-# Seconds after which errors that were counted for the others are mailed by this node after all, if
-# PostgreSQL does not answer meanwhile.
+# Seconds without an answer from PostgreSQL after which this node mails errors that it has handed
+# over.
 TAKE_BACK_AFTER: Final = 30.0
 
 
@@ -72,7 +72,7 @@ class SharedPlanner:
             self._decide_alone(now)
 
     def may_send(self, item: StoredMail) -> bool:
-        """Return whether this machine still is the one to send a mail, as far as is known."""
+        """Return whether this machine still has the claim of a mail, as far as it knows."""
         window = self.handovers.mine().get(item.id)
         if window is None or time.monotonic() - self._renewed.get(window, 0.0) < RENEW_INTERVAL:
             return True
@@ -83,7 +83,7 @@ class SharedPlanner:
         return window in self._renewed
 
     def after_sending(self) -> None:
-        """Say which claimed mails are sent, and keep the claims of those that wait."""
+        """Write which claimed mails are sent, and renew the claims of those that wait."""
         try:
             if done := self.handovers.done():
                 self.board.note_sent(done.values())
@@ -143,7 +143,7 @@ class SharedPlanner:
         return self.mailbox.pending_errors(now)
 
     def _hand_over(self, due: list[PendingErrors], now: float) -> list[PendingErrors]:
-        """Hand over what is due, where its window is known; return what to ask about."""
+        """Hand over the errors whose window is known; return those to ask about."""
         rest, handed = [], []
         for errors in due:
             known = self.handovers.window(errors.fingerprint)
@@ -164,7 +164,7 @@ class SharedPlanner:
         return known.number if known else 0
 
     def _question(self, due: list[PendingErrors], now: float) -> Question | None:
-        """Return what to tell and ask now, ``None`` where it is nothing yet."""
+        """Return the question to send now, or ``None`` if there is nothing to send yet."""
         clock = time.monotonic()
         tallies = tuple(Tally(*row) for row in self.handovers.tallies())
         summary = self._summary_window()

@@ -14,7 +14,7 @@ from .lease import expired_since
 
 
 def delivery_state(outbox: Outbox, mail: MailSettings, webhook: WebhookSettings) -> dict[str, str]:
-    """Return how ``mail`` and ``spool`` are, and ``webhook`` if one is set; "ok" means well."""
+    """Return the state of ``mail``, ``spool`` and, if one is set, ``webhook``; "ok" if well."""
     mails, posts = _trouble(outbox)
     found = {
         "mail": "off" if mail.server is None else mails or "ok",
@@ -24,7 +24,7 @@ def delivery_state(outbox: Outbox, mail: MailSettings, webhook: WebhookSettings)
 
 
 def _trouble(outbox: Outbox) -> tuple[str, str]:
-    """Return what is wrong with mail, and with the webhook; empty where all is well."""
+    """Return what is wrong with mail and with the webhook, each empty if all is well."""
     try:
         expired = expired_since(outbox.folder)
         since, refused = mail_state(outbox.path)

@@ -1,4 +1,4 @@
-"""What the courier does now and then: each task at most once in its interval."""
+"""The courier's periodic tasks, each done at most once in its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the master does for metrics: it counts workers, and merges the files of those that ended."""
+"""The master's part of the metrics: counts workers, and merges the files of those that ended."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class SpoolCollector:
     """Collects the metrics of the spool that ``read`` reads; ``max_bytes`` is its quota.
 
-    ``trouble`` returns why the spool cannot be written, or an empty text. While it cannot be read,
-    ``mayday_spool_trouble`` is the only metric.
+    ``trouble`` returns why the spool cannot be written, or an empty string. While the spool cannot
+    be read, ``mayday_spool_trouble`` is the only metric.
     """
 
     def __init__(

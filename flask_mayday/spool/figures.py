@@ -1,4 +1,4 @@
-"""How much waits in a spool, and what has become of the rest, as monitoring reads it."""
+"""The figures of a spool for monitoring: how much waits, and how much was delivered or refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GROUPS: Final = "SELECT state, count(*), sum(count) FROM error_groups GROUP BY s
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many of one kind wait; ``since`` when, in seconds since the epoch, if any does."""
+    """How many of one kind wait; ``since`` is when the oldest began to, since the epoch."""
 
     count: int = 0
     since: float | None = None

@@ -1,6 +1,6 @@
-"""Errors that were handed over to the agreement of several machines, and the mails claimed there.
+"""Errors that another machine may mail, and the mails that this machine has claimed.
 
-What is handed over stays in the spool until the mail that counts it is known to be sent.
+Errors that were handed over stay in the spool until the mail that counts them is known to be sent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 from .mailbox import Mailbox
 
 ELSEWHERE: Final = "elsewhere"  # the kind and the state of a mail that another machine makes
-# Of errors that are handed over, the title that their group has.
 TALLIES: Final = (
     "SELECT reports.fingerprint, previous, count(*), min(time), max(time),"
     " coalesce((SELECT title FROM error_groups WHERE"
@@ -50,7 +49,7 @@ FORGET: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KnownWindow:
-    """A window that another mail, or one of this machine, has opened; times since the epoch."""
+    """The window that a mail has opened; ``opened`` is in seconds since the epoch."""
 
     number: int
     opened: float
@@ -73,7 +72,7 @@ class Handovers:
         return KnownWindow(*row) if row else None
 
     def note_window(self, fingerprint: str, number: int, opened: float, *, is_sent: bool) -> None:
-        """Note the current window of a fingerprint."""
+        """Record the current window of a fingerprint."""
         self.connection.execute(
             "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)",
             (fingerprint, number, opened, is_sent),
@@ -86,7 +85,7 @@ class Handovers:
     # Handing over
 
     def hand_over(self, fingerprint: str, window: int, now: float) -> None:
-        """Hand over the errors of a fingerprint that are in no mail yet, to count in a window."""
+        """Hand over the errors of a fingerprint without a mail, to be counted in a window."""
         row = self._open_row(window) or self._add_row(window, now)
         self.connection.execute(
             "UPDATE reports SET mail_id = ? WHERE mail_id IS NULL AND mailable AND fingerprint = ?",
@@ -95,16 +94,16 @@ class Handovers:
         self._count(row)
 
     def tallies(self) -> list[tuple[str, int, int, float, float, str]]:
-        """Return fingerprint, window, number, first and last time, and title of what is counted.
+        """Return the errors that were handed over to windows which are not known to be closed.
 
-        It is what was handed over to windows that are not known to be closed.
+        Each row has fingerprint, window, number, times of the first and the last error, and title.
         """
         return self.connection.execute(TALLIES).fetchall()
 
     def close(self, fingerprint: str, window: int, follower: int, number: int) -> None:
-        """Note that the mail of ``follower`` has the first ``number`` errors of a window.
+        """Record that the mail of ``follower`` counts the first ``number`` errors of a window.
 
-        The other ones are in no mail.
+        The others are in no mail.
         """
         row = self._row(window, follower)
         if row is None:
@@ -134,7 +133,7 @@ class Handovers:
             self._count(row)
 
     def finish(self, windows: Iterable[int]) -> None:
-        """Note that other machines have delivered the mails of these windows."""
+        """Record that other machines have delivered the mails of these windows."""
         for window in windows:
             self.connection.execute(
                 "UPDATE windows SET is_sent = 1 WHERE window_number = ?", (window,)
@@ -150,7 +149,7 @@ class Handovers:
         )
 
     def release(self, windows: Iterable[int]) -> None:
-        """Take back what was to be in the mails of these windows: nobody knows them any more."""
+        """Take back the errors for the mails of these windows, which no machine knows any more."""
         for window in windows:
             self.connection.execute(
                 "UPDATE reports SET mail_id = NULL WHERE mail_id IN (SELECT id FROM mails JOIN"
@@ -161,7 +160,7 @@ class Handovers:
         self._delete_empty()
 
     def release_open(self, before: float) -> None:
-        """Take back what was handed over before a time and is not known to be in a mail."""
+        """Take back the errors handed over before a time that are not known to be in a mail."""
         self.connection.execute(
             "UPDATE reports SET mail_id = NULL WHERE mail_id IN (SELECT id FROM mails JOIN claims"
             " ON id = mail_id WHERE state = 'elsewhere' AND window_number IS NULL AND created < ?)",
@@ -170,14 +169,14 @@ class Handovers:
         self._delete_empty()
 
     def forget(self) -> None:
-        """Take back everything: this machine agrees with no other one any more."""
+        """Take back everything, because COURIERS_AGREE is off now."""
         for statement in FORGET:
             self.connection.execute(statement)
 
     # Claims
 
     def add_claim(self, mail_id: int, window: int, previous: int | None) -> None:
-        """Note that a mail is claimed: it opens ``window`` and has the counts of ``previous``."""
+        """Record the claim of a mail that opens ``window`` and has the counts of ``previous``."""
         self.connection.execute(
             "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (mail_id, window, previous)
         )
@@ -192,11 +191,11 @@ class Handovers:
         return dict(self.connection.execute(MINE).fetchall())
 
     def done(self) -> dict[int, int]:
-        """Return those whose mails are delivered, or refused for good and in a notice."""
+        """Return the windows of :meth:`mine` whose mails are delivered or refused for good."""
         return dict(self.connection.execute(DONE).fetchall())
 
     def confirm(self, mail_ids: Iterable[int]) -> None:
-        """Note that the other machines know that these mails are sent."""
+        """Record that the other machines know that these mails are sent."""
         for mail_id in mail_ids:
             self.connection.execute(
                 "UPDATE windows SET is_sent = 1 WHERE window_number ="
@@ -206,9 +205,9 @@ class Handovers:
             self.connection.execute("DELETE FROM claims WHERE mail_id = ?", (mail_id,))
 
     def lose(self, mail_id: int) -> None:
-        """Note that another machine has taken the claim of a mail over, with its counts.
+        """Record that another machine has taken over the claim of a mail, with its counts.
 
-        A report is not known there: it is in no mail again.
+        That machine does not have this one's reports: they are in no mail again.
         """
         self.connection.execute(
             "DELETE FROM posts WHERE state = 'waiting' AND key ="

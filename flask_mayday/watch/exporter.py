@@ -78,7 +78,7 @@ class Exporter:
 
 
 class _SiteCollector:
-    """Collects what the watch has seen of the site."""
+    """Collects the results of the checks of the site."""
 
     def __init__(self, watcher: Watcher) -> None:
         self.watcher = watcher
@@ -88,11 +88,11 @@ class _SiteCollector:
 
         if self.watcher.pipeline.settings.watch.site_url:
             is_up = not self.watcher.last_look.trouble
-            text = "1: the site has answered the last look at it."
+            text = "1: the last check of the site succeeded."
             yield GaugeMetricFamily("mayday_site_up", text, float(is_up))
         pages = CounterMetricFamily(
             "mayday_edge_error_pages",
-            "Error pages that nginx sent in the app's place, since the watch started.",
+            "Error pages that nginx sent in the app's place, since watch started.",
             labels=["status"],
         )
         for status, count in list(self.watcher.edge_pages.items()):
