@@ -103,18 +103,24 @@ class _Exchange:
 
     def run(self) -> Answer:
         """Run the transaction."""
-        self.call(sql.BEGIN)
-        self._read()
-        self._decide()
-        self._write()
-        self.call("COMMIT")
+        self._read(sql.SHARED)
+        if self._may_claim():
+            self._read(sql.EXCLUSIVE)
+        if self._may_claim():
+            self._decide()
+            self._write()
+            self.call("COMMIT")
+        else:
+            self._write_tallies("COMMIT")
         return self.answer
 
-    def _read(self) -> None:
+    def _read(self, begin: str) -> None:
+        self.answer = Answer()
+        self.tallies = {(one.fingerprint, one.window): one for one in self.question.tallies}
         question, answer = self.question, self.answer
         counted = {window for _, window in self.tallies}
         rows = self.call(
-            sql.WINDOWS,
+            begin + sql.WINDOWS,
             expiry=EXPIRY,
             windows=list(question.awaited),
             counted=list(counted),
@@ -124,8 +130,10 @@ class _Exchange:
         followers = {one.previous: one for one in known if one.previous in counted}
         answer.windows = {one.fingerprint: one for one in known}
         answer.awaited = {one.window: one for one in known if one.window in question.awaited}
+        self.board.nodes |= {one.node for one in known} - {self.board.node}
         current = answer.windows.get(SUMMARY)
         answer.summary_window = current.window if current else 0
+        answer.summary_in = self.board.window + GRACE - current.age if current else 0.0
         if not followers:
             return
         rows = self.call(sql.RECORDED, closed=[window for window in counted if window in followers])
@@ -134,19 +142,31 @@ class _Exchange:
             answer.closed[key] = (followers[key[1]], recorded.get(key, 0))
             del self.tallies[key]
 
+    def _may_claim(self) -> bool:
+        """Return whether there may be a mail for this node to make."""
+        windows, summary = self.answer.windows, self.answer.windows.get(SUMMARY)
+        if any(map(self._is_for_taking, self.answer.awaited.values())):
+            return True
+        for wish in self.question.wishes:
+            current = windows.get(wish.fingerprint)
+            if current is None or self._is_for_taking(current) or self._is_over(current, wish):
+                return True
+        if summary is not None and self._is_for_taking(summary):
+            return True
+        is_counted = any(window == self.answer.summary_window for _, window in self.tallies)
+        is_due = summary is None or self._is_over(summary) or self.question.is_leaving
+        return is_counted and is_due
+
     def _decide(self) -> None:
         self._take_over(self.answer.awaited.values())
         if (summary := self.answer.windows.get(SUMMARY)) is not None:
             self._take_over([summary])
-        if not self.wishes and not self.tallies:
-            return
         rows = self.call(sql.RECENT, settle=SETTLE)
         self.may_close = self.board.is_settled(rows[0][3])
         made: Counter[str] = Counter()
         for source, node, number, _ in rows:
             made[source] += number
-            if node and node != self.board.node:
-                self.board.nodes.add(node)
+            self.board.nodes |= {node} - {"", self.board.node}
         budget = self.board.budget_of(made)
         for wish in self.question.wishes:
             self._decide_about(wish, budget)
@@ -222,7 +242,7 @@ class _Exchange:
                 tallies = tuple(counts.get(-1 if one.previous is None else one.previous, ()))
                 self.answer.claims.append(Claim(one.window, one.fingerprint, one.previous, tallies))
 
-    def _write_tallies(self) -> None:
+    def _write_tallies(self, end: str = "") -> None:
         keys, tallies = list(self.tallies), list(self.tallies.values())
         known: dict[str, object] = {
             "fingerprints": [fingerprint for fingerprint, _ in keys],
@@ -232,7 +252,7 @@ class _Exchange:
             "lasts": [one.last for one in tallies],
             "titles": [one.title for one in tallies],
         }
-        self.call(sql.FORGET + (sql.COUNT if tallies else ""), **known)
+        self.call(sql.FORGET + (sql.COUNT if tallies else "") + end, **known)
 
     def _decide_about_summary(self, waited: float, has_counts: bool) -> None:
         """Claim the summary if it is due, and set when to ask again."""

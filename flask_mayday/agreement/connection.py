@@ -14,6 +14,9 @@ from ..settings import AgreementSettings
 CALL_TIMEOUT: Final = 3.0  # seconds for connecting, and for each call
 IDLE_TIMEOUT: Final = 5.0  # seconds after which an unused connection is closed
 RETRY_AFTER: Final = (1.0, 15.0)  # seconds: the first and the longest wait after a failure
+BUSY_PATIENCE: Final = 10.0  # seconds for which a node waits for a busy server
+BUSY_PAUSES: Final = (0.2, 1.5)  # seconds
+BUSY_CODES: Final = ("57014", "55P03", "53300")  # cancelled, lock not available, too many
 SCHEME: Final = re.compile(r"^postgres\w*(\+\w+)?:")
 
 logger = logging.getLogger(__name__)
@@ -21,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 class AwayError(Exception):
     """PostgreSQL does not answer, or the tables cannot be used."""
+
+
+class BusyError(AwayError):
+    """PostgreSQL has no connection to spare, or others hold the lock: to be tried again soon."""
 
 
 class Connection:
@@ -40,6 +47,7 @@ class Connection:
         self._connection: Any = None
         self._used = 0.0
         self._failures = 0
+        self._busy_since = 0.0  # time.monotonic()
         self._next_try = 0.0
 
     def call(self, statements: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
@@ -48,7 +56,7 @@ class Connection:
         After a failure, all calls fail at once until it is time to try again.
         """
         if time.monotonic() < self._next_try:
-            raise AwayError(self.reason)
+            raise (BusyError if self._busy_since else AwayError)(self.reason)
         import psycopg2
 
         deadline = time.monotonic() + CALL_TIMEOUT
@@ -60,6 +68,11 @@ class Connection:
             self._wait(deadline)
             rows = cursor.fetchall() if cursor.description else []
         except (psycopg2.Error, OSError) as error:
+            self.close()
+            if _is_busy(error) and self._is_patient():
+                self._next_try = time.monotonic() + random.uniform(*BUSY_PAUSES)  # noqa: S311
+                self.reason = _words(error)
+                raise BusyError(self.reason) from error
             self._fail(error)
             raise AwayError(self.reason) from error
         self.calls += 1
@@ -67,7 +80,7 @@ class Connection:
         if self.away_since is not None:
             logger.warning("The couriers agree again: PostgreSQL answers")
             self.away_since, self.back_at = None, time.monotonic()
-        self._failures = 0
+        self._failures, self._busy_since = 0, 0.0
         return rows
 
     def check(self) -> None:
@@ -115,13 +128,34 @@ class Connection:
             poll.poll(left * 1000)
             poll.unregister(descriptor)
 
+    def _is_patient(self) -> bool:
+        """Return whether to wait for a busy server; not for long, and not after it was away."""
+        self._busy_since = self._busy_since or time.monotonic()
+        is_short = time.monotonic() - self._busy_since < BUSY_PATIENCE
+        if self.away_since is not None or not is_short:
+            self._busy_since = 0.0
+            return False
+        return True
+
     def _fail(self, error: Exception) -> None:
-        self.close()
+        self._busy_since = 0.0
         self._failures += 1
         first, longest = RETRY_AFTER
         wait = min(longest, first * 2.0 ** min(self._failures - 1, 10))
         self._next_try = time.monotonic() + wait * random.uniform(0.5, 1.0)  # noqa: S311
-        self.reason = " ".join(str(error).split())[:200] or type(error).__name__
+        self.reason = _words(error)
         if self.away_since is None:
             self.away_since = time.time()
             logger.warning("The couriers cannot agree, so this one decides alone: %s", self.reason)
+
+
+def _is_busy(error: Exception) -> bool:
+    """Return whether an error is a cancelled wait for the lock, or a refused connection too many.
+
+    psycopg2 has no code for an error while it connects, only the server's words.
+    """
+    return getattr(error, "pgcode", None) in BUSY_CODES or "too many" in str(error)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-# All exchanges run one after another: a window cannot be closed while a count is written to it.
-BEGIN: Final = """
+# Nodes write their counts at the same time, but nobody else may write while one claims mails: no
+# window is closed while a count is written to it. Whether there is anything to claim is looked at
+# first, so that a thousand nodes that want the same mail do not wait for each other.
+SHARED: Final = """
+BEGIN;
+SET LOCAL statement_timeout = 2500;
+SELECT pg_advisory_xact_lock_shared(1835104121, 0);
+"""
+EXCLUSIVE: Final = """
+ROLLBACK;
 BEGIN;
 SET LOCAL statement_timeout = 2500;
 SELECT pg_advisory_xact_lock(1835104121, 0);

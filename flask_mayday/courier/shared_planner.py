@@ -8,7 +8,7 @@ from typing import Final
 
 from ..agreement import board as agreement
 from ..agreement.board import Board
-from ..agreement.connection import AwayError
+from ..agreement.connection import AwayError, BusyError
 from ..agreement.question import SUMMARY, Answer, Question, Tally, Wish
 from ..mail.times import moment
 from ..settings import AgreementSettings, AppSettings, ReportSettings
@@ -67,6 +67,8 @@ class SharedPlanner:
         try:
             self.board.connection.check()
             self._agree(now)
+        except BusyError:
+            self._is_behind = True  # it is tried again in a moment
         except AwayError:
             self._is_behind = True
             self._decide_alone(now)

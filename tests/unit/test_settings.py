@@ -195,3 +195,42 @@ def test_the_drill_is_allowed_on_loopback(bind: str) -> None:
 
 def test_the_site_may_be_public_without_the_drill() -> None:
     assert not read(DRILL="0", HTTP_BIND="0.0.0.0").drill
+
+
+# The agreement of several machines
+
+AGREEMENT = {"COURIERS_AGREE": "1", "NODE_NAME": "one", "AGREEMENT_URL": "postgresql://x@db/y"}
+
+
+def test_the_agreement_is_off_by_default_and_reads_no_file() -> None:
+    read = read_settings({}, environ={"AGREEMENT_PASSWORD_FILE": "/nowhere"})
+    assert read.agreement.url is None
+
+
+def test_the_agreement_needs_a_name_for_the_node_and_a_database() -> None:
+    with pytest.raises(ConfigurationError) as found:
+        read_settings({}, environ={"COURIERS_AGREE": "1"})
+    assert "NODE_NAME is not set" in str(found.value)
+    assert "AGREEMENT_URL is not set" in str(found.value)
+
+
+def test_an_address_that_cannot_be_used_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError) as found:
+        read_settings({}, environ={**AGREEMENT, "AGREEMENT_URL": "mysql://u:hidden@db/x"})
+    assert "AGREEMENT_URL cannot be used" in str(found.value)
+    assert "hidden" not in str(found.value)
+
+
+def test_without_psycopg2_the_agreement_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"flask-mayday\[agreement\]"):
+        read_settings({}, environ=AGREEMENT)
+
+
+def test_the_password_of_the_agreement_is_masked() -> None:
+    environ = {**AGREEMENT, "AGREEMENT_PASSWORD": "correct-horse"}
+    read = read_settings({}, environ=environ)
+    assert "correct-horse" in read.secret_values
+    assert "correct-horse" not in f"{read} {read!r}"

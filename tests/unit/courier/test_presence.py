@@ -1,0 +1,26 @@
+"""Which process is the last on its machine that stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask_mayday.courier.presence import Presence
+
+
+def test_only_the_last_to_leave_is_the_last(tmp_path: Path) -> None:
+    first, second = Presence(tmp_path), Presence(tmp_path)
+    first.enter()
+    second.enter()
+    assert not first.leave()
+    assert second.leave()
+
+
+def test_who_never_entered_is_not_the_last(tmp_path: Path) -> None:
+    assert not Presence(tmp_path).leave()
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    presence = Presence(tmp_path / "file" / "folder")
+    presence.enter()
+    assert not presence.leave()
