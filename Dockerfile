@@ -1,10 +1,11 @@
 # The images of the stack: web with the demo's code or your app's (also used by migrate), init, backup, acme,
-# nginx with our configuration, and PostgreSQL with our roles. The build secrets `build_ca` and `build_pip` are
+# nginx with our configuration, PostgreSQL with our roles, and Prometheus with our rules. The build secrets `build_ca` and `build_pip` are
 # those of compose.yaml.
 
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 ARG NGINX_IMAGE=nginx:1.30
 ARG POSTGRES_IMAGE=postgres:17-trixie
+ARG PROMETHEUS_IMAGE=prom/prometheus:v3.5.0
 
 
 FROM ${PYTHON_IMAGE} AS venv
@@ -270,3 +271,10 @@ USER 999:999
 # Setting an entrypoint unsets the image's command.
 ENTRYPOINT ["check-version", "docker-entrypoint.sh"]
 CMD ["postgres"]
+
+
+# --- prometheus: compose.metrics.yaml --------------------------------------------------------------
+
+FROM ${PROMETHEUS_IMAGE} AS prometheus
+
+COPY --chmod=0644 deploy/prometheus/prometheus.yml deploy/prometheus/alerts.yml /etc/prometheus/

@@ -11,7 +11,9 @@ roll() {
   run_once migrate # and what it depends on: init, roles
   roll_web
   start_if_outdated nginx
-  if has_service acme; then start_if_outdated acme; fi
+  for service in acme prometheus; do
+    if has_service "$service"; then start_if_outdated "$service"; fi
+  done
 }
 
 roll_web() {

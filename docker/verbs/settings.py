@@ -57,8 +57,8 @@ CHOICES = {
     "REPORT_WEBHOOK_FORMAT": ("slack", "mattermost", "discord", "ntfy", "json", ""),
 }
 # The files of Compose's model, in which the settings are used.
-MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml")
-PORTS = ("HTTP_PORT", "HTTPS_PORT", "MAILHOG_PORT", "DEBUG_PORT")
+MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml", "compose.metrics.yaml")
+PORTS = ("HTTP_PORT", "HTTPS_PORT", "MAILHOG_PORT", "DEBUG_PORT", "PROMETHEUS_PORT")
 
 
 def main() -> int:

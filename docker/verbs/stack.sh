@@ -79,6 +79,7 @@ _explain_port() { # LOG
   if [[ $port == "$(setting_of HTTPS_PORT "$(default_https_port)")" ]]; then setting=HTTPS_PORT; fi
   if [[ $port == "$(setting_of MAILHOG_PORT 8025)" ]]; then setting=MAILHOG_PORT; fi
   if [[ $port == "$(setting_of DEBUG_PORT 5000)" ]]; then setting=DEBUG_PORT; fi
+  if [[ $port == "$(setting_of PROMETHEUS_PORT 9090)" ]]; then setting=PROMETHEUS_PORT; fi
   die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
 }
 
@@ -125,6 +126,7 @@ addresses() {
   say
   printf '  %-10s  %s\n' "$(app_name)" "$(site_address)"
   if has_service mailguard; then say "  Mails       $(address_of mailguard 8025)"; fi
+  if has_service prometheus; then say "  Metrics     $(address_of prometheus 9090)"; fi
   say "  Log         make logs"
   say "  Check it    make drill"
   if [[ $(setting_of HTTP_BIND "$(default_bind)") =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then

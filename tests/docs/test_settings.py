@@ -78,7 +78,8 @@ def read_by_the_extension(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | No
 def in_the_stack() -> dict[str, str | None]:
     """Return the variables of the stack's files, with the defaults of .env.example or Compose."""
     found: dict[str, str | None] = {}
-    for file in (ROOT / "compose.yaml", ROOT / "docker/variants.yaml", ROOT / "compose.debug.yaml"):
+    names = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml", "compose.metrics.yaml")
+    for file in (ROOT / name for name in names):
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         for name, default in re.findall(r"(?<!\$)\$\{([A-Z_]+)(?::?-([^}]*)|[^}]*)\}", text):
             found[name] = found.get(name) or default or None

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The name depends on the checkout, so that two can be tested at once.
 PROJECT = f"microblog-test-{zlib.crc32(str(ROOT).encode()):08x}"
 IMAGES = ("PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE", "MAILHOG_IMAGE")
-IMAGES += ("BUILD_CA_FILE", "BUILD_PIP_CONF")
+IMAGES += ("PROMETHEUS_IMAGE", "BUILD_CA_FILE", "BUILD_PIP_CONF")
 # For queries: what watch reports about earlier tests may come at any time.
 NOT_OF_WATCH = "json_extract(body, '$.logger') IS NOT 'flask_mayday.watch'"
 SETTINGS = {

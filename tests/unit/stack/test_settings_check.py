@@ -115,7 +115,7 @@ def test_an_app_env_that_others_can_read_is_warned_of(settings: Any) -> None:
 
 def test_every_setting_of_the_example_is_read_by_compose_or_a_command(settings: Any) -> None:
     files = [settings.ROOT / "compose.yaml", settings.ROOT / "docker" / "variants.yaml"]
-    files += [settings.ROOT / "compose.debug.yaml"]
+    files += [settings.ROOT / f"compose.{name}.yaml" for name in ("debug", "metrics")]
     text = "".join(path.read_text() for path in files)
     unread = {name for name in settings.read_defaults() if f"${{{name}" not in text}
     assert unread == set()
