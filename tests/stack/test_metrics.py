@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -73,17 +72,25 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     end(stack)
 
 
-def test_prometheus_accepts_the_configuration_and_the_rules(measured: Measured) -> None:
-    for kind, name in (("config", "prometheus.yml"), ("rules", "alerts.yml")):
-        path = ROOT / "deploy/prometheus" / name
-        image = measured.compose("images", "--quiet", "prometheus").strip()
-        checked = f"{Path(path).parent}:/checked:ro"
-        command = ["docker", "run", "--rm", "--network", "none", "--volume", checked]
-        command += ["--entrypoint", "promtool", image, "check", kind, f"/checked/{name}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "SUCCESS" in done.stdout
-    assert json.loads(request(f"{measured.prometheus}/rules").text)["data"]["groups"]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "rules", "alerts.yml"),
+        ("test", "rules", "alerts_test.yml"),
+    ],
+)
+def test_prometheus_accepts_the_configuration_and_the_rules(
+    measured: Measured, arguments: tuple[str, ...]
+) -> None:
+    files = [*(ROOT / "deploy/prometheus").iterdir(), ROOT / "tests/stack/alerts_test.yml"]
+    mounts = [f"--volume={path}:/checked/{path.name}:ro" for path in files]
+    image = measured.compose("images", "--quiet", "prometheus").strip()
+    command = ["docker", "run", "--rm", "--network=none", "--user=0", "--workdir=/checked"]
+    command += [*mounts, "--entrypoint=promtool", image, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
 
 
 def test_every_web_container_and_watch_is_scraped(measured: Measured) -> None:
