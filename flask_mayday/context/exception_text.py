@@ -67,10 +67,14 @@ def _stack_of(trace: TracebackType | None) -> traceback.StackSummary:
     while following is not None:
         traces.append(following)
         following = following.tb_next
-    places = [(one.tb_frame.f_code, one.tb_lineno) for one in traces]
-    if any(one == next_one for one, next_one in pairwise(places)):
+    if any(_is_repeated(one, next_one) for one, next_one in pairwise(traces)):
         return traceback.extract_tb(trace)  # Python shortens a recursion to its first calls
     return _CachedStack([_text_of(one) for one in traces])
+
+
+def _is_repeated(one: TracebackType, next_one: TracebackType) -> bool:
+    # Python searches a table for the line, so it is only looked up where the function is the same.
+    return one.tb_frame.f_code == next_one.tb_frame.f_code and one.tb_lineno == next_one.tb_lineno
 
 
 def _text_of(trace: TracebackType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -104,9 +105,14 @@ def _query(environ: Environ) -> dict[str, object]:
     return _collected(parse_qsl(str(environ.get("QUERY_STRING") or ""), keep_blank_values=True))
 
 
+@lru_cache(maxsize=256)
+def _header_name(name: str) -> str:
+    return name[5:].replace("_", "-").title()
+
+
 def _headers(environ: Environ) -> dict[str, object]:
     return {
-        name[5:].replace("_", "-").title(): str(value)
+        _header_name(name): str(value)
         for name, value in sorted(environ.items())
         if name.startswith("HTTP_")
     }

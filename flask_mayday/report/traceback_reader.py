@@ -28,7 +28,8 @@ Clean = Callable[[str], str]
 class FrameReader:
     """Reads the frames of tracebacks; each place in the code is read once in a process.
 
-    A place is identified by its code object and line. The cache keeps the code object alive, so
+    A place is identified by its code object and instruction: Python searches a table for the line
+    of an instruction, which takes longer than the rest. The cache keeps the code object alive, so
     that its ``id`` is not reused, and holds source that is not redacted yet.
     """
 
@@ -61,11 +62,11 @@ class FrameReader:
 
     def _frame(self, trace: TracebackType, raising: bool) -> Frame:
         code = trace.tb_frame.f_code
-        line = trace.tb_lineno or code.co_firstlineno
-        key = (id(code), line, raising)
+        key = (id(code), trace.tb_lasti, raising)
         # Another thread may clear the cache at any time.
         if found := self._cache.get(key):
             return found[1]
+        line = trace.tb_lineno or code.co_firstlineno
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
         module = trace.tb_frame.f_globals.get("__name__")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Final
 
 from .database import Database
@@ -42,7 +42,9 @@ def load_all(database: Database) -> list[ErrorGroup]:
 
 def save(database: Database, groups: Iterable[ErrorGroup]) -> None:
     """Write groups, within a transaction."""
-    database.connection.executemany(SAVE, [asdict(group) for group in groups])
+    # Not asdict(), which copies each value and takes half of the time.
+    rows = [{name: getattr(group, name) for name in COLUMNS} for group in groups]
+    database.connection.executemany(SAVE, rows)
 
 
 def matching(database: Database, prefix: str) -> list[ErrorGroup]:
