@@ -24,7 +24,8 @@ from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 from pip._vendor.packaging.utils import canonicalize_name
 from pip._vendor.packaging.version import Version
 
-DRIVERS: Final = ("psycopg2-binary", "psycopg2", "psycopg", "psycopg2cffi", "pg8000", "asyncpg")
+# The couriers of several machines use it too, whichever driver the app has.
+DRIVERS: Final = ("psycopg2-binary", "psycopg2")
 ROUNDS: Final = 10  # each installs one level of dependencies
 NO_WHEEL: Final = re.compile(r"pg_config|gcc|No such file or directory: '(cc|git)'|compiler", re.I)
 

@@ -120,8 +120,8 @@ def _postgres_binaries() -> Path:
 
 
 @contextmanager
-def _running_postgres() -> Iterator[Postgres]:
-    """Run a server during the block, with a migrated database to clone."""
+def _running_postgres(*, is_migrated: bool = True) -> Iterator[Postgres]:
+    """Run a server during the block, with a migrated database to clone if ``is_migrated``."""
     # Not in pytest's folder, which only the user who runs the tests can enter.
     with tempfile.TemporaryDirectory(prefix="microblog-postgres-", dir="/tmp") as name:
         folder = Path(name)
@@ -132,8 +132,9 @@ def _running_postgres() -> Iterator[Postgres]:
         server.create()
         server.start()
         try:
-            server.execute(f"CREATE DATABASE {TEMPLATE}")
-            _upgrade(server.url(TEMPLATE), folder / "work")
+            if is_migrated:
+                server.execute(f"CREATE DATABASE {TEMPLATE}")
+                _upgrade(server.url(TEMPLATE), folder / "work")
             yield server
         finally:
             if (folder / "data" / "postmaster.pid").exists():
@@ -144,6 +145,13 @@ def _running_postgres() -> Iterator[Postgres]:
 def postgres_server() -> Iterator[Postgres]:
     """Run one server for the whole session."""
     with _running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bare_postgres_server() -> Iterator[Postgres]:
+    """Run a server without tables for a module, whose tests leave it running."""
+    with _running_postgres(is_migrated=False) as server:
         yield server
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +18,9 @@ import pytest
 
 from flask_mayday.agreement.tables import TABLES
 from tests.support.nodes import Node, settings_for
+from tests.support.webhook_server import WebhookServer
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("node-1", "node-2", "node-3")
 
 
@@ -217,3 +222,57 @@ def test_the_last_courier_of_a_machine_delivers_before_it_ends(
     assert second.stop() == 0
     assert smtp_server.total() == 8
     assert second.unsettled() == 0
+
+
+def test_the_couriers_role_can_use_their_two_tables_and_nothing_else(
+    bare_postgres_server: Any, tmp_path: Path
+) -> None:
+    """The tables are made by the owner of the database, who is no superuser, and repeatably."""
+    server = bare_postgres_server
+    name = server.create_database("template0")
+    server.execute("CREATE ROLE tables_owner LOGIN")
+    server.execute("CREATE ROLE mayday_courier LOGIN")
+    server.execute(f"ALTER DATABASE {name} OWNER TO tables_owner")
+    address = f"127.0.0.1:{server.port}/{name}"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": f"postgresql://tables_owner@{address}",
+    }
+    for _ in range(2):
+        command = [sys.executable, str(ROOT / "docker/stack/agreement_tables.py")]
+        subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=60)
+    server.execute("CREATE TABLE public.app_table (id int)", name)
+    run = postgres(f"postgresql://mayday_courier@{address}")
+    assert run("SELECT * FROM mayday.claim") == run("SELECT * FROM mayday.count") == []
+    rights = "SELECT count(*) FROM information_schema.role_table_grants"
+    assert run(f"{rights} WHERE grantee = 'mayday_courier'") == [(8,)]
+    for refused in ("SELECT * FROM public.app_table", "CREATE TABLE mayday.mine (id int)"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(refused)
+    server.drop_database(name)
+    server.execute("DROP ROLE tables_owner, mayday_courier")
+
+
+def test_the_webhook_follows_the_same_decisions(
+    make_nodes: Callable[..., list[Node]],
+    agreement_url: str,
+    wait_until: Callable[..., Any],
+) -> None:
+    """Without a mail server too."""
+    webhook = WebhookServer()
+    nodes = make_nodes(
+        agreement_url,
+        "node-1",
+        "node-2",
+        MAIL_SERVER="",
+        REPORT_WEBHOOK_URL=webhook.url,
+        WEBHOOK_ALLOW="127.0.0.0/8",
+    )
+    fail_everywhere(nodes, {"same": 20})
+    wait_until(lambda: len(webhook.messages()) == 2, "the digest", 40)
+    assert [message["count"] for message in webhook.messages()] == [1, 39]
+    database = postgres(agreement_url)
+    sent = "SELECT count(*) FROM mayday.claim WHERE sent_at IS NOT NULL"
+    wait_until(lambda: database(sent) == [(2,)], "the note that both are sent")
+    webhook.close()
