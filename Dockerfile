@@ -154,8 +154,8 @@ COPY --from=release /release /opt/stack/
 FROM minimal AS init
 
 WORKDIR /opt/stack
-COPY --chmod=0644 docker/init.py docker/certificates.py docker/rotation.py docker/volume_owner.py \
-    docker/verbs/domain.py ./
+COPY --chmod=0644 docker/init.py docker/certificates.py docker/mailhog_password.py docker/rotation.py \
+    docker/volume_owner.py docker/verbs/domain.py ./
 CMD ["python3", "init.py"]
 
 
@@ -265,6 +265,8 @@ COPY --from=your-static /srv/static /usr/share/microblog/static
 
 FROM ${POSTGRES_IMAGE} AS db
 
+COPY docker/build/trim /tmp/
+RUN /tmp/trim && rm /tmp/trim
 COPY --chmod=0755 docker/postgres/check-version /usr/local/bin/
 COPY --chmod=0755 docker/postgres /opt/stack
 USER 999:999

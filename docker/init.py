@@ -18,6 +18,7 @@ from pathlib import Path
 
 import certificates
 import domain
+import mailhog_password
 from volume_owner import FILE, App
 
 SECRETS = Path("/run/secrets")
@@ -71,6 +72,7 @@ COMMON = (
     Secret("secret_key_fallbacks", 0, APP, generated=False),
     Secret("postgres_password", POSTGRES, POSTGRES),
     Secret("mail_password", 0, APP, generated=False),
+    Secret("mailhog_password", 0, 0, generated=False),
     Secret("heartbeat_url", 0, WATCH_ONLY, generated=False),
     Secret("report_webhook_url", 0, APP, generated=False),
 )
@@ -103,6 +105,7 @@ def main() -> None:
     problems += certificates.provide()
     if problems:
         sys.exit("\n".join(problems))
+    provide_mailhog_users()
     for folder in (*DATA, INSTANCE):
         give_tree(folder, APP, 0o750)
     give_tree(DATABASE, POSTGRES, 0o700)
@@ -161,7 +164,7 @@ def provide(secret: Secret) -> str | None:
         )
     if own is not None and (problem := check(secret, own, present)) is not None:
         return problem
-    if own is not None and (present is None or not is_being_rotated(secret.name)):
+    if own is not None and (present is None or not is_being_rotated(secret.name, own)):
         wanted = own
     elif present is not None:
         wanted = present
@@ -170,6 +173,9 @@ def provide(secret: Secret) -> str | None:
     # A new file, even if only its readers change: `make up` replaces web containers that are older
     # than a secret.
     if wanted != present or path.stat().st_gid != secret.group:
+        if secret.name == "secret_key" and present and wanted != present:
+            # Nobody is logged out. In a running stack, `make up` changes the key by rotation.py.
+            write(path.with_name("secret_key_fallbacks"), present, 0, APP, 0o440)
         write(path, wanted, secret.owner, secret.group, 0o440)
     give(path, secret.owner, secret.group, 0o440)
     if secret.role and not secret.login_file.exists():
@@ -177,14 +183,14 @@ def provide(secret: Secret) -> str | None:
     return None
 
 
-def is_being_rotated(name: str) -> bool:
-    """Return whether a rotation is under way, which decides when the secret ``name`` changes.
+def is_being_rotated(name: str, value: str) -> bool:
+    """Return whether a rotation is under way, which decides when a secret changes to ``value``.
 
-    This service runs between its steps. If it wrote the operator's new key at once, the old key
-    would be lost before every container accepts the new one.
+    This service runs between its steps. If it wrote the operator's new key at once, containers
+    would sign with it before every container accepts it.
     """
     plan = SECRETS / ROTATION_PLAN
-    return plan.exists() and name in json.loads(plan.read_text())["values"]
+    return plan.exists() and json.loads(plan.read_text())["values"].get(name) == value
 
 
 def check(secret: Secret, own: str, present: str | None) -> str | None:
@@ -195,6 +201,8 @@ def check(secret: Secret, own: str, present: str | None) -> str | None:
             f"but needs at least {MINIMUM}: write a longer secret, or delete the file and one "
             "will be generated."
         )
+    if secret.name == "mailhog_password":
+        return mailhog_password.problem(own)
     if secret.kept_by_database and present is not None and present != own:
         return (
             f"{secret.name.upper()}: the file secrets/{secret.name} differs from the password "
@@ -202,6 +210,19 @@ def check(secret: Secret, own: str, present: str | None) -> str | None:
             "to keep that password."
         )
     return None
+
+
+def provide_mailhog_users() -> None:
+    """Write the hash of MailHog's password for its guard, or remove it."""
+    path, password = SECRETS / mailhog_password.FILE, (SECRETS / "mailhog_password").read_text()
+    if not password:
+        path.unlink(missing_ok=True)
+        return
+    present = path.read_text() if path.exists() else ""
+    wanted = mailhog_password.user_line(password, present)
+    if wanted != present:
+        write(path, wanted, 0, NGINX, 0o440)
+    give(path, 0, NGINX, 0o440)
 
 
 def copy_app_env() -> list[str]:

@@ -16,6 +16,8 @@ _paint() { # FILE_DESCRIPTOR COLOUR TEXT: coloured on a terminal only, and never
 
 say() { printf '%s\n' "$*"; }
 
+note() { printf ' .. %s\n' "$*"; } # what begins now and is no step, because it may ask or warn
+
 warn() { printf '%s %s\n' "$(_paint 2 33 'warning:')" "$*" >&2; }
 
 die() { # WHAT_IS_WRONG WHAT_TO_DO...
@@ -102,11 +104,22 @@ _step_end() { # INDEX: prints how the step ended, and removes it from the lists
     rm -f "$log"
   else
     printf ' %s %s (%s s, exit status %s)\n' "$(_paint 1 31 FAILED)" "${_step_titles[i]}" "$tenths" "$status"
-    printf '%s\n' "The end of its output (the rest is in $log):" >&2
-    tail -n 30 "$log" | sed 's/^/    /' >&2
+    _step_output "$log" >&2
   fi
   unset "_step_pids[i]" "_step_titles[i]" "_step_logs[i]" "_step_starts[i]"
   return "$status"
+}
+
+_step_output() { # LOG: all of it; if it is too long for that, its end, and the file is kept
+  local lines
+  lines=$(wc -l <"$1")
+  if ((lines > 60)); then
+    printf '%s\n' "The end of its output (the rest is in $1):"
+    tail -n 30 "$1" | sed 's/^/    /'
+    return
+  fi
+  if [[ -s $1 ]]; then printf '%s\n' "Its output:" && sed 's/^/    /' "$1"; fi
+  rm -f "$1"
 }
 
 _step_interrupt() { # SIGNAL

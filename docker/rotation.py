@@ -1,6 +1,7 @@
 """Rotates the secrets in the volume, in steps between which the containers are replaced.
 
     rotation.py begin    adds a second secret key, and passwords for the logins that are not in use
+    rotation.py adopt    adds the secret key that the operator has written to secrets/, nothing else
     rotation.py switch   makes the second secret key the first
     rotation.py finish   forgets the plan
 
@@ -33,8 +34,11 @@ class Plan(TypedDict):
 
 def main() -> None:
     """Run the step that the command line names."""
-    wanted = init.secrets_of(App.from_environment())
+    app = App.from_environment()
+    wanted = init.secrets_of(app)
     match sys.argv[1:]:
+        case ["adopt"]:
+            adopt(app, wanted)
         case ["begin"]:
             begin(wanted)
         case ["switch"]:
@@ -45,9 +49,26 @@ def main() -> None:
             sys.exit(__doc__)
 
 
+def adopt(app: App, wanted: tuple[Secret, ...]) -> None:
+    """Plan the change to the operator's new secret key, and begin it; exit if that cannot be."""
+    if (problem := init.claim(app)) is not None:
+        sys.exit(problem)
+    if PLAN.exists() and set(read_plan()["values"]) != {"secret_key"}:
+        sys.exit("A rotation of the secrets was interrupted. To complete it: make rotate-secrets")
+    key = next(secret for secret in wanted if secret.name == "secret_key")
+    own = operators(key)
+    if own is None or own == read(key.name):
+        return
+    if (problem := init.check(key, own, None)) is not None:
+        sys.exit(problem)
+    init.write(PLAN, json.dumps(Plan(values={key.name: own}, logins={})))
+    begin(wanted)
+
+
 def begin(wanted: tuple[Secret, ...]) -> None:
     """Write every new secret except the first secret key."""
     plan = read_plan() if PLAN.exists() else make_plan(wanted)
+    init.provide(next(secret for secret in wanted if secret.name == "secret_key_fallbacks"))
     for secret in wanted:
         new = plan["values"].get(secret.name)
         if new is None:
@@ -77,8 +98,7 @@ def make_plan(wanted: tuple[Secret, ...]) -> Plan:
     for secret in wanted:
         if not secret.generated:
             continue
-        path = OPERATOR / "secrets" / secret.name
-        own = path.read_text().rstrip("\r\n") if path.exists() else None
+        own = operators(secret)
         if own is None:
             plan["values"][secret.name] = secrets.token_hex(32)
         elif own == read(secret.name):
@@ -98,6 +118,12 @@ def make_plan(wanted: tuple[Secret, ...]) -> Plan:
         sys.exit("Every secret is your own: nothing was changed.")
     init.write(PLAN, json.dumps(plan))
     return plan
+
+
+def operators(secret: Secret) -> str | None:
+    """Return the value that the operator has written to secrets/, or ``None``."""
+    path = OPERATOR / "secrets" / secret.name
+    return path.read_text().rstrip("\r\n") if path.exists() else None
 
 
 def read_plan() -> Plan:

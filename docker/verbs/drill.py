@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from addresses import address, site_address
+from mailhog import captured_mails
 
 TIMEOUT = 15.0  # seconds for each part
 # The site's certificate is for its name, not for the address on this machine.
@@ -100,9 +101,7 @@ def readable(line: str) -> str:
 
 def captured_mail(mailhog: str, request_id: str) -> str | None:
     """Return the subject of the mail with the request id, or ``None`` until MailHog has it."""
-    with urllib.request.urlopen(f"{mailhog}/api/v2/messages?limit=50", timeout=TIMEOUT) as answer:
-        items = json.load(answer)["items"]
-    for item in items:
+    for item in captured_mails(mailhog, 50)["items"]:
         headers, body = item["Content"]["Headers"], item["Raw"]["Data"]
         if headers.get("X-Request-Id", headers.get("X-Request-ID")) == [request_id]:
             if "Traceback (most recent call last)" not in body:

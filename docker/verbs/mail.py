@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import urllib.request
 from email import message_from_string
 from email.policy import default
 
 from addresses import address
+from mailhog import captured_mails
 
 
 def main() -> int:
     """Print one line per mail, the newest last."""
     mailhog = address("mailguard", 8025)
-    with urllib.request.urlopen(f"{mailhog}/api/v2/messages?limit=250", timeout=10) as answer:
-        captured = json.load(answer)
+    captured = captured_mails(mailhog, 250)
     for item in reversed(captured["items"]):
         mail = message_from_string(item["Raw"]["Data"], policy=default)
         request_id = printable(mail["X-Request-ID"] or "-" * 32)

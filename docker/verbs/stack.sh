@@ -83,6 +83,13 @@ _explain_port() { # LOG
   die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
 }
 
+release() { # the version of the app's code, where its folder is a git repository
+  local value
+  value=$(setting_of RELEASE '')
+  [[ -n $value ]] || value=$(git -C "$(setting_of APP_DIR .)" describe --always --dirty --tags 2>/dev/null) || true
+  printf '%s\n' "$value"
+}
+
 setting_of() { # NAME DEFAULT: as Compose sees it
   local model='services: {x: {image: x, environment: {V: "%s"}}}' value
   # shellcheck disable=SC2059
@@ -123,17 +130,22 @@ site_address() { # where visitors find the site: at DOMAIN, or on this machine
 }
 
 addresses() {
+  local app width
   say
-  printf '  %-10s  %s\n' "$(app_name)" "$(site_address)"
-  if has_service mailguard; then say "  Mails       $(address_of mailguard 8025)"; fi
-  if has_service prometheus; then say "  Metrics     $(address_of prometheus 9090)"; fi
-  say "  Log         make logs"
-  say "  Check it    make drill"
+  app=$(app_name)
+  width=$((${#app} > 10 ? ${#app} : 10))
+  _row "$app" "$(site_address)"
+  if has_service mailguard; then _row Mails "$(address_of mailguard 8025)"; fi
+  if has_service prometheus; then _row Metrics "$(address_of prometheus 9090)"; fi
+  _row Log "make logs"
+  _row "Check it" "make drill"
   if [[ $(setting_of HTTP_BIND "$(default_bind)") =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
-    say "  Limits      not per client: on loopback, all clients have one address (docs/operations.md#limits)"
+    _row Limits "not per client: on loopback, all clients have one address (docs/operations.md#limits)"
   fi
   if has_service acme; then certificate_state; fi
 }
+
+_row() { printf "  %-${width}s  %s\\n" "$1" "$2"; } # NAME VALUE: of the caller's table
 
 certificate_state() { # says so if the first attempt to obtain a certificate has failed
   local failure

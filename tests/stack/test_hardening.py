@@ -58,6 +58,7 @@ def test_neither_config_nor_inspect_shows_a_secret(stack: Stack) -> None:
         ("web", ["secret_key", "web_password"], ["migrate_password", "postgres_password"]),
         ("watch", [], ["web_password", "migrate_password", "postgres_password"]),
         ("db", ["postgres_password"], ["secret_key"]),
+        ("mailguard", [], ["secret_key", "web_password", "mail_password", "mailhog_password"]),
     ],
 )
 def test_a_service_reads_its_own_secrets_only(
@@ -129,9 +130,10 @@ def test_the_web_image_is_small_and_has_no_build_tools_and_no_tests(stack: Stack
     assert stack.compose("exec", "-T", "web", "python3", "-c", modules) == "[]\n"
 
 
-def test_nginx_has_no_package_manager(stack: Stack) -> None:
+@pytest.mark.parametrize("service", ["nginx", "db"])
+def test_no_package_manager_is_in_an_image_of_ours(stack: Stack, service: str) -> None:
     tools = "apt apt-get dpkg perl"
-    found = stack.shell("nginx", f"for tool in {tools}; do command -v $tool; done; true")
+    found = stack.shell(service, f"for tool in {tools}; do command -v $tool; done; true")
     assert found == ""
 
 

@@ -62,8 +62,21 @@ def test_a_rotation_under_load_fails_no_request_and_logs_nobody_out(stack: Stack
         "exec", "-T", "web", "python", "-c", CONNECT, old_login, old_password, "microblog"
     )
     assert "password authentication failed" in refused
-    stack.make("up")
-    assert stack.get("/explore").status == 200
+
+    # A key that the operator writes to secrets/ is taken by `make up` in the same way.
+    own = stack.directory / "secrets" / "secret_key"
+    own.write_text(f"{'of-the-operator-' * 4}\n")
+    try:
+        with steady_load(profile) as outcomes:
+            printed = stack.run("make", "up", timeout=900).stdout
+        assert set(outcomes) == {200}, outcomes
+        assert "There is a new secret key in secrets/" in printed
+        assert stack.shell("web", "cat /run/secrets/secret_key") == "of-the-operator-" * 4
+        assert stack.shell("web", "cat /run/secrets/secret_key_fallbacks") == key
+        assert "Log out" in john.open("/").text
+        assert "secret key" not in stack.make("up").stdout
+    finally:
+        own.unlink()
 
 
 def test_the_login_of_web_is_limited_to_its_rows(stack: Stack) -> None:

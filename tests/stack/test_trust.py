@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -88,6 +90,48 @@ def test_a_page_from_elsewhere_opens_no_websocket_to_mailhog(
     with socket.create_connection(("127.0.0.1", stack.mailhog_port), timeout=10) as client:
         client.sendall(f"{sent}\r\n".encode())
         assert client.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.fixture
+def mailhog_password(stack: Stack) -> Iterator[str]:
+    """A password for MailHog, until the end of the test."""
+    path = stack.directory / "secrets" / "mailhog_password"
+    password = "only the administrators know it"
+    try:
+        path.write_text(f"{password}\n")
+        stack.compose("run", "--rm", "--no-deps", "-T", "init")
+        yield password
+    finally:
+        path.write_text("")
+        stack.compose("run", "--rm", "--no-deps", "-T", "init")
+        path.unlink()
+
+
+def test_mailhog_asks_for_the_password_that_is_in_secrets(
+    stack: Stack, mailhog_password: str
+) -> None:
+    url = f"{stack.mailhog}/api/v2/messages"
+
+    def status(login: str, **headers: str) -> int:
+        sent = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+        return request(url, headers={**sent, **headers}).status
+
+    assert request(url).status == request(f"{stack.mailhog}/").status == 401
+    assert status("admin:wrong") == status(f"other:{mailhog_password}") == 401
+    assert status(f"admin:{mailhog_password}") == 200
+    assert status(f"admin:{mailhog_password}", Host="evil.example") == 403
+    assert status(f"admin:{mailhog_password}", Origin="http://evil.example") == 403
+    assert "mail  [Microblog] DrillError" in stack.make("drill").stdout
+    assert "DrillError" in stack.make("mail").stdout
+    shown = stack.shell("mailguard", "cat /tmp/nginx.conf /run/secrets/.mailhog_users")
+    assert "admin:$6$" in shown
+    assert mailhog_password not in shown + stack.compose("config")
+
+    (stack.directory / "secrets" / "mailhog_password").write_text("forgotten by the operator")
+    done = stack.make("mail", check=False)
+    assert done.returncode != 0
+    assert "requires a password" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 ECHO = """

@@ -37,6 +37,7 @@ def rotation(
     for part in (module, module.init):
         monkeypatch.setattr(part, "SECRETS", volume)
         monkeypatch.setattr(part, "OPERATOR", tmp_path / "operator")
+    monkeypatch.setattr(module.init, "OWNER", volume / ".belongs_to")
     monkeypatch.setattr(module, "PLAN", volume / ".rotation")
     return module
 
@@ -113,6 +114,64 @@ def test_an_operators_weak_secret_stops_the_rotation(
         rotation.begin(rotation.init.DEMO)
     assert read(volume, "secret_key_fallbacks", "web_password") == ["older", "old-web_password"]
     assert not rotation.PLAN.exists()
+
+
+def secret(rotation: Any, name: str) -> Any:
+    return next(one for one in rotation.init.DEMO if one.name == name)
+
+
+def write_own_key(tmp_path: Path, key: str) -> None:
+    (tmp_path / "operator" / "secrets" / "secret_key").write_text(f"{key}\n")
+
+
+def test_a_new_key_of_the_operator_leaves_the_old_one_as_a_fallback(
+    rotation: Any, volume: Path, tmp_path: Path
+) -> None:
+    for new, old in (("n" * 40, "old-secret_key"), ("m" * 40, "n" * 40)):
+        write_own_key(tmp_path, new)
+        assert rotation.init.provide(secret(rotation, "secret_key")) is None
+        assert read(volume, "secret_key", "secret_key_fallbacks") == [new, old]
+    write_own_key(tmp_path, "old-secret_key" * 3)
+    (volume / "secret_key_fallbacks").unlink()  # as versions before it have left the volume
+    assert rotation.init.provide(secret(rotation, "secret_key")) is None
+    assert read(volume, "secret_key_fallbacks") == ["m" * 40]
+
+
+def test_the_operators_new_key_is_accepted_everywhere_before_it_signs(
+    rotation: Any, volume: Path, tmp_path: Path
+) -> None:
+    app = rotation.App("Microblog", "")
+    for key in ("n" * 40, "m" * 40):  # the second before the first was complete
+        write_own_key(tmp_path, key)
+        rotation.adopt(app, rotation.init.DEMO)
+        assert rotation.init.provide(secret(rotation, "secret_key")) is None  # the roll runs init
+        assert read(volume, "secret_key") == ["old-secret_key"]
+        assert read(volume, "secret_key_fallbacks")[0].split()[0] == key
+    rotation.switch()
+    rotation.adopt(app, rotation.init.DEMO)
+    assert read(volume, "secret_key", "secret_key_fallbacks") == ["m" * 40, "old-secret_key"]
+    assert read(volume, "web_password", ".web_login") == ["old-web_password", "microblog_web"]
+    # What an interruption has left does not keep a later key out.
+    write_own_key(tmp_path, "l" * 40)
+    assert rotation.init.provide(secret(rotation, "secret_key")) is None
+    assert read(volume, "secret_key") == ["l" * 40]
+
+
+def test_the_operators_new_key_waits_for_an_interrupted_rotation(
+    rotation: Any, volume: Path, tmp_path: Path
+) -> None:
+    app = rotation.App("Microblog", "")
+    rotation.begin(rotation.init.DEMO)
+    write_own_key(tmp_path, "n" * 40)
+    with pytest.raises(SystemExit, match="To complete it: make rotate-secrets"):
+        rotation.adopt(app, rotation.init.DEMO)
+    rotation.PLAN.unlink()
+    write_own_key(tmp_path, "weak")
+    with pytest.raises(SystemExit, match="has 4 characters"):
+        rotation.adopt(app, rotation.init.DEMO)
+    assert read(volume, "secret_key") == ["old-secret_key"]
+    with pytest.raises(SystemExit, match="These volumes belong to Microblog"):
+        rotation.adopt(rotation.App("flaskr", "my-app"), rotation.init.DEMO)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,24 @@
+# Changes the secrets of a running stack in two rolls. Sourced after docker/verbs/roll.sh.
+# shellcheck shell=bash
+
+rotation() { # STEP: says which secrets stay
+  docker compose --progress quiet run --rm -T --no-deps init python3 rotation.py "$1" || exit 1
+}
+
+has_new_secret_key() { # whether the operator has written one to secrets/ that the running web containers do not have
+  local web
+  [[ -r secrets/secret_key ]] || return 1
+  web=$(web_containers | head -n 1)
+  [[ -n $web && $(docker exec "$web" cat /run/secrets/secret_key) != "$(tr -d '\r' <secrets/secret_key)" ]]
+}
+
+switch_secret_key() { # after a roll: now every container accepts both keys, and signs with the old one
+  rotation switch
+  roll_web # now every container signs with the new one
+}
+
+say_what_is_lost() { # in apps other than the demo, which accepts the earlier key everywhere
+  [[ -n $(setting_of APP_DIR '') ]] || return 0
+  say "In your app, sessions stay valid with Flask 3.1 or later. Flask-Login's remember cookies and Flask-WTF's tokens" \
+    "in open forms are signed with the old key, and no longer accepted."
+}
