@@ -101,6 +101,8 @@ def networks_of(model: Keys) -> dict[str, Keys]:
 
 
 def _network(name: str, network: Keys, model: Keys) -> Keys:
+    if "enable_ipv6" in network:  # overlay networks have IPv4 only
+        network = {key: network[key] for key in network if key not in ("enable_ipv6", "ipam")}
     unknown = set(network) - {"name", "internal", "driver_opts", "ipam", "external", "labels"}
     options = dict(network.get("driver_opts") or {})
     # Both mean that there is no route to the outside.

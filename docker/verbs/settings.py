@@ -25,7 +25,7 @@ APP_ENV = ROOT / "app.env"
 LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
 SECRET = (
     *("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL"),
-    "REPORT_WEBHOOK_URL",
+    *("REPORT_WEBHOOK_URL", "MAILHOG_PASSWORD"),
 )
 # Names in .env that are no settings of this stack, but that Docker and other programs read.
 OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
@@ -227,6 +227,8 @@ def model_problems(values: dict[str, str]) -> list[str]:
     if values["DATABASE_ROLE"] not in ("", "owner"):
         role = values["DATABASE_ROLE"]
         problems.append(f"DATABASE_ROLE is '{role}': set it to owner, or leave it empty.")
+    if values["IPV6"] not in ("true", "false"):
+        problems.append(f"IPV6 is '{values['IPV6']}': use true or false.")
     if values["STATIC"] not in ("", "nginx"):
         problems.append(f"STATIC is '{values['STATIC']}': set it to nginx, or leave it empty.")
     return problems

@@ -11,7 +11,9 @@ import pytest
 from flask_mayday.settings import SettingsReader, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<app>[^|]+) \| (?P<stack>[^|]+) \|", re.MULTILINE)
+ROW = re.compile(
+    r"^\| `(?P<name>[A-Z0-9_]+)` \| (?P<app>[^|]+) \| (?P<stack>[^|]+) \|", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def in_the_stack() -> dict[str, str | None]:
     names = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml", "compose.metrics.yaml")
     for file in (ROOT / name for name in names):
         text = file.read_text(encoding="utf-8") if file.exists() else ""
-        for name, default in re.findall(r"(?<!\$)\$\{([A-Z_]+)(?::?-([^}]*)|[^}]*)\}", text):
+        for name, default in re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)(?::?-([^}]*)|[^}]*)\}", text):
             found[name] = found.get(name) or default or None
     found.update(_in_the_example_file())
     return found
@@ -89,14 +91,13 @@ def in_the_stack() -> dict[str, str | None]:
 
 def _in_the_example_file() -> dict[str, str | None]:
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
-    return {
-        name: value or None for name, value in re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE)
-    }
+    found = re.findall(r"^#([A-Z0-9_]+)=(.*)$", text, re.MULTILINE)
+    return {name: value or None for name, value in found}
 
 
 def _in_the_demo() -> set[str]:
     text = (ROOT / "app/config.py").read_text(encoding="utf-8")
-    return set(re.findall(r'reader\.[a-z]+\("([A-Z_]+)"', text)) | {"SECRET_KEY"}
+    return set(re.findall(r'reader\.[a-z]+\("([A-Z0-9_]+)"', text)) | {"SECRET_KEY"}
 
 
 def test_every_setting_is_documented_and_every_documented_one_is_read(

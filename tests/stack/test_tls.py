@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -69,6 +71,19 @@ def test_what_is_outdated_is_refused(stack: Stack, options: dict[str, Any]) -> N
     context.maximum_version = options["maximum_version"]
     with pytest.raises(ssl.SSLError, match="alert"), connect(stack, context):
         pass
+
+
+def test_the_address_of_an_ipv6_visitor_reaches_the_app(stack: Stack) -> None:
+    network = f"{stack.project}_front"
+    inspect = ["docker", "network", "inspect", "--format", "{{.EnableIPv6}}", network]
+    assert stack.run(*inspect).stdout.strip() == "true"
+    found = stack.shell("nginx", "grep -oE '^fd[0-9a-f]{30}' /proc/net/if_inet6").strip()
+    curl = ["docker", "run", "--rm", "--network", network, "--entrypoint", "curl"]
+    curl += [f"{stack.project}-nginx", "--silent", "--insecure", "--head"]
+    answer = stack.run(*curl, f"https://[{ipaddress.IPv6Address(int(found, 16))}]:8443/explore")
+    (identifier,) = re.findall("(?i)x-request-id: ([0-9a-f]{32})", answer.stdout)
+    assert " 200" in answer.stdout
+    assert "fd6d:" in stack.make("logs", f"REQUEST={identifier}").stdout
 
 
 def test_http_redirects_to_https_except_the_authoritys_checks(stack: Stack) -> None:

@@ -56,9 +56,9 @@ def acme_stack(project: str, checkout: Path) -> Stack:
                 "command": ["/pebble/program", "-config", "/pebble/pebble.json"],
                 "environment": {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
                 "volumes": ["./pebble:/pebble:ro"],
-                "networks": ["front"],
+                "networks": ["front-ipv6"],
             },
-            "nginx": {"networks": {"front": {"aliases": [DOMAIN]}}},
+            "nginx": {"networks": {"front-ipv6": {"aliases": [DOMAIN]}}},
             "mailhog": {"networks": {"mail": {"aliases": [MAIL_SERVER]}}},
         }
     }

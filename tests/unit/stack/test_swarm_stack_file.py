@@ -170,6 +170,16 @@ def test_networks_without_a_route_to_the_outside_stay_so(swarm: Any, model: dict
     assert networks["front"] == {}
 
 
+def test_a_network_with_ipv6_has_ipv4_on_a_swarm(swarm: Any) -> None:
+    network = {
+        "name": "m_front",
+        "enable_ipv6": True,
+        "ipam": {"config": [{"subnet": "fd00::/64"}]},
+    }
+    found = swarm.networks_of({"name": "m", "networks": {"front-ipv6": network}})
+    assert found["front-ipv6"] == {"name": "m_front"}
+
+
 def test_a_models_own_placement_takes_precedence(swarm: Any) -> None:
     given = service(restart="always", deploy={"update_config": {"parallelism": 2}})
     found = swarm.place("web", swarm.translate("web", given, swarm.Context({})), "m")
