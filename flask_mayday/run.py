@@ -50,6 +50,8 @@ def configure_reporting() -> None:
     :exc:`flask_mayday.settings.ConfigurationError`.
     """
     global _pipeline
+    # Without any handler, Python prints records to stderr: the command's output a second time.
+    logger.addHandler(logging.NullHandler())
     _pipeline = start_pipeline(settings_of_environment())
 
 
@@ -124,6 +126,8 @@ def _signal_name(number: int) -> str:
 
 def _report(command: Sequence[str], what: str, lines: deque[str]) -> None:
     failure = CommandFailed(f"{name_of(command)} {what}")
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        sys.stderr.write(f"{failure}\n")
     if lines:
         failure.add_note("The end of its output:\n" + "\n".join(lines))
     logger.critical("Command failed", exc_info=failure)

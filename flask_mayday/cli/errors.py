@@ -60,7 +60,7 @@ def pattern_of(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option("--state", type=click.Choice([state.value for state in State]))
 def errors(last: int, state: str | None) -> None:
-    """List the error groups, the one with the latest error first."""
+    """List the error groups with their route or logger, the one with the latest error first."""
     now = time.time()
     with open_inventory() as (inventory, waiting):
         known = groups.load_all(inventory)
@@ -211,7 +211,8 @@ def _line(one: ErrorGroup) -> str:
     seen = f"first {moment(one.first_seen)}, last {moment(one.last_seen)}"
     counts = f"{counted(one.count, 'error')}{hidden}, {counted(one.mails, 'mail')}"
     release = f"release {one.last_release or 'unknown'}"
-    return f"{one.fingerprint}  {one.state:8}  {counts}, {seen}, {release}  {one.title}"
+    where = f" ({one.source})" if one.source else ""
+    return f"{one.fingerprint}  {one.state:8}  {counts}, {seen}, {release}  {one.title}{where}"
 
 
 def _details(one: ErrorGroup) -> list[str]:

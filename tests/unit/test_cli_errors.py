@@ -43,7 +43,7 @@ def shell(make_app: Callable[..., Flask]) -> Iterator[Shell]:
     made = Shell(app)
     made.record(A, type="ValueError", release="1.3")
     made.record(A, type="ValueError", release="1.4")
-    made.record(B, type="KeyError", time=7.0)
+    made.record(B, type="KeyError", time=7.0, logger="app.feeds")
     yield made
     made.mailbox.close()
 
@@ -52,7 +52,7 @@ def test_errors_are_listed_one_line_each_the_latest_first(shell: Shell) -> None:
     first, second = shell.run("errors").splitlines()
     assert re.match(rf"{A}  new +2 errors, 0 mails, first \d{{4}}-.*, release 1\.4  Value", first)
     assert second.startswith(f"{B}  new ")
-    assert "KeyError: boom" in second
+    assert re.search(r"KeyError: boom .* \(app\.feeds\)$", second)
     assert shell.run("errors", "--state", "muted") == ""
     assert "1 more group" in shell.run("errors", "--last", "1")
 

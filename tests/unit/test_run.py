@@ -61,6 +61,9 @@ def test_a_failure_is_reported_with_the_last_fifty_lines(
     lines = report.traceback.split()
     assert "51" in lines
     assert "50" not in lines
+    # The output was passed on as it came, and is not printed again.
+    assert done.stdout.split() == [str(number) for number in range(1, 101)]
+    assert done.stderr == "seq 100; exit 3 failed with exit status 3\n"
     assert "CommandFailed: seq 100; exit 3 failed with exit status 3" in read_log()
 
 
