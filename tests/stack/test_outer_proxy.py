@@ -15,6 +15,7 @@ import pytest
 from tests.support.compose import Stack, free_port, request, wait_until
 from tests.support.neighbour import ask
 from tests.support.outer_proxy import outer_proxy
+from tests.support.visitor import Visitor
 
 UP = ("docker", "compose", "up", "--detach", "--wait", "--no-build", "--no-deps", "nginx")
 FORGED = {
@@ -87,6 +88,26 @@ def test_the_visitors_address_scheme_and_id_pass_both_proxies(
     # An id that does not have our form is replaced.
     is_same = other.headers["X-Request-ID"] == other.headers["X-Outer-Request-ID"]
     assert is_same == (scheme == "https")
+
+
+def test_cookies_are_secure_where_tls_ends_at_the_outer_proxy(
+    two_proxies: Stack, tmp_path: Path
+) -> None:
+    ports = (free_port(), free_port())
+    target = f"127.0.0.1:{two_proxies.http_port}"
+    with outer_proxy(two_proxies, tmp_path, "host", target, ports):
+        for scheme, port in zip(("http", "https"), ports, strict=True):
+            visitor = Visitor(f"{scheme}://127.0.0.1:{port}")
+            visitor.register(f"behind.{scheme}")
+            assert "Log out" in visitor.log_in(f"behind.{scheme}", remember_me="y").text
+            cookies = list(visitor.cookies)
+            assert len(cookies) >= 3
+            for cookie in cookies:
+                is_secure = scheme == "https"
+                assert cookie.secure == cookie.name.startswith("__Host-") == is_secure
+                assert cookie.path == "/"
+            assert "Log out" in visitor.open("/explore").text
+            assert "Log out" not in visitor.open("/logout", csrf_token=visitor.token("/")).text
 
 
 def test_nobody_but_the_outer_proxy_is_believed(two_proxies: Stack) -> None:

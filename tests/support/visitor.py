@@ -29,6 +29,8 @@ class Visitor:
         # Over HTTPS the certificate is for the site's name, not for 127.0.0.1.
         https = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
         self.opener = urllib.request.build_opener(kept, https)
+        # As browsers do. Over HTTPS, Flask-WTF refuses forms without it.
+        self.opener.addheaders = [("Referer", f"{site}/")]
 
     @property
     def cookie(self) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import pty
 import random
+import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +77,29 @@ def test_what_was_written_is_read(archive: Any, encrypted: bytes, passphrase: st
         "instance/link": b"",
     }
     assert (BIG[:1000] in data) == (b"Microblog" in data) == (passphrase is None)
+
+
+@pytest.mark.skipif(shutil.which("age") is None, reason="age is not installed")
+def test_the_documented_command_opens_it_with_the_passphrase(
+    archive: Any, encrypted: bytes, tmp_path: Path
+) -> None:
+    del archive
+    (tmp_path / "FILE").write_bytes(encrypted)
+    (command,) = re.findall(r"`(tar -xf FILE && .*)`", (ROOT / "docs/operations.md").read_text())
+    # age reads a passphrase from a terminal only.
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        os.execvp("sh", ["sh", "-c", command])
+    shown = b""
+    while b"passphrase" not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, f"{PASSPHRASE}\n".encode())
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while part := os.read(terminal, 1000):
+            shown += part
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
+    assert (tmp_path / "instance/big").read_bytes() == BIG
 
 
 def test_age_alone_can_decrypt_it(archive: Any, encrypted: bytes) -> None:
