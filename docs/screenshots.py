@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import shutil
 import subprocess
 import sys
+import urllib.request
 from email import message_from_string
 from email.message import EmailMessage
 from email.policy import default
@@ -41,14 +43,14 @@ def main() -> int:
 
 
 def address(service: str, port: int) -> str:
-    """Return where this machine reaches a service's port."""
+    """Return the URL of a service's port on this machine."""
     command = [sys.executable, "docker/verbs/addresses.py", service, str(port)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return done.stdout.strip() or sys.exit(1)
 
 
 def error_page(browser: Browser, site: str) -> str:
-    """Raise an error as a visitor would, and picture both pages; return the request id."""
+    """Raise an error as a visitor would, take both pages, and return the request id."""
     page = browser.new_page(viewport={"width": 1100, "height": 640})
     page.goto(f"{site}/drill")
     page.screenshot(path=PICTURES / "drill-page.png")
@@ -85,17 +87,13 @@ def open_mail(page: Page, mailhog: str, request_id: str) -> None:
 
 def phone(browser: Browser, mailhog: str, request_id: str) -> None:
     """Show the HTML part alone, as a mail program on a phone would."""
-    del request_id
-    page = browser.new_page()
-    page.goto(mailhog)
-    source = page.evaluate(
-        "async () => (await (await fetch('/api/v2/messages?limit=1')).json()).items[0].Raw.Data"
-    )
-    page.close()
+    address = f"{mailhog}/api/v2/search?kind=containing&limit=1&query={request_id}"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        source = json.load(answer)["items"][0]["Raw"]["Data"]
     message = message_from_string(source, policy=default)
     body = message.get_body(("html",)) if isinstance(message, EmailMessage) else None
     if body is None:
-        sys.exit("The newest mail has no HTML part.")
+        sys.exit("The mail has no HTML part.")
     for scheme in ("light", "dark"):
         page = browser.new_page(viewport={"width": 390, "height": 760}, color_scheme=scheme)
         page.set_content(body.get_content())

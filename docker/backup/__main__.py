@@ -73,7 +73,7 @@ def create(source: BinaryIO, target: BinaryIO) -> None:
 def check(source: BinaryIO) -> None:
     """Verify the whole backup and that it is of this app; print its manifest as JSON."""
     header = read_header(source)
-    with archive.opened(source, header["passphrase"]) as (manifest, members):
+    with archive.open_archive(source, header["passphrase"]) as (manifest, members):
         if manifest.get("app") != owner():
             raise BackupError(
                 f"The backup belongs to {manifest.get('app')}, and this stack runs {owner()}. Set "
@@ -87,7 +87,7 @@ def check(source: BinaryIO) -> None:
 def write_dump(source: BinaryIO) -> None:
     """Write the dump of the database to stdout."""
     header = read_header(source)
-    with archive.opened(source, header["passphrase"]) as (_, members):
+    with archive.open_archive(source, header["passphrase"]) as (_, members):
         for info, content in members:
             if info.name == DUMP:
                 while part := content.read(1 << 20):
@@ -99,7 +99,7 @@ def unpack(source: BinaryIO) -> None:
     """Unpack the folders beside those in use. An interrupted restore must have been undone."""
     header = read_header(source)
     trees.delete_unpacked(trees.FOLDERS)
-    with archive.opened(source, header["passphrase"]) as (_, members):
+    with archive.open_archive(source, header["passphrase"]) as (_, members):
         for info, content in members:
             trees.unpack(trees.FOLDERS, info, content)
 

@@ -113,10 +113,12 @@ Member = tuple[tarfile.TarInfo, HashingReader]
 
 
 @contextmanager
-def opened(source: BinaryIO, passphrase: str | None) -> Iterator[tuple[Manifest, Iterator[Member]]]:
-    """Give the manifest and the members of an archive; read every member in turn.
+def open_archive(
+    source: BinaryIO, passphrase: str | None
+) -> Iterator[tuple[Manifest, Iterator[Member]]]:
+    """Yield the manifest and the members of an archive. Each member must be read before the next.
 
-    Only when the iterator has ended are the checksums verified. Raises :exc:`BackupError` if
+    The checksums are verified when the iterator has ended. Raises :exc:`BackupError` if
     the file is no backup, is damaged, or the passphrase is wrong.
     """
     try:

@@ -22,13 +22,15 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
 ENV = ROOT / ".env"
 APP_ENV = ROOT / "app.env"
-LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
+EXAMPLE_LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
 SECRET = (
     *("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL"),
     *("REPORT_WEBHOOK_URL", "MAILHOG_PASSWORD"),
 )
-# Names in .env that are no settings of this stack, but that Docker and other programs read.
-OTHERS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE)
+# Names in .env that Docker and other programs read.
+FOREIGN_NAMES = re.compile(
+    r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE
+)
 # What programs in the containers read; they ignore white space around a value. A test compares
 # these tables with flask_mayday.settings.
 NUMBERS = {
@@ -56,8 +58,13 @@ CHOICES = {
     "REPORT_SUMMARY": ("off", "weekly"),
     "REPORT_WEBHOOK_FORMAT": ("slack", "mattermost", "discord", "ntfy", "json", ""),
 }
-# The files of Compose's model, in which the settings are used.
-MODEL = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml", "compose.metrics.yaml")
+# The Compose files that use the settings.
+COMPOSE_FILES = (
+    "compose.yaml",
+    "docker/variants.yaml",
+    "compose.debug.yaml",
+    "compose.metrics.yaml",
+)
 PORTS = ("HTTP_PORT", "HTTPS_PORT", "MAILHOG_PORT", "DEBUG_PORT", "PROMETHEUS_PORT")
 
 
@@ -86,13 +93,13 @@ def main() -> int:
 
 def read_defaults() -> dict[str, str]:
     """Return the settings that .env.example names, with their defaults."""
-    matches = (LINE.match(line) for line in EXAMPLE.read_text().splitlines())
+    matches = (EXAMPLE_LINE.match(line) for line in EXAMPLE.read_text().splitlines())
     return {match[1]: match[2] for match in matches if match}
 
 
 def empty_values_that_count() -> set[str]:
     """Return the settings whose empty value Compose keeps, instead of taking the default."""
-    text = "".join((ROOT / name).read_text() for name in MODEL)
+    text = "".join((ROOT / name).read_text() for name in COMPOSE_FILES)
     return set(re.findall(r"\$\{([A-Z_]+)-", text))
 
 
@@ -101,20 +108,20 @@ def effective(defaults: dict[str, str], kept_empty: set[str]) -> dict[str, str]:
 
     An empty value is the default too, unless the setting is one of ``kept_empty``.
     """
-    asked = {
+    expressions = {
         name: f"${{{name}{'-' if name in kept_empty else ':-'}{default}}}"
         for name, default in defaults.items()
     }
-    values = interpolated(asked)
+    values = interpolated(expressions)
     if values["DOMAIN"]:
         changed = {name: f"${{{name}:-{default}}}" for name, default in domain.DEFAULTS.items()}
         values.update(interpolated(changed))
     return values
 
 
-def interpolated(asked: dict[str, str]) -> dict[str, str]:
+def interpolated(expressions: dict[str, str]) -> dict[str, str]:
     """Return texts with the variables in them replaced by Compose."""
-    model = {"name": "x", "services": {"x": {"image": "x", "environment": asked}}}
+    model = {"name": "x", "services": {"x": {"image": "x", "environment": expressions}}}
     done = subprocess.run(
         ["docker", "compose", "--file", "-", "config", "--format", "json"],
         input=json.dumps(model),
@@ -139,7 +146,7 @@ def unknown_names(defaults: dict[str, str]) -> list[str]:
     for name in dict.fromkeys(found):
         if name in SECRET:
             warnings.append(f"{name} in .env is ignored. Secrets go in files: secrets/README.md.")
-        elif name not in defaults and not OTHERS.match(name):
+        elif name not in defaults and not FOREIGN_NAMES.match(name):
             near = difflib.get_close_matches(name.upper(), defaults, n=1, cutoff=0.6)
             hint = (
                 f" Did you mean {near[0]}?" if near else " Your app's own variables go in app.env."

@@ -49,13 +49,13 @@ def chromium() -> Iterator[Browser]:
 
 
 @dataclass
-class Watch:
+class PageRecorder:
     """Console messages of a page, and the hosts that it sent requests to."""
 
     console: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
 
-    def on(self, page: Page) -> None:
+    def attach(self, page: Page) -> None:
         page.on("console", lambda message: self._console(message.text))
         page.on("pageerror", lambda error: self.console.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
@@ -67,8 +67,8 @@ class Watch:
 
 
 @pytest.fixture
-def watch() -> Watch:
-    return Watch()
+def recorder() -> PageRecorder:
+    return PageRecorder()
 
 
 @pytest.fixture

@@ -168,9 +168,9 @@ PAGES = [
 
 
 @pytest.mark.parametrize("show", PAGES)
-def test_a_page_is_accessible_and_logs_nothing(new_context, site_url, name, watch, show):
+def test_a_page_is_accessible_and_logs_nothing(new_context, site_url, name, recorder, show):
     page = new_context(base_url=site_url).new_page()
-    watch.on(page)
+    recorder.attach(page)
     show(page, name)
     for width, scheme in product(WIDTHS, ("light", "dark")):
         page.set_viewport_size({"width": WIDTHS[width], "height": 844})
@@ -178,8 +178,8 @@ def test_a_page_is_accessible_and_logs_nothing(new_context, site_url, name, watc
         keep(page, f"{show.__name__}-{width}-{scheme}")
         found = Axe().run(page)
         assert found.violations_count == 0, f"{width}, {scheme}: {found.generate_report()}"
-    assert watch.console == []
-    assert watch.hosts == {urlsplit(site_url).netloc}
+    assert recorder.console == []
+    assert recorder.hosts == {urlsplit(site_url).netloc}
 
 
 @pytest.mark.parametrize("show", PAGES)

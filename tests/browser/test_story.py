@@ -12,10 +12,10 @@ from tests.support.visitor import PASSWORD
 
 
 def test_a_visitor_registers_posts_and_raises_an_error_and_its_mail_can_be_read(
-    new_context, site_url, mailhog_url, name, watch
+    new_context, site_url, mailhog_url, name, recorder
 ):
     page = new_context(base_url=site_url, java_script_enabled=False).new_page()
-    watch.on(page)
+    recorder.attach(page)
     me, message = new_name(), new_name()
 
     # Registers and logs in.
@@ -74,8 +74,8 @@ def test_a_visitor_registers_posts_and_raises_an_error_and_its_mail_can_be_read(
     expect(page.locator("body")).to_contain_text(request_id)
     keep(page, "story-4-mail")
 
-    assert watch.console == []
-    assert watch.hosts == {urlsplit(site_url).netloc}
+    assert recorder.console == []
+    assert recorder.hosts == {urlsplit(site_url).netloc}
 
     # An administrator reads it in MailHog.
     mail = new_context().new_page()

@@ -45,7 +45,7 @@ def written(archive: Any, passphrase: str | None) -> bytes:
 
 
 def read(archive: Any, data: bytes, passphrase: str | None) -> dict[str, bytes]:
-    with archive.opened(io.BytesIO(data), passphrase) as (manifest, members):
+    with archive.open_archive(io.BytesIO(data), passphrase) as (manifest, members):
         assert manifest["app"] == "Microblog"
         return {
             info.name: b"".join(iter(lambda content=content: content.read(70_000), b""))

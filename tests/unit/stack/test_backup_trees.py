@@ -51,7 +51,7 @@ def backed_up(trees: Any, folders: dict[str, Path], *, plain: bool = False) -> b
 def unpack(trees: Any, folders: dict[str, Path], data: bytes) -> None:
     from backup import archive
 
-    with archive.opened(io.BytesIO(data), None) as (_, members):
+    with archive.open_archive(io.BytesIO(data), None) as (_, members):
         for info, content in members:
             trees.unpack(folders, info, content)
 
