@@ -59,12 +59,7 @@ CHOICES = {
     "REPORT_WEBHOOK_FORMAT": ("slack", "mattermost", "discord", "ntfy", "json", ""),
 }
 # The Compose files that use the settings.
-COMPOSE_FILES = (
-    "compose.yaml",
-    "docker/variants.yaml",
-    "compose.debug.yaml",
-    "compose.metrics.yaml",
-)
+USED_IN = ("compose.yaml", "docker/variants.yaml", "compose.debug.yaml", "compose.metrics.yaml")
 PORTS = ("HTTP_PORT", "HTTPS_PORT", "MAILHOG_PORT", "DEBUG_PORT", "PROMETHEUS_PORT")
 
 
@@ -99,7 +94,7 @@ def read_defaults() -> dict[str, str]:
 
 def empty_values_that_count() -> set[str]:
     """Return the settings whose empty value Compose keeps, instead of taking the default."""
-    text = "".join((ROOT / name).read_text() for name in COMPOSE_FILES)
+    text = "".join((ROOT / name).read_text() for name in USED_IN)
     return set(re.findall(r"\$\{([A-Z_]+)-", text))
 
 
