@@ -82,7 +82,7 @@ def run(command: Sequence[str]) -> int:
     for copy in copies:
         copy.join(DRAINED_WITHIN)
     if status < 0:
-        _report(command, f"was ended by {_signal_name(-status)}", lines)
+        _report(command, f"was killed by {_signal_name(-status)}", lines)
         return KILLED - status
     if status:
         _report(command, f"failed with exit status {status}", lines)

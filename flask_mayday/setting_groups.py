@@ -24,7 +24,7 @@ class AppSettings:
     release: str
     own_code: tuple[str, ...]  # folders and packages, besides the app's root path
     log_hint: str = ""  # how to see a request's log lines; {request_id} stands for its id
-    node: str = ""  # the machine, where there are several
+    node: str = ""  # the machine, if there are several
 
     @property
     def label(self) -> str:

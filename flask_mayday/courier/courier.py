@@ -36,10 +36,10 @@ from .status import delivery_state
 from .tasks import Tasks
 from .webhook import TIMEOUT, WebhookDelivery
 
-POLL_INTERVAL: Final = 0.2  # seconds between two looks for reports of other processes
+POLL_INTERVAL: Final = 0.2  # seconds between two checks for reports of other processes
 PAUSE: Final = 0.1  # seconds between two deliveries, however fast reports come in
 ACQUIRE_INTERVAL: Final = 1.0  # seconds between two tries to get the lease
-FULL_INTERVAL: Final = 1.0  # seconds between two looks at windows and retries
+FULL_INTERVAL: Final = 1.0  # seconds between two checks of windows and retries
 HUNG_AFTER: Final = 900.0  # seconds in one delivery after which the lease is not renewed
 BUSY_TIMEOUT: Final = 5.0  # seconds that the courier waits for other writers
 LEAVE_WITHIN: Final = 6.0  # seconds in which the last process of a machine delivers what it holds

@@ -14,8 +14,8 @@ from ..settings import WebhookSettings
 from ..spool.database import Database, LeaseLostError
 from .webhook import TIMEOUT, WebhookDelivery
 
-POLL_INTERVAL: Final = 0.2  # seconds between two looks for new messages
-FULL_INTERVAL: Final = 1.0  # seconds between two looks for retries
+POLL_INTERVAL: Final = 0.2  # seconds between two checks for new messages
+FULL_INTERVAL: Final = 1.0  # seconds between two checks for retries
 
 logger = logging.getLogger(__name__)
 

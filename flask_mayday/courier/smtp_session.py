@@ -57,8 +57,8 @@ class Verdict:
 
     ``later`` are the recipients who still need the mail, if others have it or may have it. The
     rest is for ``UNCONFIRMED``: ``again`` are the recipients who may not have it, ``pending`` is
-    the reply that will tell, if it is still awaited, and ``is_cut`` says that the server closed
-    the connection right after the mail, and that nobody has it for certain.
+    the reply, if it is still awaited, and ``is_cut`` says that the server closed the connection
+    right after the mail, and that no recipient is known to have it.
     """
 
     fate: Fate

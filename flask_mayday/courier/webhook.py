@@ -131,7 +131,7 @@ def post_message(
 
 
 def post_test(settings: WebhookSettings, app: AppSettings) -> str:
-    """Post a test message now; return why that failed, or an empty text."""
+    """Post a test message now; return why that failed, or an empty string."""
     draft = draft_notice(
         app,
         "Test message: error reports are reaching this webhook",

@@ -81,7 +81,7 @@ def _why_killed() -> str:
     if known is None or _memory_kills is None:
         return ", by another process or by the kernel for lack of memory"
     if _memory_kills == known:
-        return " from outside: the kernel has counted no kill for lack of memory"
+        return ": not for lack of memory, according to the kernel"
     _memory_kills = known + 1  # if it has ended two, the next death is the other one's
     limit = cgroup.memory_limit()
     text = ": out of memory, according to the kernel"

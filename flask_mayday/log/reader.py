@@ -24,7 +24,7 @@ from .formats import escape_controls
 from .regular_file import open_regular
 from .rotation import RECORD_BYTES
 
-POLL: Final = 0.005  # seconds between two looks for new lines
+POLL: Final = 0.005  # seconds between two checks for new lines
 LINES_BEFORE: Final = 20  # shown before the lines that are followed
 BYTES_BEFORE: Final = 1 << 16  # in which these lines are looked for
 CHUNK: Final = 2 * RECORD_BYTES  # bytes read at once: at least one record

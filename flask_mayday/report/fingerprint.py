@@ -97,7 +97,7 @@ def _types(error: BaseException) -> Iterator[str]:
 def _frames(exceptions: Sequence[RaisedException]) -> Iterator[str]:
     frames = next((one.frames for one in reversed(exceptions) if one.depth == 0), ())
     own = [frame for frame in frames if frame.own]
-    # Each once: how often a recursion repeats a call depends on where it began.
+    # Each call counts once: the depth of a recursion varies from one error to the next.
     yield from dict.fromkeys(f"{frame.stable}:{frame.function}" for frame in own)
     if own:
         yield _source_line(own[-1], exceptions)

@@ -87,9 +87,9 @@ def _user(environ: Environ, redactor: BoundRedactor) -> str:
 
     The user is never loaded: that could query the database, whose failure may be the error.
     """
-    noted = environ.get(USER_KEY)
-    if noted is not None:
-        return redactor.bounded(str(noted), USER_LENGTH)
+    stored = environ.get(USER_KEY)
+    if stored is not None:
+        return redactor.bounded(str(stored), USER_LENGTH)
     context: Any = flask_globals.request_ctx
     if not context or context.request.environ is not environ:
         return UNKNOWN

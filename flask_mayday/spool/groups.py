@@ -105,7 +105,7 @@ def count_mail(database: Database, fingerprint: str) -> None:
 
 
 def say_back(database: Database, fingerprint: str) -> None:
-    """Note that a mail, of whichever machine, says that an error came back."""
+    """Record that a mail of some machine says that an error came back."""
     database.connection.execute(
         "UPDATE error_groups SET back_unsaid = 0 WHERE fingerprint = ?", (fingerprint,)
     )

@@ -97,7 +97,7 @@ class PendingReports(Database):
         return max((float(one) for one in moments if one is not None), default=None)
 
     def source_of(self, fingerprint: str) -> str:
-        """Return the route or logger of an error, empty where it is not known."""
+        """Return the route or logger of an error, empty if it is not known."""
         query = "SELECT source FROM error_groups WHERE fingerprint = ?"
         found = self.column(query, (fingerprint,))
         return str(found[0]) if found else ""
@@ -122,7 +122,7 @@ class PendingReports(Database):
         self.connection.execute("UPDATE reports SET mail_id = ? WHERE id = ?", (mail_id, report_id))
 
     def assign_first(self, mail_id: int, fingerprint: str, number: int) -> None:
-        """Note that a mail counts the first ``number`` reports of a fingerprint."""
+        """Record that a mail counts the first ``number`` reports of a fingerprint."""
         self.connection.execute(
             "UPDATE reports SET mail_id = ? WHERE id IN (SELECT id FROM reports"
             " WHERE mail_id IS NULL AND mailable AND fingerprint = ? ORDER BY id LIMIT ?)",

@@ -22,7 +22,7 @@ STOP: Final = "stop"
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """A start, or an orderly stop, of the server on ``host``; ``time`` is seconds since 1970."""
+    """A start or an orderly stop of the server on ``host``; ``time`` is since the epoch."""
 
     time: float
     kind: str

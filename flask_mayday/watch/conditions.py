@@ -118,7 +118,7 @@ def starts_of_web(spool: Path, now: float) -> list[float]:
 
 
 def starts_of_nginx(edge_log: Path) -> list[float]:
-    """Return the times that nginx's entrypoint has noted. Raises :exc:`OSError`."""
+    """Return when nginx was started, as its entrypoint has recorded. Raises :exc:`OSError`."""
     path = edge_log / NGINX_STARTS
     if not path.exists():
         return []

@@ -69,7 +69,7 @@ class StateFile:
         self._saved = ""
 
     def load(self) -> WatchState:
-        """Return what was saved last; a new state where that is missing or unreadable."""
+        """Return the state that was saved last; a new one if that is missing or unreadable."""
         with suppress(OSError, ValueError, TypeError, AttributeError):
             text = self.path.read_text(encoding="utf-8")
             known = json.loads(text)

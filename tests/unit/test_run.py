@@ -88,7 +88,7 @@ def test_a_killed_command_is_reported_with_its_signal(
 ) -> None:
     assert run("sh", "-c", "kill -9 $$").returncode == 128 + signal.SIGKILL
     [report] = read_reports()
-    assert report.message.endswith("was ended by SIGKILL")
+    assert report.message.endswith("was killed by SIGKILL")
 
 
 def test_a_signal_reaches_the_command(

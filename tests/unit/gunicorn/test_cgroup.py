@@ -75,7 +75,7 @@ def test_each_kill_that_the_kernel_counts_explains_one_death(
     write(3)  # before the server started
     group.set("limit", 512 * MIB)
     monkeypatch.setattr(worker_deaths, "_memory_kills", cgroup.memory_kills())
-    outside = " from outside: the kernel has counted no kill for lack of memory"
+    outside = ": not for lack of memory, according to the kernel"
     assert worker_deaths._why_killed() == outside
     write(5)
     short = ": out of memory, according to the kernel (limit: 512 MiB)"
