@@ -56,7 +56,8 @@ def send_request(
     is_secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if is_secure else 80)
     address = allowed_address(host, port, allow)
-    connection = _Connection(host, port, address, timeout, secure=is_secure)
+    context = ssl.create_default_context() if is_secure else None
+    connection = DirectConnection(host, port, address, timeout, context)
     overdue = threading.Timer(timeout, connection.abort)
     overdue.daemon = True
     overdue.start()
@@ -114,25 +115,32 @@ def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
-class _Connection(HTTPConnection):
-    """A connection to a known address; the host is for TLS and the ``Host`` header."""
+class DirectConnection(HTTPConnection):
+    """A connection to ``address``; ``host`` and ``port`` are for TLS and the ``Host`` header.
+
+    With a ``context``, which decides which certificates are trusted, the connection uses TLS.
+    """
 
     def __init__(
-        self, host: str, port: int, address: tuple[str, int], timeout: float, *, secure: bool
+        self,
+        host: str,
+        port: int,
+        address: tuple[str, int],
+        timeout: float,
+        context: ssl.SSLContext | None,
     ) -> None:
         super().__init__(host, port, timeout=timeout)
-        self.default_port = 443 if secure else 80
+        self.default_port = 80 if context is None else 443
         self.is_aborted = False
         self._address = address
-        self._secure = secure
+        self._context = context
         self._plain: socket.socket | None = None
 
     def connect(self) -> None:
-        """Connect, with TLS for an ``https`` address."""
+        """Connect, with TLS if there is a context for it."""
         self._plain = self.sock = socket.create_connection(self._address, self.timeout)
-        if self._secure:
-            context = ssl.create_default_context()
-            self.sock = context.wrap_socket(self._plain, server_hostname=self.host)
+        if self._context is not None:
+            self.sock = self._context.wrap_socket(self._plain, server_hostname=self.host)
 
     def abort(self) -> None:
         """Make the exchange fail, from another thread."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
+
+from ..courier.http_request import DirectConnection
 
 USER_AGENT: Final = "flask-mayday-watch"  # nginx/edge-log.conf leaves out requests with this name
 BODY_BYTES: Final = 4096  # of a response that are read
@@ -38,7 +38,6 @@ def fetch(
     *,
     address: str | None = None,
     port: int | None = None,
-    headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> Response:
     """Send a GET request and return the response, whatever its status.
@@ -49,41 +48,19 @@ def fetch(
     :exc:`OSError` or :exc:`http.client.HTTPException`.
     """
     parts = urlsplit(url)
-    host, port = address or parts.hostname or "", port or parts.port
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = context or ssl.create_default_context()
-        connection = _TlsConnection(host, port, parts.hostname or "", context, timeout)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    host, is_secure = parts.hostname or "", parts.scheme == "https"
+    port = port or parts.port or (443 if is_secure else 80)
+    context = (context or ssl.create_default_context()) if is_secure else None
+    connection = DirectConnection(host, port, (address or host, port), timeout, context)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        sent = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT}
-        connection.request("GET", target, headers={**sent, **(headers or {})})
+        headers = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT}
+        connection.request("GET", target, headers=headers)
         response = connection.getresponse()
         location = response.getheader("Location") or ""
         return Response(response.status, response.read(BODY_BYTES), location)
     finally:
         connection.close()
-
-
-class _TlsConnection(http.client.HTTPSConnection):
-    """A connection to one host that asks for the certificate of another (SNI)."""
-
-    def __init__(
-        self, host: str, port: int | None, name: str, context: ssl.SSLContext, timeout: float
-    ) -> None:
-        super().__init__(host, port, timeout=timeout, context=context)
-        self._name = name
-        self._tls = context
-
-    def connect(self) -> None:
-        connection = socket.create_connection((self.host, self.port), self.timeout)
-        try:
-            self.sock = self._tls.wrap_socket(connection, server_hostname=self._name)
-        except BaseException:
-            connection.close()
-            raise
 
 
 def addresses_of(url: str) -> list[str]:
