@@ -10,14 +10,6 @@ from typing import Final
 from ..context.record_fields import FOR_THE_APP, REPORTED, RESPONDING
 from ..report.report import Report
 from ..report.traceback_data import RaisedException
-from ..report.traceback_text import (
-    HEADING,
-    folded,
-    introduced,
-    members_left_out,
-    render_traceback,
-    repetition,
-)
 from ..report.wording import counted
 from ..settings import AppSettings
 from ..spool.error_group import ErrorGroup
@@ -83,17 +75,6 @@ class Traceback:
     title: str
     exceptions: Sequence[RaisedException]
     kind: str = "traceback"
-
-    @property
-    def text(self) -> str:
-        """The exceptions as one text."""
-        return render_traceback(self.exceptions)
-
-    introduced = staticmethod(introduced)
-    folded = staticmethod(folded)
-    members_left_out = staticmethod(members_left_out)
-    repetition = staticmethod(repetition)
-    heading = HEADING
 
 
 Section = Rows | Lines | Traceback

@@ -8,6 +8,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from ..report import traceback_text
 from .content import Content
 from .subject import UNPRINTABLE_CHARACTERS
 
@@ -42,6 +43,7 @@ def _environment() -> Environment:
     )
     environment.filters["column"] = _column
     environment.filters["hanging"] = _hanging
+    environment.globals["traceback_text"] = traceback_text
     return environment
 
 
