@@ -27,7 +27,7 @@ def _trouble(outbox: Outbox) -> tuple[str, str]:
     """Return what is wrong with mail and with the webhook, each empty if all is well."""
     try:
         expired = expired_since(outbox.folder)
-        since, refused = mail_state(outbox.path)
+        since, refused, _ = mail_state(outbox.path)
         posts_since = webhook_state(outbox.path)
     except (sqlite3.Error, OSError) as error:
         unknown = f"unknown, the spool cannot be read: {error}"

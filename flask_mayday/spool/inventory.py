@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..report.report import Report
 from .database import WAITING_SINCE, Database
@@ -50,6 +50,14 @@ class DeliveryStatus:
     def is_final(self) -> bool:
         """Whether it cannot change any more."""
         return not self.mailable or self.state in ("delivered", "failed", "off")
+
+
+class MailState(NamedTuple):
+    """Since when mail has been waiting, how many mails were refused, and the server's reply."""
+
+    waiting_since: float | None = None
+    refused: int = 0
+    reply: str = ""
 
 
 class Inventory(Database):
@@ -161,32 +169,17 @@ class Inventory(Database):
         return row[0] if row else None
 
 
-def mail_state(path: Path) -> tuple[float | None, int]:
-    """Return since when mail has been waiting, and how many mails were refused; writes nothing.
-
-    Without a database, the result is ``(None, 0)``. Raises :exc:`sqlite3.Error`.
-    """
+def mail_state(path: Path) -> MailState:
+    """Return how the delivery of mail is going; writes nothing. Raises :exc:`sqlite3.Error`."""
     with open_read_only(path) as connection:
         if connection is None:
-            return None, 0
+            return MailState()
         (since,) = connection.execute(WAITING_SINCE).fetchone()
         (refused,) = connection.execute(COUNT_REFUSED).fetchone()
-        return since, refused
-
-
-def mail_trouble(path: Path) -> tuple[float | None, str]:
-    """Return since when mail has been waiting, and the mail server's last reply; writes nothing.
-
-    Raises :exc:`sqlite3.Error`.
-    """
-    with open_read_only(path) as connection:
-        if connection is None:
-            return None, ""
-        (since,) = connection.execute(WAITING_SINCE).fetchone()
         row = connection.execute(
             "SELECT error FROM mails WHERE state = 'waiting' AND error IS NOT NULL LIMIT 1"
         ).fetchone()
-        return since, row[0] if row else ""
+        return MailState(since, refused, row[0] if row else "")
 
 
 def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:

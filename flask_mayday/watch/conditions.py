@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..spool.inventory import mail_trouble
+from ..spool.inventory import mail_state
 from ..spool.outbox import Outbox
 from ..spool.starts import START, STOP, server_events
 from . import texts
@@ -88,7 +88,7 @@ def volume_conditions(
 def mail_conditions(outbox: Outbox, now: float) -> Iterator[Condition]:
     """Yield whether mail is stuck."""
     try:
-        since, reason = mail_trouble(outbox.path)
+        since, _, reason = mail_state(outbox.path)
     except sqlite3.Error:
         return
     stuck = since is not None and now - since >= MAIL_STUCK
@@ -140,7 +140,7 @@ def spool_trouble(outbox: Outbox) -> str:
 
 def keeps_mail_back(outbox: Outbox, now: float) -> str:
     """Return why mail may not be delivered, or an empty string. Raises :exc:`sqlite3.Error`."""
-    since, reason = mail_trouble(outbox.path)
+    since, _, reason = mail_state(outbox.path)
     if since is not None and now - since > WAITS_TOO_LONG:
         return f"mail is waiting: {reason}"
     for path in outbox.incoming.waiting()[:1]:

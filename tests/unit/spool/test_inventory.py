@@ -13,11 +13,11 @@ from tests.support.reports import a_mail, a_report
 
 def test_a_folder_with_url_characters_in_its_name_can_be_read(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "50% of?all#mine", 1 << 20)
-    assert mail_state(outbox.path) == (None, 0)
+    assert mail_state(outbox.path) == (None, 0, "")
     assert mail_of_request(outbox.path, "e" * 32) is None
     outbox.put(a_report(request_id="e" * 32), mailable=True)
     with closing(Mailbox(outbox)) as mailbox:
         mailbox.take_incoming()
         a_mail(mailbox, "f", "waiting", created=7.0)
-    assert mail_state(outbox.path) == (7.0, 0)
+    assert mail_state(outbox.path) == (7.0, 0, "")
     assert mail_of_request(outbox.path, "e" * 32) == b"x" * 10
