@@ -68,14 +68,12 @@ def send_request(
             response = connection.getresponse()
             text = response.read(REPLY_BYTES).decode("utf-8", "replace")
             return HttpReply(response.status, dict(response.getheaders()), text)
-    except (HTTPException, ValueError) as error:
+    except (HTTPException, ValueError, OSError) as error:
         if connection.is_aborted:
             raise TimeoutError("timed out") from error
+        if isinstance(error, OSError):
+            raise
         raise OSError(f"The reply is not HTTP: {type(error).__name__}") from error
-    except OSError as error:
-        if connection.is_aborted:
-            raise TimeoutError("timed out") from error
-        raise
     finally:
         overdue.cancel()
 
