@@ -28,11 +28,8 @@ SECRET = (
     *("REPORT_WEBHOOK_URL", "MAILHOG_PASSWORD"),
 )
 # Names in .env that Docker and other programs read.
-FOREIGN_NAMES = re.compile(
-    r"(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$", re.IGNORECASE
-)
-# What programs in the containers read; they ignore white space around a value. A test compares
-# these tables with flask_mayday.settings.
+FOREIGN_NAMES = re.compile(r"(?i:(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$)")
+# The programs in the containers strip these. A test compares them with flask_mayday.settings.
 NUMBERS = {
     "LOG_BACKUP_COUNT": (1, 1_000_000),
     "LOG_MAX_BYTES": (1024, 1 << 40),
