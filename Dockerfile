@@ -237,7 +237,8 @@ RUN mkdir /srv/static && if [ "$STATIC" = nginx ]; then /opt/venv/bin/python /tm
 FROM ${NGINX_IMAGE} AS nginx-base
 
 COPY docker/build/trim /tmp/
-RUN /tmp/trim && rm /tmp/trim
+# A temporary folder that a swarm mounts belongs to root and takes the mode of the folder in the image.
+RUN /tmp/trim && rm /tmp/trim && chmod 1777 /etc/nginx/conf.d
 COPY --from=edge /srv/nginx/*.conf /etc/nginx/
 COPY --from=edge /srv/nginx/listeners /etc/nginx/listeners
 COPY --from=edge /srv/nginx/templates /etc/nginx/templates
@@ -269,6 +270,8 @@ COPY docker/build/trim /tmp/
 RUN /tmp/trim && rm /tmp/trim
 COPY --chmod=0755 docker/postgres/check-version /usr/local/bin/
 COPY --chmod=0755 docker/postgres /opt/stack
+# See nginx-base: for the temporary folder of a swarm.
+RUN chmod 3777 /run/postgresql
 USER 999:999
 # Setting an entrypoint unsets the image's command.
 ENTRYPOINT ["check-version", "docker-entrypoint.sh"]

@@ -21,7 +21,7 @@ define newline
 endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 
-.PHONY: help up down clean ps scale backup restore rotate-secrets engine engine-stop doctor bases drill logs mail dev debug check test lint bench sbom screenshots
+.PHONY: help up down clean ps scale backup restore rotate-secrets swarm-up swarm-down engine engine-stop doctor bases drill logs mail dev debug check test lint bench sbom screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -43,7 +43,7 @@ mail: ## list the captured mails and where to read them
 
 ##@ Operate
 ps: ## show the services and their health
-	@docker compose ps --all
+	@docker/verbs/ps
 
 scale: ## run N web containers: make scale N=3
 	@N=$(call quoted,N) docker/verbs/scale
@@ -57,8 +57,14 @@ restore: ## put a backup into this stack, empty or running: make restore FILE=â€
 rotate-secrets: ## replace the generated secrets; nobody is logged out and no request fails
 	@docker/verbs/rotate-secrets
 
+swarm-up: ## run the stack on a Docker swarm, of this machine or of several (docs/many-machines.md)
+	@deploy/swarm/up
+
+swarm-down: ## remove the stack from the swarm and keep the data (YES=1: delete it)
+	@deploy/swarm/down
+
 down: ## stop everything and keep the data, except the mails in MailHog
-	@docker compose --profile '*' down --remove-orphans
+	@docker/verbs/down
 
 clean: ## stop everything and delete data, volumes and images (YES=1: do not ask; CERTS=1: certificates too)
 	@docker/verbs/clean

@@ -1,5 +1,8 @@
 """The one-shot service `init`: generates the secrets and sets the owners of the volumes.
 
+    init.py           both
+    init.py volumes   only the owners of the app's volumes: on the other nodes of a swarm
+
 Runs as root, without a network and with three capabilities: CHOWN and FOWNER to set owners, and
 DAC_READ_SEARCH to read secrets that only the operator may read.
 """
@@ -94,6 +97,9 @@ COURIERS = (Secret("courier_password", POSTGRES, APP, role="mayday_courier"),)
 
 def main() -> None:
     """Prepare every volume, or exit with each problem and its fix."""
+    if sys.argv[1:] == ["volumes"]:
+        own_app_volumes()
+        return
     app = App.from_environment()
     if (problem := claim(app)) is not None:
         sys.exit(problem)
@@ -106,9 +112,14 @@ def main() -> None:
     if problems:
         sys.exit("\n".join(problems))
     provide_mailhog_users()
+    own_app_volumes()
+    give_tree(DATABASE, POSTGRES, 0o700)
+
+
+def own_app_volumes() -> None:
+    """Set the owners of the volumes that every machine has for itself."""
     for folder in (*DATA, INSTANCE):
         give_tree(folder, APP, 0o750)
-    give_tree(DATABASE, POSTGRES, 0o700)
     give(EDGE_LOG, NGINX, APP, 0o770)
 
 

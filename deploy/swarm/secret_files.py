@@ -1,7 +1,8 @@
 """Makes Docker secrets of the files in the volume ``secrets``, which the service init has prepared.
 
-Usage: ``secret_files.py PROJECT``. It prints the files as JSON, for stack_file.py, and the secrets
-that the running database has. The contents go from a container to the engine through memory only.
+Usage: ``secret_files.py PROJECT`` prints the files as JSON, for stack_file.py, and the secrets that
+the running database has. ``secret_files.py PROJECT archive`` prints the volume as a tar. The
+contents go from a container to the engine through memory only.
 """
 
 from __future__ import annotations
@@ -147,4 +148,7 @@ def run(*command: str, stdin: bytes = b"") -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    if sys.argv[2:] == ["archive"]:
+        sys.stdout.buffer.write(read_volume(sys.argv[1]))
+    else:
+        sys.exit(main(sys.argv[1]))

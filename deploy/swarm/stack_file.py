@@ -16,7 +16,7 @@ from pathlib import Path
 
 from placement import LEFT_OUT, place, prepare_volumes
 from secret_files import SecretFile
-from translation import Context, Keys, UntranslatableError, translate
+from translation import ISOLATED, Context, Keys, UntranslatableError, translate
 
 # The secrets of a model are those of the builds.
 KNOWN_KEYS = frozenset(("name", "services", "networks", "volumes", "secrets", "configs"))
@@ -95,8 +95,7 @@ def networks_of(model: Keys) -> dict[str, Keys]:
         name: _network(name, network or {}, model)
         for name, network in model.get("networks", {}).items()
     }
-    # Docker's own, for a service without a network.
-    found["none"] = {"external": True, "name": "none"}
+    found[ISOLATED] = {"internal": True}
     return found
 
 

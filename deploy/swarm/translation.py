@@ -34,6 +34,7 @@ LEFT_OUT = frozenset(
         "profiles",  # only the services of active profiles are in the model
     )
 )
+ISOLATED = "isolated"  # the network of services without one
 NODE_NAME = "MAYDAY_NODE_NAME"
 # What one stack publishes on a swarm. Others are reached inside it.
 PUBLISHED = "nginx"
@@ -240,7 +241,8 @@ def _networks(found: Keys, value: Mapping[str, Keys | None]) -> None:
 def _network_mode(found: Keys, value: str) -> None:
     if value != "none":
         raise UntranslatableError(f"'{value}' is not possible on a swarm")
-    found["networks"] = {"none": None}
+    # A swarm has no such mode: this network has no route to the outside, and no other services.
+    found["networks"] = {ISOLATED: None}
 
 
 def _deploy(found: Keys, value: Keys) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import sys
 import time
 import urllib.error
@@ -18,8 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import NoReturn
 
-from addresses import address, site_address
-from mailhog import captured_mails
+from runtime import Compose, current
 
 TIMEOUT = 15.0  # seconds for each part
 # The site's certificate is for its name, not for the address on this machine.
@@ -28,38 +26,31 @@ UNVERIFIED = ssl._create_unverified_context()
 
 def main() -> int:
     """Run the drill and print how long each part took."""
-    site, uses_mailhog = site_address(), mail_server() == "mailhog"
-    mailhog = address("mailguard", 8025) if uses_mailhog else ""
+    stack = current()
+    site, uses_mailhog = stack.site(), mail_server(stack) == "mailhog"
     started = time.monotonic()
     request_id = raise_error(site)
     show("page", started, f"500 with request id {request_id}")
     if uses_mailhog:
-        mail = wait_for("mail", lambda: captured_mail(mailhog, request_id))
+        mail = wait_for("mail", lambda: captured_mail(stack, request_id))
     else:
-        mail = accepted_mail(request_id)
+        mail = accepted_mail(stack, request_id)
     show("mail", started, mail)
-    show("log", started, wait_for("log", lambda: log_entry(request_id)))
-    where = f"{mailhog} and " if uses_mailhog else ""
+    show("log", started, wait_for("log", lambda: log_entry(stack, request_id)))
+    where = f"{stack.mail_page()} and " if uses_mailhog else ""
     print(f"\nTo read them: {where}make logs REQUEST={request_id}")
     return 0
 
 
-def in_web(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a web container."""
-    run = ["docker", "compose", "exec", "-T", "web", *command]
-    return subprocess.run(run, capture_output=True, text=True, check=False)
-
-
-def mail_server() -> str:
+def mail_server(stack: Compose) -> str:
     """Return MAIL_SERVER as the app reads it, or an empty text if web is not running."""
-    return in_web("printenv", "MAYDAY_MAIL_SERVER").stdout.strip()
+    return stack.run_in("web", "printenv", "MAYDAY_MAIL_SERVER").stdout.strip()
 
 
-def accepted_mail(request_id: str) -> str:
+def accepted_mail(stack: Compose, request_id: str) -> str:
     """Return when the mail server has accepted the mail, as the spool knows it."""
-    done = in_web(
-        *["flask", "mayday", "reports", "status", "--wait"], str(int(TIMEOUT)), request_id
-    )
+    status = ("flask", "mayday", "reports", "status", "--wait", str(int(TIMEOUT)))
+    done = stack.run_in("web", *status, request_id)
     if done.returncode:
         fail("mail", (done.stderr + done.stdout).strip())
     return done.stdout.strip()
@@ -84,9 +75,9 @@ def raise_error(site: str) -> str:
     return str(request_id)
 
 
-def log_entry(request_id: str) -> str | None:
+def log_entry(stack: Compose, request_id: str) -> str | None:
     """Return the request's first log line, or ``None`` until its traceback is logged."""
-    lines = in_web("python", "-m", "flask_mayday.log.reader", "--request", request_id).stdout
+    lines = stack.log_of(request_id)
     has_traceback = "Traceback (most recent call last)" in lines and "DrillError" in lines
     return readable(lines.split("\n", 1)[0]) if has_traceback else None
 
@@ -99,9 +90,9 @@ def readable(line: str) -> str:
     return f"{entry['time']} {entry['level']}: {entry['message']}"
 
 
-def captured_mail(mailhog: str, request_id: str) -> str | None:
+def captured_mail(stack: Compose, request_id: str) -> str | None:
     """Return the subject of the mail with the request id, or ``None`` until MailHog has it."""
-    for item in captured_mails(mailhog, 50)["items"]:
+    for item in stack.mails(50)["items"]:
         headers, body = item["Content"]["Headers"], item["Raw"]["Data"]
         if headers.get("X-Request-Id", headers.get("X-Request-ID")) == [request_id]:
             if "Traceback (most recent call last)" not in body:

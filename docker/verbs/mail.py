@@ -6,14 +6,13 @@ import sys
 from email import message_from_string
 from email.policy import default
 
-from addresses import address
-from mailhog import captured_mails
+from runtime import current
 
 
 def main() -> int:
     """Print one line per mail, the newest last."""
-    mailhog = address("mailguard", 8025)
-    captured = captured_mails(mailhog, 250)
+    stack = current()
+    mailhog, captured = stack.mail_page(), stack.mails(250)
     for item in reversed(captured["items"]):
         mail = message_from_string(item["Raw"]["Data"], policy=default)
         request_id = printable(mail["X-Request-ID"] or "-" * 32)

@@ -61,9 +61,47 @@ web_containers() { # those that serve requests, without those of `docker compose
     --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.project=$(project_name)"
 }
 
+on_swarm() { # whether the stack runs on the swarm of this engine
+  [[ $(docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null) == true ]] &&
+    [[ -n $(docker service ls --quiet --filter "label=com.docker.stack.namespace=$(project_name)") ]]
+}
+
+refuse_swarm() { # WHAT_TO_USE_INSTEAD: for commands of a stack that Compose runs
+  if on_swarm; then die "The stack $(project_name) runs on a swarm. Nothing was changed." "$1"; fi
+}
+
+in_db() { # COMMAND...: in the database's container
+  local container
+  if ! on_swarm; then
+    docker compose exec -T db "$@"
+    return
+  fi
+  container=$(docker ps --quiet --filter "label=com.docker.swarm.service.name=$(project_name)_db")
+  [[ -n $container ]] || die "The database does not run on this node." "Run this on the node that has it: make ps"
+  docker exec --interactive "$container" "$@"
+}
+
+# Without the networks of the others: Compose would make them, and those of a swarm have the same names.
+run_alone() { # SERVICE COMMAND...: a service that has no network, in a container of its own; keeps the standard input
+  local model status=0
+  model=$(mktemp)
+  docker compose --profile '*' config --format json "$1" |
+    python3 -c 'import json, sys; model = json.load(sys.stdin); del model["networks"]; json.dump(model, sys.stdout)' >"$model" &&
+    docker compose --project-directory . --file "$model" --progress quiet run --rm --no-deps -T "$@" || status=$?
+  rm -f "$model"
+  return "$status"
+}
+
 has_volumes() { docker volume inspect "$(project_name)_secrets" >/dev/null 2>&1; }
 
 has_service() { docker compose config --services | grep -xF "$1" >/dev/null; } # -q would end the pipe early
+
+release() { # the version of the app's code, where its folder is a git repository
+  local value
+  value=$(setting_of RELEASE '')
+  [[ -n $value ]] || value=$(git -C "$(setting_of APP_DIR .)" describe --always --dirty --tags 2>/dev/null) || true
+  printf '%s\n' "$value"
+}
 
 app_name() { # of the running app: Microblog, or APP
   if [[ -n $(setting_of APP_DIR '') ]]; then setting_of APP ''; else say Microblog; fi

@@ -162,11 +162,8 @@ def test_only_nginx_is_published_and_only_on_the_edge_nodes(services: dict[str, 
 
 def test_networks_without_a_route_to_the_outside_stay_so(swarm: Any, model: dict[str, Any]) -> None:
     networks = swarm.networks_of(model)
-    assert [name for name in networks if networks[name].get("internal")] == [
-        "back",
-        "inner",
-        "mail",
-    ]
+    internal = [name for name in networks if networks[name].get("internal")]
+    assert internal == ["back", "inner", "mail", "isolated"]
     assert networks["front"] == {}
 
 
