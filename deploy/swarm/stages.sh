@@ -1,5 +1,7 @@
 # Makes the stack files and deploys them. Sourced after docker/verbs/stack.sh.
 # shellcheck shell=bash
+# The variable `project` is the stack's name; `drills` says whether drills are on.
+# shellcheck disable=SC2154,SC2034
 
 swarm_settings() { # what is different on a swarm; Compose reads it
   DRILL=$(setting_of DRILL 0) drills=0

@@ -1,6 +1,7 @@
 # The swarm itself: makes one where there is none, and leaves the one that it has made. Sourced after
-# docker/verbs/stack.sh.
+# docker/verbs/stack.sh. The variable `drills` says whether drills are on.
 # shellcheck shell=bash
+# shellcheck disable=SC2154
 
 MADE_LABEL=mayday.swarm # of a node whose swarm `make swarm-up` has made
 BRIDGE=docker_gwbridge  # the network of each node through which containers reach the outside and ports are published

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import domain
+import swarm_settings
 from setting_values import address, is_loopback, is_number
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +77,7 @@ def main() -> int:
         *model_problems(values),
         *app_problems(values),
         *domain.problems(values),
+        *swarm_settings.problems(values),
         *domain.certificate_problems(values, ROOT),
     ]
     for problem in problems:

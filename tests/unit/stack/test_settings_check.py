@@ -117,8 +117,26 @@ def test_every_setting_of_the_example_is_read_by_compose_or_a_command(settings: 
     files = [settings.ROOT / "compose.yaml", settings.ROOT / "docker" / "variants.yaml"]
     files += [settings.ROOT / f"compose.{name}.yaml" for name in ("debug", "metrics")]
     text = "".join(path.read_text() for path in files)
-    unread = {name for name in settings.read_defaults() if f"${{{name}" not in text}
+    scripts = "".join(
+        path.read_text() for path in (settings.ROOT / "deploy/swarm").glob("*") if path.is_file()
+    )
+    unread = {
+        name
+        for name in settings.read_defaults()
+        if f"${{{name}" not in text and f"setting_of {name} " not in scripts
+    }
     assert unread == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SWARM", "yes"), ("SWARM_ADDR", "eth0"), ("REGISTRY", "https://registry.example")],
+)
+def test_the_settings_of_a_swarm_are_checked(settings: Any, name: str, value: str) -> None:
+    values = settings.read_defaults()
+    assert settings.swarm_settings.problems(values) == []
+    (problem,) = settings.swarm_settings.problems({**values, name: value})
+    assert f"{name} is '{value}'" in problem
 
 
 @pytest.mark.parametrize("value", ["127.0.0.2", "[::1]"])
