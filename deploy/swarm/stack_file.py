@@ -20,6 +20,9 @@ from translation import ISOLATED, Context, Keys, UntranslatableError, translate
 
 # The secrets of a model are those of the builds.
 KNOWN_KEYS = frozenset(("name", "services", "networks", "volumes", "secrets", "configs"))
+KNOWN_NETWORK_KEYS = frozenset(
+    ("name", "internal", "driver_opts", "ipam", "enable_ipv6", "external", "labels")
+)
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 # What the containers of a swarm have in their environment besides. The name of a network's members
 # resolves only once they are healthy, so the health checks' port cannot find its own address.
@@ -102,7 +105,7 @@ def networks_of(model: Keys) -> dict[str, Keys]:
 def _network(name: str, network: Keys, model: Keys) -> Keys:
     if "enable_ipv6" in network:  # overlay networks have IPv4 only
         network = {key: network[key] for key in network if key not in ("enable_ipv6", "ipam")}
-    unknown = set(network) - {"name", "internal", "driver_opts", "ipam", "external", "labels"}
+    unknown = set(network) - KNOWN_NETWORK_KEYS
     options = dict(network.get("driver_opts") or {})
     # Both mean that there is no route to the outside.
     internal = network.get("internal") or options.pop(MASQUERADE, "true") == "false"
@@ -114,6 +117,9 @@ def _network(name: str, network: Keys, model: Keys) -> Keys:
         for key, value in network.items()
         if key in ("external", "ipam", "labels") and value
     }
+    subnets = (network.get("ipam") or {}).get("config", [])
+    if any(":" in subnet.get("subnet", "") for subnet in subnets):
+        del found["ipam"]  # with enable_ipv6: the nodes' ports take IPv6, the overlay does not
     if internal:
         found["internal"] = True
     if options:

@@ -165,6 +165,8 @@ def test_networks_without_a_route_to_the_outside_stay_so(swarm: Any, model: dict
     internal = [name for name in networks if networks[name].get("internal")]
     assert internal == ["back", "inner", "mail", "isolated"]
     assert networks["front"] == {}
+    ipv6 = {"enable_ipv6": True, "ipam": {"config": [{"subnet": "fd00::/64"}]}}
+    assert swarm.networks_of({"name": "m", "networks": {"n": ipv6}})["n"] == {}
 
 
 def test_a_network_with_ipv6_has_ipv4_on_a_swarm(swarm: Any) -> None:
