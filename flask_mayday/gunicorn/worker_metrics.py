@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..metrics import worker_files
-from ..metrics.instruments import instruments
+from ..metrics.instruments import instruments, safely
 from ..settings import ServerSettings
 
 NO_PORT: Final = (
@@ -46,20 +46,20 @@ def is_on() -> bool:
 def count_start() -> None:
     """Count a worker that is about to be forked."""
     if _is_on:
-        instruments().workers_started.inc()
+        safely(instruments().workers_started.inc)
 
 
 def count_loss() -> None:
     """Count a worker that did not end in an orderly way."""
     if _is_on:
-        instruments().workers_lost.inc()
+        safely(instruments().workers_lost.inc)
 
 
 def merge() -> None:
     """Merge the files of workers that have ended."""
     folder = worker_files.folder()
     if _is_on and folder is not None:
-        worker_files.merge_ended(folder)
+        safely(worker_files.merge_ended, folder)
 
 
 def keep_files() -> None:

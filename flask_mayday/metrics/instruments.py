@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -78,6 +81,25 @@ class Instruments:
         requests, durations = children
         requests.inc()
         durations.observe(seconds)
+
+
+def safely(change: Callable[..., object], *arguments: object) -> None:
+    """Call a function that counts; if it fails, say so on stderr, once in a process.
+
+    A metric that cannot be counted, for example for want of file descriptors, must neither cost a
+    visitor the page nor end the server.
+    """
+    global _has_failed
+    try:
+        change(*arguments)
+    except Exception as error:
+        if not _has_failed:
+            _has_failed = True  # first: writing may fail too
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"Metrics are incomplete: {type(error).__name__}: {error}\n")
+
+
+_has_failed = False
 
 
 @cache

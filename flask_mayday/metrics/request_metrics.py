@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import request_id
 from ..context.in_flight import HEALTH_PATHS
 from ..report.request import ROUTE
-from .instruments import NO_ROUTE, Instruments
+from .instruments import NO_ROUTE, Instruments, safely
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,15 +54,16 @@ class _Request:
         self.instruments = instruments
         self.status = "500"  # what the server answers if the app never begins a response
         self.begun = time.perf_counter()
-        instruments.in_flight.inc()
+        safely(instruments.in_flight.inc)
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         self.status = status[:3]
         return self.start_response(status, headers, exc_info)
 
     def end(self) -> None:
-        self.instruments.in_flight.dec()
-        self.instruments.count_request(
+        safely(self.instruments.in_flight.dec)
+        safely(
+            self.instruments.count_request,
             self.environ["REQUEST_METHOD"],
             self.environ.get(ROUTE, NO_ROUTE),
             self.status,

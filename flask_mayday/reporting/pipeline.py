@@ -7,12 +7,13 @@ import os
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from pathlib import Path
 
 from ..courier.courier import Courier
 from ..log.formats import JsonFormatter, TextFormatter
 from ..log.rotation import RotatingFile
-from ..metrics.instruments import instruments
+from ..metrics.instruments import instruments, safely
 from ..redaction.redactor import Redactor
 from ..report.breadcrumbs import Breadcrumbs
 from ..report.builder import ReportBuilder
@@ -64,8 +65,8 @@ class Pipeline:
             backup_count=settings.log.backup_count,
         )
         if settings.server.metrics:
-            self.log_file.on_rotation = instruments().log_rotations.inc
-            self.log_file.on_failure = instruments().log_failed_writes.inc
+            self.log_file.on_rotation = partial(safely, instruments().log_rotations.inc)
+            self.log_file.on_failure = partial(safely, instruments().log_failed_writes.inc)
         self.log_file.setLevel(settings.log.level)
         self.log_file.setFormatter(self.formatter)
         self.courier = _courier_of(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,18 @@ def test_sixty_dead_workers_leave_no_series_and_lose_no_count(
     assert len(list(folder.glob("*.db"))) <= 3 * 6
     one.server.stop()
     assert not folder.exists()
+
+
+def test_a_server_goes_on_without_its_folder(
+    measured: Callable[..., Measured], wait_until: WaitUntil
+) -> None:
+    one = measured(WEB_CONCURRENCY=1)
+    shutil.rmtree(folder_of(one.server))
+    (worker,) = one.server.workers()
+    os.kill(worker, signal.SIGKILL)
+    assert one.server.request("/login").status == 200
+    assert one.server.request("/login").status == 200
+    assert "Metrics are incomplete" in one.server.output
 
 
 def test_what_happens_to_the_log_is_counted_and_scrapes_do_not_fill_it(

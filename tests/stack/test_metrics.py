@@ -66,10 +66,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     }
     stack = Measured(f"{PROJECT}-metrics", settings=settings)
     stack.remove()
-    output = stack.make("up").stdout
-    assert f"Metrics     http://127.0.0.1:{settings['PROMETHEUS_PORT']}" in output
-    yield stack
-    end(stack)
+    try:
+        output = stack.run("make", "up", timeout=600).stdout
+        assert f"Metrics     http://127.0.0.1:{settings['PROMETHEUS_PORT']}" in output
+        yield stack
+    finally:
+        end(stack)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ Scrape = Callable[[Flask], dict[str, float]]
 @pytest.fixture(autouse=True)
 def new_instruments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    monkeypatch.setattr("flask_mayday.metrics.instruments._has_failed", False)
     instruments.cache_clear()
     yield
     instruments.cache_clear()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask, abort
 
+from flask_mayday.metrics.instruments import instruments
+
 from .conftest import STATUS_PORT, Scrape
 
 MakeApp = Callable[..., Flask]
@@ -99,3 +101,16 @@ def test_without_the_setting_nothing_is_wrapped_or_imported() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["False", "ErrorMiddleware"]
+
+
+def test_metrics_that_cannot_be_counted_cost_nobody_the_page(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(type(instruments().in_flight), "inc", fail)
+    monkeypatch.setattr(type(instruments()), "count_request", fail)
+    for _ in range(3):
+        assert app.test_client().get("/login", buffered=True).status_code == 200
+    assert capsys.readouterr().err.count("Metrics are incomplete: OSError") == 1
