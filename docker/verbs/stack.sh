@@ -96,13 +96,6 @@ has_volumes() { docker volume inspect "$(project_name)_secrets" >/dev/null 2>&1;
 
 has_service() { docker compose config --services | grep -xF "$1" >/dev/null; } # -q would end the pipe early
 
-release() { # the version of the app's code, where its folder is a git repository
-  local value
-  value=$(setting_of RELEASE '')
-  [[ -n $value ]] || value=$(git -C "$(setting_of APP_DIR .)" describe --always --dirty --tags 2>/dev/null) || true
-  printf '%s\n' "$value"
-}
-
 app_name() { # of the running app: Microblog, or APP
   if [[ -n $(setting_of APP_DIR '') ]]; then setting_of APP ''; else say Microblog; fi
 }
