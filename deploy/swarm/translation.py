@@ -18,7 +18,7 @@ SECRETS_VOLUME = "secrets"
 
 UNCHANGED = frozenset(
     (
-        *("cap_add", "cap_drop", "configs", "extra_hosts", "healthcheck", "hostname", "init"),
+        *("cap_add", "cap_drop", "configs", "extra_hosts", "hostname", "init"),
         *("labels", "logging", "read_only", "stdin_open", "stop_grace_period", "stop_signal"),
         *("sysctls", "tty", "ulimits", "user", "working_dir"),
     )
@@ -34,6 +34,7 @@ LEFT_OUT = frozenset(
         "profiles",  # only the services of active profiles are in the model
     )
 )
+PATIENCE = 10  # failed health checks after which a container is unhealthy
 ISOLATED = "isolated"  # the network of services without one
 NODE_NAME = "MAYDAY_NODE_NAME"
 # What one stack publishes on a swarm. Others are reached inside it.
@@ -155,6 +156,12 @@ def _cpus(found: Keys, value: Any) -> None:
 def _limits(found: Keys) -> Keys:
     limits: Keys = found["deploy"].setdefault("resources", {}).setdefault("limits", {})
     return limits
+
+
+def _health_check(found: Keys, value: Keys) -> None:
+    # A swarm stops a container that is unhealthy, which Compose does not. So a node that is
+    # overloaded for some seconds must not lose its containers.
+    found["healthcheck"] = {**value, "retries": max(PATIENCE, int(value.get("retries", 3)))}
 
 
 def _restart(found: Keys, value: str) -> None:
@@ -279,6 +286,7 @@ RULES: dict[str, Callable[[Keys, Any], None]] = {
     "deploy": _deploy,
     "dns_opt": _name_server_options,
     "environment": _environment,
+    "healthcheck": _health_check,
     "mem_limit": _memory,
     "network_mode": _network_mode,
     "networks": _networks,

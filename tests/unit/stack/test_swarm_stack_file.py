@@ -147,6 +147,7 @@ def test_web_is_replaced_only_by_a_healthy_version(services: dict[str, Any]) -> 
     assert update["order"] == "start-first"
     assert update["failure_action"] == "rollback"
     assert services["web"]["healthcheck"]["test"][0] == "CMD"
+    assert services["web"]["healthcheck"]["retries"] == 10
     assert services["web"]["image"] == "m-web:7"
 
 
