@@ -201,3 +201,13 @@ def test_web_gets_a_role_of_its_own_where_migrations_make_the_tables(
     monkeypatch.setattr(rotation.init, "MIGRATIONS", path)
     found = rotation.init.secrets_of(rotation.App("flaskr", "my-app"))
     assert {secret.name for secret in found if secret.role} == names
+
+
+def test_couriers_that_agree_get_a_role_of_their_own(
+    rotation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = rotation.App("", "")
+    monkeypatch.setenv("COURIERS_AGREE", "1")
+    found = {secret.role for secret in rotation.init.secrets_of(app)}
+    monkeypatch.setenv("COURIERS_AGREE", "0")
+    assert found - {secret.role for secret in rotation.init.secrets_of(app)} == {"mayday_courier"}
