@@ -36,10 +36,36 @@ def test_no_port_of_the_proxy_stays_taken(
     server = gunicorn()
     for _ in range(50):
         with asked(server.port, path, method) as client:
-            received = b""
-            while not is_whole(received, method):
-                received += client.recv(1 << 20)
+            answer_on(client, method)
     assert kept_ports(server.port) == 0
+
+
+def test_a_client_that_keeps_its_connection_delays_no_other(gunicorn: Callable[..., Any]) -> None:
+    """gunicorn's own worker waits two seconds for such a client, and accepts nobody meanwhile."""
+    server = gunicorn(WEB_CONCURRENCY="1", WEB_THREADS="2")
+
+    def is_overtaken() -> bool:
+        with asked(server.port, "/login") as first:
+            answer_on(first, "GET")
+            with asked(server.port, "/login") as second:
+                answer_on(second, "GET")
+                return is_held(server.port, first.getsockname()[1])
+
+    # Once, because on a busy machine any answer may take two seconds.
+    assert sum(is_overtaken() for _ in range(6)) >= 5
+
+
+def answer_on(client: socket.socket, method: str) -> None:
+    received = b""
+    while not is_whole(received, method):
+        received += client.recv(1 << 20)
+
+
+def is_held(port: int, client_port: int) -> bool:
+    """Return whether the server has a file descriptor for the connection of a client."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = (f":{port:04X}", f":{client_port:04X}")
+    return any((row[1][8:], row[2][8:]) == ends and row[9] != "0" for row in rows)
 
 
 def is_whole(received: bytes, method: str) -> bool:

@@ -54,6 +54,15 @@ def test_a_session_is_signed_again_with_the_new_key_and_so_survives_the_next_rot
     assert susan.open("/edit_profile").url == "/edit_profile"
 
 
+def test_signing_one_session_again_does_not_refuse_the_others(app, susan):
+    susan.open("/")
+    cookie = session_cookie(susan)
+    rotate(app, NEW, app.config["SECRET_KEY"])
+    susan.open("/edit_profile")
+    assert session_cookie(susan) != cookie
+    assert "_user_id" in app.session_interface.get_signing_serializer(app).loads(cookie)
+
+
 def test_a_session_that_is_signed_with_the_current_key_is_not_sent_again(app, susan):
     rotate(app, app.config["SECRET_KEY"], OLD)
     response = susan.client.get("/edit_profile")
