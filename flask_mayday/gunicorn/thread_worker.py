@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker with five changes, so that connections do not wait or break.
+"""gunicorn's threaded worker with six changes, so that connections do not wait or break.
 
 It accepts only as many connections as it has threads. gunicorn's own accepts a thousand: they
 would wait for a thread that hangs while another worker is idle.
@@ -12,6 +12,9 @@ the connection breaks while nginx is still sending, and the visitor gets a 502.
 
 It starts its threads before its first request. gunicorn's own starts each when it is needed: if the
 system allows no more threads then, the worker ends in the middle of its requests.
+
+It closes a connection in the thread that served it. gunicorn's own does that in the main loop,
+which accepts no other connection while it waits, for up to two seconds, for the client to close.
 
 It accepts connections only from the hosts that ``WEB_PEERS`` names, except on ``STATUS_PORT``.
 """
