@@ -21,6 +21,7 @@ from flask_mayday.reporting import registry
 from tests.support.compose import PROJECT, ROOT, Stack, end
 from tests.support.compose import free_port as find_free_port
 from tests.support.reports import query
+from tests.support.writers import fork
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -146,15 +147,7 @@ def in_child() -> Callable[[Callable[[], object]], int]:
     """Return a function that runs another in a forked process and returns its exit status."""
 
     def run(work: Callable[[], object]) -> int:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                work()
-                status = 0
-            finally:
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1])
 
     return run
 

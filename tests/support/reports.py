@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sqlite3
+import threading
 import time
 import uuid
 from contextlib import closing
@@ -12,10 +13,12 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+from flask_mayday.courier.delivery import Delivery
 from flask_mayday.redaction.redactor import Redactor
 from flask_mayday.report.builder import ReportBuilder
 from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
+from flask_mayday.settings import Settings
 from flask_mayday.spool import schema
 from flask_mayday.spool.incoming import Incoming
 from flask_mayday.spool.mailbox import Mailbox
@@ -66,6 +69,12 @@ def a_mail(
     mailbox.assign(number, fingerprint, 1 << 60)
     mailbox.connection.execute("UPDATE mails SET state = ? WHERE id = ?", (state, number))
     return number
+
+
+def a_delivery(mailbox: Mailbox, settings: Settings, **options: Any) -> Delivery:
+    """Return a delivery loop with these settings. Nothing stops it unless ``options`` say so."""
+    parts = {"mail": settings.mail, "reports": settings.reports, "app": settings.app}
+    return Delivery(mailbox, **{"stopping": threading.Event(), **parts, **options})
 
 
 def in_database(outbox: Outbox) -> list[str]:

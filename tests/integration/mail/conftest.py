@@ -18,11 +18,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from flask_mayday.courier.delivery import Delivery
 from flask_mayday.report.report import Report
 from flask_mayday.settings import Settings, read_settings
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
+from tests.support.reports import a_delivery
 
 START = 1_767_225_600.0  # 2026-01-01
 ADMINS = "first@microblog.example,second@microblog.example"
@@ -43,14 +43,7 @@ class SimulatedCourier:
 
     def start_delivery(self, settings: Settings) -> None:
         """Create the delivery loop, as a process does that opens an existing spool."""
-        self.delivery = Delivery(
-            self.mailbox,
-            mail=settings.mail,
-            reports=settings.reports,
-            app=settings.app,
-            stopping=threading.Event(),
-            clock=lambda: self.now,
-        )
+        self.delivery = a_delivery(self.mailbox, settings, clock=lambda: self.now)
 
     def fail(self, kind: str) -> None:
         """Put a report with the fingerprint ``kind`` in the outbox."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from flask_mayday.courier import messages
-from flask_mayday.courier.delivery import Delivery
 from flask_mayday.settings import read_settings
 from flask_mayday.spool import groups
 from flask_mayday.spool.error_group import MUTED, ErrorGroup, State
@@ -24,7 +22,7 @@ from flask_mayday.spool.ignore_rules import IgnoreRule, add_rule, delete_rule, i
 from flask_mayday.spool.inventory import Inventory
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
-from tests.support.reports import a_report
+from tests.support.reports import a_delivery, a_report
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "60"))
 STEPS = 40
@@ -82,14 +80,7 @@ class Sequence:
     def start(self) -> None:
         self.mailbox = Mailbox(self.outbox)
         self.mailbox.take_over()
-        settings = self.settings
-        self.delivery = Delivery(
-            self.mailbox,
-            mail=settings.mail,
-            reports=settings.reports,
-            app=settings.app,
-            stopping=threading.Event(),
-        )
+        self.delivery = a_delivery(self.mailbox, self.settings)
 
     def deliver(self) -> None:
         self.mailbox.take_incoming()

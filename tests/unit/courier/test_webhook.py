@@ -16,13 +16,12 @@ import pytest
 from flask_mayday.courier import http_request, webhook_formats
 from flask_mayday.courier import smtp_session as smtp
 from flask_mayday.courier.courier import Courier
-from flask_mayday.courier.delivery import Delivery
 from flask_mayday.courier.webhook import WebhookDelivery
 from flask_mayday.settings import Settings, read_settings
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
 from flask_mayday.spool.posts import posts_by_state
-from tests.support.reports import a_report, query
+from tests.support.reports import a_delivery, a_report, query
 from tests.support.webhook_server import WebhookServer
 
 START = 1_767_225_600.0  # 2026-01-01
@@ -45,13 +44,8 @@ class Posting:
         self.outbox = Outbox(settings.spool.folder, settings.spool.max_bytes)
         self.mailbox = Mailbox(self.outbox)
         stopping = threading.Event()
-        self.delivery = Delivery(
-            self.mailbox,
-            mail=settings.mail,
-            reports=settings.reports,
-            app=settings.app,
-            webhook=settings.webhook,
-            stopping=stopping,
+        self.delivery = a_delivery(
+            self.mailbox, settings, webhook=settings.webhook, stopping=stopping
         )
         self.webhook = WebhookDelivery(
             self.mailbox, settings.webhook, stopping, clock=lambda: self.now

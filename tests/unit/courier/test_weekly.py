@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from flask_mayday.courier.delivery import Delivery
 from flask_mayday.courier.weekly import last_monday
 from flask_mayday.settings import read_settings
 from flask_mayday.spool import groups
@@ -19,7 +17,7 @@ from flask_mayday.spool.grouping import hide_pending
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outages import Outage, record_outage
 from flask_mayday.spool.outbox import Outbox
-from tests.support.reports import a_report
+from tests.support.reports import a_delivery, a_report
 
 DAY = 86_400.0
 MONDAY = 1_767_571_200.0  # 2026-01-05, 00:00 UTC
@@ -44,14 +42,7 @@ class Site:
         self.restart()
 
     def restart(self) -> None:
-        read = self.read
-        self.delivery = Delivery(
-            self.mailbox,
-            mail=read.mail,
-            reports=read.reports,
-            app=read.app,
-            stopping=threading.Event(),
-        )
+        self.delivery = a_delivery(self.mailbox, self.read)
 
     def at(self, now: float, *kinds: str) -> None:
         for kind in kinds:

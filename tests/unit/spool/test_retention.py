@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,7 @@ from flask_mayday.spool import retention
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import DATABASE_SHARE, WAL_SHARE, Outbox
 from flask_mayday.spool.stored_mail import StoredMail
-from tests.support.reports import a_mail, a_report, query
+from tests.support.reports import a_delivery, a_mail, a_report, query
 
 MAXIMUM = 2 << 20  # bytes
 NOW = 1_767_225_600.0  # 2026-01-01
@@ -45,9 +44,7 @@ def delivery(
     mailbox: Mailbox, settings: dict[str, object], mail_settings: dict[str, object]
 ) -> Delivery:
     read = read_settings({**settings, **mail_settings, "REPORT_WINDOW": 300})
-    return Delivery(
-        mailbox, mail=read.mail, reports=read.reports, app=read.app, stopping=threading.Event()
-    )
+    return a_delivery(mailbox, read)
 
 
 def record(mailbox: Mailbox, made: Report, *, mailable: bool = True) -> None:
