@@ -118,7 +118,7 @@ class DrillRoutes:
         return _mail_page(content)
 
     def _away(self, sample: str | None) -> Response:
-        """Return the page on what happens when the site is away, or a sample of a mail about it."""
+        """Return the page on what happens when the site is down, or a sample of a mail about it."""
         pipeline = current_app.extensions["mayday"]
         if sample is None:
             behind_nginx = bool(self.pages.settings.trusted_proxies)

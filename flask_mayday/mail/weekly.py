@@ -23,7 +23,7 @@ def draft_weekly(week: Week, app: AppSettings) -> Draft:
         sections.append(Lines("Ignore rules", _rules(week)))
     sections += [
         Rows("Delivery", _delivery(week)),
-        Rows("Site", [("Away", _away(week))]),
+        Rows("Site", [("Down", _down(week))]),
         Rows("Origin", app_rows(app)),
     ]
     where = f"From {moment(week.since)} to {moment(week.until)}"
@@ -78,7 +78,7 @@ def _delivery(week: Week) -> list[tuple[str, str]]:
     return [*rows, *([("Webhook", f"{week.posted} delivered")] if week.posted else [])]
 
 
-def _away(week: Week) -> str:
+def _down(week: Week) -> str:
     if not week.outages:
         return "never"
     times = counted(week.outages, "time")

@@ -1,4 +1,4 @@
-"""The times that the site was away (did not answer), as the database keeps them."""
+"""The outages of the site, as they are stored in the database."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .database import Database
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time that the site was away, in seconds since the epoch; ``ended`` is ``None`` until then.
+    """A time during which the site was down; ``ended`` is ``None`` while it lasts.
 
-    ``pages`` is how many error pages nginx sent meanwhile in the app's place.
+    Times are in seconds since the epoch. ``pages`` is how many error pages nginx sent meanwhile.
     """
 
     began: float

@@ -24,8 +24,8 @@ Old and new containers share the file while they are replaced, so later versions
     time at which a courier of that release has begun; ``mails_delivered``, ``mails_refused`` and
     ``posts_delivered`` for metrics, which only grow.
 ``outages``
-    Since version 4, one row for each time that the site was away: ``began`` (unique), ``ended``
-    (NULL while it is away), ``pages`` (the error pages that nginx sent in the app's place).
+    Since version 4, one row for each time that the site was down: ``began`` (unique), ``ended``
+    (NULL while it is down), ``pages`` (the error pages that nginx sent in the app's place).
 
 Since version 5:
 

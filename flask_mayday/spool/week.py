@@ -23,7 +23,7 @@ class Week:
     """The counts from ``since`` to ``until``, in seconds since the epoch.
 
     ``errors`` includes ``hidden``. ``groups`` are those with an error or a change of state since,
-    ``waiting`` the mails that wait, ``away`` how many seconds the site was away, and ``pages`` how
+    ``waiting`` the mails that wait, ``away`` how many seconds the site was down, and ``pages`` how
     many visitors got nginx's error page meanwhile.
     """
 

@@ -1,4 +1,4 @@
-"""Decides from the results of the checks when the site counts as away, and when as back."""
+"""Decides from the results of the checks when the site counts as down, and when as back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 from .site import Look
 from .state import Phase, WatchState
 
-FAILURES: Final = 2  # failed checks in a row, at least, before the site counts as away
-PATIENCE: Final = 9.0  # seconds since it was last well before it counts as away
+FAILURES: Final = 2  # failed checks in a row, at least, before the site counts as down
+PATIENCE: Final = 9.0  # seconds since it was last well before it counts as down
 PATIENCE_STOPPED: Final = 30.0  # … after the app was stopped in an orderly way: it may be restarted
 PATIENCE_STARTING: Final = 60.0  # … after this process has started, while it has not answered yet
 PATIENCE_NEW: Final = 120.0  # … if it has never answered: a first start prepares the database

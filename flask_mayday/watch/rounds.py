@@ -121,7 +121,7 @@ class Rounds:
 
     def _restarts(self, now: float) -> Iterator[Condition]:
         with suppress(OSError):
-            # While the site is away, the alert about the outage names restarts as its cause.
+            # While the site is down, the alert about the outage names restarts as its cause.
             if self.watcher.history.is_well:
                 back = max(self.watcher.state.recent, default=0.0)
                 starts = [one for one in starts_of_web(self.outbox.folder, now) if one > back]

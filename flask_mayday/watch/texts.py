@@ -20,7 +20,7 @@ def site_away(
 ) -> Alert:
     """Return the alert that the site does not answer."""
     trouble = seen[-1][1] if seen else "no answer"
-    details: dict[str, object] = {"Away since": moment(began), "Status": trouble}
+    details: dict[str, object] = {"Down since": moment(began), "Status": trouble}
     if diagnosis:
         details["Cause"] = diagnosis
     details["Seen"] = "\n".join(f"{moment(when)}: {what}" for when, what in seen)
@@ -32,10 +32,10 @@ def site_away(
 def site_back(began: float, ended: float, pages: ErrorPages) -> Alert:
     """Return the alert that the site answers again."""
     got = counted(pages.count, "error page")
-    away = duration(ended - began)
-    what = f"The site answers again. It was away for {away}, and visitors got {got}"
+    down = duration(ended - began)
+    what = f"The site answers again. It was down for {down}, and visitors got {got}"
     details: dict[str, object] = {
-        "Away since": moment(began),
+        "Down since": moment(began),
         "Back since": moment(ended),
         "Error pages": _pages(pages),
     }

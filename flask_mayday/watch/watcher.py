@@ -117,7 +117,7 @@ class Watcher:
         self._unrecorded.append(Outage(state.began, None, state.pages.count))
 
     def _cause(self, now: float) -> str:
-        """Return in a sentence or two why the site is away, or an empty string if unknown."""
+        """Return in a sentence or two why the site is down, or an empty string if unknown."""
         found = []
         try:
             found.append(self._diagnose())

@@ -111,7 +111,7 @@ def test_an_outage_is_mailed_once_across_a_kill_and_ends_with_one_mail(
     wait_until(lambda: len(mails()) > 1, "the second mail", 20)
     first, second = mails()
     assert first == subject
-    assert "[Microblog] Recovered: The site answers again. It was away for " in second
+    assert "[Microblog] Recovered: The site answers again. It was down for " in second
     status, output = watch.end(signal.SIGTERM)
     assert status == 0
     assert "Watch shutdown" in output

@@ -246,7 +246,7 @@ def test_the_page_about_a_site_that_is_away_shows_nginx_and_both_mails(
     assert "The site does not answer" in mail
     assert "/drill/away" not in mail, "the mail names the request for the page"
     mail = client.get("/drill/away/mail/back").text
-    assert "It was away for 4 min 12 s, and visitors got 37 error pages" in mail
+    assert "It was down for 4 min 12 s, and visitors got 37 error pages" in mail
     assert "nginx" not in make_app(DRILL=True).test_client().get("/drill/away").text
     assert make_app().test_client().get("/drill/away").status_code == 404
     assert read_reports() == []

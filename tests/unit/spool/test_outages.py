@@ -1,4 +1,4 @@
-"""The times that the site was away, in the spool's database."""
+"""The outages of the site, in the spool's database."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_an_outage_is_two_reports_with_the_exact_number_of_error_pages(watch: Si
     watch.run(20)
     _, back = watch.messages()
     assert back == (
-        "Recovered: The site answers again. It was away for 30 s, and visitors got 600 error pages"
+        "Recovered: The site answers again. It was down for 30 s, and visitors got 600 error pages"
     )
     watch.run(60)
     assert len(watch.messages()) == 2
