@@ -88,7 +88,7 @@ test: lint ## run everything that CI runs: check, stack and browser tests
 	@tests/prepare postgres
 	@docker/engine/start
 	@tests/beside "tests/prepare stack" $(CHECK)
-	@$(VENV)/pytest tests/stack tests/browser
+	@$(VENV)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/stack tests/browser
 
 lint: .venv ## run only the linters and the type check
 	@tests/lint

@@ -18,6 +18,7 @@ from app.database import db
 from flask_mayday.context import request_id
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import registry
+from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, ROOT, Stack, end
 from tests.support.compose import free_port as find_free_port
 from tests.support.reports import query
@@ -153,9 +154,12 @@ def in_child() -> Callable[[Callable[[], object]], int]:
 
 
 @pytest.fixture(scope="session")
-def running_stack() -> Iterator[Stack]:
-    """The containers, for the stack's and the browser's tests; built and started once."""
-    stack = Stack(PROJECT)
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The containers, for the stack's and the browser's tests; each process starts its own once.
+
+    They are started from a clone, because only one `make up` at a time may run in a checkout.
+    """
+    stack = Stack(PROJECT, clone_checkout(tmp_path_factory.mktemp("stack") / "clone"))
     stack.remove()
     stack.compose("build")
     stack.up()

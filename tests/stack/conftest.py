@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.compose import PROJECT, ROOT, Stack, end
+from tests.support.checkout import clone_checkout
+from tests.support.compose import PROJECT, Stack, end
+
+# Two processes share the files. The longest come first, so that both end at about the same time.
+LONGEST = (
+    "any_app",
+    "documented_commands",
+    "watch",
+    "rolling",
+    "backup",
+    "verbs",
+    "three_containers",
+    "pages",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {f"tests/stack/test_{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 @pytest.fixture
@@ -28,22 +45,13 @@ def other_stack(tmp_path: Path) -> Iterator[Stack]:
     end(stack)
 
 
-def clone_checkout(clone: Path) -> Path:
-    """Clone this checkout, with what is not committed yet, so that the tests test what is there."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    for name in ("git diff HEAD --binary", "git ls-files --others --exclude-standard -z"):
-        _copy_uncommitted(clone, name)
-    return clone
-
-
-def _copy_uncommitted(clone: Path, command: str) -> None:
-    output = subprocess.run(command.split(), cwd=ROOT, capture_output=True, check=True).stdout
-    if "diff" in command:
-        if output:
-            subprocess.run(["git", "apply"], cwd=clone, input=output, check=True)
-        return
-    for name in filter(None, output.decode().split("\0")):
-        target = clone / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name).read_bytes())
-        target.chmod((ROOT / name).stat().st_mode)
+@pytest.fixture(scope="session", autouse=True)
+def base_images_in_use() -> Iterator[None]:
+    """Hold the base images built here, which `make clean` would delete, by containers."""
+    holder = Stack(f"{PROJECT}-holder")
+    built = ["docker", "images", "--filter", "reference=microblog-base/*"]
+    names = holder.run(*built, "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    held = [holder.run("docker", "create", name, "true").stdout.strip() for name in names]
+    yield
+    if held:
+        holder.run("docker", "rm", "--volumes", *held)

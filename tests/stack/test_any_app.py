@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Answer, Stack, end, wait_until
-
-from .conftest import clone_checkout
 
 SMALL_APP = """
 import os, sqlite3, time

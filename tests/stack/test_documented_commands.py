@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.docs.test_commands import code_of
+from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, ROOT, Stack, base_images, end, wait_until
-
-from .conftest import clone_checkout
 
 PAGES = (
     "README.md",

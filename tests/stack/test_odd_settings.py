@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Stack, end, request, wait_until
-
-from .conftest import clone_checkout
 
 # MailHog under another name is a mail server of which the drill knows only what the spool says.
 OTHER_MAIL_SERVER = """\

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.stack.conftest import clone_checkout
 from tests.stack.test_pages import CASES, PATIENCE, Case, all_well
 from tests.stack.test_pages import test_every_client_gets_a_page_of_ours as check_page
 from tests.stack.test_path_of_an_error import *  # noqa: F403 (the same tests, over HTTPS)
 from tests.support.acme import DOMAIN, acme_stack, authority, served_certificate
+from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Answer, Stack, end, request
 from tests.support.steady_load import steady_load
 

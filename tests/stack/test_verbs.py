@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
 import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.compose import Stack, wait_until
+from tests.support.compose import Stack, base_images, wait_until
 
 
 def test_make_alone_prints_every_verb(stack: Stack) -> None:
@@ -132,52 +134,76 @@ def test_down_and_up_keep_data_log_and_undelivered_mail(stack: Stack) -> None:
     assert stack.mail_of(answer.request_id)
 
 
-@pytest.fixture
-def base_images_in_use(other_stack: Stack) -> object:
-    """Hold the base images, which `make clean` would delete, by containers of somebody else."""
-    names = [
-        value
-        for key, value in other_stack.environment.items()
-        if key.endswith("_IMAGE") and value.startswith("microblog-base/")
-    ]
-    held = [
-        other_stack.run("docker", "create", name, "true").stdout.strip()
-        for name in [*names, _debian(other_stack)]
-        if name
-    ]
-    yield
-    for container in held:
-        other_stack.run("docker", "rm", "--volumes", container)
-
-
-def _debian(stack: Stack) -> str:
-    listed = stack.run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-    return next((name for name in listed if name.startswith("microblog-base/debian:")), "")
-
-
-def _everything(stack: Stack) -> dict[str, set[str]]:
+def _parts(stack: Stack) -> dict[str, set[str]]:
+    """Return the ids of all that belongs to a stack, by its labels and by its name."""
+    project = f"label=com.docker.compose.project={stack.project}"
+    image = f"label=microblog.stack.project={stack.project}"
+    listed = {
+        "containers": ("ps --all --quiet --no-trunc --filter", project, f"name={stack.project}"),
+        "volumes": ("volume ls --quiet --filter", project, f"name={stack.project}"),
+        "networks": ("network ls --quiet --no-trunc --filter", project, f"name={stack.project}"),
+        "images": ("images --quiet --no-trunc --filter", image, f"reference={stack.project}*"),
+    }
     return {
-        "containers": set(stack.run("docker", "ps", "--all", "--quiet").stdout.split()),
-        "volumes": set(stack.run("docker", "volume", "ls", "--quiet").stdout.split()),
-        "networks": set(stack.run("docker", "network", "ls", "--quiet").stdout.split()),
-        "images": set(
-            stack.run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-        ),
+        kind: {
+            identifier
+            for what in filters
+            for identifier in stack.run("docker", *command.split(), what).stdout.split()
+        }
+        for kind, (command, *filters) in listed.items()
     }
 
 
-@pytest.mark.usefixtures("base_images_in_use")
-def test_clean_leaves_nothing_of_ours_and_takes_nothing_of_others(other_stack: Stack) -> None:
-    before = _everything(other_stack)
+def _bases(stack: Stack) -> set[str]:
+    """Return the names of the base images built here."""
+    named = (
+        "images",
+        "--filter",
+        "reference=microblog-base/*",
+        "--format",
+        "{{.Repository}}:{{.Tag}}",
+    )
+    return set(stack.run("docker", *named).stdout.split())
+
+
+@pytest.fixture
+def neighbour(other_stack: Stack) -> Iterator[Callable[[], int]]:
+    """Things of somebody else in the same engine; returns how many of them are there."""
+    name = f"neighbour-{secrets.token_hex(4)}"
+    docker = lambda *command, **options: other_stack.run("docker", *command, **options)  # noqa: E731
+    image = base_images().get("PYTHON_IMAGE", "python:3.13-slim-trixie")
+    docker("tag", image, name)
+    docker("network", "create", name)
+    docker("volume", "create", name)
+    docker(
+        "create", "--name", name, "--network", name, "--volume", f"{name}:/volume", image, "true"
+    )
+    kinds = ("container", "volume", "network", "image")
+    yield lambda: sum(docker(kind, "inspect", name, check=False).returncode == 0 for kind in kinds)
+    docker("rm", name)
+    docker("volume", "rm", name)
+    docker("network", "rm", name)
+    docker("image", "rm", name)
+
+
+def test_clean_leaves_nothing_of_ours_and_takes_nothing_of_others(
+    stack: Stack, other_stack: Stack, neighbour: Callable[[], int]
+) -> None:
+    before = _parts(stack)
     other_stack.make("up")
-    assert _everything(other_stack) != before
+    assert all(_parts(other_stack).values())
+    bases = _bases(other_stack)
 
     refused = other_stack.make("clean", check=False)
     assert refused.returncode != 0
     assert "make clean YES=1" in refused.stderr
+    assert all(_parts(other_stack).values())
 
     other_stack.make("clean", "YES=1")
-    assert _everything(other_stack) == before
+    assert not any(_parts(other_stack).values())
+    assert neighbour() == 4
+    assert _parts(stack) == before
+    assert _bases(other_stack) == bases
 
 
 def test_compose_config_needs_no_env_file_and_names_every_service(stack: Stack) -> None:

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from tests.stack.conftest import clone_checkout
+from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Stack, end, request, wait_until
 from tests.support.steady_load import steady_load
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import socket
 import ssl
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_string
 from email.message import EmailMessage
@@ -21,8 +23,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parents[2]
-# The name depends on the checkout, so that two can be tested at once.
+# The name depends on the checkout and on the process, so that the tests of several can run at once.
 PROJECT = f"microblog-test-{zlib.crc32(str(ROOT).encode()):08x}"
+PROJECT += os.environ.get("PYTEST_XDIST_WORKER", "").replace("gw", "-")
 IMAGES = ("PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE", "MAILHOG_IMAGE")
 IMAGES += ("PROMETHEUS_IMAGE", "BUILD_CA_FILE", "BUILD_PIP_CONF")
 # For queries: what watch reports about earlier tests may come at any time.
@@ -52,9 +55,16 @@ def base_images() -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nothing listens.
+
+    The kernel gives clients ports from 32768 on. One of those could be taken while the stack that
+    it belongs to is stopped.
+    """
+    for port in random.sample(range(16_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("100 ports are taken")
 
 
 def wait_until(look: Callable[[], object], what: str, timeout: float = 30.0) -> object:
