@@ -121,7 +121,7 @@ def test_the_commands_work_for_httpbin(httpbin: Stack) -> None:
 
 def test_no_secret_of_httpbin_is_in_the_config_or_in_inspect(httpbin: Stack) -> None:
     script = "import os; print(os.environ['SECRET_KEY'], os.environ['DATABASE_URL'])"
-    key, url = httpbin.compose("exec", "-T", "web", "python", "-c", script).split()
+    key, url = httpbin.execute("web", "python", "-c", script).split()
     password = url.partition("://app:")[2].partition("@")[0]
     assert len(key) == len(password) == 64
     shown = httpbin.compose("config")
@@ -138,7 +138,7 @@ def test_the_database_belongs_to_the_role_of_the_app(httpbin: Stack) -> None:
         "cursor.execute('SELECT rolsuper FROM pg_roles WHERE rolname = current_user');"
         "print(cursor.fetchone()[0])"
     )
-    assert httpbin.compose("exec", "-T", "web", "python", "-c", script) == "False\n"
+    assert httpbin.execute("web", "python", "-c", script) == "False\n"
 
 
 def test_an_app_with_migrations_cannot_change_its_tables(httpbin: Stack) -> None:

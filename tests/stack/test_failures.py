@@ -104,7 +104,7 @@ def test_workers_killed_every_100_ms_lose_no_error_that_got_a_page(stack: Stack)
             "    time.sleep(0.1)\n"
             "    if os.path.exists('/tmp/enough'): break\n"
         )
-        killed.extend(stack.compose("exec", "-T", "web", "python3", "-c", script).split())
+        killed.extend(stack.execute("web", "python3", "-c", script).split())
 
     stack.shell("web", "rm -f /tmp/enough")
     killer = threading.Thread(target=kill)

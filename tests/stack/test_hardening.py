@@ -100,7 +100,7 @@ def test_a_wrong_password_does_not_open_the_database(stack: Stack) -> None:
         "try:\n    psycopg2.connect('host=db user=microblog_web password=wrong dbname=microblog')\n"
         "except psycopg2.OperationalError as error:\n    print(error)"
     )
-    output = stack.compose("exec", "-T", "web", "python", "-c", script)
+    output = stack.execute("web", "python", "-c", script)
     assert "password authentication failed" in output
     assert stack.shell("db", "psql -U postgres -Atc 'SHOW data_checksums'") == "on\n"
     hashes = stack.shell("db", "psql -U postgres -Atc 'SELECT rolpassword FROM pg_authid'")
@@ -127,7 +127,7 @@ def test_the_web_image_is_small_and_has_no_build_tools_and_no_tests(stack: Stack
     modules = (
         "import importlib.util as i; print([n for n in ('pip', 'ensurepip') if i.find_spec(n)])"
     )
-    assert stack.compose("exec", "-T", "web", "python3", "-c", modules) == "[]\n"
+    assert stack.execute("web", "python3", "-c", modules) == "[]\n"
 
 
 @pytest.mark.parametrize("service", ["nginx", "db"])

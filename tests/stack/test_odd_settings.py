@@ -137,8 +137,7 @@ def test_the_address_of_a_stack_that_listens_everywhere_is_on_loopback(
         start_nginx(stack)
 
 
-def test_an_address_that_this_machine_does_not_have_is_named(other_stack: Stack) -> None:
-    other_stack.settings |= {"HTTP_BIND": "192.0.2.1", "DRILL": "0"}
-    done = other_stack.make("up", check=False)
+def test_an_address_that_this_machine_does_not_have_is_named(odd_stack: Stack) -> None:
+    done = odd_stack.make("up", check=False, HTTP_BIND="192.0.2.1", DRILL="0")
     assert done.returncode != 0
     assert "This machine has no address 192.0.2.1." in done.stderr

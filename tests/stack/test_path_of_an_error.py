@@ -40,7 +40,7 @@ def test_the_tutorials_database_error_exposes_no_row(stack: Stack) -> None:
         "        db.session.add(User(username='drill', email=address))\n"
         "        db.session.flush()\n"
     )
-    stack.compose("exec", "-T", "web", "python", "-c", script, check=False)
+    stack.execute("web", "python", "-c", script, check=False)
 
     def mails() -> list[str]:
         return [m.as_string() for m in stack.mails() if "IntegrityError" in m["Subject"]]
@@ -119,7 +119,7 @@ def test_liveness_is_public_and_readiness_is_not(stack: Stack) -> None:
     script = (
         "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health/ready').status)"
     )
-    assert stack.compose("exec", "-T", "web", "python3", "-c", script).strip() == "200"
+    assert stack.execute("web", "python3", "-c", script).strip() == "200"
 
 
 def test_nothing_logs_a_query(stack: Stack) -> None:

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from tests.support.compose import Answer, Stack, request, wait_until
+import pytest
+
+from tests.support.checkout import clone_checkout
+from tests.support.compose import PROJECT, Answer, Stack, end, request, wait_until
 from tests.support.steady_load import RATE, steady_load
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running stack whose code these tests change, each to a version of its own."""
+    clone = clone_checkout(tmp_path_factory.mktemp("rolling") / "clone")
+    stack = Stack(f"{PROJECT}-rolling", clone)
+    stack.remove()
+    stack.make("up")
+    yield stack
+    end(stack)
+
+
+def _write_new_version(stack: Stack) -> None:
+    code = stack.directory / "app" / "__init__.py"
+    code.write_text(f"{code.read_text()}\nREVISION = '{uuid.uuid4()}'\n")
+
+
+def _all_containers(stack: Stack) -> dict[str, str]:
+    """Return the names of all containers by their ids, those that have ended too."""
+    listed = stack.compose("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}")
+    return dict(line.split() for line in listed.splitlines())
 
 
 def load(stack: Stack) -> AbstractContextManager[Counter[int | str]]:
@@ -36,20 +63,37 @@ def _settle(stack: Stack) -> None:
 
 
 def test_make_up_with_a_new_version_fails_no_request_even_if_it_runs_twice(
-    other_stack: Stack,
+    own_stack: Stack,
 ) -> None:
-    other_stack.make("up")
-    code = other_stack.directory / "app" / "__init__.py"
-    code.write_text(code.read_text() + "\nREVISION = 2\n")
-    before = other_stack.containers("web")
-    with load(other_stack) as outcomes, ThreadPoolExecutor() as pool:
-        both = list(pool.map(other_stack.make, ["up", "up"]))
+    _write_new_version(own_stack)
+    before = own_stack.containers("web")
+    with load(own_stack) as outcomes, ThreadPoolExecutor() as pool:
+        both = list(pool.map(own_stack.make, ["up", "up"]))
     assert sum("waiting for it to end" in done.stdout for done in both) == 1
-    assert len(other_stack.containers("web")) == 1
-    assert set(other_stack.containers("web")).isdisjoint(before)
+    assert len(own_stack.containers("web")) == 1
+    assert set(own_stack.containers("web")).isdisjoint(before)
     assert sum(outcomes.values()) > RATE
-    said = [line for line in other_stack.compose("logs", "nginx").splitlines() if "[error]" in line]
+    said = [line for line in own_stack.compose("logs", "nginx").splitlines() if "[error]" in line]
     assert set(outcomes) == {200}, "\n".join(said)
+
+
+def test_plain_compose_up_replaces_nothing_after_make_up_and_make_scale(own_stack: Stack) -> None:
+    def nothing_is_replaced_by(*command: str) -> None:
+        before = _all_containers(own_stack)
+        with steady_load(lambda: request(f"{own_stack.url}/explore").status) as outcomes:
+            own_stack.run(*command)
+        assert _all_containers(own_stack) == before
+        assert set(outcomes) == {200}
+
+    _write_new_version(own_stack)
+    before = own_stack.containers("web")
+    own_stack.make("up")
+    assert set(own_stack.containers("web")).isdisjoint(before)
+    own_stack.make("scale", "N=2")
+    nothing_is_replaced_by("docker", "compose", "up", "--detach", "--wait")
+    nothing_is_replaced_by("make", "up")
+    assert len(own_stack.containers("web")) == 2
+    own_stack.make("scale", "N=1")
 
 
 FIRST = "    login.init_app(app)\n"
@@ -64,39 +108,41 @@ GATEWAY = (
 )
 
 
-def test_an_unhealthy_new_version_does_not_replace_the_old_one(other_stack: Stack) -> None:
-    (other_stack.directory / "compose.override.yaml").write_text(QUICK_HEALTH)
-    other_stack.make("up")
-    code = other_stack.directory / "app" / "__init__.py"
+def test_an_unhealthy_new_version_does_not_replace_the_old_one(own_stack: Stack) -> None:
+    override = own_stack.directory / "compose.override.yaml"
+    override.write_text(QUICK_HEALTH)
+    own_stack.make("up")
+    code = own_stack.directory / "app" / "__init__.py"
     good = code.read_text()
     broken = '    app.add_url_rule("/health/live", view_func=lambda: 1 / 0)\n'
     assert FIRST in good
     code.write_text(good.replace(FIRST, broken + FIRST))
-    before = other_stack.containers("web")
-    with load(other_stack) as outcomes:
-        done = other_stack.make("up", check=False)
+    before = own_stack.containers("web")
+    with load(own_stack) as outcomes:
+        done = own_stack.make("up", check=False)
     assert done.returncode != 0
     assert "web-2 is running, unhealthy. The end of its log:" in done.stderr
     assert "ZeroDivisionError" in done.stderr
     assert "web-1" not in done.stderr
     assert set(outcomes) == {200}
-    assert other_stack.compose("ps", "--all", "--quiet", "web").split() == before
+    assert own_stack.compose("ps", "--all", "--quiet", "web").split() == before
 
     # The old container hangs, which must not stop the fixed version from replacing it.
-    other_stack.run("docker", "kill", "--signal", "STOP", *before)
-    other_stack.shell("web", "kill -STOP $(cat /proc/1/task/1/children)")
-    wait_until(lambda: other_stack.health("web") == "unhealthy", "a hung web container")
+    own_stack.run("docker", "kill", "--signal", "STOP", *before)
+    own_stack.shell("web", "kill -STOP $(cat /proc/1/task/1/children)")
+    wait_until(lambda: own_stack.health("web") == "unhealthy", "a hung web container")
     code.write_text(good)
-    other_stack.make("up")
-    (after,) = other_stack.containers("web")
+    own_stack.make("up")
+    (after,) = own_stack.containers("web")
     assert after not in before
-    assert other_stack.get("/explore").status == 200
+    assert own_stack.get("/explore").status == 200
 
     # A restart keeps the container's default gateway.
-    gateway = other_stack.shell("web", GATEWAY)
-    other_stack.run("docker", "restart", after)
-    wait_until(lambda: other_stack.get("/explore").status == 200, "the restarted container")
-    assert other_stack.shell("web", GATEWAY) == gateway != ""
+    gateway = own_stack.shell("web", GATEWAY)
+    own_stack.run("docker", "restart", after)
+    wait_until(lambda: own_stack.get("/explore").status == 200, "the restarted container")
+    assert own_stack.shell("web", GATEWAY) == gateway != ""
+    override.unlink()
 
 
 def test_scaling_up_and_down_fails_no_request(stack: Stack) -> None:
@@ -136,13 +182,12 @@ def test_restarts_of_the_database_cause_only_503_pages(stack: Stack) -> None:
 
 
 def test_compose_up_with_a_new_version_shows_only_our_pages(
-    other_stack: Stack,
+    own_stack: Stack,
 ) -> None:
-    other_stack.compose("up", "--detach", "--build", "--wait")
-    code = other_stack.directory / "app" / "__init__.py"
-    code.write_text(code.read_text() + "\nREVISION = 2\n")
-    before = other_stack.containers("web")
-    with load(other_stack) as outcomes:
-        other_stack.compose("up", "--detach", "--build", "--wait")
-    assert other_stack.containers("web") != before
+    own_stack.make("up")
+    _write_new_version(own_stack)
+    before = own_stack.containers("web")
+    with load(own_stack) as outcomes:
+        own_stack.compose("up", "--detach", "--build", "--wait")
+    assert own_stack.containers("web") != before
     assert set(outcomes) <= {200, 502}

@@ -55,9 +55,7 @@ def test_a_rotation_under_load_fails_no_request_and_logs_nobody_out(stack: Stack
         assert name not in stack.compose("config") + printed
     login = stack.shell("web", "cat /run/secrets/.web_login").strip()
     assert {login, old_login} == {"microblog_web", "microblog_web_2"}
-    refused = stack.compose(
-        "exec", "-T", "web", "python", "-c", CONNECT, old_login, old_password, "microblog"
-    )
+    refused = stack.execute("web", "python", "-c", CONNECT, old_login, old_password, "microblog")
     assert "password authentication failed" in refused
 
     # A key that the operator writes to secrets/ is taken by `make up` in the same way.
@@ -97,7 +95,7 @@ for statement in (
         db.session.rollback()
         print(str(error.orig).splitlines()[0])
 """
-    found = stack.compose("exec", "-T", "web", "python", "-c", script).splitlines()
+    found = stack.execute("web", "python", "-c", script).splitlines()
     assert found[1:] == [
         "permission denied for table alembic_version",
         "permission denied for table alembic_version",
@@ -108,9 +106,7 @@ for statement in (
     login = stack.shell("web", "cat /run/secrets/.web_login").strip()
     password = stack.shell("web", "cat /run/secrets/web_password")
     for database in ("postgres", "template1"):
-        refused = stack.compose(
-            "exec", "-T", "web", "python", "-c", CONNECT, login, password, database
-        )
+        refused = stack.execute("web", "python", "-c", CONNECT, login, password, database)
         assert f'permission denied for database "{database}"' in refused
     limit = stack.shell(
         "db", f"psql -U postgres -Atc \"SELECT rolconnlimit FROM pg_roles WHERE rolname='{login}'\""

@@ -20,7 +20,7 @@ from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Answer, Stack, end, request
 from tests.support.steady_load import steady_load
 
-RENEW = ("exec", "-T", "acme", "python", "/opt/acme/renewal.py", "now")
+RENEW = ("acme", "python", "/opt/acme/renewal.py", "now")
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +120,14 @@ def test_the_app_knows_that_the_scheme_is_https(stack: Stack) -> None:
     ids=lambda case: case.name,
 )
 def test_every_client_gets_a_page_of_ours_over_https(stack: Stack, case: Case) -> None:
-    check_page(stack, case, lambda *_: None)
+    check_page(stack, [case], lambda *_: None)
 
 
 def test_a_renewal_fails_no_request_and_then_hsts_is_for_a_year(stack: Stack) -> None:
     before = served_certificate(stack)
     assert stack.get("/explore").header("Strict-Transport-Security") == "max-age=86400"
     with steady_load(lambda: stack.get("/explore").status) as outcomes:
-        stack.compose(*RENEW)
+        stack.execute(*RENEW)
         after = served_certificate(stack)
     assert outcomes == {200: outcomes.total()}
     assert outcomes[200] > 20

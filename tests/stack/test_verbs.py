@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.compose import Stack, base_images, wait_until
+from tests.support.checkout import clone_checkout
+from tests.support.compose import PROJECT, Stack, base_images, end, wait_until
 
 
 def test_make_alone_prints_every_verb(stack: Stack) -> None:
@@ -44,10 +45,13 @@ def test_make_drill_names_the_part_that_is_missing(stack: Stack) -> None:
     assert "The page is missing: status 50" in done.stderr
 
 
-def test_make_drill_says_how_to_turn_drills_on(other_stack: Stack) -> None:
-    other_stack.settings["DRILL"] = "0"
-    other_stack.up("--build")
-    done = other_stack.run("python3", "docker/verbs/drill.py", check=False)
+def test_make_drill_says_how_to_turn_drills_on(stack: Stack) -> None:
+    up = ("docker", "compose", "up", "--detach", "--wait", "--no-build", "--no-deps", "web")
+    stack.run(*up, DRILL="0")
+    try:
+        done = stack.run("python3", "docker/verbs/drill.py", check=False, DRILL="0")
+    finally:
+        stack.run(*up)
     assert done.returncode == 2
     assert "set DRILL=1" in done.stderr
 
@@ -67,14 +71,23 @@ def test_make_logs_says_when_a_request_has_left_no_line(stack: Stack) -> None:
     assert "is not a request id" in stack.make("logs", "REQUEST=x", check=False).stderr
 
 
-def test_a_taken_port_names_the_setting_to_change(other_stack: Stack) -> None:
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A fresh clone that has not been started: the next test does, and the last one cleans up."""
+    stack = Stack(f"{PROJECT}-own", clone_checkout(tmp_path_factory.mktemp("own") / "clone"))
+    stack.remove()
+    yield stack
+    end(stack)
+
+
+def test_a_taken_port_names_the_setting_to_change(own_stack: Stack) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", other_stack.http_port))
+        other.bind(("127.0.0.1", own_stack.http_port))
         other.listen()
-        done = other_stack.make("up", check=False)
+        done = own_stack.make("up", check=False)
     assert done.returncode != 0
     output = done.stdout + done.stderr
-    assert f"Port {other_stack.http_port} is taken" in output
+    assert f"Port {own_stack.http_port} is taken" in output
     assert "HTTP_PORT" in output
 
 
@@ -167,10 +180,10 @@ def _bases(stack: Stack) -> set[str]:
 
 
 @pytest.fixture
-def neighbour(other_stack: Stack) -> Iterator[Callable[[], int]]:
+def neighbour(own_stack: Stack) -> Iterator[Callable[[], int]]:
     """Things of somebody else in the same engine; returns how many of them are there."""
     name = f"neighbour-{secrets.token_hex(4)}"
-    docker = lambda *command, **options: other_stack.run("docker", *command, **options)  # noqa: E731
+    docker = lambda *command, **options: own_stack.run("docker", *command, **options)  # noqa: E731
     image = base_images().get("PYTHON_IMAGE", "python:3.13-slim-trixie")
     docker("tag", image, name)
     docker("network", "create", name)
@@ -187,23 +200,23 @@ def neighbour(other_stack: Stack) -> Iterator[Callable[[], int]]:
 
 
 def test_clean_leaves_nothing_of_ours_and_takes_nothing_of_others(
-    stack: Stack, other_stack: Stack, neighbour: Callable[[], int]
+    stack: Stack, own_stack: Stack, neighbour: Callable[[], int]
 ) -> None:
     before = _parts(stack)
-    other_stack.make("up")
-    assert all(_parts(other_stack).values())
-    bases = _bases(other_stack)
+    own_stack.make("up")
+    assert all(_parts(own_stack).values())
+    bases = _bases(own_stack)
 
-    refused = other_stack.make("clean", check=False)
+    refused = own_stack.make("clean", check=False)
     assert refused.returncode != 0
     assert "make clean YES=1" in refused.stderr
-    assert all(_parts(other_stack).values())
+    assert all(_parts(own_stack).values())
 
-    other_stack.make("clean", "YES=1")
-    assert not any(_parts(other_stack).values())
+    own_stack.make("clean", "YES=1")
+    assert not any(_parts(own_stack).values())
     assert neighbour() == 4
     assert _parts(stack) == before
-    assert _bases(other_stack) == bases
+    assert _bases(own_stack) == bases
 
 
 def test_compose_config_needs_no_env_file_and_names_every_service(stack: Stack) -> None:

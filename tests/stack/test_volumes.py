@@ -33,7 +33,7 @@ def test_volumes_that_root_has_restored_get_their_owners_back(stack: Stack) -> N
 
     stack.up("--no-build")
     assert stack.mail_of(answer.request_id)
-    stack.compose("exec", "-T", "web", "flask", "reports", "list")  # exit status 1 for bad owners
+    stack.execute("web", "flask", "reports", "list")  # exit status 1 for bad owners
     assert f"[request {answer.request_id}]" in stack.log()
     assert stack.get("/explore").status == 200
     owners = stack.shell("web", "stat -c '%u %a' /var/spool/microblog/reports.db")

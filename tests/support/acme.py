@@ -78,4 +78,4 @@ def authority(stack: Stack) -> str:
         "c = ssl._create_unverified_context();"
         "print(u.urlopen('https://pebble:15000/roots/0', context=c).read().decode())"
     )
-    return stack.compose("exec", "-T", "web", "python", "-c", script)
+    return stack.execute("web", "python", "-c", script)

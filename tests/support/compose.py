@@ -182,19 +182,37 @@ class Stack:
     ) -> subprocess.CompletedProcess[str]:
         return self.run("make", *arguments, check=check, **environment)
 
-    def shell(self, service: str, script: str, check: bool = True) -> str:
-        return self.compose("exec", "-T", service, "sh", "-c", script, check=check)
+    def execute(self, service: str, *command: str, check: bool = True) -> str:
+        """Run a command in the first container of a service and return its output."""
+        container = next(iter(self.containers(service)), f"no container of {service}")
+        return self.run("docker", "exec", container, *command, check=check).stdout
 
-    def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "--quiet", service).split()
+    def shell(self, service: str, script: str, check: bool = True) -> str:
+        return self.execute(service, "sh", "-c", script, check=check)
+
+    def containers(self, service: str, *arguments: str) -> list[str]:
+        """Return the ids of a service's running containers, in the order of their numbers.
+
+        `docker ps` takes a tenth of the CPU time of `docker compose ps`, which reads all files.
+        """
+        labels = {"project": self.project, "service": service, "oneoff": "False"}
+        filters = [f"--filter=label=com.docker.compose.{key}={labels[key]}" for key in labels]
+        shown = '{{.Label "com.docker.compose.container-number"}} {{.ID}}'
+        listed = self.run("docker", "ps", "--no-trunc", *filters, *arguments, "--format", shown)
+        numbered = (line.split() for line in listed.stdout.splitlines())
+        return [identifier for _, identifier in sorted(numbered, key=lambda one: int(one[0]))]
 
     def inspect(self, service: str) -> dict[str, object]:
-        identifier = self.compose("ps", "--all", "--quiet", service).split()[0]
+        identifier = self.containers(service, "--all")[0]
         found = json.loads(self.run("docker", "inspect", identifier).stdout)
         return dict(found[0])
 
     def health(self, service: str) -> str:
-        return self.compose("ps", "--format", "{{.Health}}", service).strip()
+        """Return the health of a service's running containers, one a line."""
+        shown = "{{if .State.Health}}{{.State.Health.Status}}{{end}}"
+        containers = self.containers(service)
+        command = ("docker", "inspect", "--format", shown, *containers)
+        return self.run(*command).stdout.strip() if containers else ""
 
     def get(self, path: str, **arguments: object) -> Answer:
         return request(self.url + path, **arguments)  # type: ignore[arg-type]
@@ -238,9 +256,7 @@ class Stack:
             "spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=10);"
             "print(json.dumps(spool.execute(sys.argv[1]).fetchall()))"
         )
-        found: list[list[object]] = json.loads(
-            self.compose("exec", "-T", "web", "python3", "-c", script, query)
-        )
+        found: list[list[object]] = json.loads(self.execute("web", "python3", "-c", script, query))
         return found
 
     def is_healthy(self) -> bool:
