@@ -48,10 +48,17 @@ def other_stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="session", autouse=True)
 def base_images_in_use() -> Iterator[None]:
     """Hold the base images built here, which `make clean` would delete, by containers."""
-    holder = Stack(f"{PROJECT}-holder")
+    docker = Stack(PROJECT).run
+    label = f"microblog.tests.holder={PROJECT}"
+
+    def remove() -> None:
+        held = docker("docker", "ps", "--all", "--quiet", f"--filter=label={label}").stdout.split()
+        if held:
+            docker("docker", "rm", "--volumes", *held)
+
+    remove()  # those of a run that was killed
     built = ["docker", "images", "--filter", "reference=microblog-base/*"]
-    names = holder.run(*built, "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-    held = [holder.run("docker", "create", name, "true").stdout.strip() for name in names]
+    for name in docker(*built, "--format", "{{.Repository}}:{{.Tag}}").stdout.split():
+        docker("docker", "create", f"--label={label}", name, "true")
     yield
-    if held:
-        holder.run("docker", "rm", "--volumes", *held)
+    remove()
