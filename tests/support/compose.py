@@ -275,7 +275,7 @@ class Stack:
     def remove(self) -> None:
         """Remove everything of the project."""
         # With all profiles: Compose leaves services that are not selected, and their volumes.
-        down = ["down", "--volumes", "--remove-orphans", "--timeout", "5"]
+        down = ["down", "--volumes", "--remove-orphans", "--timeout", "0"]
         self.compose("--profile", "*", *down, check=False)
         label = f"label=microblog.stack.project={self.project}"
         images = self.run("docker", "images", "--quiet", "--filter", label).stdout.split()
