@@ -158,7 +158,7 @@ class Stack:
         return f"http://127.0.0.1:{self.mailhog_port}"
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 240, **environment: str
+        self, *command: str, check: bool = True, timeout: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout with the project's environment."""
         done = subprocess.run(
