@@ -1,0 +1,165 @@
+"""The stack on a Docker swarm of this engine, in one run: `make swarm-up` to `make swarm-down`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.stack.conftest import clone_checkout
+from tests.support.compose import PROJECT, Stack, request, wait_until
+from tests.support.steady_load import RATE, steady_load
+
+SECONDS = 60.0  # until the stack must be healthy, with the images built
+FIRST = "    login.init_app(app)\n"
+BROKEN = '    app.add_url_rule("/health/live", view_func=lambda: 1 / 0)\n'
+QUICK_HEALTH = """\
+services:
+  web: {healthcheck: {start_period: 10s, interval: 1s, timeout: 5s}}
+"""
+# What `make swarm-up` sets on purpose.
+OWN_NAMES = ("MAYDAY_NODE_NAME", "MAYDAY_COURIERS_AGREE", "MAYDAY_HTTP_BIND", "HTTP_BIND")
+
+
+def make(stack: Stack, verb: str, check: bool = True, **environment: str) -> Any:
+    return stack.run("make", verb, check=check, timeout=500, **environment)
+
+
+def swarm_state(stack: Stack) -> str:
+    return stack.run("docker", "info", "--format", "{{.Swarm.LocalNodeState}}").stdout.strip()
+
+
+def task_of(stack: Stack, service: str) -> str:
+    name = f"label=com.docker.swarm.service.name={stack.project}_{service}"
+    return stack.run("docker", "ps", "--quiet", "--filter", name).stdout.split()[0]
+
+
+def container(stack: Stack, identifier: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(stack.run("docker", "inspect", identifier).stdout)[0]
+    return found
+
+
+@pytest.fixture(scope="module")
+def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A clone on a swarm that this test has made. An engine in another swarm is refused."""
+    clone = clone_checkout(tmp_path_factory.mktemp("swarm") / "clone")
+    (clone / "compose.override.yaml").write_text(QUICK_HEALTH)
+    settings = {"HTTP_BIND": "0.0.0.0", "DRILL": "1", "WEB_REPLICAS": "2"}
+    stack = Stack(f"{PROJECT}-swarm", clone, settings)
+    if swarm_state(stack) != "inactive":
+        pytest.skip("this engine is in a swarm that the tests did not make")
+    stack.compose("build")
+    try:
+        yield stack
+    finally:
+        make(stack, "swarm-down", YES="1", check=False)
+        stack.run("docker", "network", "rm", "docker_gwbridge", check=False)
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def running(swarm: Stack) -> Stack:
+    """The stack on the swarm, healthy in time."""
+    refused = make(swarm, "swarm-up", check=False, HTTP_BIND="127.0.0.1", DRILL="0")
+    assert "set HTTP_BIND=0.0.0.0" in refused.stderr
+    assert swarm_state(swarm) == "inactive"
+    begun = time.monotonic()
+    make(swarm, "swarm-up")
+    assert time.monotonic() - begun < 3 * SECONDS  # the machine of the tests is busy
+    return swarm
+
+
+def load(stack: Stack) -> Any:
+    return steady_load(
+        lambda: request(f"{stack.url}/explore", timeout=30).status,
+        lambda: request(f"{stack.url}/drill/log-burst", form={"lines": "1"}, timeout=30).status,
+    )
+
+
+def test_an_error_has_its_page_its_mail_and_its_log_entry(running: Stack) -> None:
+    done = running.make("drill")
+    request_id = done.stdout.rpartition("REQUEST=")[2].strip()
+    assert request_id in running.make("mail").stdout
+    log = running.make("logs", f"REQUEST={request_id}").stdout
+    assert log.count("Traceback (most recent call last)") == 1
+    assert "POST /drill/exception" in log
+
+
+def test_containers_are_as_compose_would_make_them(running: Stack) -> None:
+    model = json.loads(running.compose("config", "--format", "json"))["services"]
+    for service in ("web", "db", "nginx", "mailhog"):
+        found, wanted = container(running, task_of(running, service)), model[service]
+        host = found["HostConfig"]
+        assert found["Config"]["User"] == wanted["user"]
+        assert host["ReadonlyRootfs"] is True
+        assert host["CapDrop"] == ["ALL"]
+        assert host["Memory"] == int(wanted["mem_limit"])
+        assert host["PidsLimit"] == wanted["pids_limit"]
+        assert host["LogConfig"]["Config"] == wanted["logging"]["options"]
+        environment = dict(pair.split("=", 1) for pair in found["Config"]["Env"])
+        for name, value in wanted.get("environment", {}).items():
+            if name not in OWN_NAMES:
+                assert environment[name] == value.replace("$$", "$"), name
+
+
+def test_each_service_reads_its_own_secrets_only(running: Stack) -> None:
+    def listed(service: str) -> dict[str, str]:
+        script = "cd /run/secrets && for f in * .[a-z]*; do stat -c '%n %a %u' $f; done"
+        shown = running.run("docker", "exec", task_of(running, service), "sh", "-c", script).stdout
+        return {line.split()[0]: line.split(" ", 1)[1] for line in shown.splitlines()}
+
+    web = listed("web")
+    assert web["secret_key"] == web["web_password"] == "400 10001"
+    assert not {"migrate_password", "postgres_password"} & set(web)
+    assert "secret_key" not in listed("db")
+
+
+def test_scaling_and_a_new_version_fail_no_request(running: Stack) -> None:
+    code = running.directory / "app" / "__init__.py"
+    before = task_of(running, "web")
+    with load(running) as outcomes:
+        running.make("scale", "N=4")
+        running.make("scale", "N=2")
+        code.write_text(code.read_text() + "\nREVISION = 2\n")
+        make(running, "swarm-up", RELEASE="second")
+    assert sum(outcomes.values()) > RATE
+    assert set(outcomes) == {200}
+    assert task_of(running, "web") != before
+
+
+def test_a_version_that_is_not_healthy_is_rolled_back(running: Stack) -> None:
+    code = running.directory / "app" / "__init__.py"
+    good = code.read_text()
+    assert FIRST in good
+    code.write_text(good.replace(FIRST, BROKEN + FIRST))
+    try:
+        with load(running) as outcomes:
+            done = make(running, "swarm-up", check=False, RELEASE="broken")
+    finally:
+        code.write_text(good)
+    assert done.returncode != 0
+    assert "the swarm went back to the one before" in done.stderr
+    assert set(outcomes) == {200}
+
+
+def test_rotated_secrets_fail_no_request(running: Stack) -> None:
+    before = running.run("docker", "secret", "ls", "--format", "{{.Name}}").stdout.split()
+    with load(running) as outcomes:
+        make(running, "rotate-secrets")
+    after = running.run("docker", "secret", "ls", "--format", "{{.Name}}").stdout.split()
+    assert set(outcomes) == {200}
+    assert not [name for name in before if "web_password" in name and name in after]
+
+
+def test_swarm_down_keeps_the_data_and_leaves_the_swarm(running: Stack) -> None:
+    make(running, "swarm-down")
+    assert swarm_state(running) == "inactive"
+    volumes = running.run("docker", "volume", "ls", "--format", "{{.Name}}").stdout.split()
+    assert {f"{running.project}_{name}" for name in ("db", "spool", "secrets")} <= set(volumes)
+    wait_until(
+        lambda: "docker_gwbridge" not in running.run("docker", "network", "ls").stdout,
+        "the bridge is removed",
+    )
