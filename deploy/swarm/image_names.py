@@ -1,8 +1,9 @@
 """Names the images of the stack so that each version has a name of its own, and pushes them.
 
-Usage: ``image_names.py``, with the output of ``docker compose config --format json`` on stdin and
-RELEASE and REGISTRY in the environment. Prints the new name of each image by its name in the model,
-as JSON. A swarm replaces the containers of a service only when the name of its image changes.
+Usage: ``image_names.py [running]``, with the output of ``docker compose config --format json`` on
+stdin and RELEASE and REGISTRY in the environment. Prints the new name of each image by its name in
+the model, as JSON; with ``running``, the names of the images that run already. A swarm replaces the
+containers of a service only when the name of its image changes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ DIGITS = 12  # of an image's id
 def main() -> int:
     """Tag every image, push it if there is a registry, and print the names."""
     model = json.load(sys.stdin)
+    if sys.argv[1:] == ["running"]:
+        print(json.dumps(running_images(model)))
+        return 0
     release, registry = os.environ.get("RELEASE", ""), os.environ.get("REGISTRY", "")
     names = {}
     for image in images_of(model):
@@ -39,6 +43,25 @@ def main() -> int:
         names[image] = name
     print(json.dumps(names))
     return 0
+
+
+def running_images(model: Keys) -> dict[str, str]:
+    """Return the image on the swarm of each image in the model, as the services run it.
+
+    What is built here may be a version that the swarm has refused.
+    """
+    template = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
+    found = {}
+    # Jobs first: they may have run in the refused version.
+    for name, service in sorted(model["services"].items(), key=lambda pair: not is_job(pair[1])):
+        if image := docker("service", "inspect", "--format", template, f"{model['name']}_{name}"):
+            found[service["image"]] = image
+    return found
+
+
+def is_job(service: Keys) -> bool:
+    """Return whether a service of the model ends by itself."""
+    return bool(service.get("restart") == "no")
 
 
 def images_of(model: Keys) -> list[str]:

@@ -11,10 +11,10 @@ swarm_settings() { # what is different on a swarm; Compose reads it
   if [[ $(setting_of DATABASE postgresql) == postgresql ]]; then export COURIERS_AGREE=1; fi
 }
 
-make_stages() { # FOLDER: writes the stack files and their list, stages
+make_stages() { # FOLDER [running]: writes the stack files and their list, stages; of the images that run already
   local folder=$1
   docker compose config --format json >"$folder/model" &&
-    python3 deploy/swarm/image_names.py <"$folder/model" >"$folder/images" &&
+    python3 deploy/swarm/image_names.py "${@:2}" <"$folder/model" >"$folder/images" &&
     python3 deploy/swarm/secret_files.py "$project" >"$folder/secrets" &&
     python3 deploy/swarm/stack_file.py "$folder" >"$folder/stages"
 }
