@@ -243,3 +243,30 @@ def test_no_heartbeat_was_sent_while_the_site_was_away(stack: Stack) -> None:
         assert [beat for beat in beats if first < beat < last] == []
     logs = stack.compose("logs") + stack.log()
     assert TOKEN not in logs
+
+
+def watch_log(stack: Stack) -> str:
+    return stack.compose("logs", "--no-log-prefix", "watch")
+
+
+def test_a_spool_that_cannot_be_written_ends_the_heartbeat_and_is_mailed_without_it(
+    stack: Stack,
+) -> None:
+    def set_mode(mode: str) -> None:
+        volume = f"--volume={stack.project}_spool:/spool"
+        docker = ["docker", "run", "--rm", "--user=0", "--entrypoint=sh", volume]
+        script = f"find /spool -type d -exec chmod {mode} '{{}}' +"
+        stack.run(*docker, f"{stack.project}-web", "-c", script)
+
+    set_mode("0500")
+    try:
+        reason = "No heartbeat is sent to HEARTBEAT_URL: the spool: Permission denied"
+        wait_until(lambda: reason in watch_log(stack), "the end of the heartbeat", 60)
+        wait_until(lambda: mails(stack, "The spool cannot be written"), "the mail", 60)
+        assert "directly by watch, because the spool failed" in text_of(
+            mails(stack, "The spool cannot be written")[0]
+        )
+    finally:
+        set_mode("0700")
+    sent = len(heartbeats(stack))
+    wait_until(lambda: len(heartbeats(stack)) > sent, "the next heartbeat", 90)
