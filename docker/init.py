@@ -75,6 +75,7 @@ COMMON = (
     Secret("secret_key_fallbacks", 0, APP, generated=False),
     Secret("postgres_password", POSTGRES, POSTGRES),
     Secret("mail_password", 0, APP, generated=False),
+    Secret("mail_ca.crt", 0, APP, generated=False),
     Secret("mailhog_password", 0, 0, generated=False),
     Secret("heartbeat_url", 0, WATCH_ONLY, generated=False),
     Secret("report_webhook_url", 0, APP, generated=False),

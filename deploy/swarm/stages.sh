@@ -11,7 +11,7 @@ swarm_settings() { # what is different on a swarm; Compose reads it
   if [[ $(setting_of DATABASE postgresql) == postgresql ]]; then export COURIERS_AGREE=1; fi
 }
 
-make_stages() { # FOLDER [running]: writes the stack files and their list, stages; of the images that run already
+make_stages() { # FOLDER [running]: writes the stack files, and their list in the file stages; running: with the images that run, not those just built
   local folder=$1
   docker compose config --format json >"$folder/model" &&
     python3 deploy/swarm/image_names.py "${@:2}" <"$folder/model" >"$folder/images" &&

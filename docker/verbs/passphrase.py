@@ -1,6 +1,6 @@
 """Reads the passphrase of a backup, and prints the first line that docker/backup reads.
 
-    passphrase.py new [NAME=VALUE ...]   for a new backup, with its manifest; PLAIN=1: without one
+    passphrase.py new [NAME=VALUE ...]   for a new backup, with its manifest (PLAIN=1: unencrypted)
     passphrase.py known FILE             for a backup that exists
 
 The passphrase comes from the file that BACKUP_PASSPHRASE_FILE names, or from the terminal.

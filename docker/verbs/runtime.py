@@ -55,7 +55,7 @@ class Swarm(Compose):
 
     def mail_page(self) -> str:
         """Return where the mails are: MailHog has no port on a swarm."""
-        return "your administrators' mailbox (MailHog has no page on a swarm)"
+        return "MailHog has no page on a swarm; make mail lists the subjects"
 
     def mails(self, limit: int) -> dict[str, Any]:
         """Return what MailHog has captured, asked from inside its container."""

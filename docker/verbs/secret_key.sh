@@ -1,7 +1,7 @@
 # Changes the secrets of a running stack in two rolls. Sourced after docker/verbs/roll.sh.
 # shellcheck shell=bash
 
-rotation() { # STEP: says which secrets stay
+rotation() { # STEP: runs a step of docker/rotation.py in the image init
   docker compose --progress quiet run --rm -T --no-deps init python3 rotation.py "$1" || exit 1
 }
 

@@ -81,7 +81,7 @@ in_db() { # COMMAND...: in the database's container
   docker exec --interactive "$container" "$@"
 }
 
-# Without the networks of the others: Compose would make them, and those of a swarm have the same names.
+# Removes the networks from the model: Compose would make all of them, and those of a swarm have the same names.
 run_alone() { # SERVICE COMMAND...: a service that has no network, in a container of its own; keeps the standard input
   local model status=0
   model=$(mktemp)

@@ -163,6 +163,8 @@ class Courier:
             return
         self._stopping.set()
         self._wake.set()
+        if self._thread is threading.current_thread():  # the garbage collector may run in it
+            return
         self._thread.join(timeout + (LEAVE_WITHIN if self.agreement.url else 0.0))
 
     def _run(self) -> None:

@@ -186,7 +186,8 @@ def _explain_connection(error: Exception, settings: MailSettings) -> str:
         case ssl.SSLCertVerificationError():
             return (
                 f"The certificate of {place} cannot be trusted: {error.verify_message}. Set "
-                "MAIL_SERVER to the name in it, or MAIL_CA_FILE to the certificate of its CA."
+                "MAIL_SERVER to the name in it, or MAIL_CA_FILE (secrets/mail_ca.crt in the "
+                "stack) to the certificate of its CA."
             )
         case ssl.SSLError() if settings.use_ssl:
             return (

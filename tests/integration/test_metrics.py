@@ -132,6 +132,7 @@ def test_a_worker_that_stops_in_an_orderly_way_is_not_lost(
     measured: Callable[..., Measured], wait_until: WaitUntil
 ) -> None:
     one = measured(WEB_CONCURRENCY=2)
+    wait_until(lambda: one.scrape()["mayday_workers_started_total"] == 2, "both workers")
     one.server.process.send_signal(signal.SIGTTOU)
     wait_until(lambda: len(one.server.workers()) == 1, "one worker less")
     found = one.scrape()

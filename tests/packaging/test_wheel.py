@@ -53,6 +53,6 @@ def test_flask_is_the_only_framework_that_is_required(metadata: Message) -> None
 
 
 def test_the_extra_gunicorn_allows_one_major_series(metadata: Message) -> None:
-    assert metadata.get_all("Provides-Extra") == ["gunicorn", "metrics"]
+    assert metadata.get_all("Provides-Extra") == ["agreement", "gunicorn", "metrics"]
     required = metadata.get_all("Requires-Dist", [])
     assert "gunicorn<28,>=27; extra == 'gunicorn'" in required
