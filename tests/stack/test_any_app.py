@@ -142,13 +142,13 @@ def test_the_database_belongs_to_the_role_of_the_app(httpbin: Stack) -> None:
 
 
 def test_an_app_with_migrations_cannot_change_its_tables(httpbin: Stack) -> None:
-    assert "web connects to the database as the owner" in httpbin.make("up").stdout
+    assert "web owns the tables" in httpbin.make("up").stdout
     create = (
         "import os, psycopg2; db = psycopg2.connect(os.environ['DATABASE_URL']);"
         "db.cursor().execute('CREATE TABLE IF NOT EXISTS made (id int)'); db.commit()"
     )
     printed = httpbin.make("up", MIGRATE=f'python -c "{create}"').stdout
-    assert "as the owner" not in printed
+    assert "web owns the tables" not in printed
     write = (
         "import os, psycopg2; db = psycopg2.connect(os.environ['DATABASE_URL']);"
         "cursor = db.cursor(); cursor.execute('INSERT INTO made VALUES (1) RETURNING id');"
@@ -158,7 +158,7 @@ def test_an_app_with_migrations_cannot_change_its_tables(httpbin: Stack) -> None
     done = httpbin.run(*command, check=False)
     assert done.stdout == "(1,)\n"
     assert "must be owner of table made" in done.stderr
-    assert "web connects to the database as the owner" in httpbin.make("up").stdout
+    assert "web owns the tables" in httpbin.make("up").stdout
 
 
 def test_forwarding_headers_of_a_client_are_cleared(httpbin: Stack) -> None:
