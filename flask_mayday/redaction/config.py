@@ -84,19 +84,25 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _passwords_of_urls(value: str) -> Iterator[str]:
-    for url in URL.findall(value):
-        authority = url.partition("://")[2]
-        # Like SQLAlchemy, split at the last "@": a password may contain "/", "?" and "@" itself.
-        credentials = authority.rpartition("@")[0] if ":" in authority else ""
-        password = credentials.partition(":")[2]
-        if password:
+    for found in URL.findall(value):
+        # One text may be a list of URLs, or a URL whose password contains a separator.
+        for url in dict.fromkeys((found, *found.split(","), *found.split(";"))):
+            yield from _passwords_of_url(url)
+
+
+def _passwords_of_url(url: str) -> Iterator[str]:
+    rest = (url.partition("://")[2] or url).partition(":")[2]
+    # A password may contain "@", and so may what follows it: libraries split at the first or at
+    # the last one. Both texts are secrets.
+    for password in dict.fromkeys((rest.partition("@")[0], rest.rpartition("@")[0])):
+        if password and "@" in rest:
             yield password
             yield unquote(password)
-        try:
-            query = urlsplit(url).query
-        except ValueError:
-            continue
-        yield from _query_passwords(parse_qsl(query))
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        return
+    yield from _query_passwords(parse_qsl(query))
 
 
 def _secrets_of_url_object(url: object) -> Iterator[str]:

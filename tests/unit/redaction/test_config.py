@@ -70,7 +70,10 @@ def test_the_keys_before_the_last_rotation_are_secrets() -> None:
     [
         ("postgresql://web:hunter2-hunter2@db/app", {"hunter2-hunter2"}),
         ("postgresql://web:hunter%402-hunter2@db/app", {"hunter%402-hunter2", "hunter@2-hunter2"}),
-        ("postgresql://web:hunter/2@hunter2@db/app", {"hunter/2@hunter2"}),
+        ("postgresql://web:hunter/2@hunter2@db/app", {"hunter/2@hunter2", "hunter/2"}),
+        ("https://u:hunter2-hunter2@host/@scope", {"hunter2-hunter2", "hunter2-hunter2@host/"}),
+        ("https://u@d:hunter2-hunter2@h/@", {"hunter2-hunter2", "hunter2-hunter2@h/"}),
+        ("smtp://u:hunter2,hunter2@host", {"hunter2,hunter2"}),
         ("redis://:hunter2-hunter2@cache/0", {"hunter2-hunter2"}),
         ("postgresql://web@db/app?password=hunter2-hunter2", {"hunter2-hunter2"}),
         ("postgresql://web@db/app", set()),
@@ -80,6 +83,13 @@ def test_the_keys_before_the_last_rotation_are_secrets() -> None:
 def test_the_password_in_any_url_is_a_secret(url: str, secrets: set[str]) -> None:
     assert set(secrets_of_config({"ANY_URL": url}, {})) == secrets
     assert set(secrets_of_config({}, {"ANY_URL": url})) == secrets
+
+
+@pytest.mark.parametrize("separator", [",", ";", " "])
+def test_the_passwords_of_each_url_in_a_list_are_secrets(separator: str) -> None:
+    urls = separator.join(f"sentinel://:hunter{number}-hunter{number}@h" for number in range(3))
+    found = secrets_of_config({"BROKERS": urls}, {})
+    assert {f"hunter{number}-hunter{number}" for number in range(3)} <= set(found)
 
 
 def test_the_password_of_an_sqlalchemy_url_is_a_secret() -> None:
