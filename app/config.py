@@ -35,15 +35,21 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
     threads = reader.integer("WEB_THREADS", 4, 1, 256)
     app.debug = reader.boolean("FLASK_DEBUG", app.debug)
     app.config.from_mapping(
+        {
+            "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
+            "SESSION_COOKIE_HTTPONLY": True,
+            "SESSION_COOKIE_SAMESITE": "Lax",
+            **overrides,
+        }
+    )
+    # Read by name, from the overrides first. The values have been checked.
+    app.config.from_mapping(
         SECRET_KEY=_secret_key(reader),
         SECRET_KEY_FALLBACKS=_secret_key_fallbacks(reader),
         SQLALCHEMY_DATABASE_URI=url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(url, limits, threads),
         WEB_CONCURRENCY=workers,
         WEB_THREADS=threads,
-        MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
         COOKIE_PREFIX=cookie_prefix(reader.line("STACK_NAME")),
         LOGIN_LIMITS=reader.boolean("LOGIN_LIMITS", True),
         # Beside the code, as in the tutorial.
@@ -52,7 +58,6 @@ def configure(app: Flask, overrides: Mapping[str, object]) -> list[str]:
         DRILL=reader.boolean("DRILL", False),
         APP_NAME=reader.line("APP_NAME") or "Microblog",
     )
-    app.config.from_mapping({k: v for k, v in overrides.items() if k not in app.config})
     return reader.problems
 
 
@@ -77,8 +82,8 @@ def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
         reader.problem(
             name,
             None,
-            f"set it, or {name}_FILE, to a random text of at least {MIN_SECRET_LENGTH} characters: "
-            f"{SECRET_COMMAND}",
+            f"set it to a random text of at least {MIN_SECRET_LENGTH} characters, or {name}_FILE "
+            f"to the path of a file that holds one: {SECRET_COMMAND}",
         )
     elif len(value) < MIN_SECRET_LENGTH:
         reader.problems.append(

@@ -11,6 +11,7 @@ from wtforms.validators import StopValidation
 
 from .rotated_keys import RotatedKeyCSRF
 
+JSON_TYPES: Final = ("application/json", "application/problem+json")
 EXPIRED_MESSAGE: Final = "This form has expired. Please check it and send it again."
 
 
@@ -48,7 +49,7 @@ class Form(FlaskForm):  # type: ignore[misc]
 def _wants_json() -> bool:
     """Return whether the client prefers JSON to HTML."""
     accepted = request.accept_mimetypes
-    return accepted["application/json"] > accepted["text/html"]
+    return max(accepted[name] for name in JSON_TYPES) > accepted["text/html"]
 
 
 def trimmed(text: str | None) -> str:

@@ -35,6 +35,12 @@ def test_an_override_wins_over_a_secret_file_in_the_environment(
     assert read().config["SECRET_KEY"] == KEY
 
 
+def test_an_override_wins_over_the_defaults_of_flask_and_of_the_app() -> None:
+    overrides = {"TESTING": True, "SERVER_NAME": "blog.example", "MAX_CONTENT_LENGTH": 7}
+    config = read(**overrides).config
+    assert {name: config[name] for name in overrides} == overrides
+
+
 def test_a_missing_secret_key_is_refused_with_the_command_that_creates_one() -> None:
     (problem,) = problems(SECRET_KEY=None)
     assert problem.startswith("SECRET_KEY is not set")

@@ -41,7 +41,8 @@ def test_a_form_that_is_shown_again_can_be_sent(app, visitor):
     assert visitor.register("susan").url == "/login"
 
 
-def test_a_json_client_without_a_token_gets_a_problem_document(susan):
-    answer = susan.client.post("/", data={"post": "Beep"}, headers={"Accept": "application/json"})
+@pytest.mark.parametrize("accept", ["application/json", "application/problem+json"])
+def test_a_json_client_without_a_token_gets_a_problem_document(susan, accept):
+    answer = susan.client.post("/", data={"post": "Beep"}, headers={"Accept": accept})
     assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
     assert answer.json["detail"] == EXPIRED

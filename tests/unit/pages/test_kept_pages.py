@@ -116,5 +116,5 @@ def test_the_page_of_the_demo_is_the_same_for_everyone_and_each_has_its_request_
     assert uses_only(
         app.jinja_env,
         "mayday/page.html",
-        ["status", "title", "detail", "reported", "drill", "mailed", "request_id"],
+        ["status", "title", "detail", "reported", "drill", "mailed", "log_hint", "request_id"],
     )
