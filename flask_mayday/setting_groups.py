@@ -171,6 +171,11 @@ class WatchSettings:
     metrics: tuple[str, int] | None = None  # host and port at which to serve metrics
 
     @property
+    def checks_site(self) -> bool:
+        """Whether there is anything to request."""
+        return bool(self.site_url or self.ready_url)
+
+    @property
     def secret_values(self) -> tuple[str, ...]:
         """The heartbeat's URL, and its path, in which monitoring services put a token."""
         if self.heartbeat_url is None:

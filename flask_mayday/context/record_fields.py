@@ -11,8 +11,8 @@ from . import request_id
 from .error_text import is_slow, message_of_error, traceback_if_slow
 from .exception_text import exception_text
 
-# Set through ``extra`` by a thread or process other than the one that serves the request. The
-# prefix keeps them apart from names that apps and libraries use.
+# Attributes of a record that this package sets through ``extra``. The prefix keeps them apart from
+# the names that apps and libraries use.
 PREFIX: Final = "mayday_"
 ENVIRON: Final = f"{PREFIX}environ"  # the WSGI environment of the request
 STACK: Final = f"{PREFIX}stack"  # text: the stack of a hung request or of a crashed worker
@@ -20,13 +20,13 @@ UNREPORTED: Final = f"{PREFIX}unreported"  # true: only log the record; another 
 CONTEXT: Final = f"{PREFIX}context"  # mapping: the keyword arguments of mayday.capture()
 GROUP: Final = f"{PREFIX}group"  # text: records with the same text belong to one error group
 
-# The requests that a worker was serving when it died: a sequence of mappings with ``request_id``,
-# ``method``, ``path`` and ``state``, which is one of those below.
+# The requests that a worker was serving when it died, or that nginx has answered: a sequence of
+# mappings with ``request_id``, ``method``, ``path`` and ``state``, which is one of those below.
 REQUESTS: Final = f"{PREFIX}requests"
 INTERRUPTED: Final = "interrupted"  # the visitor has received no response
 RESPONDING: Final = "responding"  # the response was being sent
 REPORTED: Final = "reported"  # it has a report of its own
-FOR_THE_APP: Final = "answered for the app"  # nginx has sent its own error page
+ANSWERED_BY_NGINX: Final = "answered for the app"  # nginx has sent its own error page
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -78,8 +78,10 @@ def _text_of_exception(raised: tuple[Any, Any, Any]) -> str:
 
 
 def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:
-    """Return the requests that a worker was serving as text, one line each."""
-    lines = ["Requests in progress:"]
+    """Return the requests of a record as text, one line each."""
+    requests = list(requests)
+    by_nginx = all(request.get("state") == ANSWERED_BY_NGINX for request in requests)
+    lines = ["Requests answered by nginx:" if by_nginx else "Requests in progress:"]
     for request in requests:
         line = f"  {request.get('method', '')} {request.get('path', '')}"
         identifier = request.get("request_id", "-")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..context.record_fields import FOR_THE_APP, REPORTED, RESPONDING
+from ..context.record_fields import ANSWERED_BY_NGINX, REPORTED, RESPONDING
 from ..report.report import Report
 from ..report.traceback_data import RaisedException
 from ..report.wording import counted
@@ -23,7 +23,7 @@ REQUEST_IDS: Final = 20  # in a digest, at most
 STATES: Final = {
     REPORTED: "already reported",
     RESPONDING: "response was being sent",
-    FOR_THE_APP: "answered by nginx",
+    ANSWERED_BY_NGINX: "answered by nginx",
 }
 
 
@@ -199,7 +199,7 @@ def _traceback(report: Report) -> list[Section]:
     if report.exceptions:
         sections.append(Traceback("Exception", report.exceptions))
     if report.requests:
-        by_nginx = all(one.get("state") == FOR_THE_APP for one in report.requests)
+        by_nginx = all(one.get("state") == ANSWERED_BY_NGINX for one in report.requests)
         title = "Requests" if by_nginx else "Requests in progress"
         sections.append(Rows(title, [_interrupted(one) for one in report.requests]))
     # Reports of versions before this one, and repetitions, have their traceback as text only.

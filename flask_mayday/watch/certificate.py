@@ -21,18 +21,23 @@ def certificate_conditions(host: str, port: int, name: str, now: float) -> Itera
     Yields nothing if the host does not answer, which is reported elsewhere.
     """
     try:
-        begins, expires = validity(host, port, name)
+        found = validity(host, port, name)
     except (OSError, ValueError):
         return
+    if found is None:
+        yield Condition("certificate", texts.certificate_expires(name, None, now))
+        return
+    begins, expires = found
     limit = min(SOON, SHARE * (expires - begins))
     alert = texts.certificate_expires(name, expires, now) if expires - now < limit else None
     yield Condition("certificate", alert)
 
 
-def validity(host: str, port: int, name: str) -> tuple[float, float]:
+def validity(host: str, port: int, name: str) -> tuple[float, float] | None:
     """Return when the validity of a server's certificate begins and ends, whoever issued it.
 
-    Times are in seconds since the epoch. Raises :exc:`OSError`.
+    Times are in seconds since the epoch. Returns ``None`` if it has expired, since Python does not
+    tell when. Raises :exc:`OSError`.
     """
     open_context = ssl.create_default_context()
     open_context.check_hostname = False
@@ -50,7 +55,7 @@ def validity(host: str, port: int, name: str) -> tuple[float, float]:
             found = connection.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
         if "expired" in error.verify_message:
-            return 0.0, 0.0
+            return None
         raise
     begins, expires = (str(found[key]) for key in ("notBefore", "notAfter"))
     return ssl.cert_time_to_seconds(begins), ssl.cert_time_to_seconds(expires)

@@ -18,9 +18,9 @@ from typing import Any, Final
 PATTERN: Final = "edge-*.jsonl*"
 CHUNK: Final = 4 << 20  # bytes read at once
 FILE_BYTES: Final = 1 << 20  # a longer file is renamed, so that it can be deleted
-FOLDER_BYTES: Final = 64 << 20  # beyond this, the oldest files are deleted unread
+FOLDER_BYTES: Final = 64 << 20  # beyond this, the oldest files are deleted, read or not
 FINISHED_AFTER: Final = 120.0  # seconds without a write after which nginx has finished with a file
-KEPT: Final = 86_400.0  # seconds after which a file is deleted unread
+KEPT: Final = 86_400.0  # seconds after which a file is deleted, read or not
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,10 @@ class EdgeLog:
         kept = []
         for path, (size, changed) in sizes.items():
             if now - changed > KEPT or total > FOLDER_BYTES:
-                logger.warning("%s was deleted unread: too old, or the folder is too large", path)
+                if self.offsets.get(path.name, 0) < size:
+                    logger.warning(
+                        "%s was deleted unread: too old, or the folder is too large", path
+                    )
                 with suppress(OSError):
                     path.unlink()
                 total -= size

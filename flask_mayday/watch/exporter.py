@@ -86,7 +86,7 @@ class _SiteCollector:
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        if self.watcher.pipeline.settings.watch.site_url:
+        if self.watcher.pipeline.settings.watch.checks_site:
             is_up = not self.watcher.last_look.trouble
             text = "1: the last check of the site succeeded."
             yield GaugeMetricFamily("mayday_site_up", text, float(is_up))

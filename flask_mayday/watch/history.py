@@ -11,15 +11,17 @@ from .site import Look
 from .state import Phase, WatchState
 
 FAILURES: Final = 2  # failed checks in a row, at least, before the site counts as down
-PATIENCE: Final = 9.0  # seconds since it was last well before it counts as down
-PATIENCE_STOPPED: Final = 30.0  # … after the app was stopped in an orderly way: it may be restarted
-PATIENCE_STARTING: Final = 60.0  # … after this process has started, while it has not answered yet
-PATIENCE_NEW: Final = 120.0  # … if it has never answered: a first start prepares the database
+# Seconds since the site was last well before it counts as down:
+PATIENCE: Final = 9.0
+PATIENCE_STOPPED: Final = 30.0  # after an orderly stop of the app, which may be a restart
+# Seconds since this process has started, if the site has not answered it yet:
+PATIENCE_STARTING: Final = 60.0
+PATIENCE_NEW: Final = 120.0  # if it has never answered: a first start prepares the database
 GOOD: Final = 3  # successful checks in a row before the site counts as back
 STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
-FLAPPING: Final = 2  # outages …
-RECENT: Final = 600.0  # … within as many seconds; each further one doubles STEADY …
-STEADY_LIMIT: Final = 120.0  # … up to this
+FLAPPING: Final = 2  # recent outages; each further one doubles STEADY
+RECENT: Final = 600.0  # seconds for which an outage counts as recent
+STEADY_LIMIT: Final = 120.0  # seconds to which STEADY is doubled at most
 SEEN_LINES: Final = 8  # kept for the mail
 
 
@@ -56,7 +58,7 @@ class History:
         self._well_at = clock()
         if state.phase is Phase.WELL:
             state.phase = Phase.STARTING  # everything may just be starting with this process
-        self._start_patience = PATIENCE_STARTING if state.last_well else PATIENCE_NEW
+        self._start_patience = PATIENCE_STARTING if state.was_well else PATIENCE_NEW
         if state.phase is Phase.STARTING:
             state.last_well = now
         elif state.phase is Phase.FAILING:
@@ -94,12 +96,10 @@ class History:
         return Change.AWAY
 
     def _note_answer(self, look: Look) -> Change | None:
-        state = self.state
         self._failures = 0
-        if state.phase is Phase.AWAY:
+        if self.state.phase is Phase.AWAY:
             return self._note_answer_while_away(look)
-        state.phase, state.last_well = Phase.WELL, look.time
-        self._well_at = self.clock()
+        self._set_well(look)
         return None
 
     def _note_answer_while_away(self, look: Look) -> Change | None:
@@ -110,9 +110,13 @@ class History:
         if self._good < GOOD or self.clock() - self._good_since < self._steady(look.time):
             return None
         state.recent = [*self._recent(look.time), look.time]
-        state.phase, state.last_well = Phase.WELL, look.time
-        self._well_at = self.clock()
+        self._set_well(look)
         return Change.BACK
+
+    def _set_well(self, look: Look) -> None:
+        state = self.state
+        state.phase, state.last_well, state.was_well = Phase.WELL, look.time, True
+        self._well_at = self.clock()
 
     def _steady(self, now: float) -> float:
         more = max(0, len(self._recent(now)) - FLAPPING)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..courier.tasks import Task
+from ..mail.times import moment
 from ..spool.starts import expire_server_events
 from . import texts
 from .alerts import SPOOL_TIMEOUT
@@ -31,7 +32,7 @@ from .heartbeat import Heartbeat
 from .watcher import Watcher, volumes_of
 
 INTERVAL: Final = 5.0  # seconds
-VOLUMES_INTERVAL: Final = 20.0
+SLOW_INTERVAL: Final = 20.0  # of the checks that read the disk
 CERTIFICATE_INTERVAL: Final = 3600.0
 SPOOL_INTERVAL: Final = 15.0
 LOOK_IS_OLD: Final = 30.0  # seconds after which the result of a check is out of date
@@ -54,7 +55,7 @@ class Rounds:
         self.heartbeat = Heartbeat(url) if url else None
         self.spool_trouble = ""
         self._database_starts: list[float] = []
-        self._volumes = Task(VOLUMES_INTERVAL)
+        self._slow_checks = Task(SLOW_INTERVAL)
         self._certificate = Task(CERTIFICATE_INTERVAL)
         self._spool = Task(SPOOL_INTERVAL)
         self._probe = BoundedCall("spool", spool_trouble, SPOOL_TIMEOUT)
@@ -88,10 +89,13 @@ class Rounds:
     def trouble(self, now: float) -> str:
         """Return why no heartbeat may be sent, or an empty string."""
         look = self.watcher.last_look
-        if self.settings.watch.site_url and (
-            look.trouble or not self.watcher.history.is_well or now - look.time > LOOK_IS_OLD
-        ):
-            return f"the site does not answer: {look.trouble}".removesuffix(": ")
+        if self.settings.watch.checks_site:
+            if not look.time:
+                return "the site has not been checked yet"
+            if now - look.time > LOOK_IS_OLD:
+                return f"the site has not been checked since {moment(look.time)}"
+            if look.trouble or not self.watcher.history.is_well:
+                return f"the site does not answer: {look.trouble}".removesuffix(": ")
         if self.spool_trouble:
             return f"the spool: {self.spool_trouble}"
         if self.settings.mail.server is None:
@@ -111,7 +115,7 @@ class Rounds:
         trouble = self.spool_trouble
         yield Condition("spool", texts.spool_broken(trouble) if trouble else None)
         yield from self._restarts(now)
-        if not self._volumes.is_due(time.monotonic()):
+        if not self._slow_checks.is_due(time.monotonic()):
             return
         yield from volume_conditions(volumes_of(self.pipeline))
         yield from mail_conditions(self.outbox, now)
@@ -133,4 +137,5 @@ class Rounds:
         started = ready.get("database_started")
         if isinstance(started, (int, float)) and started not in self._database_starts:
             self._database_starts = [*self._database_starts, float(started)][-DATABASE_STARTS:]
+        # The first may be long ago, or before this process: it is no restart that was seen.
         yield from restart_conditions("db", self._database_starts[1:], now)

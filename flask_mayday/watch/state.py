@@ -40,17 +40,20 @@ class WatchState:
     """What watch remembers. Times are in seconds since the epoch.
 
     ``began`` and ``ended`` are the times of the first failed and the first successful check of the
-    present or last outage. ``seen`` holds the last failed checks, ``recent`` the ends of the last
-    outages. ``pages`` are the error pages sent since ``counted_from``, which belong to the present
-    outage; ``loose`` are those that belong to none yet. ``offsets`` is how far each of nginx's
-    files was read. ``unsent`` holds the reports, in JSON, that are neither in the spool nor mailed.
-    ``raised`` is when each condition that lasts was last reported, by its name.
+    present or last outage. ``last_well`` is when the site was last well, or a later start of
+    watch; ``was_well`` is whether the site ever was. ``seen`` holds the last failed checks,
+    ``recent`` the ends of the last outages. ``pages`` are the error pages sent since
+    ``counted_from``, which belong to the present outage; ``loose`` are those that belong to none
+    yet. ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in
+    JSON, that are neither in the spool nor mailed. ``raised`` is when each condition that lasts
+    was last reported, by its name.
     """
 
     phase: Phase = Phase.STARTING
     began: float = 0.0
     ended: float = 0.0
     last_well: float = 0.0
+    was_well: bool = False
     counted_from: float = 0.0
     seen: list[tuple[float, str]] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..context.record_fields import FOR_THE_APP
+from ..context.record_fields import ANSWERED_BY_NGINX
 from ..mail.times import moment
 from ..report.wording import counted, duration
 from .alerts import Alert
@@ -78,19 +78,24 @@ def keeps_restarting(service: str, count: int, seconds: float) -> Alert:
     return Alert(what, f"{service} keeps restarting", {"Its log": hint})
 
 
-def certificate_expires(name: str, expires: float, now: float) -> Alert:
-    """Return the alert about the site's certificate. Times are in seconds since the epoch."""
-    left = expires - now
+def certificate_expires(name: str, expires: float | None, now: float) -> Alert:
+    """Return the alert about the site's certificate. Times are in seconds since the epoch.
+
+    ``expires`` is ``None`` if the certificate expired at an unknown time.
+    """
+    left = 0.0 if expires is None else expires - now
     when = f"expires in {duration(left)}" if left > 0 else "has expired"
     what = f"The certificate of {name} {when}"
-    return Alert(what, "certificate expires", {"Valid until": moment(expires)})
+    details = {} if expires is None else {"Valid until": moment(expires)}
+    return Alert(what, "certificate expires", details)
 
 
 def listed(requests: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
     """Return requests as a report keeps them."""
     names = ("request_id", "method", "path")
     return [
-        {**{name: one[name] for name in names}, "state": FOR_THE_APP} for one in requests[:LISTED]
+        {**{name: one[name] for name in names}, "state": ANSWERED_BY_NGINX}
+        for one in requests[:LISTED]
     ]
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +63,8 @@ class Watcher:
         while not stopping.is_set():
             begun = time.monotonic()
             if alive is not None:
-                alive.touch()
+                with suppress(OSError):  # the health check sees that the file is old
+                    alive.touch()
             try:
                 self.tick(time.time())
             except Exception:
@@ -134,21 +136,25 @@ class Watcher:
         self._unrecorded.append(Outage(state.began, state.ended, state.pages.count))
 
     def _read_pages(self, now: float, change: Change | None) -> None:
-        """Read nginx's error pages; during an outage and at its end, count them towards it."""
+        """Read nginx's error pages; during an outage and at its end, add them to it."""
         if self.edge is None:
             return
         loose = self.state.loose
         for one in self.edge.read(now):
             self.edge_pages[str(one["status"])] += 1
-            if len(loose) < MAX_LOOSE_PAGES or loose[-1]["status"] != one["status"]:
+            # Those beyond the limit are one entry for each status.
+            last = (
+                page for page in loose[MAX_LOOSE_PAGES - 1 :] if page["status"] == one["status"]
+            )
+            if (same := next(last, None)) is None:
                 loose.append({**one, "count": 1})
-            else:  # too many to remember each
-                loose[-1]["count"] += 1
+            else:
+                same["count"] += 1
         if change is not None or self.state.phase is Phase.AWAY:
             self._move_to_outage()
 
     def _move_to_outage(self) -> None:
-        """Count the pages that were sent since the site was last well towards the outage."""
+        """Add the pages that were sent since the site was last well to those of the outage."""
         since, loose = self.state.counted_from, self.state.loose
         for one in loose:
             if one["time"] >= since:

@@ -169,6 +169,7 @@ def test_an_expired_certificate_is_reported(make_server: Callable[..., Server]) 
     (condition,) = certificate_conditions("127.0.0.1", port, "x.example", time.time())
     assert condition.alert is not None
     assert "has expired" in condition.alert.what
+    assert "Valid until" not in condition.alert.details
 
 
 def test_a_certificate_that_cannot_be_read_changes_nothing(free_port: Callable[[], int]) -> None:

@@ -11,6 +11,12 @@ from datetime import UTC, datetime
 import pytest
 
 from flask_mayday.context import request_id, trace_context
+from flask_mayday.context.record_fields import (
+    ANSWERED_BY_NGINX,
+    INTERRUPTED,
+    REQUESTS,
+    traceback_of,
+)
 from flask_mayday.log.formats import JsonFormatter, TextFormatter
 from flask_mayday.log.rotation import RECORD_BYTES
 from flask_mayday.redaction.redactor import Redactor
@@ -348,3 +354,16 @@ def test_a_record_is_bounded_and_keeps_beginning_and_end(
     assert "characters left out" in line
     for end in ("end of message", "end of error"):
         assert end in line
+
+
+@pytest.mark.parametrize(
+    ("state", "title"),
+    [(ANSWERED_BY_NGINX, "Requests answered by nginx:"), (INTERRUPTED, "Requests in progress:")],
+)
+def test_requests_that_nginx_has_answered_are_not_called_in_progress(
+    state: str, title: str
+) -> None:
+    failed = record("It failed")
+    request = {"request_id": "a" * 32, "method": "GET", "path": "/", "state": state}
+    setattr(failed, REQUESTS, [request])
+    assert traceback_of(failed) == f"{title}\n  GET / [request {'a' * 32}]"

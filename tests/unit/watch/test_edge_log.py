@@ -93,6 +93,22 @@ def test_the_folder_is_bounded_while_nobody_reads(
     assert [path.name for path in tmp_path.iterdir()] == ["edge-2026-11-27T02.jsonl"]
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_warning_says_so_if_a_file_is_deleted_unread(
+    log: EdgeLog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_read: bool,
+) -> None:
+    write(tmp_path / HOUR, 1)
+    assert not is_read or numbers(log) == [1]
+    monkeypatch.setattr(edge_log, "FOLDER_BYTES", 10)
+    assert numbers(log) == []
+    assert list(tmp_path.iterdir()) == []
+    assert ("deleted unread" in caplog.text) != is_read
+
+
 def test_other_files_and_a_missing_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "starts").write_text("1\n")
     assert numbers(EdgeLog(tmp_path, {})) == []

@@ -89,8 +89,10 @@ def test_after_an_orderly_stop_the_site_has_more_time() -> None:
 
 def test_a_site_that_has_never_answered_has_the_most_time() -> None:
     assert Simulation().seconds_until(AWAY, "502") == PATIENCE_NEW
-    known = Simulation(WatchState(last_well=START - 100))
+    known = Simulation(WatchState(last_well=START - 100, was_well=True))
     assert known.seconds_until(AWAY, "502") == PATIENCE_STARTING
+    restarted = Simulation(Simulation().state)
+    assert restarted.seconds_until(AWAY, "502") == PATIENCE_NEW
 
 
 def test_a_site_that_is_away_is_reported_once() -> None:
@@ -124,7 +126,7 @@ def test_a_site_that_flaps_must_be_steady_for_longer_each_time() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.WELL])
 def test_a_new_process_waits_for_everything_to_start(phase: Phase) -> None:
-    simulation = Simulation(WatchState(phase=phase, last_well=START - 5))
+    simulation = Simulation(WatchState(phase=phase, last_well=START - 5, was_well=True))
     assert simulation.seconds_until(AWAY, "502") == PATIENCE_STARTING
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flask_mayday.mail.times import moment
 from flask_mayday.report.report import Report
 from flask_mayday.reporting.pipeline import Pipeline
 from flask_mayday.spool import starts
@@ -216,16 +218,53 @@ def test_the_heartbeat_is_sent_only_while_all_is_well(
     watch: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounds = Rounds(watch.watcher)
-    assert "does not answer" in rounds.trouble(watch.now)  # nothing was seen yet
+    assert rounds.trouble(watch.now) == "the site has not been checked yet"
     watch.run(2)
     assert rounds.trouble(watch.now) == ""
     watch.run(1, "502 Bad Gateway")
     assert "502 Bad Gateway" in rounds.trouble(watch.now)
     watch.run(2)
     assert rounds.trouble(watch.now) == ""
-    assert "does not answer" in rounds.trouble(watch.now + 31)  # the other loop hangs
+    late = {rounds.trouble(watch.now + seconds) for seconds in (31, 60)}  # the other loop hangs
+    assert late == {f"the site has not been checked since {moment(watch.now)}"}  # logged once
     rounds.spool_trouble = "No space left on device"
     assert rounds.trouble(watch.now) == "the spool: No space left on device"
+
+
+def test_the_heartbeat_depends_on_a_site_of_which_only_the_app_is_checked(
+    pipeline_with: Pipelines,
+) -> None:
+    watcher = Watcher(pipeline_with(WATCH_READY_URL="http://web:8000/health/ready"))
+    watcher.last_look = Look(START, "no answer")
+    assert Rounds(watcher).trouble(START) == "the site does not answer: no answer"
+
+
+def test_pages_beyond_the_limit_are_only_counted(
+    watch: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_mayday.watch.watcher.MAX_LOOSE_PAGES", 10)
+    watch.run(1)
+    for number in range(100):
+        watch.page(watch.now, 502 + number % 2)
+    watch.run(1)
+    assert len(watch.watcher.state.loose) <= 11
+    watch.run(80)
+    (report,) = watch.reports()
+    assert report.message == "nginx sent 100 error pages in the app's place"
+
+
+def test_watch_checks_the_site_even_if_it_cannot_show_that_it_is_alive(
+    watch: Simulation, tmp_path: Path
+) -> None:
+    stopping = threading.Event()
+
+    def look(now: float) -> Look:
+        stopping.set()
+        return Look(now)
+
+    watch.watcher._look.function = look
+    watch.watcher.run(stopping, tmp_path / "missing" / "alive")
+    assert watch.watcher.last_look.time == watch.now
 
 
 def test_an_outage_is_detected_in_time_for_a_mail_within_15_seconds() -> None:
