@@ -44,7 +44,7 @@ control_socket_disable = True
 timeout = int(_server.limits.heartbeat)
 graceful_timeout = int(_server.limits.graceful)
 keepalive = 5
-limit_request_line = 8190  # gunicorn's maximum; nginx refuses what is longer
+limit_request_line = 8190  # bytes, gunicorn's highest limit
 # The client's address comes from the app's ProxyFix alone (TRUSTED_PROXIES).
 forwarded_allow_ips = ""
 

@@ -20,6 +20,8 @@ DESCRIPTORS: Final = 16  # to keep free for log, spool, mail and database, plus 
 RESERVE: Final = 8  # file descriptors for the report
 MEMORY_SHARE: Final = 0.95  # of a memory limit: beyond it, a worker is replaced
 GROWTH: Final = 2  # a worker is replaced only if it has grown to this many times its first size
+FILES: Final = "file descriptors"
+MEMORY: Final = "memory"
 MIB: Final = 1 << 20
 NO_LIMIT: Final = resource.RLIM_INFINITY
 
@@ -28,15 +30,15 @@ class Resources:
     """The resources of this worker process, measured when it starts.
 
     ``threads`` is the number of its threads, ``kind`` the resource that it has run out of. A file
-    descriptor of ``highest_descriptor`` or above means that too few are left.
+    descriptor of ``first_scarce_descriptor`` or above means that too few are left.
     """
 
     def __init__(self, threads: int) -> None:
-        self.kind = "file descriptors"
+        self.kind = FILES
         free = _free_descriptors()
         wanted = DESCRIPTORS + 4 * threads
         self._descriptors = 0 if free is None else min(wanted, free // 2)
-        self.highest_descriptor = _descriptor_limit() - self._descriptors
+        self.first_scarce_descriptor = _descriptor_limit() - self._descriptors
         self._resident = _memory_sizes()[1]
         address_space, limit = _memory_sizes()[0], _address_space_limit()
         self._address_space = max(limit * MEMORY_SHARE, (address_space + limit) / 2)
@@ -45,9 +47,9 @@ class Resources:
     def exhausted(self) -> str:
         """Return what the worker lacks, as the predicate of a sentence, or an empty string."""
         if lacks := self._lacks_descriptors():
-            self.kind = "file descriptors"
+            self.kind = FILES
         elif lacks := self._lacks_memory():
-            self.kind = "memory"
+            self.kind = MEMORY
         return lacks
 
     def release_reserve(self) -> None:

@@ -17,6 +17,7 @@ def accept_rotated_keys(app: Flask, environ: Mapping[str, str]) -> None:
     """
     if not app.secret_key or app.secret_key != environ.get("SECRET_KEY"):
         return
+    # Flask's default is None. Before Flask 3.1 there is none.
     if app.config.get("SECRET_KEY_FALLBACKS", ()) is not None:
         return
     reader = SettingsReader({}, environ)

@@ -2,10 +2,10 @@
 
 A worker accepts only as many connections as it has threads. While all are busy, others wait in the
 queue of the listening socket, and a second after REQUEST_TIMEOUT nginx answers them with its own
-page, without a report. So a thread in each worker checks the queue. When it has not been empty for
-REQUEST_TIMEOUT, the thread takes the oldest connection. A header of its request says when the wait
-began: if it is overdue, the middleware answers and reports it. The first one that is not overdue
-stays in this worker, and is the next to be served.
+page, without a report. So a thread in each worker checks the queue. When connections have been
+queued continuously for nearly REQUEST_TIMEOUT, the thread takes the oldest one. A header of its
+request says when the wait began: if it is overdue, the middleware answers and reports it. The first
+one that is not overdue stays in this worker, and is the next to be served.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ class QueueWatch:
             self.look()
 
     def look(self) -> None:
-        """Answer the overdue connections if the queue has not been empty for too long."""
+        """Answer what is overdue if connections have been queued without a break for long.
+
+        This is nearly ``timeout``: the wait may have begun one interval before it was first seen,
+        and the next look comes one interval later.
+        """
         now = time.monotonic()
         if self._held is None and not self.length():
             self._busy_since = None

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker with six changes, so that connections do not wait or break.
+"""gunicorn's threaded worker, changed so that connections do not wait or break.
 
 It accepts only as many connections as it has threads. gunicorn's own accepts a thousand: they
 would wait for a thread that hangs while another worker is idle.
@@ -17,6 +17,15 @@ It closes a connection in the thread that served it. gunicorn's own does that in
 which accepts no other connection while it waits, for up to two seconds, for the client to close.
 
 It accepts connections only from the hosts that ``WEB_PEERS`` names, except on ``STATUS_PORT``.
+
+It retires when it lacks file descriptors or memory for more connections, so that the master
+replaces it.
+
+It serves the connections that are queued before it stops in an orderly way.
+
+It updates its heartbeat file twice a second, gunicorn's own after each event of the main loop.
+
+It waits for a request without a selector of its own if the request is there already.
 """
 
 from __future__ import annotations
@@ -38,7 +47,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from ..context import request_id
 from ..context.in_flight import RequestTable
 from ..context.threads import submit_without_request
-from .exhaustion import lack_of_descriptors
+from .exhaustion import FILES, MEMORY, lack_of_descriptors
 from .peers import GuardedListener, Peers
 from .server import server_settings
 
@@ -46,7 +55,12 @@ BODY_TIMEOUT: Final = 5.0  # seconds to read the rest of a body
 BODY_BYTES: Final = 1 << 30  # of the rest of a body: nginx passes on what MAX_BODY allows
 END_GRACE: Final = 2.0  # seconds for the watchdog to end a retired worker
 HEARTBEAT_INTERVAL: Final = 0.5  # seconds
-EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+EXHAUSTED: Final = {  # what the worker lacks, by the error of an accept
+    errno.EMFILE: FILES,
+    errno.ENFILE: FILES,
+    errno.ENOBUFS: MEMORY,
+    errno.ENOMEM: MEMORY,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +73,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     nr_conns: int
     sockets: list[Any]
     tpool: Any
-    highest_descriptor = sys.maxsize  # from this number on, too few descriptors are left
+    first_scarce_descriptor = sys.maxsize  # from this number on, too few descriptors are left
     _accepting: bool
     _is_retiring = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Called with the reason, as the predicate of a sentence. The watchdog sets its own
-        # function here, which also reports the reason.
-        self.replace: Callable[[str], None] = lambda reason: self.retire()
+        # Called with the reason, as the predicate of a sentence, and with what is lacking. The
+        # watchdog sets its own function here, which also reports the reason.
+        self.replace: Callable[[str, str], None] = lambda reason, kind: self.retire()
         self.worker_connections = self.cfg.threads
         self.max_keepalived = 0  # nginx opens a connection for each request: see responses.py
         settings = server_settings()
@@ -113,9 +127,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             super().accept(self._guarded(listener))
         except OSError as error:
-            if error.errno not in EXHAUSTED:
+            kind = EXHAUSTED.get(error.errno or 0)
+            if kind is None:
                 raise
-            self.replace(f"cannot accept connections: {error.strerror}")
+            self.replace(f"cannot accept connections: {error.strerror}", kind)
 
     def _guarded(self, listener: Any) -> Any:
         """Return the listener without the connections of hosts that may not connect."""
@@ -165,8 +180,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         The kernel gives each file the lowest free number, so a high one means that few are left.
         """
-        if conn.sock.fileno() >= self.highest_descriptor:
-            self.replace(lack_of_descriptors())
+        if conn.sock.fileno() >= self.first_scarce_descriptor:
+            self.replace(lack_of_descriptors(), FILES)
         if not conn.initialized:
             # Mostly the request is there: gunicorn would make a selector to wait for it.
             conn.data_ready = conn.data_ready or _is_readable(conn.sock)
@@ -187,15 +202,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         Callable from any thread. Until then, the future that it returns can be cancelled.
         """
-
-        def finish(future: Future[Any]) -> None:
-            if not future.cancelled():
-                self.method_queue.defer(self.finish_request, conn, future)
-
         self.method_queue.defer(self._count, 1)
-        future: Future[Any] = self.tpool.submit(self.handle, conn)
-        future.add_done_callback(finish)
-        return future
+        return submit_without_request(self.tpool, self._serve, conn)
 
     def uncount(self) -> None:
         """Undo :meth:`hold`, whose future was cancelled."""

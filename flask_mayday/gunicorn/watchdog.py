@@ -46,7 +46,7 @@ class Watchdog:
         self.limits = limits
         self.before_end = before_end
         self.resources = Resources(worker.cfg.threads)
-        worker.highest_descriptor = self.resources.highest_descriptor
+        worker.first_scarce_descriptor = self.resources.first_scarce_descriptor
         worker.replace = self.replace
         self._reason = ""  # why the worker ends
         self._deadline = 0.0
@@ -54,14 +54,14 @@ class Watchdog:
 
     def run(self) -> None:
         """Watch the worker until it has to end, and end it."""
-        while not self._is_over():
+        while not self._check():
             time.sleep(POLL_INTERVAL)
         logger.warning("Worker %d ends because %s", os.getpid(), self._reason)
         self.before_end()
         # SystemExit would wait for a thread that hangs. The master starts another worker at once.
         os._exit(0)
 
-    def _is_over(self) -> bool:
+    def _check(self) -> bool:
         """Report hung requests, retire the worker if necessary, and return whether it can end."""
         timed_out = [one for one in self._requests() if one.age >= self.limits.request]
         for request in timed_out:
@@ -73,7 +73,7 @@ class Watchdog:
         if hung and self._begin_end("a request in it hangs"):
             self.worker.retire()
         elif exhausted := self.resources.exhausted():
-            self.replace(exhausted)
+            self.replace(exhausted, self.resources.kind)
         if not self._reason:
             return False
         others_are_done = len(hung) == len(timed_out) and self.worker.has_at_most(len(hung))
@@ -91,10 +91,11 @@ class Watchdog:
             self._deadline = time.monotonic() + self.limits.retire + OTHERS_GRACE
             return True
 
-    def replace(self, reason: str) -> None:
+    def replace(self, reason: str, kind: str) -> None:
         """Retire the worker, which finishes its other requests, and report the reason once.
 
-        ``reason`` is the predicate of a sentence about the worker. Callable from any thread.
+        ``reason`` is the predicate of a sentence about the worker, ``kind`` the resource that it
+        lacks. Callable from any thread.
         """
         if not self._begin_end(f"it {reason}"):
             return
@@ -104,7 +105,7 @@ class Watchdog:
             "Worker %d is replaced: it %s",
             os.getpid(),
             reason,
-            extra={GROUP: f"worker exhausted: {self.resources.kind}"},
+            extra={GROUP: f"worker exhausted: {kind}"},
         )
 
 

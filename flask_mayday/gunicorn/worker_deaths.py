@@ -82,7 +82,8 @@ def _why_killed() -> str:
         return ", by another process or by the kernel for lack of memory"
     if _memory_kills == known:
         return ": not for lack of memory, according to the kernel"
-    _memory_kills = known + 1  # if it has ended two, the next death is the other one's
+    # Of several kills, one explains this death. The others are left for the deaths that follow.
+    _memory_kills = known + 1
     limit = cgroup.memory_limit()
     text = ": out of memory, according to the kernel"
     return text if limit is None else f"{text} (limit: {limit >> 20} MiB)"
