@@ -14,8 +14,9 @@ SECONDS: Final = 0.5  # that __str__ may take
 THREADS: Final = 8  # that may run a slow __str__ at a time, in one process
 MAX_CHAIN: Final = 30  # exceptions connected by cause or context
 PLAIN: Final = (str, bytes, int, float, bool, type(None))
-IS_SLOW: Final = "_mayday_text_is_slow"  # attribute of an exception whose __str__ has been tried
+REFUSAL: Final = "_mayday_no_message"  # attribute of an exception whose __str__ has been tried
 TOO_SLOW: Final = f"<no message: __str__ takes longer than {SECONDS:g} s>"
+TOO_MANY: Final = "<no message: too many slow __str__ are running>"
 
 _threads = threading.BoundedSemaphore(THREADS)
 
@@ -28,24 +29,33 @@ def exact(value: object) -> str:
 def message_of_error(error: BaseException) -> str:
     """Return the exception's own message, or why it has none. Never raises."""
     try:
-        return TOO_SLOW if is_slow(error) else exact(error)
+        return _refusal(error) or exact(error)
     # BaseException: __str__ is code of any kind, and may exit as well as raise.
     except BaseException as failure:
         return f"<no message: __str__ raised {type(failure).__name__}>"
 
 
 def is_slow(error: BaseException) -> bool:
-    """Return whether the exception's ``__str__`` takes too long; tried once for each exception."""
+    """Return whether the exception's ``__str__`` must not be called: it takes too long.
+
+    Tried once for each exception, or again if too many others were running.
+    """
+    return bool(_refusal(error))
+
+
+def _refusal(error: BaseException) -> str:
+    """Return the text that replaces a message that takes too long, or an empty string."""
     if type(type(error).__str__) is WrapperDescriptorType and all(
         type(argument) in PLAIN for argument in error.args
     ):
-        return False  # Python's own
-    known = vars(error).get(IS_SLOW)
+        return ""  # Python's own
+    known = vars(error).get(REFUSAL)
     if known is None:
-        known = _takes_too_long(error)
-        with suppress(Exception):
-            BaseException.__setattr__(error, IS_SLOW, known)
-    return bool(known)
+        known = _tried(error)
+        if known != TOO_MANY:
+            with suppress(Exception):
+                BaseException.__setattr__(error, REFUSAL, known)
+    return str(known)
 
 
 def traceback_if_slow(error: BaseException) -> str:
@@ -56,10 +66,10 @@ def traceback_if_slow(error: BaseException) -> str:
     return "\n".join(map(_without_message, reversed(chain)))
 
 
-def _takes_too_long(error: BaseException) -> bool:
-    """Call ``__str__`` in a thread, in a copy of this context; return whether it takes too long."""
+def _tried(error: BaseException) -> str:
+    """Call ``__str__`` in a thread, in a copy of this context; return as :func:`_refusal` does."""
     if not _threads.acquire(blocking=False):
-        return True
+        return TOO_MANY
     done, context = threading.Event(), copy_context()
 
     def call() -> None:
@@ -74,8 +84,8 @@ def _takes_too_long(error: BaseException) -> bool:
         threading.Thread(target=call, name="exception text", daemon=True).start()
     except RuntimeError:  # no thread can be started
         _threads.release()
-        return False
-    return not done.wait(SECONDS)
+        return ""
+    return "" if done.wait(SECONDS) else TOO_SLOW
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

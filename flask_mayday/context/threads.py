@@ -106,8 +106,10 @@ class _WatchedFuture(Future[Any]):
         return super().exception(timeout)
 
     def cancel(self) -> bool:
-        self.retrieved = True
-        return super().cancel()
+        is_cancelled = super().cancel()
+        if is_cancelled:  # a task that is running goes on, and may fail
+            self.retrieved = True
+        return is_cancelled
 
     def __del__(self) -> None:
         if self.retrieved or not self.done():

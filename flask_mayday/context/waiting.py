@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = "X-Mayday-Start"
 TIME: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")  # seconds since the epoch, as nginx's $msec
-MAX_EXCESS: Final = 60.0  # seconds beyond the time limit; a longer wait must be an error
+MAX_EXCESS: Final = 60.0  # seconds beyond the time limit; after a longer wait, a clock is wrong
 PAUSE: Final = 60.0  # seconds without an overdue request, after which the count starts again
 
 logger = logging.getLogger(__name__)

@@ -91,3 +91,19 @@ def test_no_more_than_a_few_threads_run_slow_texts() -> None:
     begun = time.monotonic()
     assert all(error_text.is_slow(SlowError()) for _ in range(40))
     assert time.monotonic() - begun < error_text.THREADS * error_text.SECONDS + 5
+
+
+def test_a_text_that_was_not_tried_is_tried_when_the_slow_ones_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(error_text, "SECONDS", 0.01)
+    while error_text.message_of_error(SlowError()) != error_text.TOO_MANY:
+        pass
+    error = SlowError()
+    assert error_text.message_of_error(error) == error_text.TOO_MANY
+    over.set()
+    for thread in threading.enumerate():
+        if thread.name == "exception text":
+            thread.join()
+    monkeypatch.setattr(error_text, "SECONDS", 5)
+    assert error_text.message_of_error(error) == "late"

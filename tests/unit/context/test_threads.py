@@ -113,11 +113,25 @@ def test_an_exception_that_is_retrieved_or_whose_task_is_cancelled_is_not_logged
         assert isinstance(pool.submit(fail).exception(), ValueError)
         with pytest.raises(ValueError, match="boom"):
             pool.submit(fail).result()
+        over = threading.Event()
+        pool.submit(over.wait, 10)
         cancelled = pool.submit(fail)
-        wait([cancelled])
-        assert not cancelled.cancel()
+        assert cancelled.cancel()
+        over.set()
         with pytest.raises(ValueError, match="boom"):
             list(pool.map(lambda _: fail(), range(3)))
         pool.submit(str)
     del cancelled
     assert caplog.records == []
+
+
+def test_the_exception_of_a_task_that_could_not_be_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begin()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(fail)
+        wait([future])
+        assert not future.cancel()
+    del future
+    assert "ValueError: boom" in caplog.text
