@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ from .. import database as app_database
 from ..context import request_id
 from ..pages.error_pages import environment
 
+LOOPBACK: Final = "127.0.0.1"
 FLOOD_DEFAULT: Final = 500
 FLOOD_MAXIMUM: Final = 10_000
 FLOOD_CLIENTS: Final = 4  # concurrent requests
@@ -134,10 +136,20 @@ def _raise_errors(
 
 def _own_address() -> tuple[str, int]:
     """Return host and port of this server itself, and not of a proxy in front of it."""
-    listener = request.environ.get("gunicorn.socket")
-    if listener is not None:
-        return ("127.0.0.1", int(listener.getsockname()[1]))
-    return ("127.0.0.1", int(request.environ["SERVER_PORT"]))
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return (LOOPBACK, int(request.environ["SERVER_PORT"]))
+    own = connection.getsockname()
+    if isinstance(own, str | bytes):
+        raise DrillNotPossibleError(
+            "This drill needs a server that listens at a port: this one has a Unix socket."
+        )
+    # gunicorn names the address that it listens at. A wildcard includes the loopback address.
+    try:
+        listens_at = ip_address(request.environ["SERVER_NAME"])
+    except ValueError:
+        return (LOOPBACK, int(own[1]))
+    return (LOOPBACK if listens_at.is_unspecified else str(listens_at), int(own[1]))
 
 
 def log_burst() -> Response:

@@ -96,7 +96,7 @@ class DrillRoutes:
         if found["kind"]:
             abort(405, valid_methods=["POST"]) if found["kind"] in DRILLS else abort(404)
         if found["page"]:
-            nginx = NGINX_PAGES if self.pages.settings.trusted_proxies else ()
+            nginx = NGINX_PAGES if self._is_behind_nginx else ()
             return self._render("error_pages.html", words=WORDS, nginx=nginx)
         return self._render("drill.html", settings=self.pages.settings)
 
@@ -121,8 +121,7 @@ class DrillRoutes:
         """Return the page on what happens when the site is down, or a sample of a mail about it."""
         pipeline = current_app.extensions["mayday"]
         if sample is None:
-            behind_nginx = bool(self.pages.settings.trusted_proxies)
-            return self._render("away.html", behind_nginx=behind_nginx)
+            return self._render("away.html")
         return _mail_page(sample_mail(sample, pipeline))
 
     def _no_mail(self, identifier: str) -> Response:
@@ -133,12 +132,17 @@ class DrillRoutes:
             response.headers["Refresh"] = f"1; url={request.path}?reloads={reloads + 1}"
         return response
 
+    @property
+    def _is_behind_nginx(self) -> bool:
+        return bool(self.pages.settings.trusted_proxies)
+
     def _render(self, template: str, **values: Any) -> Response:
         settings = self.pages.settings
         text = environment.get_template(template).render(
             app_name=settings.app.name,
             sends_mail=settings.mail.server is not None,
             window=_duration(settings.reports.window),
+            behind_nginx=self._is_behind_nginx,
             **values,
         )
         return _page(text)

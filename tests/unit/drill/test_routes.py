@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.database import db
-from flask_mayday.drill.drills import DRILLS
+from flask_mayday.drill.drills import DRILLS, _own_address
 from flask_mayday.pages.style_policy import MAIL_POLICY
 from flask_mayday.pages.words import WORDS
 from flask_mayday.report.report import Report
@@ -48,6 +49,44 @@ def test_the_page_has_a_button_for_each_drill(app: Flask) -> None:
     assert page.status_code == 200
     for kind in KINDS:
         assert f'action="/drill/{kind}"' in page.text
+
+
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_the_page_mentions_the_pages_of_nginx_only_behind_it(
+    make_app: Callable[..., Flask], proxies: int
+) -> None:
+    app = make_app(DRILL=True, TRUSTED_PROXIES=proxies)
+    assert app.test_client().get("/drill").text.count("nginx answers") == 2 * proxies
+
+
+def test_the_error_page_of_a_drill_says_how_to_find_the_log_lines(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(DRILL=True, LOG_HINT="journalctl --grep {request_id}")
+    answer = app.test_client().post("/drill/exception")
+    assert f"journalctl --grep {answer.headers['X-Request-ID']}" in answer.text
+
+
+def test_a_flood_through_a_unix_socket_is_refused_with_the_reason(app: Flask) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        environ = {"gunicorn.socket": one}
+        answer = app.test_client().post("/drill/flood", environ_overrides=environ)
+    assert answer.status_code == 501
+    assert "Unix socket" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("listens_at", "used"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")],
+)
+def test_a_flood_goes_to_the_address_at_which_the_server_listens(
+    app: Flask, listens_at: str, used: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as connection:
+        environ = {"gunicorn.socket": connection, "SERVER_NAME": listens_at}
+        with app.test_request_context(environ_overrides=environ):
+            assert _own_address() == (used, connection.getsockname()[1])
 
 
 def test_an_unknown_drill_is_not_found(app: Flask) -> None:
