@@ -22,9 +22,9 @@ for message in outages.MESSAGES:
 def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     """Return the app, configured from the environment and from ``overrides``, which win.
 
-    Opens no file or connection and starts no thread: gunicorn's master, the command line and
-    the migrations call it too. Raises :exc:`flask_mayday.ConfigurationError` with every invalid
-    setting at once.
+    Reads the files of secrets, but opens no connection and starts no thread: gunicorn's master,
+    the command line and the migrations call it too. Raises
+    :exc:`flask_mayday.ConfigurationError` with every invalid setting at once.
     """
     app = Flask(__name__, instance_path=str(config.ROOT / "instance"))
     problems = config.configure(app, overrides or {})

@@ -37,10 +37,10 @@ def _compare(workers: int, threads: int, connection: Any, record: object) -> Non
     needed = workers * (threads + SPARE_CONNECTIONS)
     if needed > allowed:
         logger.error(
-            "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, but the database allows "
-            "all of its clients together only %d: requests that get none are answered with 503. "
-            "Lower WEB_THREADS to %d or less, or raise max_connections (in the stack: "
-            "DB_MAX_CONNECTIONS)",
+            "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, with one spare "
+            "connection per worker, but the database allows all of its clients together only %d: "
+            "requests that get none are answered with 503. Lower WEB_THREADS to %d or less, or "
+            "raise max_connections (in the stack: DB_MAX_CONNECTIONS)",
             workers,
             threads,
             needed,

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 
 # In seconds:
 CONNECT_TIMEOUT: Final = 2.0  # for a new connection, with its login
-SHORT_CONNECT_TIMEOUT: Final = 0.2  # for a new connection while the server hangs
+SHORT_CONNECT_TIMEOUT: Final = 0.2  # the same, while another thread waits for a hung server
 PING_TIMEOUT: Final = 1.5  # for the first statement of a connection from the pool
 CHECK_INTERVAL: Final = 2.0  # between checks, during a statement, that the server still answers
 

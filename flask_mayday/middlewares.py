@@ -25,7 +25,7 @@ def wrap(app: Flask, pipeline: Pipeline) -> None:
     wsgi: Any = HealthMiddleware(app.wsgi_app, app, pipeline)
     if proxies:
         wsgi = ProxyFix(wsgi, x_for=proxies, x_proto=proxies)
-    wsgi = ErrorMiddleware(wsgi, pipeline, trust_header=proxies > 0, propagate=propagates)
+    wsgi = ErrorMiddleware(wsgi, pipeline, trust_headers=proxies > 0, propagate=propagates)
     port = pipeline.settings.server.status_port
     if pipeline.settings.server.metrics:
         wsgi = RequestMetrics(wsgi, instruments(), port)

@@ -56,6 +56,7 @@ def read(author: User | None = None) -> Timeline:
     queries = OF_EVERYBODY if author is None else OF_AUTHOR
     values = {} if author is None else {"author": author.id}
     if before is not None:
+        # The newer page shows the post ``before`` too, and ?after= excludes its own key.
         posts, more = _page(queries.before, values | {"key": before})
         return Timeline(posts, max(before - 1, 0), posts[-1].id if more else None)
     if after is not None:

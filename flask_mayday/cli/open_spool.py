@@ -66,12 +66,16 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
 
 
 def delivery_words(status: DeliveryStatus, server: str | None) -> str:
-    """Return what has become of the mail about an error; ``server`` is ``MAIL_SERVER``."""
+    """Return what has become of the mail about an error; ``server`` is ``MAIL_SERVER``.
+
+    That may have been unset since the mail was sent.
+    """
+    server = server or "the mail server"
     reason = f": {status.error}" if status.error else ""
     if status.state == "elsewhere":
-        return "counted for a mail of another machine"
+        return "left to another machine, whose mail has not been sent yet"
     if status.state == "delivered" and not status.subject:
-        return f"counted in a mail of another machine{reason}"
+        return f"included in a mail that another machine sent{reason}"
     if status.state == "delivered" and status.finished is not None:
         return (
             f"accepted by {server} at {moment(status.finished)}, "

@@ -30,9 +30,9 @@ from .open_spool import delivery_words
 STATES: Final = {
     "waiting": "waiting for the mail server",
     "delivered": "delivered",
-    "elsewhere": "counted for a mail of another machine",
+    "elsewhere": "left to another machine, whose mail has not been sent yet",
     "held": "held for a digest or summary",
-    "failed": "failed, refused by the mail server",
+    "failed": "whose mail the server refused",
     "off": "reported to the webhook only",
     "hidden": "hidden, because they are muted or ignored",
     "unmailable": "recorded while mail was off",
@@ -184,7 +184,7 @@ def _show_mail(identifier: str, content: bytes) -> None:
 def status(request_id: str, wait: float) -> None:
     """Say whether the mail server has accepted the mail about a request's error.
 
-    Exit status 1: it has not.
+    Exit status 1: it has not, although MAIL_SERVER is set, or the error is not processed yet.
     """
     settings = settings_of_app()
     deadline = time.monotonic() + wait

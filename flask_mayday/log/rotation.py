@@ -102,8 +102,8 @@ class RotatingFile(logging.Handler):
             self._append(data)
             self._end = size + len(data)
         except BaseException:
-            # Closing releases the lock, also when a signal ends this worker. The next record
-            # opens everything again.
+            # Closing releases the lock, also after the SystemExit of a signal handler. The next
+            # record opens everything again.
             self._close_files()
             raise
         fcntl.flock(self._lock_file, fcntl.LOCK_UN)
@@ -217,8 +217,8 @@ class RotatingFile(logging.Handler):
     def _rotate_if_full(self, length: int) -> int:
         """Rotate unless another process has done so; return the size of the file then.
 
-        Only a rotation needs the lock, as the kernel appends one ``write`` after the other. So
-        only here it matters that the lock file, and with it the lock, may have been deleted.
+        Somebody may have deleted the lock file: then another process may hold the lock of a new
+        one, and both would rotate. Appending is safe even then, as each record is one ``write``.
         """
         while not os.fstat(self._lock_file).st_nlink:
             os.close(self._lock_file)

@@ -32,8 +32,9 @@ class ErrorMiddleware:
     ``SystemExit`` with which gunicorn ends a worker that has timed out. Without this middleware
     the visitor would get the server's bare page, and there would be no report.
 
-    ``trust_header`` says whether a proxy sets ``X-Request-ID``; ``propagate``, called for each
-    request, whether exceptions go on to a debugger or a test.
+    ``trust_headers`` says whether a proxy sets or checks the headers with the request's id, trace
+    and start; ``propagate``, called for each request, whether exceptions go on to a debugger or a
+    test.
     """
 
     def __init__(
@@ -41,12 +42,12 @@ class ErrorMiddleware:
         app: WSGIApplication,
         pipeline: Pipeline,
         *,
-        trust_header: bool,
+        trust_headers: bool,
         propagate: Callable[[], bool] = never,
     ) -> None:
         self.app = app
         self.pipeline = pipeline
-        self.trust_header = trust_header
+        self.trust_headers = trust_headers
         self.propagate = propagate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -54,10 +55,10 @@ class ErrorMiddleware:
         environ[registry.PIPELINE] = self.pipeline
         if request_id.ENVIRON_KEY in environ:  # mounted in another app, whose middleware does it
             return self.app(environ, start_response)
-        request_id.begin(environ, trusted=self.trust_header)
-        trace_context.begin(environ, trusted=self.trust_header)
+        request_id.begin(environ, trusted=self.trust_headers)
+        trace_context.begin(environ, trusted=self.trust_headers)
         timeout = self.pipeline.settings.server.request_timeout
-        waited = seconds_waited(environ, timeout) if self.trust_header else 0.0
+        waited = seconds_waited(environ, timeout) if self.trust_headers else 0.0
         registry.enable_own_loggers()
         self.pipeline.ensure_delivery()
         response = _Response(environ, start_response, self.pipeline)

@@ -129,7 +129,10 @@ class SecretNames:
         self._cached = lru_cache(maxsize=2000)(self._decide)
 
     def hints(self) -> set[str]:
-        """Return lower-case texts; each secret name contains at least one of them."""
+        """Return texts, one of which is in each secret name.
+
+        Those in Latin letters are in lower case, others also as they are written.
+        """
         found = {
             *WORDS,
             *INSIDE,

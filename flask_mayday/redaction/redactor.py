@@ -39,11 +39,11 @@ class Examiner:
     """Finds the secrets that do not depend on a request: by the app's values, by name, by shape.
 
     The results for the last texts are cached, because errors repeat most of them: the traceback,
-    the route, the client's headers. ``settings`` is the search for the app's secrets.
+    the route, the client's headers. ``app_secrets`` is the search for the app's own.
     """
 
-    def __init__(self, settings: ValueSearch, patterns: PatternSearch) -> None:
-        self.settings = settings
+    def __init__(self, app_secrets: ValueSearch, patterns: PatternSearch) -> None:
+        self.app_secrets = app_secrets
         self._patterns = patterns
         self._remembered = lru_cache(REMEMBERED_TEXTS)(self._examine)
         self.source = lru_cache(REMEMBERED_TEXTS)(self._source)
@@ -57,12 +57,12 @@ class Examiner:
 
     def _examine(self, text: str) -> Examined:
         layers = decoded_layers(_encoded(text))
-        spans = value_spans(layers, (self.settings,)) + self._patterns.spans(layers[0])
+        spans = value_spans(layers, (self.app_secrets,)) + self._patterns.spans(layers[0])
         return Examined(layers, spans)
 
     def _source(self, text: str) -> str:
         layers = decoded_layers(_encoded(text))
-        return _masked(text, layers[0], value_spans(layers, (self.settings,)))
+        return _masked(text, layers[0], value_spans(layers, (self.app_secrets,)))
 
 
 class TextTooLongError(Exception):
@@ -109,9 +109,9 @@ class Redactor:
         found = self._examiner
         if found is None:
             with self._lock:
-                settings = ValueSearch((*self._given, *self._added))
-                settings.prepare()
-                found = self._examiner = Examiner(settings, self.patterns)
+                app_secrets = ValueSearch((*self._given, *self._added))
+                app_secrets.prepare()
+                found = self._examiner = Examiner(app_secrets, self.patterns)
         return found
 
 

@@ -183,7 +183,7 @@ def test_a_hung_request_does_not_affect_other_requests_of_its_worker(
     assert len(query_spool("SELECT body FROM reports")) == 1
 
 
-def test_a_crash_is_reported_under_its_own_id_and_found_by_an_interrupted_one(
+def test_a_crash_is_reported_under_the_crashing_request_and_can_be_looked_up_by_an_interrupted_one(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     the_report: Callable[..., Report],
@@ -212,7 +212,7 @@ def test_a_crash_is_reported_under_its_own_id_and_found_by_an_interrupted_one(
     assert "WARNING: Cut off because worker" in lines[-1]
 
 
-def test_a_death_after_a_reported_hang_is_reported_under_the_id_of_another_request(
+def test_a_death_after_a_reported_hang_is_reported_under_the_request_that_caused_it(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],

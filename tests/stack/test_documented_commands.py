@@ -147,7 +147,7 @@ def test_the_commands_of_a_page_work_in_their_order(reader: Reader, page: str) -
         wait_until(lambda: reader.stack.get("/").text == "mine", "the reader's app")
 
 
-def test_every_command_that_does_not_run_is_in_the_documentation() -> None:
+def test_every_entry_of_not_run_is_still_documented() -> None:
     commands = [command for page in PAGES for command in commands_of(page)]
     unused = [one for one in NOT_RUN if not any(command.startswith(one) for command in commands)]
     assert unused == []

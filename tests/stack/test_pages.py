@@ -280,7 +280,7 @@ REPLACING = ("up", "--detach", "--wait", "--no-build", "--no-deps", "--force-rec
         pytest.param(REPLACING, 502, id="web being replaced"),
     ],
 )
-def test_every_client_gets_a_page_of_ours_meanwhile(
+def test_every_client_gets_a_page_of_ours_while_a_service_restarts(
     stack: Stack,
     change: tuple[str, ...],
     status: int,

@@ -249,7 +249,7 @@ def watch_log(stack: Stack) -> str:
     return stack.compose("logs", "--no-log-prefix", "watch")
 
 
-def test_a_spool_that_cannot_be_written_ends_the_heartbeat_and_is_mailed_without_it(
+def test_a_spool_that_cannot_be_written_stops_the_heartbeat_and_is_mailed_directly(
     stack: Stack,
 ) -> None:
     def set_mode(mode: str) -> None:

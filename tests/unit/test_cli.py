@@ -17,9 +17,11 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from flask_mayday import cli as cli_module
+from flask_mayday.cli.open_spool import delivery_words
 from flask_mayday.context import request_id
 from flask_mayday.courier.lease import Lease
 from flask_mayday.spool.database import Database
+from flask_mayday.spool.inventory import DeliveryStatus
 from flask_mayday.spool.mailbox import Mailbox
 from tests.support.reports import a_report
 
@@ -98,6 +100,11 @@ def test_the_status_says_how_far_the_mail_about_a_request_has_come(
         assert result.output.endswith(", 2.5 s after the error: Subject 2\n")
 
 
+def test_the_status_names_no_server_if_that_was_unset_since() -> None:
+    status = DeliveryStatus(1.0, True, "delivered", 2.0, "Error", None)
+    assert delivery_words(status, None).startswith("accepted by the mail server at ")
+
+
 @pytest.mark.usefixtures("spool")
 def test_the_status_of_an_unknown_request_says_so(cli: FlaskCliRunner) -> None:
     result = cli.invoke(args=["reports", "status", "--wait", "0.2", "unknown"])
@@ -119,7 +126,7 @@ def test_the_list_counts_every_error_and_shows_the_time_of_the_next_try(
     cli: FlaskCliRunner,
 ) -> None:
     result = cli.invoke(args=["reports", "list"])
-    for state in ("waiting", "delivered", "failed", "held"):
+    for state in ("waiting", "delivered", "whose mail the server refused", "held"):
         assert f"       1 error {state}" in result.output
     assert "tried 2 times, next try at" in result.output
     assert "450 later" in result.output
@@ -275,7 +282,7 @@ def test_the_list_counts_errors_whose_reports_were_evicted(
     spool.execute("UPDATE mails SET count = 7 WHERE state = 'waiting'")
     output = cli.invoke(args=["reports", "list"]).output
     assert "       7 errors waiting" in output
-    assert "       1 error failed" in output
+    assert "       1 error whose mail the server refused" in output
     assert "       1 error held" in output
 
 
@@ -386,7 +393,7 @@ def test_reports_in_files_for_an_hour_count_as_stuck(
 
 @pytest.mark.usefixtures("spool")
 def test_a_missing_courier_is_mentioned(cli: FlaskCliRunner, folder: Path) -> None:
-    words = "No courier is running; mail stays queued until the web service is up."
+    words = "No process is delivering mail: it stays queued until the server or watch runs."
     assert words in cli.invoke(args=["reports", "list"]).output
     lease = Lease(folder)
     assert lease.acquire()

@@ -217,7 +217,7 @@ def test_a_statement_that_takes_too_long_is_one_report(
         assert group == hash_of(f"group\0unavailable: {outages.CANCELLED}")
 
 
-def test_more_threads_than_the_database_allows_connections_are_reported_at_the_first_one(
+def test_too_few_database_connections_for_the_threads_are_reported_at_the_first_connection(
     gunicorn: Callable[..., Any],
     database_url: str,
     query_spool: Callable[[str], list[tuple[Any, ...]]],

@@ -95,7 +95,7 @@ def test_every_query_uses_what_is_exported(exported: Exported) -> None:
 @pytest.mark.parametrize(
     "query", ["mayday_none", 'mayday_spool_depth{kind="x"}', "sum by (x) (mayday_site_up)"]
 )
-def test_what_is_not_exported_is_found(query: str, exported: Exported) -> None:
+def test_a_query_of_an_unknown_metric_or_label_is_detected(query: str, exported: Exported) -> None:
     assert len(problems(query, exported)) == 1
 
 

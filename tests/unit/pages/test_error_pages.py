@@ -255,7 +255,7 @@ def test_a_handler_that_raises_still_leaves_a_page_with_the_id_and_a_report(
     assert report.message == "boom in the handler"
 
 
-def test_a_handler_of_every_error_that_raises_is_caught_outside_flask(
+def test_a_500_handler_that_raises_is_caught_by_the_middleware(
     app: Flask, read_reports: ReadReports
 ) -> None:
     def broken(error: Exception) -> str:

@@ -25,7 +25,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 def around(app: Flask, wsgi: Any) -> ErrorMiddleware:
     """Return the middleware of ``app`` around another WSGI callable."""
-    return ErrorMiddleware(wsgi, app.extensions["mayday"], trust_header=False)
+    return ErrorMiddleware(wsgi, app.extensions["mayday"], trust_headers=False)
 
 
 class Server:

@@ -552,5 +552,5 @@ def test_a_redactor_without_secrets_left_to_prepare_takes_no_lock() -> None:
     site = Redactor([SECRET])
     bound = site.bind(None)
     bound.text("prepared")
-    with site.examiner.settings._lock, ThreadPoolExecutor(1) as pool:
+    with site.examiner.app_secrets._lock, ThreadPoolExecutor(1) as pool:
         assert pool.submit(bound.text, SECRET).result(10) == MASK
