@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 class Courier:
     """Delivers what is in ``outbox`` while this process holds the lease on its folder.
 
-    Making one starts no thread and opens no file.
+    Making one starts no thread and opens no file. ``users`` stand for the pipelines that share it.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Courier:
         self.webhook = webhook
         self.agreement = agreement
         self.settings = (outbox.max_bytes, mail, reports, app, webhook, agreement)
+        self.users: set[object] = set()
         self.lease = Lease(outbox.folder)
         self._tasks = Tasks(reports.window)
         self._thread: threading.Thread | None = None

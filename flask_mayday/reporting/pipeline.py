@@ -69,14 +69,16 @@ class Pipeline:
             self.log_file.on_failure = partial(safely, instruments().log_failed_writes.inc)
         self.log_file.setLevel(settings.log.level)
         self.log_file.setFormatter(self.formatter)
-        self.courier = _courier_of(settings)
+        user = object()  # stands for this pipeline, which its finalizer must not keep alive
+        self.courier = _courier_of(settings, user)
         app = settings.app
         builder = ReportBuilder(
             *(redactor, OwnCode(root_path, app.own_code)),
             *(app.name, app.environment, app.release, app.node),
         )
         self.reports = ReportHandler(settings, builder, self.courier)
-        weakref.finalize(self, _close, self.log_file, self.reports, self.courier).atexit = False
+        finalizer = weakref.finalize(self, _close, self.log_file, self.reports, self.courier, user)
+        finalizer.atexit = False
 
     def handle(self, record: logging.LogRecord) -> None:
         """Write a record to the log and, if it is an error, report it."""
@@ -125,27 +127,37 @@ class Pipeline:
         return False
 
 
-def _courier_of(settings: Settings) -> Courier:
+def _courier_of(settings: Settings, user: object) -> Courier:
+    """Return the courier of a spool, with ``user`` among those that keep it running."""
     folder = settings.spool.folder
     courier = _couriers.get(folder)
     groups = (settings.mail, settings.reports, settings.app, settings.webhook, settings.agreement)
     wanted = (settings.spool.max_bytes, *groups)
-    if courier is None or courier.settings != wanted:
-        outbox = Outbox(folder, settings.spool.max_bytes)
-        courier = Courier(
-            outbox,
-            mail=settings.mail,
-            reports=settings.reports,
-            app=settings.app,
-            webhook=settings.webhook,
-            agreement=settings.agreement,
-        )
-        _couriers[folder] = courier
+    if courier is not None and courier.settings == wanted:
+        courier.users.add(user)
+        if _couriers.get(folder) is courier:  # the garbage collector has not just stopped it
+            return courier
+    courier = Courier(
+        Outbox(folder, settings.spool.max_bytes),
+        mail=settings.mail,
+        reports=settings.reports,
+        app=settings.app,
+        webhook=settings.webhook,
+        agreement=settings.agreement,
+    )
+    courier.users.add(user)
+    _couriers[folder] = courier
     return courier
 
 
-def _close(log_file: RotatingFile, reports: ReportHandler, courier: Courier) -> None:
+def _close(log_file: RotatingFile, reports: ReportHandler, courier: Courier, user: object) -> None:
+    """Close the files of a pipeline, and stop its courier if no other pipeline uses that."""
     log_file.close()
     reports.close()
-    if _couriers.get(courier.outbox.folder) in (None, courier):
-        courier.stop(0)
+    courier.users.discard(user)
+    if courier.users:
+        return
+    if _couriers.get(courier.outbox.folder) is courier:
+        # It cannot be started again: the next app with this spool gets another.
+        _couriers.pop(courier.outbox.folder, None)
+    courier.stop(0)
