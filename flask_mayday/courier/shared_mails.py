@@ -131,9 +131,11 @@ class SharedMails:
         for fingerprint, tallies in by_fingerprint.items():
             self.handovers.take_back(fingerprint, claim.previous or 0)
             found = self.mailbox.first_pending(fingerprint)
+            group = groups.load(self.mailbox, fingerprint)
+            is_back = group is not None and group.back_unsaid
             number, first = sum(one.number for one in tallies), min(one.first for one in tallies)
             report = found[1] if found else _placeholder(tallies[0])
-            entries.append(HeldErrors(number, first, report))
+            entries.append(HeldErrors(number, first, report, is_back))
         draft = drafts.draft_summary(entries, self.app, self.limit)
         draft = _with_nodes(draft, claim.tallies)
         mail_id = self.writer.add("summary", draft, now, identity=_identity(claim))
