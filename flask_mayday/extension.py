@@ -22,7 +22,7 @@ from .pages.error_pages import ErrorPages, Unavailable
 from .redaction.config import secrets_of_config
 from .redaction.redactor import Redactor
 from .report.report import Report
-from .report.request import NOBODY, ROUTE
+from .report.request import NOBODY, ROUTE, session_of
 from .reporting import registry
 from .reporting.pipeline import Pipeline
 from .settings import Settings, read_settings
@@ -226,10 +226,7 @@ def _user_of_session() -> object:
     It never loads a user, which could query a dead database, and never uses ``flask.session``,
     which would make the response vary with the cookie.
     """
-    context: Any = flask_globals.request_ctx
-    session = getattr(context, "_session", None)
-    if session is None:  # before Flask 3.2
-        session = getattr(context, "session", None)
+    session = session_of(flask_globals.request_ctx)
     if isinstance(session, dict) and (user := dict.get(session, "_user_id")) is not None:
         return user
     loaded = vars(flask_globals.g._get_current_object()).get("_login_user")

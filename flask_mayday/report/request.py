@@ -70,6 +70,16 @@ def path_of(environ: Environ) -> str:
         return path
 
 
+def session_of(context: Any) -> Any:
+    """Return the session of a request context, ``None`` if it is not open.
+
+    ``flask.session`` is not used: it would make the response vary with the cookie.
+    """
+    if hasattr(context, "_session"):
+        return context._session
+    return getattr(context, "session", None)  # before Flask 3.1.3
+
+
 def _text(environ: Environ, name: str, redactor: BoundRedactor) -> str:
     return redactor.bounded(str(environ.get(name) or ""), TEXT_LENGTH)
 
@@ -93,8 +103,7 @@ def _user(environ: Environ, redactor: BoundRedactor) -> str:
     context: Any = flask_globals.request_ctx
     if not context or context.request.environ is not environ:
         return UNKNOWN
-    # Not through flask.session, which would make the response vary with the cookie.
-    session = getattr(context, "_session", None)
+    session = session_of(context)
     if session is None:
         return UNKNOWN
     identifier = dict.get(session, "_user_id")

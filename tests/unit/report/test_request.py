@@ -6,10 +6,12 @@ import io
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from flask import Flask, request, session
+from flask import globals as flask_globals
 
 from app.database import db
 from flask_mayday.context import request_id
@@ -169,3 +171,18 @@ def test_a_part_that_cannot_be_read_says_so() -> None:
     found = whole_request(environ, Redactor([]).bind(environ))
     assert found["form"] == "(not available: RuntimeError)"
     assert sys.exc_info() == (None, None, None)
+
+
+def test_the_user_is_known_with_an_older_flask_too(app: Flask) -> None:
+    """Before Flask 3.1.3, the session was a plain attribute of the request context."""
+    redactor = Redactor([]).bind(None)
+    with app.test_request_context("/") as context:
+        older = SimpleNamespace(request=request._get_current_object(), session={})
+        token = flask_globals._cv_request.set(cast(Any, older))
+        try:
+            assert whole_request(request.environ, redactor)["user"] == "nobody"
+            older.session["_user_id"] = "17"
+            assert whole_request(request.environ, redactor)["user"] == "17"
+        finally:
+            flask_globals._cv_request.reset(token)
+        assert whole_request(context.request.environ, redactor)["user"] == "nobody"
