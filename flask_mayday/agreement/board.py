@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from ..settings import AgreementSettings
 from . import statements as sql
 from .connection import AwayError, Connection
-from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish
+from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish, counts_in
 
 GRACE: Final = 3.0  # seconds after the end of a window in which all nodes write their counts
 EXPIRY: Final = 60.0  # seconds without renewal after which another node takes over a claim
@@ -235,11 +235,11 @@ class _Exchange:
         if self.taken:
             self.call(sql.TAKE_OVER, windows=[one.window for one in self.taken])
             # A report that is taken over is the first of what was counted as its repeats.
-            first = [one for one in self.taken if not counts.get(one.previous or 0)]
+            first = [one for one in self.taken if not counts_in(counts, one.previous)]
             names, numbers = [one.fingerprint for one in first], [one.window for one in first]
             self.call(sql.UNCOUNT, fingerprints=names, windows=numbers)
             for one in self.taken:
-                tallies = tuple(counts.get(-1 if one.previous is None else one.previous, ()))
+                tallies = tuple(counts_in(counts, one.previous))
                 self.answer.claims.append(Claim(one.window, one.fingerprint, one.previous, tallies))
 
     def _write_tallies(self, end: str = "") -> None:
@@ -281,7 +281,7 @@ class _Exchange:
         windows = {fingerprint: window for window, fingerprint in rows}
         dropped = []
         for fingerprint, _, previous in self.new:
-            tallies = counts.get(-1 if previous is None else previous, [])
+            tallies = counts_in(counts, previous)
             if fingerprint != SUMMARY and not self._is_digest(fingerprint, tallies):
                 # Its errors came after the window: the first is mailed, and the others count anew.
                 dropped += [(one.fingerprint, one.window) for one in tallies]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -97,3 +98,8 @@ class Answer:
     summary_window: int = 0
     summary_in: float = 0.0
     awaited: dict[int, Window] = field(default_factory=dict)
+
+
+def counts_in(counts: Mapping[int, list[Tally]], window: int | None) -> list[Tally]:
+    """Return the counts of a window: ``None`` has none, and 0 is the first window of summaries."""
+    return [] if window is None else counts.get(window, [])
