@@ -141,7 +141,7 @@ def _read_app(reader: SettingsReader, name: str, log: LogSettings) -> AppSetting
 
 def _read_mail(reader: SettingsReader, instance: Path) -> MailSettings:
     server = reader.line("MAIL_SERVER") or None
-    default_sender = f"no-reply@{server or 'localhost'}"
+    default_sender = f"no-reply@{server if server and is_host(server) else 'localhost'}"
     return MailSettings(
         server=server,
         port=reader.integer("MAIL_PORT", 25, 1, 65535),

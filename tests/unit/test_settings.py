@@ -168,6 +168,13 @@ def test_a_mail_server_whose_name_gives_no_address_needs_a_sender() -> None:
     assert problem.startswith("MAIL_FROM is 'no-reply@::1'")
 
 
+def test_a_mail_server_that_is_no_host_is_one_problem_not_two() -> None:
+    (problem,) = problems(MAIL_SERVER="mail example", ADMINS="a@example.com")
+    assert problem.startswith("MAIL_SERVER is 'mail example'")
+    two = problems(MAIL_SERVER="mail example", MAIL_FROM="nobody", ADMINS="a@example.com")
+    assert [one.split()[0] for one in two] == ["MAIL_SERVER", "MAIL_FROM"]
+
+
 def test_both_kinds_of_tls_at_once_are_refused() -> None:
     (problem,) = problems(MAIL_USE_TLS="1", MAIL_USE_SSL="1")
     assert "both on" in problem
