@@ -136,11 +136,14 @@ class ErrorGroup:
         return None
 
     def mute(self, now: float, until: float | None = None, release: str = "") -> None:
-        """Mute the group until a time, until an error of another release, or until unmuted."""
+        """Mute the group until a time, until an error of another release, or until unmuted.
+
+        A second mute changes only how long: its errors are still counted since the first.
+        """
         if self.state is not State.MUTED:
             self.state_before = self.state
-            self.muted_count = 0
-        self.muted_at, self.muted_until, self.muted_release = now, until, release
+            self.muted_at, self.muted_count = now, 0
+        self.muted_until, self.muted_release = until, release
         self._apply(Event.MUTE)
 
     def unmute(self) -> None:

@@ -127,3 +127,15 @@ def test_a_group_knows_its_first_and_last_error_in_any_order_of_arrival() -> Non
         group.occur(time, release)
     assert (group.first_seen, group.first_release) == (START, "1")
     assert (group.last_seen, group.last_release) == (START + 9, "3")
+
+
+def test_a_second_mute_goes_on_counting_since_the_first() -> None:
+    group = in_state("known")
+    group.mute(START)
+    group.occur(START + 1, "1")
+    group.mute(START + 2, until=START + DAY)
+    group.occur(START + 3, "1")
+    assert (group.muted_at, group.muted_count) == (START, 2)
+    group.unmute()
+    group.mute(START + 4)
+    assert (group.muted_at, group.muted_count) == (START + 4, 0)
