@@ -187,7 +187,9 @@ def read_file(path: Path) -> IncomingFile:
 
 
 def _size(folder: Path) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return 0
+    total = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # the courier has just taken it
+                total += entry.stat().st_size
+    return total

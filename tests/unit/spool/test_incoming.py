@@ -397,3 +397,22 @@ def test_files_are_taken_in_the_order_in_which_they_were_made(
         assert in_child(work) == 0
     mailbox.take_incoming()
     assert in_database(outbox) == [str(number) for number in range(8)]
+
+
+def test_a_file_taken_during_the_measurement_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"x" * 400)
+    scan = os.scandir
+
+    @contextlib.contextmanager
+    def slowly(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scan(folder) as entries:
+            found = list(entries)
+        (tmp_path / found[1].name).unlink()
+        yield found
+
+    monkeypatch.setattr(incoming_module.os, "scandir", slowly)
+    assert incoming_module._size(tmp_path) == 800
+    assert incoming_module._size(tmp_path / "missing") == 0
