@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from contextlib import closing
@@ -51,7 +50,8 @@ class PostingThread:
                 return
             except LeaseLostError:
                 return  # the courier's thread ends too, and says so
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:
+                # The thread must not end: nothing else posts. The same trouble is logged once.
                 if str(error) != trouble:
                     trouble = str(error)
                     logger.warning("Cannot post from %s", self.path, exc_info=True)

@@ -358,3 +358,24 @@ def test_a_webhook_that_hangs_does_not_delay_mail(
     courier.wake()
     wait_until(lambda: len(sent) == 2, "both mails", 5)
     server.release.set()
+
+
+def test_an_error_of_any_type_does_not_end_the_thread(
+    start_courier: Callable[..., Courier],
+    server: WebhookServer,
+    wait_until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failures = iter([ValueError("a bug")])
+    run = WebhookDelivery.run
+
+    def fail_once(self: WebhookDelivery, now: float, timeout: float = 10.0) -> None:
+        for failure in failures:
+            raise failure
+        run(self, now, timeout)
+
+    monkeypatch.setattr(WebhookDelivery, "run", fail_once)
+    courier = start_courier()
+    courier.outbox.put(a_report("boom"), mailable=True)
+    courier.wake()
+    wait_until(lambda: len(server.messages()) == 1, "the post")
