@@ -48,43 +48,53 @@ class Capacity:
         """Return why one container with ``limit`` threads is not enough, and the fix."""
         if self.thread_count <= limit:
             return None
+        fix = _or_raise(self._fix(lambda one: one.thread_count <= limit))
         return (
             f"{self._product()} needs {self.thread_count} threads, and a web container may have "
-            f"{limit}. {self._fix(lambda one: one.thread_count <= limit)}, or raise the limit (in "
-            "the stack: pids_limit of web, in compose.override.yaml)."
+            f"{limit}. {fix} the limit (in the stack: pids_limit of web, in compose.override.yaml)."
         )
 
     def memory_problem(self, limit: int) -> str | None:
         """Return why one container with ``limit`` bytes of memory is not enough, and the fix."""
         if self.memory <= limit:
             return None
-        workers = max(1, (limit // MIB - BASE_MEMORY) // WORKER_MEMORY)
+        workers = (limit // MIB - BASE_MEMORY) // WORKER_MEMORY
+        fix = _or_raise(f"Set WEB_CONCURRENCY={workers}" if workers > 0 else "")
         return (
             f"WEB_CONCURRENCY={self.workers} needs at least {self.memory // MIB} MiB, and a web "
-            f"container may use {limit // MIB} MiB. Set WEB_CONCURRENCY={workers}, or raise the "
-            "limit (in the stack: mem_limit of web, in compose.override.yaml)."
+            f"container may use {limit // MIB} MiB. {fix} the limit "
+            "(in the stack: mem_limit of web, in compose.override.yaml)."
         )
 
     def connection_problem(self, limit: int) -> str | None:
         """Return why a database with ``limit`` connections is not enough, and the fix."""
         if self.connections <= limit:
             return None
+        fix = self._fix(lambda one: one.connections <= limit)
         return (
             f"WEB_REPLICAS={self.containers} x {self._product()} needs {self.connections} database "
             f"connections while new containers replace the old ones, and the database allows "
-            f"{limit} (DB_MAX_CONNECTIONS). {self._fix(lambda one: one.connections <= limit)}, or "
-            f"DB_MAX_CONNECTIONS={self.connections}."
+            f"{limit} (DB_MAX_CONNECTIONS). "
+            f"{f'{fix}, or' if fix else 'Set'} DB_MAX_CONNECTIONS={self.connections}."
         )
 
     def _product(self) -> str:
         return f"WEB_CONCURRENCY={self.workers} x WEB_THREADS={self.threads}"
 
     def _fix(self, fits: Callable[[Capacity], bool]) -> str:
-        """Return the setting that fits: as many threads as possible, else fewer workers."""
+        """Return the setting that fits: as many threads as possible, else fewer workers.
+
+        Returns an empty text if not even one worker with one thread fits.
+        """
         for threads in range(self.threads, 0, -1):
             if fits(replace(self, threads=threads)):
                 return f"Set WEB_THREADS={threads}"
         for workers in range(self.workers, 0, -1):
             if fits(replace(self, workers=workers)):
                 return f"Set WEB_CONCURRENCY={workers}"
-        return "Lower WEB_CONCURRENCY and WEB_THREADS"
+        fits_at_all = fits(replace(self, workers=1, threads=1))
+        return "Lower WEB_CONCURRENCY and WEB_THREADS" if fits_at_all else ""
+
+
+def _or_raise(fix: str) -> str:
+    return f"{fix}, or raise" if fix else "Raise"

@@ -67,3 +67,11 @@ def test_limits_in_an_override_file_apply(check: Any) -> None:
     assert check.problems(roomy) == []
     del roomy["db"]
     assert check.problems(roomy) == []
+
+
+@pytest.mark.parametrize("problem", ["thread_problem", "memory_problem", "connection_problem"])
+def test_if_even_one_worker_does_not_fit_only_a_higher_limit_helps(problem: str) -> None:
+    text = getattr(Capacity(workers=1, threads=1), problem)(10)
+    assert "Set WEB_" not in text
+    assert "Lower" not in text
+    assert "Raise the limit (in the stack" in text or "Set DB_MAX_CONNECTIONS=12." in text
