@@ -138,9 +138,10 @@ class Mailbox(PendingReports):
         return None if found is None else float(found)
 
     def has_delivered_since(self, mail: StoredMail) -> bool:
-        """Return whether any mail was delivered after this one was made."""
+        """Return whether this machine has delivered any mail since this one was made."""
         (found,) = self.column(
-            "SELECT EXISTS (SELECT 1 FROM mails WHERE state = 'delivered' AND finished >="
+            "SELECT EXISTS (SELECT 1 FROM mails WHERE state = 'delivered'"
+            " AND kind != 'elsewhere' AND finished >="
             " (SELECT created FROM mails WHERE id = ?))",
             (mail.id,),
         )

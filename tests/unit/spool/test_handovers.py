@@ -75,6 +75,20 @@ def test_it_counts_as_delivered_only_when_that_mail_is_sent(
     assert handovers.awaited() == []
 
 
+def test_a_delivery_by_another_machine_is_none_of_this_one(
+    mailbox: Mailbox, handovers: Handovers
+) -> None:
+    mailbox.add_mail(a_new_mail(message_id="<mine@example.com>"))
+    (mail,) = mailbox.due(NOW, 1.0)
+    handovers.hand_over("f", 7, NOW)
+    handovers.close("f", 7, follower=8, number=5)
+    handovers.finish([8])
+    assert mailbox.column("SELECT kind FROM mails WHERE state = 'delivered'") == ["elsewhere"]
+    assert not mailbox.has_delivered_since(mail)
+    mailbox.finish(mail, "delivered")
+    assert mailbox.has_delivered_since(mail)
+
+
 def test_a_window_that_nobody_knows_any_more_gives_its_errors_back(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
