@@ -94,7 +94,8 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
         if error is None:
             return
         yield error
-        error = error.__cause__ or error.__context__
+        # Not "or": an exception may be false.
+        error = error.__context__ if error.__cause__ is None else error.__cause__
 
 
 def _without_message(error: BaseException) -> str:

@@ -104,7 +104,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
             break
         yield error
         context = None if error.__suppress_context__ else error.__context__
-        error = error.__cause__ or context
+        # Not "or": an exception may be false.
+        error = context if error.__cause__ is None else error.__cause__
     raise _NotComparableError
 
 

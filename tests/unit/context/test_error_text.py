@@ -11,6 +11,7 @@ import pytest
 from flask import Flask, request
 
 from flask_mayday.context import error_text
+from flask_mayday.context.error_text import chain_of
 from flask_mayday.context.record_fields import message_of
 from flask_mayday.report.report import Report
 
@@ -107,3 +108,13 @@ def test_a_text_that_was_not_tried_is_tried_when_the_slow_ones_are_over(
             thread.join()
     monkeypatch.setattr(error_text, "SECONDS", 5)
     assert error_text.message_of_error(error) == "late"
+
+
+def test_a_cause_that_is_false_is_part_of_the_chain() -> None:
+    class FalseError(Exception):
+        def __bool__(self) -> bool:
+            return False
+
+    error, cause = ValueError("boom"), FalseError("cause")
+    error.__cause__, error.__context__ = cause, KeyError("context")
+    assert list(chain_of(error)) == [error, cause]

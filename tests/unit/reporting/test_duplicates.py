@@ -13,6 +13,7 @@ from flask_mayday.context import request_id
 from flask_mayday.context.record_fields import STACK
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import duplicates as repeats
+from flask_mayday.reporting.duplicates import Occurrence, occurrence_of
 
 ReadReports = Callable[[], list[Report]]
 
@@ -234,3 +235,26 @@ def test_a_short_report_has_nothing_of_an_earlier_request(
     _, repeat = read_reports()
     assert repeat.like
     assert "mine" not in repeat.to_json()
+
+
+class FalseError(Exception):
+    """An exception that is false, as one with a length of 0 is."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def test_a_cause_that_is_false_is_not_overlooked() -> None:
+    def occurrence(cause: BaseException) -> Occurrence | None:
+        error = ValueError("boom")
+        error.__cause__ = cause
+        error.__context__ = KeyError("context")
+        error.__suppress_context__ = False
+        record = logging.LogRecord("a", logging.ERROR, "a.py", 1, "x", None, None)
+        record.exc_info = (ValueError, error, None)
+        return occurrence_of(record)
+
+    one, other = occurrence(FalseError("one")), occurrence(FalseError("other"))
+    assert one is not None
+    assert other is not None
+    assert one.key != other.key
