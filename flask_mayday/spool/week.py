@@ -53,7 +53,11 @@ def week_start(database: Database) -> float | None:
 
 
 def read_week(database: Database, since: float, until: float) -> Week:
-    """Return what happened since the last call of :func:`begin_week`."""
+    """Return what happened since the last call of :func:`begin_week`.
+
+    ``since`` and ``until`` bound the outages and the list of groups. The other numbers include what
+    happened between ``until`` and this call, and :func:`begin_week` starts them anew.
+    """
     groups = load_all(database)
     for group in groups:
         group.end_mute(until)
