@@ -1,4 +1,4 @@
-"""One node's use of the two tables: it writes its counts, claims mails, and reads the others'."""
+"""One node's part in ``mayday.claim`` and ``mayday.count``: it writes its counts, claims mails."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from . import statements as sql
 from .connection import AwayError, Connection
 from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish, counts_in
 
-GRACE: Final = 3.0  # seconds after the end of a window in which all nodes write their counts
+GRACE: Final = 3.0  # seconds from the end of a window to its mail, for nodes to write counts
 EXPIRY: Final = 60.0  # seconds without renewal after which another node takes over a claim
-SETTLE: Final = 20.0  # seconds after PostgreSQL was away in which no window is closed
+# Seconds from the return of PostgreSQL to the first mail that closes a window.
+RECOVERY_TIME: Final = 20.0
 
 
 class Budget(Protocol):
@@ -65,23 +66,24 @@ class Board:
     def note_sent(self, windows: Iterable[int]) -> None:
         """Record that the mails of these windows are delivered, or given up with a notice."""
         values = self._named(windows=list(windows))
-        self.connection.call(f"{sql.SENT};{sql.SETTLE}", values)
+        self.connection.call(f"{sql.SENT};{sql.DELETE_DELIVERED_COUNTS}", values)
 
-    def settle(self) -> None:
+    def delete_delivered_counts(self) -> None:
         """Delete this node's counts that are in delivered mails."""
-        self.connection.call(sql.SETTLE, self._named())
+        self.connection.call(sql.DELETE_DELIVERED_COUNTS, self._named())
 
-    def expire(self) -> None:
+    def delete_old_rows(self) -> None:
         """Delete old rows."""
-        self.connection.call(sql.EXPIRE)
+        self.connection.call(sql.DELETE_OLD_ROWS)
 
     def _named(self, **values: object) -> Any:
         return {"node": self.node, **values}
 
-    def is_settled(self, has_just_started: bool) -> bool:
+    def has_recovered(self, has_just_started: bool) -> bool:
         """Return whether nodes have had time to correct their counts since PostgreSQL was away."""
         back_at = self.connection.back_at
-        return not has_just_started and (not back_at or time.monotonic() - back_at > SETTLE)
+        is_long_back = not back_at or time.monotonic() - back_at > RECOVERY_TIME
+        return is_long_back and not has_just_started
 
 
 class _Exchange:
@@ -161,8 +163,8 @@ class _Exchange:
         self._take_over(self.answer.awaited.values())
         if (summary := self.answer.windows.get(SUMMARY)) is not None:
             self._take_over([summary])
-        rows = self.call(sql.RECENT, settle=SETTLE)
-        self.may_close = self.board.is_settled(rows[0][3])
+        rows = self.call(sql.RECENT, recovery=RECOVERY_TIME)
+        self.may_close = self.board.has_recovered(rows[0][3])
         made: Counter[str] = Counter()
         for source, node, number, _ in rows:
             made[source] += number
@@ -188,7 +190,7 @@ class _Exchange:
         """Return whether a mail was not sent, and no node is about to send it."""
         if window.node == self.board.node:
             return not window.is_sent and window.window not in self.question.mine
-        return window.is_expired and self.board.is_settled(False)
+        return window.is_expired and self.board.has_recovered(False)
 
     def _take_over(self, windows: Iterable[Window]) -> None:
         known = {one.window for one in self.taken}

@@ -1,4 +1,4 @@
-"""The SQL with which couriers read and write the two tables."""
+"""The SQL with which couriers read and write ``mayday.claim`` and ``mayday.count``."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ WHERE "window" = ANY(%(windows)s::bigint[]) OR previous = ANY(%(counted)s::bigin
 # Mails of the last hour by route or logger and node, and whether the server has just started.
 RECENT: Final = """
 SELECT source, node, count(*), clock_timestamp() - pg_postmaster_start_time()
-       < make_interval(secs => %(settle)s)
+       < make_interval(secs => %(recovery)s)
 FROM mayday.claim
 WHERE claimed_at > clock_timestamp() - interval '1 hour' AND fingerprint <> ''
 GROUP BY source, node
 UNION ALL
 SELECT '', '', 0, clock_timestamp() - pg_postmaster_start_time()
-       < make_interval(secs => %(settle)s)
+       < make_interval(secs => %(recovery)s)
 """
 RECORDED: Final = """
 SELECT fingerprint, "window", number FROM mayday.count
@@ -98,11 +98,11 @@ SENT: Final = """
 UPDATE mayday.claim SET sent_at = clock_timestamp()
 WHERE "window" = ANY(%(windows)s::bigint[]) AND sent_at IS NULL
 """
-SETTLE: Final = """
+DELETE_DELIVERED_COUNTS: Final = """
 DELETE FROM mayday.count AS c USING mayday.claim AS s
 WHERE c.node = %(node)s AND s.previous = c."window" AND s.sent_at IS NOT NULL
 """
-EXPIRE: Final = """
+DELETE_OLD_ROWS: Final = """
 DELETE FROM mayday.count WHERE counted_at < clock_timestamp() - interval '7 days';
 DELETE FROM mayday.claim WHERE claimed_at < clock_timestamp() - interval '8 days'
     AND (sent_at IS NOT NULL OR claimed_at < clock_timestamp() - interval '60 days')

@@ -11,7 +11,8 @@
     absolute ``number``, so that writing it twice does no harm. ``first`` and ``last`` are their
     times in seconds since the epoch, ``title`` the masked title of the error.
 
-Counts are kept until the mail that has them is sent, at most for a week, and claims a day longer.
+Counts are kept until the mail that has them is sent, at most for a week. Claims are kept for eight
+days, and for 60 days if their mail was not sent.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class SharedPlanner:
                 self._renew(old)
             if mine and time.monotonic() > self._expire_at:
                 self._expire_at = time.monotonic() + EXPIRE_INTERVAL
-                self.board.expire()
+                self.board.delete_old_rows()
         except AwayError:
             pass
         self.board.connection.close_if_idle()
@@ -231,7 +231,7 @@ class SharedPlanner:
         if any(window.is_sent for window, _ in answer.closed.values()) or any(
             window.is_sent for window in answer.awaited.values()
         ):
-            self.board.settle()
+            self.board.delete_delivered_counts()
         if answer.claims:
             self._pause = PAUSES[0]
         else:

@@ -24,7 +24,7 @@ PROGRAM = """
 import sys
 from flask_mayday.agreement import board, connection
 from flask_mayday.courier import shared_planner
-board.GRACE, board.EXPIRY, board.SETTLE = 1.5, 4.0, 3.0
+board.GRACE, board.EXPIRY, board.RECOVERY_TIME = 1.5, 4.0, 3.0
 connection.RETRY_AFTER = (0.2, 1.0)
 connection.CALL_TIMEOUT = 1.5
 shared_planner.RENEW_INTERVAL = 1.0
