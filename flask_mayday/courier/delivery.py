@@ -38,6 +38,8 @@ PROBABLY: Final = (
     f"Probably delivered: the server confirmed none of {UNCONFIRMED_ATTEMPTS} attempts."
 )
 DOWN_AFTER: Final = 2  # mails in a row that the server defers before it counts as down
+MISSED: Final = "An error mail did not reach all of its recipients: %s"
+UNSURE: Final = "An error mail may not have reached all of its recipients: %s"
 NO_WEBHOOK: Final = WebhookSettings()
 NO_AGREEMENT: Final = AgreementSettings()
 MAIL_STUCK: Final = (
@@ -91,7 +93,7 @@ class Delivery:
         """Deliver once at the time ``now``, in seconds since the epoch."""
         self.tasks.progress = time.monotonic()
         recent = now - max(self.reports.window, HOUR)
-        if self.tasks.recover.is_due(now):
+        if self.tasks.recover.begin_if_due(now):
             recovery.recover(self.mailbox)
         self.take_incoming(now, recent)
         if self.mail.server or self.webhook.url:
@@ -106,7 +108,7 @@ class Delivery:
         retention.evict(self.mailbox, recent)
         self.mailbox.keep_wal_small()
         self.report_dropped(now)
-        if self.tasks.expire.is_due(now):
+        if self.tasks.expire.begin_if_due(now):
             self.expire(now - self.reports.keep_days * 86_400, recent)
 
     def take_incoming(self, now: float, recent: float) -> None:
@@ -120,7 +122,7 @@ class Delivery:
             unreadable = [str(path) for path in incoming.unreadable()]
         except OSError as error:
             unreadable = [str(error)]
-        if unreadable and self.tasks.log_unreadable.is_due(now):
+        if unreadable and self.tasks.log_unreadable.begin_if_due(now):
             logger.error(
                 "Reports in %s cannot be read, check the owner of the files: %s",
                 incoming.folder,
@@ -135,7 +137,7 @@ class Delivery:
         self.mailbox.outbox.incoming.expire(before)
 
     def log_stuck(self, now: float) -> None:
-        """Log, once an hour, that a channel has delivered nothing for an hour.
+        """Log, once an hour, that a message has waited for an hour.
 
         It is reported too, if another channel can deliver the report.
         """
@@ -144,7 +146,7 @@ class Delivery:
             WEBHOOK_STUCK: posts_wait_since(self.mailbox) if self.webhook.url else None,
         }
         stuck = {text: one for text, one in since.items() if one and now - one >= STUCK}
-        if not stuck or not self.tasks.log_stuck.is_due(now):
+        if not stuck or not self.tasks.log_stuck.begin_if_due(now):
             return
         channels = bool(self.mail.server) + bool(self.webhook.url)
         for text, one in stuck.items():
@@ -157,16 +159,17 @@ class Delivery:
         """
         counters = {"dropped": "dropped", "unposted": "not posted to the webhook"}
         counts = {name: self.mailbox.counter(name) for name in counters}
-        if not any(counts.values()) or not self.tasks.report_dropped.is_due(now):
+        if not any(counts.values()) or not self.tasks.report_dropped.begin_if_due(now):
             return
         for name, what in counters.items():
             if (count := counts[name]) == 0:
                 continue
             logger.error(
-                "%s %s because the spool was full. They are still in the log. Raise "
-                "SPOOL_MAX_BYTES=%d, or run `flask mayday reports list` to see what is waiting.",
+                "%s %s because the spool was full. The log still has %s. Raise SPOOL_MAX_BYTES "
+                "(now %d), or run `flask mayday reports list` to see what is waiting.",
                 f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
                 what,
+                "it" if count == 1 else "them",
                 self.mailbox.outbox.max_bytes,
                 extra={UNREPORTED: self.failures > 0},
             )
@@ -195,7 +198,7 @@ class Delivery:
                 if self.shared is not None and not self.shared.may_send(item):
                     continue  # another machine sends it
                 self.tasks.progress = time.monotonic()
-                self.mailbox.claim(item)
+                self.mailbox.check_writable(item)
                 if self.mailbox.count_unconfirmed(item, 0) >= UNCONFIRMED_ATTEMPTS:
                     self.mailbox.finish(item, "delivered", PROBABLY)
                     continue
@@ -228,8 +231,9 @@ class Delivery:
                 self.mailbox.postpone(item, until, verdict.words, recipients)
                 fate = Fate.WAITS
         if verdict.words and verdict.fate is not Fate.ALL_WAIT and verdict.pending is None:
-            logger.warning("An error mail did not reach all of its recipients: %s", verdict.words)
+            logger.warning(UNSURE if verdict.fate is Fate.UNCONFIRMED else MISSED, verdict.words)
         asked = item.recipients or self.mail.admins
+        # A server that has taken the mail for some recipients is not down: go on with the others.
         return Fate.DELIVERED if 0 < len(recipients) < len(asked) else fate
 
     def _note_unconfirmed(self, item: StoredMail, verdict: Verdict) -> Fate:

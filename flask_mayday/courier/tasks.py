@@ -19,8 +19,8 @@ class Task:
     interval: float
     last: float | None = None
 
-    def is_due(self, now: float) -> bool:
-        """Return whether to do it at the time ``now``; if so, it counts as done."""
+    def begin_if_due(self, now: float) -> bool:
+        """Return whether to do it at the time ``now``; if so, the next interval begins."""
         if self.last is not None and 0 <= now - self.last < self.interval:
             return False
         self.last = now

@@ -147,8 +147,8 @@ class Mailbox(PendingReports):
         )
         return bool(found)
 
-    def claim(self, mail: StoredMail) -> None:
-        """Write to a mail's row before it is sent, to ensure that the outcome can be recorded.
+    def check_writable(self, mail: StoredMail) -> None:
+        """Check before a mail is sent, by a write to its row, that the outcome can be recorded.
 
         Raises :exc:`sqlite3.Error`.
         """

@@ -62,8 +62,8 @@ def recover(mailbox: Mailbox) -> None:
             for part in PARTS:
                 Path(f"{earlier}{part}").unlink(missing_ok=True)
         logger.error(
-            "The spool's database was damaged and has been replaced. %s not mailed yet and could "
-            "be read; the old database is kept as %s",
+            "The spool's database could not be used and has been replaced. %s not mailed yet and "
+            "could be read; the old database is kept as %s",
             f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
             _move(damaged, damaged.with_name(damaged.name.replace(QUARANTINED, COPIED))),
         )

@@ -72,7 +72,7 @@ class Rounds:
 
     def go(self, now: float) -> None:
         """Check what is due at the time ``now``, in seconds since the epoch."""
-        if self._spool.is_due(time.monotonic()):
+        if self._spool.begin_if_due(time.monotonic()):
             self._look_at_spool()
         for alert in self.conditions.news(self._conditions(now), now):
             self.watcher.alerts.add(alert)
@@ -115,12 +115,12 @@ class Rounds:
         trouble = self.spool_trouble
         yield Condition("spool", texts.spool_broken(trouble) if trouble else None)
         yield from self._restarts(now)
-        if not self._slow_checks.is_due(time.monotonic()):
+        if not self._slow_checks.begin_if_due(time.monotonic()):
             return
         yield from volume_conditions(volumes_of(self.pipeline))
         yield from mail_conditions(self.outbox, now)
         expire_server_events(self.outbox.folder, now - WEEK)
-        if (tls := self.watcher.site.tls) and self._certificate.is_due(time.monotonic()):
+        if (tls := self.watcher.site.tls) and self._certificate.begin_if_due(time.monotonic()):
             yield from certificate_conditions(*tls, now)
 
     def _restarts(self, now: float) -> Iterator[Condition]:

@@ -758,3 +758,27 @@ def test_a_summary_says_which_errors_are_back(post: Post) -> None:
     post.plan()
     summary = post.contents()[-1]
     assert "1 x back: ValueError: boom a" in summary.get_body(("plain",)).get_content()
+
+
+@pytest.mark.parametrize(
+    ("fate", "words"),
+    [
+        (smtp.Fate.UNCONFIRMED, "An error mail may not have reached all of its recipients: x"),
+        (smtp.Fate.WAITS, "An error mail did not reach all of its recipients: x"),
+    ],
+)
+def test_the_log_says_of_an_unconfirmed_mail_only_that_it_may_be_missing(
+    post: Post,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fate: smtp.Fate,
+    words: str,
+) -> None:
+    def send(_: Any, to: tuple[str, ...], content: bytes) -> smtp.Verdict:
+        return smtp.Verdict(fate, "x", again=to)
+
+    monkeypatch.setattr(smtp.SmtpSession, "send", send)
+    post.fail()
+    post.at(0)
+    post.delivery.send(START)
+    assert [one.getMessage() for one in caplog.records] == [words]
