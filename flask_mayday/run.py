@@ -2,7 +2,8 @@
 
 ``python -m flask_mayday.run -- COMMAND [ARGUMENT...]`` passes on the command's output and exit
 status. If the command fails, one report with its last lines goes to the log and to the
-administrators. The settings come from the environment.
+administrators. The settings come from the environment; if one is invalid, the command is not run,
+and the exit status is 2.
 """
 
 from __future__ import annotations
@@ -134,7 +135,10 @@ def _report(command: Sequence[str], what: str, lines: deque[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command after ``--`` and return its exit status; 2 if there is none."""
+    """Run the command after ``--`` and return its exit status.
+
+    Returns 2 if there is no command, or if a setting is invalid: then it is not run.
+    """
     command = arguments[1:] if arguments[:1] == ["--"] else arguments
     if not command:
         sys.stderr.write("Usage: python -m flask_mayday.run -- COMMAND [ARGUMENT...]\n")

@@ -196,7 +196,7 @@ class Settings:
     server: ServerSettings
     drill: bool
     trusted_proxies: int
-    mail_ui: str | None  # the address at which captured mails can be read
+    mail_ui: str | None  # the URL at which MailHog shows the mails, if it is the server
     secret_names: tuple[str, ...] = ()  # names of fields to mask, in addition to the built-in ones
     watch: WatchSettings = WatchSettings()
     webhook: WebhookSettings = field(default_factory=WebhookSettings)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 class TimeLimits:
     """The limits, in seconds, if a request may take ``request`` seconds.
 
-    nginx's and the containers' own limits are in compose.yaml and nginx/templates, which can only
-    add to ``REQUEST_TIMEOUT``. A test compares them with these.
+    compose.yaml and nginx/templates have the limits of the containers and of nginx once more, as
+    ``REQUEST_TIMEOUT`` plus a number. A test compares them with these.
     """
 
     request: float

@@ -159,7 +159,11 @@ class Courier:
         return min((one for one in tries if one is not None), default=math.inf)
 
     def stop(self, timeout: float) -> None:
-        """Let the thread finish the mail that it is sending, for at most ``timeout`` seconds."""
+        """Stop the thread, and wait up to ``timeout`` seconds for it to finish its present mail.
+
+        With COURIERS_AGREE, wait :data:`LEAVE_WITHIN` longer: the last courier of a machine then
+        delivers what it holds.
+        """
         if self._thread_pid != os.getpid() or self._thread is None:
             return
         self._stopping.set()

@@ -26,11 +26,11 @@ EXPIRY: Final = 20.0  # seconds without renewal after which another process take
 
 
 class Lease:
-    """The lease on the spool in ``folder``. Only one thread may use it, and one may renew it."""
+    """The lease on the spool in ``folder``, for one thread; another may call :meth:`renew`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "courier.lock"
-        self.was_expired = False  # whether the last holder was alive, but frozen
+        self.was_expired = False  # whether it was acquired from a process that is frozen
         self._descriptor = -1
         self._identity = NO_FILE
         self._seen: tuple[object, float] = (None, 0.0)  # another's lease, and since when
@@ -55,7 +55,7 @@ class Lease:
         return self.is_held()
 
     def take(self) -> None:
-        """Become the holder at once; the last one finds out within a second, and stops.
+        """Become the holder at once. The previous holder notices within a second, and stops.
 
         Raises :exc:`OSError`.
         """

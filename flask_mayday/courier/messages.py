@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import make_msgid
+from typing import Final
 
 from ..mail.draft import Draft
 from ..mail.message import Envelope, render
@@ -11,7 +12,7 @@ from ..spool.mailbox import Mailbox
 from ..spool.posts import add_post
 from ..spool.stored_mail import NewMail
 
-OFF = "off"  # the state of a mail if there is no mail server
+OFF: Final = "off"  # the state of a mail if there is no mail server
 
 
 class MessageWriter:
@@ -36,9 +37,10 @@ class MessageWriter:
         """Add a message, within a transaction; return the id of its mail.
 
         If there is no mail server, the mail is only a record of what the webhook gets. ``count``
-        is how many errors only this message reports or counts; by default all in the draft.
-        ``identity`` is the same for the messages of several machines that are one and the same;
-        its thread then has no first mail that they would all have to know.
+        is how many of its errors no other message counts; by default all in the draft.
+        ``identity`` names a message that any machine may make: each gives it the same Message-ID,
+        and a thread id made from the fingerprint, because a machine may not know the thread's
+        first mail.
         """
         message_id, thread = self._ids(fingerprint, identity)
         envelope = Envelope(self.mail.sender, self.mail.admins, message_id, thread, now)

@@ -138,7 +138,7 @@ def hint(command: str, reply: Reply) -> str:
 def explain_refusal(command: str, reply: Reply, settings: MailSettings) -> str:
     """Return what a server's refusal means and which settings to change."""
     meaning = hint(command, reply).format(sender=settings.sender)
-    return one_line(f"{_place(settings)} {meaning}. The server replied: {reply}", settings)
+    return safe_line(f"{_place(settings)} {meaning}. The server replied: {reply}", settings)
 
 
 def explain_recipients(refused: Mapping[str, Reply], settings: MailSettings) -> str:
@@ -147,7 +147,7 @@ def explain_recipients(refused: Mapping[str, Reply], settings: MailSettings) -> 
         return ""
     meaning = hint("RCPT", next(iter(refused.values()))).format(sender=settings.sender)
     said = "; ".join(f"{address}: {reply}" for address, reply in refused.items())
-    return one_line(f"{_place(settings)} {meaning}. The server replied: {said}", settings)
+    return safe_line(f"{_place(settings)} {meaning}. The server replied: {said}", settings)
 
 
 def explain(error: Exception, settings: MailSettings) -> str:
@@ -156,7 +156,7 @@ def explain(error: Exception, settings: MailSettings) -> str:
         case RefusedError():
             return explain_refusal(error.command, error.reply, settings)
         case UnsendableError():
-            return one_line(f"{_place(settings)} {error}.", settings)
+            return safe_line(f"{_place(settings)} {error}.", settings)
         case NotOfferedError(extension="STARTTLS"):
             text = (
                 "does not offer STARTTLS, and nothing is sent unencrypted: check MAIL_PORT "
@@ -173,8 +173,8 @@ def explain(error: Exception, settings: MailSettings) -> str:
                 "use a server that takes a password, with AUTH PLAIN or LOGIN."
             )
         case _:
-            return one_line(_explain_connection(error, settings), settings)
-    return one_line(f"{_place(settings)} {text}", settings)
+            return safe_line(_explain_connection(error, settings), settings)
+    return safe_line(f"{_place(settings)} {text}", settings)
 
 
 def _explain_connection(error: Exception, settings: MailSettings) -> str:
@@ -215,7 +215,7 @@ def _explain_connection(error: Exception, settings: MailSettings) -> str:
     return f"{place} cannot be used: {error}."
 
 
-def one_line(text: str, settings: MailSettings) -> str:
+def safe_line(text: str, settings: MailSettings) -> str:
     """Return a text that may hold a server's words, safe for a log, a terminal and the spool."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     secrets = [settings.password] if settings.password else []

@@ -30,7 +30,7 @@ class Fate(Enum):
     no connection, no trusted TLS, a refused    ALL_WAIT
     greeting, EHLO, STARTTLS or login
     the sender is refused, 4xx or 5xx           ALL_WAIT: it is the same for every mail
-    the same with 552, or SIZE is exceeded      FAILED
+    the mail is too large: 552, or over SIZE    FAILED
     every recipient is refused for good         NOBODY: ADMINS is wrong
     some recipients are refused for good,       DELIVERED; the refused ones are given up
     others have the mail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from ..report.report import Report
 from ..report.wording import counted
@@ -23,7 +24,7 @@ from .content import (
 from .rendering import render_text
 from .subject import one_line, report_subject
 
-TEXT_LENGTH = 16_000  # characters of a message to the webhook
+TEXT_LENGTH: Final = 16_000  # characters of a message to the webhook
 
 
 @dataclass(frozen=True, slots=True)

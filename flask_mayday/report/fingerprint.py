@@ -48,12 +48,16 @@ def fingerprints(
     """Return the fingerprint of an error, followed by its former ones, the latest first.
 
     ``exceptions`` is ``error`` as :class:`.traceback_reader.ExceptionReader` has read it, and
-    ``message`` its redacted message. The fingerprint of an exception is made of its type and those
-    of its cause and of a group's members; the app's own frames (file and function, because line
-    numbers change with every release) and the source line of the last one, or without own frames,
-    the frame that raised; and the message with its varying parts masked. That of a record without
-    an exception is made of its logger, level, function and message. An exception's attribute
-    ``report_fingerprint``, a string, and a record's attribute ``GROUP`` replace all of these.
+    ``message`` its redacted message. The fingerprint of an exception is made of
+
+    - its type, and those of its cause and of a group's members;
+    - the app's own frames (file and function, because line numbers change with every release) and
+      the source line of the last one; without own frames, the frame that raised;
+    - the message with its varying parts masked.
+
+    That of a record without an exception is made of its logger, level, function and message. An
+    exception's attribute ``report_fingerprint``, a string, and a record's attribute ``GROUP``
+    replace all of these.
     """
     if isinstance(group := getattr(record, GROUP, None), str):
         return (hash_of(f"group\0{group}"),)

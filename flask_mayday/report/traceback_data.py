@@ -77,9 +77,10 @@ class RaisedException:
 
     A report lists its exceptions as a traceback shows them: each cause or context before the
     exception that it led to (``link``), and the members of a group after the group, one ``depth``
-    deeper. ``text`` is the type and the message. The first exception of each member of a group
-    has the member's ``number`` and the size ``of`` the group. ``earlier_left_out`` says that
-    causes before this one are not listed, ``members_left_out`` how many members are not.
+    deeper. ``text`` is the type and the message. If this is the first exception of a group's
+    member, ``number`` is the member's place in the group, and ``of`` the number of members.
+    ``earlier_left_out`` says that causes before this one are not listed, ``members_left_out`` how
+    many members are not.
     """
 
     text: str

@@ -14,7 +14,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
-    """Return what ``part`` returns; if it raises, ``wrap`` of the reason, such as a text."""
+    """Return what ``part`` returns; if it raises, the reason, which ``wrap`` makes from a text."""
     try:
         return part()
     except Exception as error:

@@ -64,9 +64,10 @@ class Database:
         return self.identity != NO_FILE and self.identity == identity(self.path)
 
     def take_over(self) -> None:
-        """Make this connection the only one whose guarded transactions succeed.
+        """Make the transactions of every connection that has called this before fail.
 
-        A courier that was frozen and then continues gets :exc:`LeaseLostError`.
+        A courier that was frozen and then continues gets :exc:`LeaseLostError`. Connections that
+        have never called it, such as those of commands, may go on writing.
         """
         with self.transaction():
             (self.epoch,) = self.connection.execute(

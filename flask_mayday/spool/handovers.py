@@ -118,8 +118,8 @@ class Handovers:
         )
         self._count(row)
 
-    def take_back(self, fingerprint: str, window: int, mail_id: int | None = None) -> None:
-        """Put the errors of a fingerprint, counted in a window, into a mail, or into none."""
+    def take_back(self, fingerprint: str, window: int) -> None:
+        """Take back the errors of a fingerprint that were handed over to be counted in a window."""
         rows = self.mailbox.column(
             "SELECT mail_id FROM claims JOIN mails ON id = mail_id"
             " WHERE state = 'elsewhere' AND previous = ?",
@@ -127,8 +127,8 @@ class Handovers:
         )
         for row in rows:
             self.connection.execute(
-                "UPDATE reports SET mail_id = ? WHERE mail_id = ? AND fingerprint = ?",
-                (mail_id, row, fingerprint),
+                "UPDATE reports SET mail_id = NULL WHERE mail_id = ? AND fingerprint = ?",
+                (row, fingerprint),
             )
             self._count(row)
 

@@ -47,7 +47,8 @@ class ReportFile:
         self._path = ""
         self._identity = NO_FILE
         self._measured = 0  # bytes in the folder
-        self._added = max_bytes  # bytes that this process has added since the last measurement
+        # Bytes that this process has added since; at first so many that the folder is measured.
+        self._added = max_bytes
 
     def append(self, line: bytes) -> None:
         """Append a line. Raises :exc:`OSError` if it cannot be written.

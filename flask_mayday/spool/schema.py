@@ -18,8 +18,10 @@ Old and new containers share the file while they are replaced, so later versions
     logger of the error).
 ``counters``
     Since version 2, ``name`` and ``value``: ``dropped``, errors that were deleted without a mail
-    and not yet counted in one; ``epoch``, which courier may write; and a row per damaged database
-    whose contents have been copied. Since version 5 ``grouped``, up to which id the reports are in
+    and not yet counted in one; ``epoch``, which courier may write; a row per damaged database whose
+    contents have been copied; and ``unconfirmed ID``, how often the mail of that id may have been
+    delivered. Since version 5 ``unposted``, errors that were deleted without a message to the
+    webhook, ``grouped``, up to which id the reports are in
     ``error_groups``, the ``week_…`` counters of the weekly summary, and ``release NAME`` with the
     time at which a courier of that release has begun; ``mails_delivered``, ``mails_refused`` and
     ``posts_delivered`` for metrics, which only grow.
