@@ -51,5 +51,5 @@ def test_an_app_without_its_secret_does_not_start_and_says_the_fix(stack: Stack)
     command += ["-e", "SECRET_KEY_FILE=", "web"]
     done = stack.run(*command, check=False)
     assert done.returncode != 0
-    assert "SECRET_KEY is not set: set it, or SECRET_KEY_FILE, to a random text" in done.stderr
+    assert "SECRET_KEY is not set: set it to a random text of at least 32" in done.stderr
     assert "Traceback" not in done.stderr
