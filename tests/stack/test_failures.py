@@ -67,7 +67,7 @@ def test_stopping_and_starting_the_stack_loses_no_error_that_got_a_page(
 ) -> None:
     ended = threading.Event()
     with ThreadPoolExecutor(1) as background:
-        sending = background.submit(_send, stack, 5000, ended, pause=0.05)
+        sending = background.submit(_send, stack, 50_000, ended, pause=0.05)
         wait_until(lambda: stack.spool("SELECT 1 FROM reports WHERE time > unixepoch() - 5"), "one")
         stack.compose("stop")
         stack.compose("up", "--detach", "--wait", "--no-build")
