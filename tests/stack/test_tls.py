@@ -154,11 +154,11 @@ def test_a_domain_publishes_the_site_alone_and_turns_drills_off(stack: Stack) ->
     printed = stack.run("docker", "compose", "config", "--format", "json", **unset).stdout
     services = json.loads(printed)["services"]
     published = {
-        (name, port["host_ip"], port["published"])
+        (name, port.get("host_ip", "every address"), port["published"])
         for name, service in services.items()
         for port in service.get("ports", [])
     }
-    assert published == {("nginx", "0.0.0.0", "80"), ("nginx", "0.0.0.0", "443")}
+    assert published == {("nginx", "every address", "80"), ("nginx", "every address", "443")}
     assert "mailhog" not in services
     assert services["web"]["environment"]["MAYDAY_DRILL"] == "0"
     assert services["web"]["environment"]["MAYDAY_HTTP_BIND"] == "0.0.0.0"
