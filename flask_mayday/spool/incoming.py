@@ -47,7 +47,7 @@ class ReportFile:
         self._path = ""
         self._identity = NO_FILE
         self._measured = 0  # bytes in the folder
-        # Bytes that this process has added since; at first so many that the folder is measured.
+        # Bytes that this process has added since. The initial value causes the first measurement.
         self._added = max_bytes
 
     def append(self, line: bytes) -> None:

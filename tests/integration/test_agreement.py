@@ -51,7 +51,7 @@ def make_nodes(tmp_path: Path, smtp_server: Any) -> Iterator[Callable[..., list[
 
 
 def fail_everywhere(nodes: list[Node], kinds: dict[str, int]) -> None:
-    """Record so many errors of each kind on every node, on all nodes at once."""
+    """Record errors on all nodes at once: ``kinds`` gives the number of each kind per node."""
 
     def fail(node: Node) -> None:
         for kind, times in kinds.items():
