@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,10 @@ CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON post
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_restarts_cause_only_503_pages_and_none_afterwards(
-    gunicorn: Callable[..., Any], own_postgres_server: Any, mode: str
+    gunicorn: Callable[..., Any],
+    own_postgres_server: Any,
+    wait_until: Callable[..., Any],
+    mode: str,
 ) -> None:
     database = own_postgres_server
     database.execute(SLOW_POSTS, TEMPLATE)
@@ -45,10 +49,17 @@ def test_restarts_cause_only_503_pages_and_none_afterwards(
     )
     with steady_load(*asks) as outcomes:
         for _ in range(RESTARTS):
+            _wait_for_pages(outcomes, wait_until)
             database.stop(mode)
             database.start()
     assert set(outcomes) == {200, 503}, _tracebacks(server)
     assert [ask() for ask in asks * 4] == [200] * 16
+
+
+def _wait_for_pages(outcomes: Counter[int | str], wait_until: Callable[..., Any]) -> None:
+    """A restart is quick: without this, all five may be over before the first page is answered."""
+    before = outcomes[200]
+    wait_until(lambda: outcomes[200] > before + 4, "pages")
 
 
 def _tracebacks(server: Any) -> str:
