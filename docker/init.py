@@ -33,7 +33,7 @@ INSTANCE = Path("/var/instance")
 DATABASE = Path("/var/lib/postgresql/data")
 MIGRATIONS = Path(__file__).with_name("has_migrations")  # whether your app has any
 OWNER = SECRETS / FILE
-MINIMUM = 32  # characters
+MIN_SECRET_LENGTH = 32  # characters
 TRUE = ("1", "true", "yes", "on")
 VARIABLE = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
 
@@ -207,11 +207,11 @@ def is_being_rotated(name: str, value: str) -> bool:
 
 def check(secret: Secret, own: str, present: str | None) -> str | None:
     """Return the problem with a secret that the operator has provided, or ``None``."""
-    if secret.generated and len(own) < MINIMUM:
+    if secret.generated and len(own) < MIN_SECRET_LENGTH:
         return (
             f"{secret.name.upper()}: the file secrets/{secret.name} has {len(own)} characters, "
-            f"but needs at least {MINIMUM}: write a longer secret, or delete the file and one "
-            "will be generated."
+            f"but needs at least {MIN_SECRET_LENGTH}: write a longer secret, or delete the file "
+            "and one will be generated."
         )
     if secret.name == "mailhog_password":
         return mailhog_password.problem(own)

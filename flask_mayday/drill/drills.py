@@ -24,11 +24,11 @@ from ..pages.error_pages import environment
 
 LOOPBACK: Final = "127.0.0.1"
 FLOOD_DEFAULT: Final = 500
-FLOOD_MAXIMUM: Final = 10_000
+MAX_FLOOD: Final = 10_000
 FLOOD_CLIENTS: Final = 4  # concurrent requests
 FLOOD_TIMEOUT: Final = 25.0  # seconds
 BURST_DEFAULT: Final = 5000
-BURST_MAXIMUM: Final = 100_000
+MAX_BURST: Final = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def crash() -> Response:
 
 def flood() -> Response:
     """Raise many identical errors, each in a request of its own, so that all workers take part."""
-    count = _number("count", FLOOD_DEFAULT, FLOOD_MAXIMUM)
+    count = _number("count", FLOOD_DEFAULT, MAX_FLOOD)
     message = f"Flood of {count} errors from request {request_id.current()}"
     address = _own_address()
     deadline = time.monotonic() + FLOOD_TIMEOUT
@@ -154,7 +154,7 @@ def _own_address() -> tuple[str, int]:
 
 def log_burst() -> Response:
     """Write many lines to the log, so that it rotates."""
-    lines = _number("lines", BURST_DEFAULT, BURST_MAXIMUM)
+    lines = _number("lines", BURST_DEFAULT, MAX_BURST)
     for number in range(1, lines + 1):
         logger.info("Line %d of %d of a burst from /drill", number, lines)
     return _json(ordered=lines, written=lines)

@@ -17,7 +17,7 @@ from .history import history_rows
 from .times import moment
 
 HEADLINE_LENGTH: Final = 300  # characters of the message
-GROUPS_MAXIMUM: Final = 100  # in a summary
+MAX_GROUPS: Final = 100  # in a summary
 REQUEST_IDS: Final = 20  # in a digest, at most
 # What became of a request when its worker died.
 STATES: Final = {
@@ -127,13 +127,13 @@ def summary_content(groups: Sequence[HeldErrors], limit: int, app: AppSettings) 
     """Return the mail that counts the errors which the hourly ``limit`` held back."""
     total = sum(group.count for group in groups)
     lines = []
-    for group in groups[:GROUPS_MAXIMUM]:
+    for group in groups[:MAX_GROUPS]:
         report = group.report
         back = "back: " if group.is_back else ""
         what = f"{back}{report.type}: {first_line(report.message)[:200]}"
         lines.append(f"{group.count:>7} x {what} {report.where}")
         lines.append(f"          since {moment(group.first)}, fingerprint {report.fingerprint}")
-    if others := groups[GROUPS_MAXIMUM:]:
+    if others := groups[MAX_GROUPS:]:
         count = sum(group.count for group in others)
         lines.append(f"and {counted(count, 'error')} of {counted(len(others), 'more kind')}")
     were = "was" if total == 1 else "were"

@@ -6,7 +6,7 @@ from ..report.wording import counted, duration
 from ..settings import AppSettings
 from ..spool.error_group import ErrorGroup, State
 from ..spool.week import Week
-from .content import GROUPS_MAXIMUM, Content, Lines, Rows, Section, app_rows
+from .content import MAX_GROUPS, Content, Lines, Rows, Section, app_rows
 from .draft import Draft
 from .subject import one_line
 from .times import moment
@@ -47,13 +47,13 @@ def _errors(week: Week) -> list[tuple[str, str]]:
 def _groups(week: Week) -> list[str]:
     ordered = sorted(week.groups, key=lambda group: group.week_count - group.count)
     lines = []
-    for group in ordered[:GROUPS_MAXIMUM]:
+    for group in ordered[:MAX_GROUPS]:
         count, hidden = group.count - group.week_count, group.hidden - group.week_hidden
         lines.append(f"{count:>7} x {group.title}")
         state = _state(group, week)
         also = f", {hidden} of them hidden" if hidden else ""
         lines.append(f"          {state}{also}, fingerprint {group.fingerprint}")
-    if others := ordered[GROUPS_MAXIMUM:]:
+    if others := ordered[MAX_GROUPS:]:
         count = sum(group.count - group.week_count for group in others)
         lines.append(f"and {counted(count, 'error')} of {counted(len(others), 'more kind')}")
     return lines

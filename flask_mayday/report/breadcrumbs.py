@@ -12,7 +12,7 @@ from ..context.record_fields import environ_of, message_of
 from ..redaction.redactor import CUT_CONTEXT, BoundRedactor
 
 BREADCRUMBS: Final = "flask_mayday.breadcrumbs"  # key in the WSGI environment
-LINES_MAXIMUM: Final = 30  # of a request
+MAX_LINES: Final = 30  # of a request
 LINE_LENGTH: Final = 500  # characters
 # Characters that are kept of a line's beginning, and of its end.
 END_LENGTH: Final = LINE_LENGTH + CUT_CONTEXT
@@ -36,7 +36,7 @@ class Breadcrumbs(logging.Handler):
         if isinstance(environ, dict):
             kept = environ.get(BREADCRUMBS)
             if not isinstance(kept, deque):
-                kept = environ[BREADCRUMBS] = deque(maxlen=LINES_MAXIMUM)
+                kept = environ[BREADCRUMBS] = deque(maxlen=MAX_LINES)
             message = message_of(record)
             if record.exc_info and (raised := record.exc_info[0]) is not None:
                 message += f" ({raised.__name__})"

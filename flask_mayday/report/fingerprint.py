@@ -20,7 +20,7 @@ from typing import Final
 from ..context.error_text import exact
 from ..context.record_fields import GROUP
 from .traceback_data import Frame, RaisedException
-from .traceback_reader import EXCEPTIONS_MAXIMUM
+from .traceback_reader import MAX_EXCEPTIONS
 
 VERSION: Final = "1"  # one hex digit
 HEX_DIGITS: Final = 16  # including the version
@@ -92,7 +92,7 @@ def mask_varying(message: str) -> str:
 def _types(error: BaseException) -> Iterator[str]:
     yield from (type(error).__module__, type(error).__qualname__)
     if isinstance(error, BaseExceptionGroup):
-        members = {type(member).__qualname__ for member in error.exceptions[:EXCEPTIONS_MAXIMUM]}
+        members = {type(member).__qualname__ for member in error.exceptions[:MAX_EXCEPTIONS]}
         yield from sorted(members)
     if error.__cause__ is not None:
         yield f"from {type(error.__cause__).__qualname__}"

@@ -8,22 +8,24 @@ from typing import Final, TypeVar
 from .report import Report
 from .traceback_data import Frame, RaisedException
 
-SIZE_MAXIMUM: Final = 256 << 10  # bytes of a report in the spool
-# Rounds of cuts until the report is small enough: the length of each text in characters, and the
-# number of frames at either end of each exception.
+MAX_REPORT_BYTES: Final = 256 << 10  # bytes of a report in the spool
+# The limits to try, one pair after the other: characters of each text, and frames that are kept at
+# either end of each exception.
 CUTS: Final = ((16_000, 50), (4000, 20), (1000, 10), (250, 4), (60, 2))
 
 T = TypeVar("T")
 
 
 def limited_json(report: Report) -> str:
-    """Return a report as JSON, with long texts cut until it has at most :data:`SIZE_MAXIMUM` bytes.
+    """Return a report as JSON that fits into the spool.
 
-    Every text has been redacted before, so that a cut cannot split a secret.
+    If the JSON has more than :data:`MAX_REPORT_BYTES` bytes, long texts lose their middle and
+    tracebacks their middle frames, more of both with each pair of :data:`CUTS`, until it fits. The
+    texts must have been redacted before: a cut could split a secret.
     """
     text = report.to_json()
     for length, frames in CUTS:
-        if len(text) <= SIZE_MAXIMUM:
+        if len(text) <= MAX_REPORT_BYTES:
             break
         report = _shorter_report(report, length, frames)
         text = report.to_json()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-DEPTH_MAXIMUM: Final = 20  # of groups in groups, when read from JSON
+MAX_DEPTH: Final = 20  # of groups in groups, when read from JSON
 
 # How an exception led to the next one in the list.
 Link = Literal["", "cause", "context"]
@@ -112,7 +112,7 @@ class RaisedException:
             frames=tuple(map(Frame.from_dict, mappings(known.get("frames")))),
             notes=_texts(known.get("notes")),
             link="cause" if link == "cause" else "context" if link == "context" else "",
-            depth=max(0, min(_integer(known.get("depth")), DEPTH_MAXIMUM)),
+            depth=max(0, min(_integer(known.get("depth")), MAX_DEPTH)),
             number=_integer(known.get("number")),
             of=_integer(known.get("of")),
             earlier_left_out=known.get("earlier_left_out") is True,

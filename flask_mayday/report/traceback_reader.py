@@ -16,8 +16,8 @@ from .traceback_data import Frame, Link, RaisedException
 
 FRAMES_AT_EACH_END: Final = 50
 SOURCE_CONTEXT_LINES: Final = 3  # before and after the line that failed
-EXCEPTIONS_MAXIMUM: Final = 10  # causes, contexts and members of groups
-NOTES_MAXIMUM: Final = 10
+MAX_EXCEPTIONS: Final = 10  # causes, contexts and members of groups
+MAX_NOTES: Final = 10
 NAME_LENGTH: Final = 200  # characters
 SOURCE_LINE_LENGTH: Final = 200  # characters
 CACHE_SIZE: Final = 2048  # frames
@@ -119,7 +119,7 @@ class ExceptionReader:
         self.frames = frames
         self.clean = clean
         self.clean_source = clean_source
-        self._left = EXCEPTIONS_MAXIMUM
+        self._left = MAX_EXCEPTIONS
         self._shown: set[tuple[str, int]] = set()
 
     def read(self, error: BaseException) -> list[RaisedException]:
@@ -200,4 +200,4 @@ def _notes(error: BaseException) -> Iterator[object]:
     except Exception:
         return
     if type(found) in (list, tuple):
-        yield from found[:NOTES_MAXIMUM]
+        yield from found[:MAX_NOTES]

@@ -13,7 +13,7 @@ HEADING: Final = "Traceback (most recent call last):"
 CAUSE: Final = "The above exception was the direct cause of the following exception:"
 CONTEXT: Final = "During handling of the above exception, another exception occurred:"
 EARLIER_LEFT_OUT: Final = "… earlier exceptions are left out …"
-NAMES_MAXIMUM: Final = 5  # libraries named in one folded line
+MAX_NAMES: Final = 5  # libraries named in one folded line
 
 
 def render_traceback(exceptions: Sequence[RaisedException]) -> str:
@@ -109,7 +109,7 @@ def _frames_left_out(count: int) -> Iterator[str]:
 
 def _folded_line(run: Sequence[Frame]) -> str:
     names = dict.fromkeys(_library(frame.file) for frame in run)
-    shown = ", ".join(list(names)[:NAMES_MAXIMUM]) + (", …" if len(names) > NAMES_MAXIMUM else "")
+    shown = ", ".join(list(names)[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
     count = sum(frame.times for frame in run)
     return f"… {counted(count, 'frame')} in {shown} …"
 

@@ -182,10 +182,12 @@ def mail_state(path: Path) -> MailState:
         return MailState(since, refused, row[0] if row else "")
 
 
-def mentioned(path: Path, request_ids: list[str], since: float) -> set[str]:
-    """Return which requests are mentioned in the reports after ``since``; writes nothing.
+def reported_requests(path: Path, request_ids: list[str], since: float) -> set[str]:
+    """Return those of ``request_ids`` that a report is about, or lists as interrupted.
 
-    ``since`` is in seconds since the epoch. Raises :exc:`sqlite3.Error`.
+    Searches the last 1,000 reports, and of these only reports made after ``since``, in seconds
+    since the epoch. ``path`` is the spool's database, which is only read; without it, the result
+    is empty. Raises :exc:`sqlite3.Error`.
     """
     with open_read_only(path) as connection:
         if connection is None:

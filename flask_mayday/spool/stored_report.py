@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..report.report import Report
-from ..report.size_limit import SIZE_MAXIMUM, limited_json
+from ..report.size_limit import MAX_REPORT_BYTES, limited_json
 
 IDENTITY: Final = ("uuid", "time", "fingerprint", "request_id")
 
@@ -61,7 +61,7 @@ class StoredReport:
 
     @classmethod
     def of(cls, report: Report, *, mailable: bool) -> StoredReport:
-        """Return ``report`` as it is stored, cut to :data:`SIZE_MAXIMUM` bytes."""
+        """Return ``report`` as it is stored, cut to :data:`MAX_REPORT_BYTES` bytes."""
         body = limited_json(report)
         known = (report.uuid, report.time, report.fingerprint, report.request_id)
         return cls(*known, body, mailable, report)
@@ -93,7 +93,7 @@ class StoredReport:
         return (
             type(self.time) is float
             and math.isfinite(self.time)
-            and len(self.body) <= SIZE_MAXIMUM
+            and len(self.body) <= MAX_REPORT_BYTES
             and all(type(text) is str and text.isascii() for text in texts)
         )
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..reporting.pipeline import Pipeline
 from ..spool.database import Database
-from ..spool.inventory import mentioned
+from ..spool.inventory import reported_requests
 from ..spool.outages import Outage, record_outage
 from ..spool.starts import STOP, server_events
 from . import texts
@@ -56,7 +56,7 @@ class Watcher:
         self._diagnose = BoundedCall("diagnosis", self.site.diagnose, LOOK_TIMEOUT)
         self._save = BoundedCall("state", self.file.save, SPOOL_TIMEOUT)
         self._record = BoundedCall("outages", self._record_outages, SPOOL_TIMEOUT)
-        self._mentioned = BoundedCall("reports", mentioned, SPOOL_TIMEOUT)
+        self._reported_requests = BoundedCall("reports", reported_requests, SPOOL_TIMEOUT)
 
     def run(self, stopping: threading.Event, alive: Path | None = None) -> None:
         """Check the site until ``stopping`` is set; touch the file ``alive`` before each check."""
@@ -170,7 +170,9 @@ class Watcher:
         self.state.loose = [one for one in loose if one["time"] > until]
         try:
             since = min(one["time"] for one in old) - 3600.0
-            known = self._mentioned(self.outbox.path, [one["request_id"] for one in old], since)
+            known = self._reported_requests(
+                self.outbox.path, [one["request_id"] for one in old], since
+            )
         except (sqlite3.Error, TimeoutError):
             known = set()
         pages = ErrorPages()

@@ -19,7 +19,7 @@ from flask_mayday.report.builder import MESSAGE_LENGTH, TRACEBACK_LENGTH, Report
 from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
 from flask_mayday.report.request import ROUTE
-from flask_mayday.report.size_limit import SIZE_MAXIMUM, limited_json
+from flask_mayday.report.size_limit import MAX_REPORT_BYTES, limited_json
 from flask_mayday.report.traceback_text import render_traceback
 from flask_mayday.settings import AppSettings
 
@@ -206,7 +206,7 @@ def test_a_huge_report_is_cut_to_its_limit_and_keeps_the_error() -> None:
     setattr(record, CONTEXT, {f"key {n}": "\udce9" * 3000 for n in range(50)})
     setattr(record, STACK, "\udce9" * 100_000)
     stored = limited_json(reported(record))
-    assert len(stored) <= SIZE_MAXIMUM
+    assert len(stored) <= MAX_REPORT_BYTES
     report = Report.from_json(stored)
     assert report.exceptions[0].text.startswith("ExceptionGroup: the group")
     assert len(report.exceptions) == 10

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
-from flask_mayday.report.size_limit import SIZE_MAXIMUM, limited_json
+from flask_mayday.report.size_limit import MAX_REPORT_BYTES, limited_json
 from flask_mayday.report.traceback_data import Frame, RaisedException
 from flask_mayday.report.traceback_reader import ExceptionReader, FrameReader
 from flask_mayday.report.traceback_text import CAUSE, CONTEXT, folded, render_traceback
@@ -238,7 +238,7 @@ def test_a_frame_is_read_once_for_all_reports(tmp_path: Path, monkeypatch: Any) 
 def test_every_frame_that_a_cut_leaves_out_is_counted() -> None:
     calls = [Frame("a.py", number, "f", own=True, times=3) for number in range(600)]
     calls[300] = replace(calls[300], skipped=1000)
-    raised = RaisedException("x" * SIZE_MAXIMUM, frames=tuple(calls))
+    raised = RaisedException("x" * MAX_REPORT_BYTES, frames=tuple(calls))
     report = Report.from_json(limited_json(a_report(exceptions=(raised,))))
     (shown,) = report.exceptions
     assert len(shown.frames) < 600
