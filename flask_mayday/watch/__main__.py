@@ -18,7 +18,7 @@ from ..reporting import stdout
 from ..reporting.standalone import settings_of_environment, start_pipeline
 from ..settings import ConfigurationError
 from .exporter import Exporter
-from .rounds import Rounds
+from .machine_checks import MachineChecks
 from .watcher import Watcher
 
 COURIER_GRACE: Final = 5.0  # seconds for the mail that is being sent
@@ -41,10 +41,10 @@ def main() -> int:
     pipeline = start_pipeline(settings)
     pipeline.courier.ensure_running()
     watcher = Watcher(pipeline)
-    rounds = Rounds(watcher)
-    threading.Thread(target=rounds.run, args=(stopping,), daemon=True).start()
+    machine_checks = MachineChecks(watcher)
+    threading.Thread(target=machine_checks.run, args=(stopping,), daemon=True).start()
     if settings.watch.metrics is not None and settings.server.metrics:
-        Exporter(rounds, *settings.watch.metrics).start(stopping)
+        Exporter(machine_checks, *settings.watch.metrics).start(stopping)
     logger.info("Watch startup, site: %s", settings.watch.site_url or "none")
     watcher.run(stopping, ALIVE)
     pipeline.courier.stop(COURIER_GRACE)

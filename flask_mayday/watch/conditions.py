@@ -138,7 +138,7 @@ def spool_trouble(outbox: Outbox) -> str:
     return outbox.trouble()
 
 
-def keeps_mail_back(outbox: Outbox, now: float) -> str:
+def why_mail_waits(outbox: Outbox, now: float) -> str:
     """Return why mail may not be delivered, or an empty string. Raises :exc:`sqlite3.Error`."""
     since, _, reason = mail_state(outbox.path)
     if since is not None and now - since > WAITS_TOO_LONG:

@@ -16,7 +16,7 @@ from ..metrics.spool_collector import SpoolCollector
 from ..spool.figures import read_figures
 from .alerts import SPOOL_TIMEOUT
 from .bounded_call import BoundedCall
-from .rounds import Rounds
+from .machine_checks import MachineChecks
 from .watcher import Watcher
 
 if TYPE_CHECKING:
@@ -34,17 +34,17 @@ logger = logging.getLogger("flask_mayday.watch")
 class Exporter:
     """Serves ``/metrics`` at ``host`` and ``port``, in threads of its own."""
 
-    def __init__(self, rounds: Rounds, host: str, port: int) -> None:
+    def __init__(self, machine_checks: MachineChecks, host: str, port: int) -> None:
         self.address = (host, port)
-        outbox = rounds.outbox
+        outbox = machine_checks.outbox
         read = BoundedCall("figures", read_figures, SPOOL_TIMEOUT)
         self.collectors = (
             SpoolCollector(
                 lambda: read(outbox),
-                lambda: rounds.spool_trouble,
-                rounds.settings.spool.max_bytes,
+                lambda: machine_checks.spool_trouble,
+                machine_checks.settings.spool.max_bytes,
             ),
-            _SiteCollector(rounds.watcher),
+            _SiteCollector(machine_checks.watcher),
             instruments().log_rotations,
             instruments().log_failed_writes,
         )
@@ -87,7 +87,7 @@ class _SiteCollector:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         if self.watcher.pipeline.settings.watch.checks_site:
-            is_up = not self.watcher.last_look.trouble
+            is_up = not self.watcher.last_check.trouble
             text = "1: the last check of the site succeeded."
             yield GaugeMetricFamily("mayday_site_up", text, float(is_up))
         pages = CounterMetricFamily(

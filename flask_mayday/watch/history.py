@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from .site import Look
+from .site import SiteCheck
 from .state import Phase, WatchState
 
 FAILURES: Final = 2  # failed checks in a row, at least, before the site counts as down
@@ -69,22 +69,22 @@ class History:
         """Whether the site is well: the last check succeeded, and no outage is in progress."""
         return self.state.phase is Phase.WELL
 
-    def note(self, look: Look, *, stopped: bool = False) -> Change | None:
+    def note(self, check: SiteCheck, *, stopped: bool = False) -> Change | None:
         """Record the result of a check; return the change of state, or ``None``.
 
         ``stopped`` says that the app was stopped in an orderly way and has not started since.
         """
-        return self._note_trouble(look, stopped) if look.trouble else self._note_answer(look)
+        return self._note_trouble(check, stopped) if check.trouble else self._note_answer(check)
 
-    def _note_trouble(self, look: Look, stopped: bool) -> Change | None:
+    def _note_trouble(self, check: SiteCheck, stopped: bool) -> Change | None:
         state = self.state
         self._good = 0
         self._failures += 1
         if self._failures == 1 and state.phase in (Phase.STARTING, Phase.WELL):
-            state.began, state.seen = look.time, []
+            state.began, state.seen = check.time, []
         if state.phase is Phase.WELL:
             state.phase = Phase.FAILING
-        state.seen = [*state.seen, (look.time, look.trouble)][-SEEN_LINES:]
+        state.seen = [*state.seen, (check.time, check.trouble)][-SEEN_LINES:]
         if state.phase is Phase.AWAY or self._failures < FAILURES:
             return None
         patience = PATIENCE_STOPPED if stopped else PATIENCE
@@ -95,27 +95,27 @@ class History:
         state.phase = Phase.AWAY
         return Change.AWAY
 
-    def _note_answer(self, look: Look) -> Change | None:
+    def _note_answer(self, check: SiteCheck) -> Change | None:
         self._failures = 0
         if self.state.phase is Phase.AWAY:
-            return self._note_answer_while_away(look)
-        self._set_well(look)
+            return self._note_answer_while_away(check)
+        self._set_well(check)
         return None
 
-    def _note_answer_while_away(self, look: Look) -> Change | None:
+    def _note_answer_while_away(self, check: SiteCheck) -> Change | None:
         state = self.state
         self._good += 1
         if self._good == 1:
-            self._good_since, state.ended = self.clock(), look.time
-        if self._good < GOOD or self.clock() - self._good_since < self._steady(look.time):
+            self._good_since, state.ended = self.clock(), check.time
+        if self._good < GOOD or self.clock() - self._good_since < self._steady(check.time):
             return None
-        state.recent = [*self._recent(look.time), look.time]
-        self._set_well(look)
+        state.recent = [*self._recent(check.time), check.time]
+        self._set_well(check)
         return Change.BACK
 
-    def _set_well(self, look: Look) -> None:
+    def _set_well(self, check: SiteCheck) -> None:
         state = self.state
-        state.phase, state.last_well, state.was_well = Phase.WELL, look.time, True
+        state.phase, state.last_well, state.was_well = Phase.WELL, check.time, True
         self._well_at = self.clock()
 
     def _steady(self, now: float) -> float:

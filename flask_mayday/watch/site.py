@@ -22,7 +22,7 @@ Fetch = Callable[..., Response]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SiteCheck:
     """The result of one check; ``time`` is in seconds since the epoch.
 
     ``trouble`` says what is wrong, and is empty if all is well.
@@ -51,11 +51,11 @@ class Site:
         self._fetch = fetch
         self._resolve = resolve
 
-    def look(self, now: float) -> Look:
+    def check(self, now: float) -> SiteCheck:
         """Check the site at the time ``now``, in seconds since the epoch. Never raises."""
         trouble = self._ask_site() if self.site_url else ""
         if trouble or not self.ready_url:
-            return Look(now, trouble)
+            return SiteCheck(now, trouble)
         return self._ask_app(now, self.ready_url)
 
     def diagnose(self) -> str:
@@ -100,13 +100,13 @@ class Site:
         context = _any_certificate(url)
         return self._fetch(url, TIMEOUT, address=host, port=self.https_port, context=context)
 
-    def _ask_app(self, now: float, url: str) -> Look:
+    def _ask_app(self, now: float, url: str) -> SiteCheck:
         """Check each address of the app until one can serve visitors."""
         host, trouble = service_of(url), ""
         try:
             addresses = self._resolve(url)
         except OSError:
-            return Look(now)  # the site has answered without it
+            return SiteCheck(now)  # the site has answered without it
         for address in addresses:
             try:
                 response = self._fetch(url, TIMEOUT, address=address)
@@ -117,12 +117,12 @@ class Site:
                 continue
             ready = _as_object(response.body)
             if response.status < 500:
-                return Look(now, "", ready)
+                return SiteCheck(now, "", ready)
             database = ready.get("database")
             trouble = f"{response.line} from {host}" + (
                 f", the database is unavailable ({database})" if database else ""
             )
-        return Look(now, trouble)
+        return SiteCheck(now, trouble)
 
 
 def service_of(url: str) -> str:

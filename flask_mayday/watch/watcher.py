@@ -22,12 +22,12 @@ from .bounded_call import BoundedCall
 from .conditions import RESTARTS, RESTARTS_WITHIN, starts_of_web
 from .edge_log import EdgeLog
 from .history import Change, History
-from .site import TIMEOUT, Look, Site
+from .site import TIMEOUT, Site, SiteCheck
 from .state import ErrorPages, Phase, StateFile
 
 INTERVAL: Final = 2.0  # seconds between two checks while the site is well
 INTERVAL_FAILING: Final = 1.0  # … and while it is not
-LOOK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a check: the site, and the app at a few addresses
+CHECK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a check: the site, and the app at a few addresses
 REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
 PAGES_WITHIN: Final = 60.0  # seconds in which error pages that belong to no outage are reported
 MAX_LOOSE_PAGES: Final = 1000  # error pages that wait to be reported; more are only counted
@@ -48,12 +48,12 @@ class Watcher:
         self.alerts = Alerts(pipeline, self.state)
         self.site = site or Site(settings)
         self.edge = EdgeLog(settings.edge_log, self.state.offsets) if settings.edge_log else None
-        self.last_look = Look(0.0)
+        self.last_check = SiteCheck(0.0)
         # By status, since the process started. Prometheus sees an increase only from a number.
         self.edge_pages = Counter({"502": 0, "503": 0, "504": 0})
         self._unrecorded: list[Outage] = []
-        self._look = BoundedCall("look", self.site.look, LOOK_TIMEOUT)
-        self._diagnose = BoundedCall("diagnosis", self.site.diagnose, LOOK_TIMEOUT)
+        self._check = BoundedCall("checking the site", self.site.check, CHECK_TIMEOUT)
+        self._diagnose = BoundedCall("diagnosis", self.site.diagnose, CHECK_TIMEOUT)
         self._save = BoundedCall("state", self.file.save, SPOOL_TIMEOUT)
         self._record = BoundedCall("outages", self._record_outages, SPOOL_TIMEOUT)
         self._reported_requests = BoundedCall("reports", reported_requests, SPOOL_TIMEOUT)
@@ -74,9 +74,9 @@ class Watcher:
 
     def tick(self, now: float) -> None:
         """Check once at the time ``now``, in seconds since the epoch, and report what changed."""
-        look = self._look_at(now)
-        change = self.history.note(look, stopped=bool(look.trouble) and self._was_stopped(now))
-        self.last_look = look
+        check = self._check_site(now)
+        change = self.history.note(check, stopped=bool(check.trouble) and self._was_stopped(now))
+        self.last_check = check
         if change is Change.AWAY:
             self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
         self._read_pages(now, change)
@@ -84,7 +84,7 @@ class Watcher:
             self._report_outage(now)
         elif change is Change.BACK:
             self._report_recovery()
-        elif self.state.phase is not Phase.AWAY and not look.trouble:
+        elif self.state.phase is not Phase.AWAY and not check.trouble:
             self._report_loose_pages(now)
         self._try(self._save, self.state)  # before alerts are delivered: a kill must not lose them
         self.alerts.deliver()
@@ -92,11 +92,11 @@ class Watcher:
             self._try(self._record)
         self._try(self._save, self.state)
 
-    def _look_at(self, now: float) -> Look:
+    def _check_site(self, now: float) -> SiteCheck:
         try:
-            return self._look(now)
+            return self._check(now)
         except TimeoutError as error:
-            return Look(now, str(error))
+            return SiteCheck(now, str(error))
 
     def _was_stopped(self, now: float) -> bool:
         """Return whether an orderly stop of a server explains why the site does not answer.

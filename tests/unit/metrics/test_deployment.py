@@ -15,7 +15,7 @@ from flask_mayday.metrics.exposition import exposition
 from flask_mayday.metrics.instruments import Instruments
 from flask_mayday.reporting.pipeline import Pipeline
 from flask_mayday.watch.exporter import Exporter
-from flask_mayday.watch.rounds import Rounds
+from flask_mayday.watch.machine_checks import MachineChecks
 from flask_mayday.watch.watcher import Watcher
 from tests.unit.watch.conftest import pipeline_with as pipeline_with
 
@@ -39,7 +39,7 @@ def exported(pipeline_with: Callable[..., Pipeline]) -> Exported:
     for status in ("200", "500"):
         instruments.count_request("GET", "/", status, 0.1)
     watcher = Watcher(pipeline_with(WATCH_URL="http://nginx", METRICS="1"))
-    collectors = Exporter(Rounds(watcher), "127.0.0.1", 1).collectors
+    collectors = Exporter(MachineChecks(watcher), "127.0.0.1", 1).collectors
     texts = (exposition(instruments.registry), exposition(*collectors))
     found: Exported = {"up": {"job": {"web", "watch"}}}
     for text in texts:

@@ -22,13 +22,13 @@ from flask_mayday.watch import texts
 from flask_mayday.watch.conditions import (
     Condition,
     Conditions,
-    keeps_mail_back,
     mail_conditions,
     restart_conditions,
     spool_trouble,
     starts_of_nginx,
     starts_of_web,
     volume_conditions,
+    why_mail_waits,
 )
 from flask_mayday.watch.state import WatchState
 from tests.support.reports import a_new_mail, a_report
@@ -134,12 +134,12 @@ def test_the_spool_is_checked_by_writing_to_it(outbox: Outbox) -> None:
 def test_waiting_mail_stops_the_heartbeat_and_becomes_an_alert(
     outbox: Outbox, mailbox_of: Callable[[], Mailbox]
 ) -> None:
-    assert keeps_mail_back(outbox, 0.0) == ""
+    assert why_mail_waits(outbox, 0.0) == ""
     with closing(mailbox_of()) as mailbox:
         mailbox.add_mail(a_new_mail(created=1000.0))
         mailbox.connection.execute("UPDATE mails SET error = 'the server is down'")
-        assert keeps_mail_back(outbox, 1080.0) == ""
-        assert keeps_mail_back(outbox, 1100.0) == "mail is waiting: the server is down"
+        assert why_mail_waits(outbox, 1080.0) == ""
+        assert why_mail_waits(outbox, 1100.0) == "mail is waiting: the server is down"
         assert [one.alert for one in mail_conditions(outbox, 1100.0)] == [None]
         (condition,) = mail_conditions(outbox, 2000.0)
         assert condition.alert is not None
@@ -149,8 +149,8 @@ def test_waiting_mail_stops_the_heartbeat_and_becomes_an_alert(
 
 def test_reports_that_no_courier_imports_stop_the_heartbeat(outbox: Outbox) -> None:
     outbox.put(a_report(), mailable=True)
-    assert keeps_mail_back(outbox, time.time()) == ""
+    assert why_mail_waits(outbox, time.time()) == ""
     assert (
-        keeps_mail_back(outbox, time.time() + 100)
+        why_mail_waits(outbox, time.time() + 100)
         == "reports are waiting, and no courier has taken them in"
     )

@@ -13,8 +13,8 @@ import pytest
 from flask_mayday.reporting.pipeline import Pipeline
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.watch.exporter import Exporter
-from flask_mayday.watch.rounds import Rounds
-from flask_mayday.watch.site import Look
+from flask_mayday.watch.machine_checks import MachineChecks
+from flask_mayday.watch.site import SiteCheck
 from flask_mayday.watch.watcher import Watcher
 from tests.support.compose import free_port, wait_until
 from tests.support.reports import a_new_mail
@@ -22,15 +22,15 @@ from tests.unit.metrics.conftest import samples
 
 
 @pytest.fixture
-def rounds(pipeline_with: Callable[..., Pipeline]) -> Rounds:
-    return Rounds(Watcher(pipeline_with(WATCH_URL="http://nginx", METRICS="1")))
+def machine_checks(pipeline_with: Callable[..., Pipeline]) -> MachineChecks:
+    return MachineChecks(Watcher(pipeline_with(WATCH_URL="http://nginx", METRICS="1")))
 
 
 @pytest.fixture
-def scrape(rounds: Rounds) -> Iterator[Callable[[], dict[str, float]]]:
+def scrape(machine_checks: MachineChecks) -> Iterator[Callable[[], dict[str, float]]]:
     """Return a function that scrapes a running exporter."""
     port, stopping = free_port(), threading.Event()
-    Exporter(rounds, "127.0.0.1", port).start(stopping)
+    Exporter(machine_checks, "127.0.0.1", port).start(stopping)
 
     def get(path: str = "/metrics") -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
@@ -53,10 +53,10 @@ def scrape(rounds: Rounds) -> Iterator[Callable[[], dict[str, float]]]:
 
 
 def test_the_age_of_the_oldest_mail_is_exported(
-    rounds: Rounds, scrape: Callable[[], dict[str, float]]
+    machine_checks: MachineChecks, scrape: Callable[[], dict[str, float]]
 ) -> None:
     assert scrape()['mayday_spool_oldest_seconds{kind="mail"}'] == 0
-    mailbox = Mailbox(rounds.outbox)
+    mailbox = Mailbox(machine_checks.outbox)
     mailbox.add_mail(a_new_mail(created=time.time() - 100))
     mailbox.close()
     found = scrape()
@@ -67,28 +67,28 @@ def test_the_age_of_the_oldest_mail_is_exported(
 
 
 def test_a_spool_that_cannot_be_read_is_trouble(
-    rounds: Rounds, scrape: Callable[[], dict[str, float]]
+    machine_checks: MachineChecks, scrape: Callable[[], dict[str, float]]
 ) -> None:
-    rounds.outbox.folder.mkdir(parents=True, exist_ok=True)
-    rounds.outbox.path.write_bytes(b"no database" * 1000)
+    machine_checks.outbox.folder.mkdir(parents=True, exist_ok=True)
+    machine_checks.outbox.path.write_bytes(b"no database" * 1000)
     found = scrape()
     assert found["mayday_spool_trouble"] == 1
     assert 'mayday_spool_depth{kind="mail"}' not in found
 
 
 def test_a_spool_that_cannot_be_written_is_trouble(
-    rounds: Rounds, scrape: Callable[[], dict[str, float]]
+    machine_checks: MachineChecks, scrape: Callable[[], dict[str, float]]
 ) -> None:
-    rounds.spool_trouble = "No space left on device"
+    machine_checks.spool_trouble = "No space left on device"
     assert scrape()["mayday_spool_trouble"] == 1
 
 
 def test_the_site_and_the_pages_of_nginx_are_exported(
-    rounds: Rounds, scrape: Callable[[], dict[str, float]]
+    machine_checks: MachineChecks, scrape: Callable[[], dict[str, float]]
 ) -> None:
     assert scrape()["mayday_site_up"] == 1
-    rounds.watcher.last_look = Look(time.time(), "connection refused")
-    rounds.watcher.edge_pages["502"] += 3
+    machine_checks.watcher.last_check = SiteCheck(time.time(), "connection refused")
+    machine_checks.watcher.edge_pages["502"] += 3
     found = scrape()
     assert found["mayday_site_up"] == 0
     assert found['mayday_edge_error_pages_total{status="502"}'] == 3
@@ -96,10 +96,10 @@ def test_the_site_and_the_pages_of_nginx_are_exported(
 
 
 def test_rotations_of_its_own_are_exported(
-    rounds: Rounds, scrape: Callable[[], dict[str, float]]
+    machine_checks: MachineChecks, scrape: Callable[[], dict[str, float]]
 ) -> None:
     before = scrape()["mayday_log_rotations_total"]
-    log = rounds.pipeline.log_file
+    log = machine_checks.pipeline.log_file
     log.write(b"x" * 200 + b"\n")
     log.write(b"x" * log.max_bytes + b"\n")
     assert scrape()["mayday_log_rotations_total"] == before + 1

@@ -15,7 +15,7 @@ from flask_mayday.watch.history import (
     Change,
     History,
 )
-from flask_mayday.watch.site import Look
+from flask_mayday.watch.site import SiteCheck
 from flask_mayday.watch.state import Phase, WatchState
 
 START = 1_767_225_600.0
@@ -32,14 +32,14 @@ class Simulation:
     def __post_init__(self) -> None:
         self.history = History(self.state, START + self.now, lambda: self.now)
 
-    def look(self, trouble: str = "", *, stopped: bool = False) -> Change | None:
+    def check(self, trouble: str = "", *, stopped: bool = False) -> Change | None:
         self.now += 1
-        return self.history.note(Look(START + self.now, trouble), stopped=stopped)
+        return self.history.note(SiteCheck(START + self.now, trouble), stopped=stopped)
 
     def seconds_until(self, change: Change, trouble: str = "", *, stopped: bool = False) -> int:
-        """Look until something changes; return how many seconds that took."""
+        """Check until something changes; return how many seconds that took."""
         for second in range(1, 500):
-            found = self.look(trouble, stopped=stopped)
+            found = self.check(trouble, stopped=stopped)
             if found is not None:
                 assert found is change
                 return second
@@ -48,7 +48,7 @@ class Simulation:
 
 def well() -> Simulation:
     simulation = Simulation()
-    assert simulation.look() is None
+    assert simulation.check() is None
     assert simulation.state.phase is Phase.WELL
     return simulation
 
@@ -70,16 +70,16 @@ def test_a_site_that_fails_is_away_after_nine_seconds() -> None:
 def test_a_single_failure_is_never_an_outage() -> None:
     simulation = well()
     simulation.now += PATIENCE
-    assert simulation.look("no answer") is None
-    assert simulation.look("no answer") is AWAY
+    assert simulation.check("no answer") is None
+    assert simulation.check("no answer") is AWAY
 
 
 def test_an_answer_resets_the_failures() -> None:
     simulation = well()
     for _ in range(20):
         for _ in range(int(PATIENCE) - 1):
-            assert simulation.look("502") is None
-        assert simulation.look() is None
+            assert simulation.check("502") is None
+        assert simulation.check() is None
         assert simulation.state.phase is Phase.WELL
 
 
@@ -97,7 +97,7 @@ def test_a_site_that_has_never_answered_has_the_most_time() -> None:
 
 def test_a_site_that_is_away_is_reported_once() -> None:
     simulation = away()
-    assert {simulation.look("502") for _ in range(100)} == {None}
+    assert {simulation.check("502") for _ in range(100)} == {None}
 
 
 def test_a_site_is_back_when_it_answers_steadily() -> None:
@@ -110,9 +110,9 @@ def test_a_site_is_back_when_it_answers_steadily() -> None:
 def test_isolated_answers_do_not_end_an_outage() -> None:
     simulation = away()
     for _ in range(50):
-        assert simulation.look() is None
-        assert simulation.look() is None
-        assert simulation.look("502") is None
+        assert simulation.check() is None
+        assert simulation.check() is None
+        assert simulation.check("502") is None
     assert simulation.state.phase is Phase.AWAY
 
 
@@ -132,7 +132,7 @@ def test_a_new_process_waits_for_everything_to_start(phase: Phase) -> None:
 
 def test_a_new_process_continues_an_outage_without_a_second_report() -> None:
     simulation = Simulation(WatchState(phase=Phase.AWAY, began=START - 100))
-    assert {simulation.look("502") for _ in range(100)} == {None}
+    assert {simulation.check("502") for _ in range(100)} == {None}
     assert simulation.seconds_until(BACK) == STEADY + 1
     assert simulation.state.began == START - 100
 

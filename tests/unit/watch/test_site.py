@@ -24,37 +24,37 @@ def test_any_status_below_500_counts_as_an_answer(
     server: WebServer, status: int, trouble: str
 ) -> None:
     server.status, server.headers = status, {"Location": "/elsewhere"}
-    assert make(server.url).look(1.0).trouble == trouble
+    assert make(server.url).check(1.0).trouble == trouble
     assert server.paths == ["/health/live"]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_5xx_does_not_count_as_an_answer(server: WebServer, status: int) -> None:
     server.status = status
-    assert make(server.url).look(1.0).trouble.startswith(f"{status} ")
+    assert make(server.url).check(1.0).trouble.startswith(f"{status} ")
 
 
 def test_a_path_in_the_setting_is_requested_unchanged(server: WebServer) -> None:
-    make(f"{server.url}/status?full=1").look(1.0)
+    make(f"{server.url}/status?full=1").check(1.0)
     assert server.paths == ["/status?full=1"]
 
 
 def test_a_refused_connection_and_a_hang_do_not_count_as_answers(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
 ) -> None:
-    refused = make(f"http://127.0.0.1:{free_port()}").look(1.0)
+    refused = make(f"http://127.0.0.1:{free_port()}").check(1.0)
     assert refused.trouble == "127.0.0.1: the connection was refused"
     monkeypatch.setattr(site_module, "TIMEOUT", 0.1)
     server.hangs.clear()
-    assert make(server.url).look(1.0).trouble.startswith("127.0.0.1: no answer within")
+    assert make(server.url).check(1.0).trouble.startswith("127.0.0.1: no answer within")
 
 
 def test_an_app_without_its_database_does_not_count_as_ready(server: WebServer) -> None:
     server.body = {"status": "unavailable", "database": "OperationalError"}
     server.status = 503
-    look = make(None, f"{server.url}/health/ready").look(1.0)
-    assert "503 Service Unavailable from 127.0.0.1" in look.trouble
-    assert "the database is unavailable (OperationalError)" in look.trouble
+    check = make(None, f"{server.url}/health/ready").check(1.0)
+    assert "503 Service Unavailable from 127.0.0.1" in check.trouble
+    assert "the database is unavailable (OperationalError)" in check.trouble
 
 
 def replies(answers: dict[str, Response | Exception]) -> Callable[..., Response]:
@@ -81,7 +81,7 @@ def test_one_container_that_is_ready_is_enough(
     settings = WatchSettings(ready_url="http://web:8000/health/ready")
     fetch = replies({"10.0.0.1": first, "10.0.0.2": second})
     site = Site(settings, fetch, lambda _: ["10.0.0.1", "10.0.0.2"])
-    assert (site.look(1.0).trouble == "") == is_well
+    assert (site.check(1.0).trouble == "") == is_well
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_a_container_that_refuses_is_no_problem_while_the_site_answers(
     settings = WatchSettings(site_url="http://nginx", ready_url="http://web:8000/health/ready")
     fetch = replies({"http://nginx/health/live": Response(200, b""), "10.0.0.1": error})
     site = Site(settings, fetch, lambda _: ["10.0.0.1"])
-    assert site.look(1.0).trouble == trouble
+    assert site.check(1.0).trouble == trouble
     alone = WatchSettings(ready_url="http://web:8000/health/ready")
-    assert Site(alone, fetch, lambda _: ["10.0.0.1"]).look(1.0).trouble != ""
+    assert Site(alone, fetch, lambda _: ["10.0.0.1"]).check(1.0).trouble != ""
 
 
 @pytest.mark.parametrize(

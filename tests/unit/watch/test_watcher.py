@@ -18,8 +18,8 @@ from flask_mayday.spool.database import Database
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outages import Outage, outages_between
 from flask_mayday.watch import history
-from flask_mayday.watch.rounds import Rounds
-from flask_mayday.watch.site import Look
+from flask_mayday.watch.machine_checks import MachineChecks
+from flask_mayday.watch.site import SiteCheck
 from flask_mayday.watch.watcher import Watcher
 from tests.support.reports import a_report
 
@@ -32,8 +32,8 @@ class FakeSite:
 
     trouble = ""
 
-    def look(self, now: float) -> Look:
-        return Look(now, self.trouble)
+    def check(self, now: float) -> SiteCheck:
+        return SiteCheck(now, self.trouble)
 
     def diagnose(self) -> str:
         return "No container of web is running." if self.trouble else ""
@@ -217,26 +217,28 @@ def test_a_page_whose_request_the_app_has_reported_is_not_reported_again(watch: 
 def test_the_heartbeat_is_sent_only_while_all_is_well(
     watch: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounds = Rounds(watch.watcher)
-    assert rounds.trouble(watch.now) == "the site has not been checked yet"
+    machine_checks = MachineChecks(watch.watcher)
+    assert machine_checks.trouble(watch.now) == "the site has not been checked yet"
     watch.run(2)
-    assert rounds.trouble(watch.now) == ""
+    assert machine_checks.trouble(watch.now) == ""
     watch.run(1, "502 Bad Gateway")
-    assert "502 Bad Gateway" in rounds.trouble(watch.now)
+    assert "502 Bad Gateway" in machine_checks.trouble(watch.now)
     watch.run(2)
-    assert rounds.trouble(watch.now) == ""
-    late = {rounds.trouble(watch.now + seconds) for seconds in (31, 60)}  # the other loop hangs
+    assert machine_checks.trouble(watch.now) == ""
+    late = {
+        machine_checks.trouble(watch.now + seconds) for seconds in (31, 60)
+    }  # the other loop hangs
     assert late == {f"the site has not been checked since {moment(watch.now)}"}  # logged once
-    rounds.spool_trouble = "No space left on device"
-    assert rounds.trouble(watch.now) == "the spool: No space left on device"
+    machine_checks.spool_trouble = "No space left on device"
+    assert machine_checks.trouble(watch.now) == "the spool: No space left on device"
 
 
 def test_the_heartbeat_depends_on_a_site_of_which_only_the_app_is_checked(
     pipeline_with: Pipelines,
 ) -> None:
     watcher = Watcher(pipeline_with(WATCH_READY_URL="http://web:8000/health/ready"))
-    watcher.last_look = Look(START, "no answer")
-    assert Rounds(watcher).trouble(START) == "the site does not answer: no answer"
+    watcher.last_check = SiteCheck(START, "no answer")
+    assert MachineChecks(watcher).trouble(START) == "the site does not answer: no answer"
 
 
 def test_pages_beyond_the_limit_are_only_counted(
@@ -258,15 +260,15 @@ def test_watch_checks_the_site_even_if_it_cannot_show_that_it_is_alive(
 ) -> None:
     stopping = threading.Event()
 
-    def look(now: float) -> Look:
+    def check(now: float) -> SiteCheck:
         stopping.set()
-        return Look(now)
+        return SiteCheck(now)
 
-    watch.watcher._look.function = look
+    watch.watcher._check.function = check
     watch.watcher.run(stopping, tmp_path / "missing" / "alive")
-    assert watch.watcher.last_look.time == watch.now
+    assert watch.watcher.last_check.time == watch.now
 
 
 def test_an_outage_is_detected_in_time_for_a_mail_within_15_seconds() -> None:
-    looks = 2 * 2.0 + 1.0  # the interval before and after the first failure, and the last look
-    assert history.PATIENCE + looks < 15
+    checks = 2 * 2.0 + 1.0  # the interval before and after the first failure, and the last check
+    assert history.PATIENCE + checks < 15

@@ -20,13 +20,13 @@ from .certificate import certificate_conditions
 from .conditions import (
     Condition,
     Conditions,
-    keeps_mail_back,
     mail_conditions,
     restart_conditions,
     spool_trouble,
     starts_of_nginx,
     starts_of_web,
     volume_conditions,
+    why_mail_waits,
 )
 from .heartbeat import Heartbeat
 from .watcher import Watcher, volumes_of
@@ -35,14 +35,14 @@ INTERVAL: Final = 5.0  # seconds
 SLOW_INTERVAL: Final = 20.0  # of the checks that read the disk
 CERTIFICATE_INTERVAL: Final = 3600.0
 SPOOL_INTERVAL: Final = 15.0
-LOOK_IS_OLD: Final = 30.0  # seconds after which the result of a check is out of date
+CHECK_EXPIRES: Final = 30.0  # seconds after which the result of a check is out of date
 WEEK: Final = 7 * 86_400.0
 DATABASE_STARTS: Final = 20  # remembered
 
 logger = logging.getLogger("flask_mayday.watch")
 
 
-class Rounds:
+class MachineChecks:
     """Checks the machine's conditions every few seconds, and reports them through ``watcher``."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -59,7 +59,7 @@ class Rounds:
         self._certificate = Task(CERTIFICATE_INTERVAL)
         self._spool = Task(SPOOL_INTERVAL)
         self._probe = BoundedCall("spool", spool_trouble, SPOOL_TIMEOUT)
-        self._ask_mail = BoundedCall("reports", keeps_mail_back, SPOOL_TIMEOUT)
+        self._why_mail_waits = BoundedCall("reports", why_mail_waits, SPOOL_TIMEOUT)
         self._logged_trouble = ""
 
     def run(self, stopping: threading.Event) -> None:
@@ -73,7 +73,7 @@ class Rounds:
     def go(self, now: float) -> None:
         """Check what is due at the time ``now``, in seconds since the epoch."""
         if self._spool.begin_if_due(time.monotonic()):
-            self._look_at_spool()
+            self._check_spool()
         for alert in self.conditions.news(self._conditions(now), now):
             self.watcher.alerts.add(alert)
         if self.heartbeat is None:
@@ -88,24 +88,24 @@ class Rounds:
 
     def trouble(self, now: float) -> str:
         """Return why no heartbeat may be sent, or an empty string."""
-        look = self.watcher.last_look
+        check = self.watcher.last_check
         if self.settings.watch.checks_site:
-            if not look.time:
+            if not check.time:
                 return "the site has not been checked yet"
-            if now - look.time > LOOK_IS_OLD:
-                return f"the site has not been checked since {moment(look.time)}"
-            if look.trouble or not self.watcher.history.is_well:
-                return f"the site does not answer: {look.trouble}".removesuffix(": ")
+            if now - check.time > CHECK_EXPIRES:
+                return f"the site has not been checked since {moment(check.time)}"
+            if check.trouble or not self.watcher.history.is_well:
+                return f"the site does not answer: {check.trouble}".removesuffix(": ")
         if self.spool_trouble:
             return f"the spool: {self.spool_trouble}"
         if self.settings.mail.server is None:
             return ""
         try:
-            return self._ask_mail(self.outbox, now)
+            return self._why_mail_waits(self.outbox, now)
         except (sqlite3.Error, OSError) as error:
             return f"the spool cannot be read: {error}"
 
-    def _look_at_spool(self) -> None:
+    def _check_spool(self) -> None:
         try:
             self.spool_trouble = self._probe(self.outbox)
         except TimeoutError as error:
@@ -133,7 +133,7 @@ class Rounds:
             if self.settings.watch.edge_log is not None:
                 starts = starts_of_nginx(self.settings.watch.edge_log)
                 yield from restart_conditions("nginx", starts, now)
-        ready = self.watcher.last_look.ready or {}
+        ready = self.watcher.last_check.ready or {}
         started = ready.get("database_started")
         if isinstance(started, (int, float)) and started not in self._database_starts:
             self._database_starts = [*self._database_starts, float(started)][-DATABASE_STARTS:]
