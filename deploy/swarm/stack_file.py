@@ -72,7 +72,7 @@ def _has_content(config: Keys, model: Keys) -> bool:
 def stages(services: Mapping[str, Keys]) -> list[list[str]]:
     """Return the services in stages: each depends only on those of earlier stages.
 
-    The service watch is the last: the site is not away, it is only being started.
+    The service watch is the last: the site is not down, it is only being started.
     """
     left = {
         name: set(service.get("depends_on", {}))

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from ..settings import AgreementSettings
 from . import statements as sql
-from .connection import AwayError, Connection
+from .connection import Connection, UnreachableError
 from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish, counts_in
 
 GRACE: Final = 3.0  # seconds from the end of a window to its mail, for nodes to write counts
@@ -32,8 +32,8 @@ class Board:
     """The agreement of all nodes, from the side of the node ``settings.node``.
 
     ``window`` is REPORT_WINDOW in seconds. ``budget_of`` returns the budget of an hour, given the
-    number of mails made in it by source. Methods raise :exc:`.AwayError` if PostgreSQL does not
-    answer.
+    number of mails made in it by source. Methods raise :exc:`.UnreachableError` if PostgreSQL does
+    not answer.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Board:
         """Write the counts and claim mails in one transaction; return the answer."""
         try:
             return _Exchange(self, question).run()
-        except AwayError:
+        except UnreachableError:
             raise
         except BaseException:
             self.connection.close()  # and with it the transaction
@@ -80,7 +80,7 @@ class Board:
         return {"node": self.node, **values}
 
     def has_recovered(self, has_just_started: bool) -> bool:
-        """Return whether nodes have had time to correct their counts since PostgreSQL was away."""
+        """Return whether nodes have had time to correct their counts after a failure."""
         back_at = self.connection.back_at
         is_long_back = not back_at or time.monotonic() - back_at > RECOVERY_TIME
         return is_long_back and not has_just_started

@@ -22,11 +22,11 @@ SCHEME: Final = re.compile(r"^postgres\w*(\+\w+)?:")
 logger = logging.getLogger(__name__)
 
 
-class AwayError(Exception):
+class UnreachableError(Exception):
     """PostgreSQL does not answer, or the tables cannot be used."""
 
 
-class BusyError(AwayError):
+class BusyError(UnreachableError):
     """PostgreSQL has no connection to spare, or others hold the lock: to be tried again soon."""
 
 
@@ -40,7 +40,7 @@ class Connection:
 
     def __init__(self, settings: AgreementSettings) -> None:
         self.settings = settings
-        self.away_since: float | None = None  # seconds since the epoch
+        self.unreachable_since: float | None = None  # seconds since the epoch
         self.reason = ""
         self.back_at = 0.0  # time.monotonic() of the first success after a failure
         self.calls = 0  # for measurements
@@ -51,12 +51,12 @@ class Connection:
         self._next_try = 0.0
 
     def call(self, statements: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        """Run statements and return the rows of the last one. Raises :exc:`AwayError`.
+        """Run statements and return the rows of the last one. Raises :exc:`UnreachableError`.
 
         After a failure, all calls fail at once until it is time to try again.
         """
         if time.monotonic() < self._next_try:
-            raise (BusyError if self._busy_since else AwayError)(self.reason)
+            raise (BusyError if self._busy_since else UnreachableError)(self.reason)
         import psycopg2
 
         deadline = time.monotonic() + CALL_TIMEOUT
@@ -74,18 +74,18 @@ class Connection:
                 self.reason = _words(error)
                 raise BusyError(self.reason) from error
             self._fail(error)
-            raise AwayError(self.reason) from error
+            raise UnreachableError(self.reason) from error
         self.calls += 1
         self._used = time.monotonic()
-        if self.away_since is not None:
+        if self.unreachable_since is not None:
             logger.warning("The couriers agree again: PostgreSQL answers")
-            self.away_since, self.back_at = None, time.monotonic()
+            self.unreachable_since, self.back_at = None, time.monotonic()
         self._failures, self._busy_since = 0, 0.0
         return rows
 
     def check(self) -> None:
-        """Raise :exc:`AwayError` if PostgreSQL was away at the last call and still is."""
-        if self.away_since is not None:
+        """After a failure, try again. Raises :exc:`UnreachableError`."""
+        if self.unreachable_since is not None:
             self.call("SELECT 1")
 
     def close_if_idle(self) -> None:
@@ -129,10 +129,10 @@ class Connection:
             poll.unregister(descriptor)
 
     def _is_patient(self) -> bool:
-        """Return whether to wait for a busy server; not for long, and not after it was away."""
+        """Return whether to wait for a busy server; not for long, and not after a failure."""
         self._busy_since = self._busy_since or time.monotonic()
         is_short = time.monotonic() - self._busy_since < BUSY_PATIENCE
-        if self.away_since is not None or not is_short:
+        if self.unreachable_since is not None or not is_short:
             self._busy_since = 0.0
             return False
         return True
@@ -144,8 +144,8 @@ class Connection:
         wait = min(longest, first * 2.0 ** min(self._failures - 1, 10))
         self._next_try = time.monotonic() + wait * random.uniform(0.5, 1.0)  # noqa: S311
         self.reason = _words(error)
-        if self.away_since is None:
-            self.away_since = time.time()
+        if self.unreachable_since is None:
+            self.unreachable_since = time.time()
             logger.warning("The couriers cannot agree, so this one decides alone: %s", self.reason)
 
 

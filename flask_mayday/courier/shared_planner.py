@@ -8,7 +8,7 @@ from typing import Final
 
 from ..agreement import board as agreement
 from ..agreement.board import Board
-from ..agreement.connection import AwayError, BusyError
+from ..agreement.connection import BusyError, UnreachableError
 from ..agreement.question import SUMMARY, Answer, Question, Tally, Wish
 from ..mail.times import moment
 from ..settings import AgreementSettings, AppSettings, ReportSettings
@@ -29,7 +29,7 @@ TAKE_BACK_AFTER: Final = 30.0
 
 
 class SharedPlanner:
-    """Plans as ``planner`` does, but for all machines together; alone if PostgreSQL is away.
+    """Plans as ``planner`` does, but for all machines together; alone while PostgreSQL is down.
 
     Until a window is over nothing is exchanged about its errors. Then each machine hands over its
     repeats: it writes how many it has, and one machine claims the digest with the sum.
@@ -69,7 +69,7 @@ class SharedPlanner:
             self._agree(now)
         except BusyError:
             self._is_behind = True  # it is tried again in a moment
-        except AwayError:
+        except UnreachableError:
             self._is_behind = True
             self._decide_alone(now)
 
@@ -80,7 +80,7 @@ class SharedPlanner:
             return True
         try:
             self._renew({item.id: window})
-        except AwayError:
+        except UnreachableError:
             return True
         return window in self._renewed
 
@@ -98,7 +98,7 @@ class SharedPlanner:
             if mine and time.monotonic() > self._expire_at:
                 self._expire_at = time.monotonic() + EXPIRE_INTERVAL
                 self.board.delete_old_rows()
-        except AwayError:
+        except UnreachableError:
             pass
         self.board.connection.close_if_idle()
 
@@ -241,7 +241,7 @@ class SharedPlanner:
 
     def _decide_alone(self, now: float) -> None:
         connection = self.board.connection
-        since = connection.away_since or now
+        since = connection.unreachable_since or now
         is_long = now - since >= TAKE_BACK_AFTER
         if (is_long or self.is_leaving) and self.handovers.tallies():
             with self.mailbox.transaction():

@@ -19,11 +19,11 @@ from ..pages.style_policy import MAIL_POLICY, POLICY, allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
 from ..settings import is_loopback
-from .away import sample_mail
 from .drills import DRILLS, DrillNotPossibleError, DrillUnavailableError
+from .outage import sample_mail
 
 PATH: Final = re.compile(
-    r"/drill(?:/(?P<away>away(?:/mail/(?P<sample>away|back))?)|/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
+    r"/drill(?:/(?P<outage>outage(?:/mail/(?P<sample>down|back))?)|/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
     r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
 )
 NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505)
@@ -87,8 +87,8 @@ class DrillRoutes:
         return response
 
     def _show(self, found: re.Match[str]) -> Response:
-        if found["away"]:
-            return self._away(found["sample"])
+        if found["outage"]:
+            return self._outage(found["sample"])
         if status := found["status"] or found["nginx"]:
             return self._preview(int(status))
         if found["mail"]:
@@ -117,11 +117,11 @@ class DrillRoutes:
             return self._no_mail(identifier)
         return _mail_page(content)
 
-    def _away(self, sample: str | None) -> Response:
+    def _outage(self, sample: str | None) -> Response:
         """Return the page on what happens when the site is down, or a sample of a mail about it."""
         pipeline = current_app.extensions["mayday"]
         if sample is None:
-            return self._render("away.html")
+            return self._render("outage.html")
         return _mail_page(sample_mail(sample, pipeline))
 
     def _no_mail(self, identifier: str) -> Response:

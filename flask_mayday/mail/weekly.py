@@ -83,4 +83,4 @@ def _down(week: Week) -> str:
         return "never"
     times = counted(week.outages, "time")
     visitors = counted(week.pages, "error page")
-    return f"{duration(week.away)} in total, {times}; visitors got {visitors} from nginx"
+    return f"{duration(week.down)} in total, {times}; visitors got {visitors} from nginx"

@@ -23,7 +23,7 @@ class Week:
     """The counts from ``since`` to ``until``, in seconds since the epoch.
 
     ``errors`` includes ``hidden``. ``groups`` are those with an error or a change of state since,
-    ``waiting`` the mails that wait, ``away`` how many seconds the site was down, and ``pages`` how
+    ``waiting`` the mails that wait, ``down`` how many seconds the site was down, and ``pages`` how
     many visitors got nginx's error page meanwhile.
     """
 
@@ -39,7 +39,7 @@ class Week:
     held: int
     waiting: int
     outages: int
-    away: float
+    down: float
     pages: int
 
     def is_in(self, moment: float | None) -> bool:
@@ -77,7 +77,7 @@ def read_week(database: Database, since: float, until: float) -> Week:
         held=database.counter(HELD),
         waiting=int(database.connection.execute(query).fetchone()[0]),
         outages=len(outages),
-        away=sum(outage.seconds(since, until) for outage in outages),
+        down=sum(outage.seconds(since, until) for outage in outages),
         pages=sum(outage.pages for outage in outages if outage.began >= since),
     )
 

@@ -43,7 +43,7 @@ class EdgeLog:
         for path in self._bounded(paths, now):
             try:
                 found += self._read_file(path)
-                self._clear_away(path, now)
+                self._delete_or_rename(path, now)
             except OSError as error:
                 logger.debug("%s: %s", path, error)
         for name in [name for name in self.offsets if not (self.folder / name).exists()]:
@@ -61,7 +61,7 @@ class EdgeLog:
         self.offsets[path.name] = offset + len(whole)
         return [line for text in whole.splitlines() if (line := _parsed(text))]
 
-    def _clear_away(self, path: Path, now: float) -> None:
+    def _delete_or_rename(self, path: Path, now: float) -> None:
         """Delete a file that was read and is no longer written; rename one that is too long."""
         status, offset = path.stat(), self.offsets[path.name]
         if now - status.st_mtime > FINISHED_AFTER and offset >= status.st_size:

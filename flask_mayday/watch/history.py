@@ -28,7 +28,7 @@ SEEN_LINES: Final = 8  # kept for the mail
 class Change(Enum):
     """How a check has changed the state of the site."""
 
-    AWAY = "away"
+    DOWN = "down"
     BACK = "back"
 
 
@@ -39,11 +39,11 @@ class History:
     phase       what is seen                         next phase
     ==========  ===================================  ==========
     starting    an answer                            well
-    starting    none for 60 s; a new site: 120 s     away
+    starting    none for 60 s; a new site: 120 s     down
     well        no answer                            failing
     failing     an answer                            well
-    failing     none, twice and for 9 s              away
-    away        answers, three times and for 4 s     well
+    failing     none, twice and for 9 s              down
+    down        answers, three times and for 4 s     well
     ==========  ===================================  ==========
     """
 
@@ -85,24 +85,24 @@ class History:
         if state.phase is Phase.WELL:
             state.phase = Phase.FAILING
         state.seen = [*state.seen, (check.time, check.trouble)][-SEEN_LINES:]
-        if state.phase is Phase.AWAY or self._failures < FAILURES:
+        if state.phase is Phase.DOWN or self._failures < FAILURES:
             return None
         patience = PATIENCE_STOPPED if stopped else PATIENCE
         if state.phase is Phase.STARTING:
             patience = self._start_patience
         if self.clock() - self._well_at < patience:
             return None
-        state.phase = Phase.AWAY
-        return Change.AWAY
+        state.phase = Phase.DOWN
+        return Change.DOWN
 
     def _note_answer(self, check: SiteCheck) -> Change | None:
         self._failures = 0
-        if self.state.phase is Phase.AWAY:
-            return self._note_answer_while_away(check)
+        if self.state.phase is Phase.DOWN:
+            return self._note_answer_while_down(check)
         self._set_well(check)
         return None
 
-    def _note_answer_while_away(self, check: SiteCheck) -> Change | None:
+    def _note_answer_while_down(self, check: SiteCheck) -> Change | None:
         state = self.state
         self._good += 1
         if self._good == 1:

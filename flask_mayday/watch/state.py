@@ -19,7 +19,7 @@ class Phase(StrEnum):
     STARTING = "starting"
     WELL = "well"
     FAILING = "failing"
-    AWAY = "away"
+    DOWN = "down"
 
 
 @dataclass(slots=True)

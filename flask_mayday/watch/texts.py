@@ -15,7 +15,7 @@ from .state import ErrorPages
 LISTED: Final = 100  # requests in a mail
 
 
-def site_away(
+def site_down(
     began: float, seen: Sequence[tuple[float, str]], diagnosis: str, pages: ErrorPages
 ) -> Alert:
     """Return the alert that the site does not answer."""
@@ -26,7 +26,7 @@ def site_away(
     details["Seen"] = "\n".join(f"{moment(when)}: {what}" for when, what in seen)
     details["Error pages so far"] = _pages(pages)
     what = f"The site does not answer: {trouble}. {diagnosis}".strip()
-    return Alert(what, f"site away {began}", details, listed(pages.requests))
+    return Alert(what, f"site down {began}", details, listed(pages.requests))
 
 
 def site_back(began: float, ended: float, pages: ErrorPages) -> Alert:

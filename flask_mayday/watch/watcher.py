@@ -77,14 +77,14 @@ class Watcher:
         check = self._check_site(now)
         change = self.history.note(check, stopped=bool(check.trouble) and self._was_stopped(now))
         self.last_check = check
-        if change is Change.AWAY:
+        if change is Change.DOWN:
             self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
         self._read_pages(now, change)
-        if change is Change.AWAY:
+        if change is Change.DOWN:
             self._report_outage(now)
         elif change is Change.BACK:
             self._report_recovery()
-        elif self.state.phase is not Phase.AWAY and not check.trouble:
+        elif self.state.phase is not Phase.DOWN and not check.trouble:
             self._report_loose_pages(now)
         self._try(self._save, self.state)  # before alerts are delivered: a kill must not lose them
         self.alerts.deliver()
@@ -115,7 +115,7 @@ class Watcher:
     def _report_outage(self, now: float) -> None:
         state = self.state
         diagnosis = self._cause(now)
-        self.alerts.add(texts.site_away(state.began, state.seen, diagnosis, state.pages))
+        self.alerts.add(texts.site_down(state.began, state.seen, diagnosis, state.pages))
         self._unrecorded.append(Outage(state.began, None, state.pages.count))
 
     def _cause(self, now: float) -> str:
@@ -150,7 +150,7 @@ class Watcher:
                 loose.append({**one, "count": 1})
             else:
                 same["count"] += 1
-        if change is not None or self.state.phase is Phase.AWAY:
+        if change is not None or self.state.phase is Phase.DOWN:
             self._move_to_outage()
 
     def _move_to_outage(self) -> None:

@@ -161,20 +161,20 @@ def test_a_frozen_database_delays_a_mail_by_seconds_only(
         wait_until(lambda: len(smtp_server.mails) == 2, "the mail of a node alone", 15)
 
 
-def test_a_machine_that_was_away_delivers_all_that_it_had_recorded(
+def test_a_machine_that_was_down_delivers_all_that_it_had_recorded(
     make_nodes: Callable[..., list[Node]],
     agreement_url: str,
     smtp_server: Any,
     wait_until: Callable[..., Any],
 ) -> None:
     nodes = make_nodes(agreement_url)
-    away = nodes[2]
-    away.stop(signal.SIGKILL)
+    node = nodes[2]
+    node.stop(signal.SIGKILL)
     fail_everywhere(nodes, {"same": 50, "other": 1})
     others = nodes[:2]
     wait_until(lambda: settled(others), "the digests of the others", 40)
     assert smtp_server.total() == 2 * 51
-    away.start()
+    node.start()
     wait_until(lambda: settled(nodes), "what was recorded meanwhile", 40)
     assert smtp_server.total() == 3 * 51
 

@@ -41,7 +41,7 @@ FAULTS = [
     Fault("exception", drill("exception"), 500, "DrillError"),
     Fault("template that fails", drill("template"), 500, "UndefinedError"),
     Fault("statement that the database refuses", drill("database"), 500, "ProgrammingError"),
-    Fault("service that is away", drill("unavailable"), 503, "DrillUnavailableError"),
+    Fault("service that is down", drill("unavailable"), 503, "DrillUnavailableError"),
     Fault("database stopped", explore, 503, "OperationalError", database_down, 5.0),
     Fault("database frozen", explore, 503, "DatabaseTimeoutError", database_frozen, 5.0),
     Fault("request hangs", drill("timeout"), 504, "Request timed out", all_well, TIMEOUT + 2),

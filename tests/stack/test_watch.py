@@ -17,7 +17,7 @@ from tests.support.compose import PROJECT, Stack, end, request, wait_until
 from tests.support.steady_load import steady_load
 
 TOKEN = "b0c1d2e3-not-for-the-log"
-AWAY, BACK = "The site does not answer", "The site answers again"
+DOWN, BACK = "The site does not answer", "The site answers again"
 KILLED, PAUSED = 15.0, 40.0  # seconds until the mail
 CRASHES = "services:\n  web: {environment: {FLASK_APP: 'no_such_module:app'}}\n"
 
@@ -69,21 +69,21 @@ def expect_outage(
 
     Checks that there is one mail for each, and that the first is soon and names the cause.
     """
-    away, back = len(mails(stack, AWAY)), len(mails(stack, BACK))
+    down, back = len(mails(stack, DOWN)), len(mails(stack, BACK))
     with steady_load(lambda: request(f"{stack.url}/explore", timeout=60).status) as outcomes:
         wait_until(lambda: outcomes[200] > 10, "answers")
         try:
             break_it()
             begun = time.monotonic()
-            wait_until(lambda: len(mails(stack, AWAY)) > away, "the mail", within)
+            wait_until(lambda: len(mails(stack, DOWN)) > down, "the mail", within)
             seconds = time.monotonic() - begun
-            assert re.search(cause, text_of(mails(stack, AWAY)[0]))
+            assert re.search(cause, text_of(mails(stack, DOWN)[0]))
             meanwhile()
         finally:
             repair()
         wait_until(lambda: len(mails(stack, BACK)) > back, "the second mail", 90)
         wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
-    assert len(mails(stack, AWAY)) == away + 1
+    assert len(mails(stack, DOWN)) == down + 1
     assert len(mails(stack, BACK)) == back + 1
     record_property(cause, f"mailed after {seconds:.1f} s, visitors got {dict(outcomes)}")
     return outcomes
@@ -201,19 +201,19 @@ def test_a_failed_migration_is_mailed_while_web_is_gone(
 
 
 def test_a_restart_and_a_roll_are_no_outage(stack: Stack) -> None:
-    before = len(mails(stack, AWAY))
+    before = len(mails(stack, DOWN))
     wait_until(lambda: heartbeats(stack), "a heartbeat", 90)
     stack.compose("restart", "web")
     wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
     stack.make("up", WEB_CONCURRENCY="1")
-    assert len(mails(stack, AWAY)) == before
+    assert len(mails(stack, DOWN)) == before
     stack.make("down")
     stack.make("up")
     wait_until(lambda: stack.health("watch") == "healthy", "the watch", 60)
     state = json.loads(stack.shell("watch", "cat /var/spool/microblog/watch.json"))
     assert state["phase"] in ("starting", "well")
     assert before == 5
-    assert mails(stack, AWAY) == []  # make down has emptied MailHog
+    assert mails(stack, DOWN) == []  # make down has emptied MailHog
 
 
 def test_the_watch_is_small(stack: Stack, record_property: Callable[[str, object], None]) -> None:
@@ -234,10 +234,10 @@ def test_the_watch_is_small(stack: Stack, record_property: Callable[[str, object
 
 
 def test_no_heartbeat_was_sent_while_the_site_was_away(stack: Stack) -> None:
-    away = stack.spool("SELECT began, ended FROM outages")
-    assert len(away) == 5
+    outages = stack.spool("SELECT began, ended FROM outages")
+    assert len(outages) == 5
     beats = heartbeats(stack)
-    for began, ended in away:
+    for began, ended in outages:
         first = datetime.fromtimestamp(float(str(began)), UTC) + timedelta(seconds=5)
         last = datetime.fromtimestamp(float(str(ended)), UTC)
         assert [beat for beat in beats if first < beat < last] == []

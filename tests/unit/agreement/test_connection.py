@@ -8,7 +8,7 @@ import time
 import pytest
 
 from flask_mayday.agreement import connection as module
-from flask_mayday.agreement.connection import AwayError, Connection
+from flask_mayday.agreement.connection import Connection, UnreachableError
 from flask_mayday.settings import AgreementSettings
 
 
@@ -18,9 +18,9 @@ def connection_to(port: int) -> Connection:
 
 def test_a_server_that_refuses_is_away_at_once() -> None:
     connection = connection_to(1)
-    with pytest.raises(AwayError, match="refused"):
+    with pytest.raises(UnreachableError, match="refused"):
         connection.call("SELECT 1")
-    assert connection.away_since == pytest.approx(time.time(), abs=10)
+    assert connection.unreachable_since == pytest.approx(time.time(), abs=10)
     assert "refused" in connection.reason
 
 
@@ -31,7 +31,7 @@ def test_a_server_that_never_answers_is_away_after_the_time_limit(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         connection = connection_to(silent.getsockname()[1])
         begun = time.monotonic()
-        with pytest.raises(AwayError, match="no reply"):
+        with pytest.raises(UnreachableError, match="no reply"):
             connection.call("SELECT 1")
     assert time.monotonic() - begun < 10
 
@@ -40,11 +40,11 @@ def test_while_it_is_away_calls_fail_without_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     connection = connection_to(port)
-    with pytest.raises(AwayError):
+    with pytest.raises(UnreachableError):
         connection.call("SELECT 1")
     with socket.create_server(("127.0.0.1", port)) as server:
         server.settimeout(0.2)
-        with pytest.raises(AwayError):
+        with pytest.raises(UnreachableError):
             connection.call("SELECT 1")
         with pytest.raises(TimeoutError):
             server.accept()

@@ -276,18 +276,18 @@ def test_the_page_about_a_site_that_is_away_shows_nginx_and_both_mails(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     client = make_app(DRILL=True, TRUSTED_PROXIES=1).test_client()
-    assert 'href="/drill/away"' in client.get("/drill").text
-    page = client.get("/drill/away").text
-    for address in ("/drill/pages/nginx/502", "/drill/away/mail/away", "/drill/away/mail/back"):
+    assert 'href="/drill/outage"' in client.get("/drill").text
+    page = client.get("/drill/outage").text
+    for address in ("/drill/pages/nginx/502", "/drill/outage/mail/down", "/drill/outage/mail/back"):
         assert f'href="{address}"' in page
         client.get(address)
-    mail = client.get("/drill/away/mail/away").text
+    mail = client.get("/drill/outage/mail/down").text
     assert "The site does not answer" in mail
-    assert "/drill/away" not in mail, "the mail names the request for the page"
-    mail = client.get("/drill/away/mail/back").text
+    assert "/drill/outage" not in mail, "the mail names the request for the page"
+    mail = client.get("/drill/outage/mail/back").text
     assert "It was down for 4 min 12 s, and visitors got 37 error pages" in mail
-    assert "nginx" not in make_app(DRILL=True).test_client().get("/drill/away").text
-    assert make_app().test_client().get("/drill/away").status_code == 404
+    assert "nginx" not in make_app(DRILL=True).test_client().get("/drill/outage").text
+    assert make_app().test_client().get("/drill/outage").status_code == 404
     assert read_reports() == []
 
 

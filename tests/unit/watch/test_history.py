@@ -1,4 +1,4 @@
-"""When the site counts as away and as back: each row of the table, and its limits."""
+"""When the site counts as down and as back: each row of the table, and its limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flask_mayday.watch.site import SiteCheck
 from flask_mayday.watch.state import Phase, WatchState
 
 START = 1_767_225_600.0
-AWAY, BACK = Change.AWAY, Change.BACK
+DOWN, BACK = Change.DOWN, Change.BACK
 
 
 @dataclass
@@ -53,16 +53,16 @@ def well() -> Simulation:
     return simulation
 
 
-def away() -> Simulation:
+def down() -> Simulation:
     simulation = well()
-    simulation.seconds_until(AWAY, "502")
+    simulation.seconds_until(DOWN, "502")
     return simulation
 
 
 def test_a_site_that_fails_is_away_after_nine_seconds() -> None:
     simulation = well()
-    assert simulation.seconds_until(AWAY, "502") == PATIENCE
-    assert simulation.state.phase is Phase.AWAY
+    assert simulation.seconds_until(DOWN, "502") == PATIENCE
+    assert simulation.state.phase is Phase.DOWN
     assert simulation.state.began == START + 2
     assert simulation.state.seen[-1] == (START + simulation.now, "502")
 
@@ -71,7 +71,7 @@ def test_a_single_failure_is_never_an_outage() -> None:
     simulation = well()
     simulation.now += PATIENCE
     assert simulation.check("no answer") is None
-    assert simulation.check("no answer") is AWAY
+    assert simulation.check("no answer") is DOWN
 
 
 def test_an_answer_resets_the_failures() -> None:
@@ -84,54 +84,54 @@ def test_an_answer_resets_the_failures() -> None:
 
 
 def test_after_an_orderly_stop_the_site_has_more_time() -> None:
-    assert well().seconds_until(AWAY, "502", stopped=True) == PATIENCE_STOPPED
+    assert well().seconds_until(DOWN, "502", stopped=True) == PATIENCE_STOPPED
 
 
 def test_a_site_that_has_never_answered_has_the_most_time() -> None:
-    assert Simulation().seconds_until(AWAY, "502") == PATIENCE_NEW
+    assert Simulation().seconds_until(DOWN, "502") == PATIENCE_NEW
     known = Simulation(WatchState(last_well=START - 100, was_well=True))
-    assert known.seconds_until(AWAY, "502") == PATIENCE_STARTING
+    assert known.seconds_until(DOWN, "502") == PATIENCE_STARTING
     restarted = Simulation(Simulation().state)
-    assert restarted.seconds_until(AWAY, "502") == PATIENCE_NEW
+    assert restarted.seconds_until(DOWN, "502") == PATIENCE_NEW
 
 
 def test_a_site_that_is_away_is_reported_once() -> None:
-    simulation = away()
+    simulation = down()
     assert {simulation.check("502") for _ in range(100)} == {None}
 
 
 def test_a_site_is_back_when_it_answers_steadily() -> None:
-    simulation = away()
+    simulation = down()
     assert simulation.seconds_until(BACK) == STEADY + 1
     assert simulation.state.phase is Phase.WELL
     assert simulation.state.ended == START + simulation.now - STEADY
 
 
 def test_isolated_answers_do_not_end_an_outage() -> None:
-    simulation = away()
+    simulation = down()
     for _ in range(50):
         assert simulation.check() is None
         assert simulation.check() is None
         assert simulation.check("502") is None
-    assert simulation.state.phase is Phase.AWAY
+    assert simulation.state.phase is Phase.DOWN
 
 
 def test_a_site_that_flaps_must_be_steady_for_longer_each_time() -> None:
-    simulation, waits = away(), []
+    simulation, waits = down(), []
     for _ in range(6):
         waits.append(simulation.seconds_until(BACK))
-        simulation.seconds_until(AWAY, "502")
+        simulation.seconds_until(DOWN, "502")
     assert waits == [STEADY * factor + 1 for factor in (1, 1, 1, 2, 4, 8)]
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.WELL])
 def test_a_new_process_waits_for_everything_to_start(phase: Phase) -> None:
     simulation = Simulation(WatchState(phase=phase, last_well=START - 5, was_well=True))
-    assert simulation.seconds_until(AWAY, "502") == PATIENCE_STARTING
+    assert simulation.seconds_until(DOWN, "502") == PATIENCE_STARTING
 
 
 def test_a_new_process_continues_an_outage_without_a_second_report() -> None:
-    simulation = Simulation(WatchState(phase=Phase.AWAY, began=START - 100))
+    simulation = Simulation(WatchState(phase=Phase.DOWN, began=START - 100))
     assert {simulation.check("502") for _ in range(100)} == {None}
     assert simulation.seconds_until(BACK) == STEADY + 1
     assert simulation.state.began == START - 100
@@ -139,4 +139,4 @@ def test_a_new_process_continues_an_outage_without_a_second_report() -> None:
 
 def test_a_new_process_reports_an_outage_that_the_old_one_could_not() -> None:
     simulation = Simulation(WatchState(phase=Phase.FAILING, last_well=START - 20))
-    assert simulation.seconds_until(AWAY, "502") == 2
+    assert simulation.seconds_until(DOWN, "502") == 2

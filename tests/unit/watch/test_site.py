@@ -68,12 +68,12 @@ def replies(answers: dict[str, Response | Exception]) -> Callable[..., Response]
 
 
 READY = Response(200, json.dumps({"status": "ok", "database": "ok"}).encode())
-AWAY = Response(503, b"{}")
+DOWN = Response(503, b"{}")
 
 
 @pytest.mark.parametrize(
     ("first", "second", "is_well"),
-    [(READY, AWAY, True), (AWAY, READY, True), (AWAY, TimeoutError(), False)],
+    [(READY, DOWN, True), (DOWN, READY, True), (DOWN, TimeoutError(), False)],
 )
 def test_one_container_that_is_ready_is_enough(
     first: Response, second: Response | Exception, is_well: bool

@@ -90,13 +90,13 @@ def watch(pipeline_with: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return Simulation(pipeline_with, tmp_path, monkeypatch)
 
 
-AWAY = "Alert: The site does not answer: 502 Bad Gateway. No container of web is running."
+DOWN = "Alert: The site does not answer: 502 Bad Gateway. No container of web is running."
 
 
 def test_an_outage_is_two_reports_with_the_exact_number_of_error_pages(watch: Simulation) -> None:
     watch.run(5)
     watch.run(30, "502 Bad Gateway", pages=20)
-    assert watch.messages() == [AWAY]
+    assert watch.messages() == [DOWN]
     (report,) = watch.reports()
     assert report.context is not None
     assert report.context["Status"] == "502 Bad Gateway"
@@ -137,8 +137,8 @@ def test_after_a_kill_at_any_time_nothing_is_reported_twice(
     watch.run(2)
     watch.start()
     watch.run(20)
-    away, back = watch.messages()
-    assert away == AWAY
+    down, back = watch.messages()
+    assert down == DOWN
     assert f"{2 * (seconds + 15)} error pages" in back
     assert len({one.uuid for one in watch.reports()}) == 2
 
@@ -155,7 +155,7 @@ def test_a_report_that_was_not_written_before_a_kill_is_written_afterwards(
     incoming.unlink()
     watch.start()
     watch.run(1, "502 Bad Gateway")
-    assert watch.messages() == [AWAY]
+    assert watch.messages() == [DOWN]
 
 
 def test_after_an_orderly_stop_an_outage_begins_later(watch: Simulation) -> None:
@@ -170,7 +170,7 @@ def test_after_an_orderly_stop_an_outage_begins_later(watch: Simulation) -> None
     assert watch.messages() == []
     watch.run(5)
     watch.run(10, "502 Bad Gateway")  # the stop explains nothing any more
-    assert watch.messages() == [AWAY]
+    assert watch.messages() == [DOWN]
 
 
 def test_an_orderly_stop_does_not_hide_a_crash_loop(

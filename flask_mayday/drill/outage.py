@@ -1,4 +1,4 @@
-"""Samples of the mails that watch sends about an outage, for the page ``/drill/away``."""
+"""Samples of the mails that watch sends about an outage, for the page ``/drill/outage``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..watch import texts
 from ..watch.alerts import report_of
 from ..watch.state import ErrorPages
 
-AWAY_FOR: Final = 252.0  # seconds
+DOWN_FOR: Final = 252.0  # seconds
 PAGES: Final = ErrorPages(
     {"502": 37},
     [{"request_id": f"{number:032x}", "method": "GET", "path": "/explore"} for number in (1, 2)],
@@ -20,13 +20,13 @@ PAGES: Final = ErrorPages(
 
 
 def sample_mail(kind: str, pipeline: Pipeline) -> bytes:
-    """Return the mail that an outage begins with (``away``), or ends with (``back``)."""
-    began = time.time() - AWAY_FOR
-    if kind == "away":
+    """Return the mail that an outage begins with (``down``), or ends with (``back``)."""
+    began = time.time() - DOWN_FOR
+    if kind == "down":
         seen = [(began + second, "502 Bad Gateway") for second in range(0, 9, 2)]
-        alert = texts.site_away(began, seen, "No container of web is running.", ErrorPages())
+        alert = texts.site_down(began, seen, "No container of web is running.", ErrorPages())
     else:
-        alert = texts.site_back(began, began + AWAY_FOR, PAGES)
+        alert = texts.site_back(began, began + DOWN_FOR, PAGES)
     environ = request_id.current_environ()
     request_id.resume(None)  # watch serves no request, so its mails name none
     try:
