@@ -78,7 +78,7 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 
 ##@ Check
 # Three processes on two processors: the integration tests often wait.
-CHECK := $(VENV)/pytest --numprocesses 3 --dist worksteal tests/unit tests/integration tests/packaging tests/docs
+CHECK := $(VENV)/python -m tests.twice check --numprocesses 3 --dist worksteal tests/unit tests/integration tests/packaging tests/docs
 
 check: lint ## run lint and the tests without containers: unit, integration, packaging, docs
 	@tests/prepare postgres
@@ -88,9 +88,9 @@ test: lint ## run everything that CI runs: check, stack and browser tests
 	@tests/prepare postgres
 	@docker/engine/start
 	@tests/beside "tests/prepare stack" $(CHECK)
-	@$(VENV)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_swarm*' tests/stack tests/browser
+	@$(VENV)/python -m tests.twice stack --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_swarm*' tests/stack tests/browser
 	@# Alone: an engine that leaves a swarm forgets the names of all running containers.
-	@$(VENV)/pytest tests/stack/test_swarm.py
+	@$(VENV)/python -m tests.twice swarm tests/stack/test_swarm.py
 
 lint: .venv ## run only the linters and the type check
 	@tests/lint
