@@ -10,7 +10,7 @@ ARG PROMETHEUS_IMAGE=prom/prometheus:v3.5.0
 
 FROM ${PYTHON_IMAGE} AS venv
 
-COPY --chmod=0755 docker/build/with-machine /usr/local/bin/
+COPY --chmod=0755 docker/build/with-build-secrets /usr/local/bin/
 RUN python3 -m venv --without-pip /opt/venv
 
 
@@ -19,7 +19,7 @@ FROM venv AS wheel
 
 COPY docker/your-app/packages.py requirements-dev.txt /tmp/
 RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
-    with-machine python3 /tmp/packages.py tools /opt/venv /tmp/requirements-dev.txt hatchling
+    with-build-secrets python3 /tmp/packages.py tools /opt/venv /tmp/requirements-dev.txt hatchling
 WORKDIR /srv/flask-mayday
 COPY pyproject.toml ./
 COPY flask_mayday flask_mayday
@@ -35,7 +35,7 @@ FROM venv AS packages
 
 COPY requirements.txt /tmp/
 RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
-    with-machine pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
+    with-build-secrets pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
         --require-hashes --requirement /tmp/requirements.txt
 COPY --from=wheel /wheels /tmp/wheels
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-index --no-deps \
@@ -74,12 +74,12 @@ COPY --from=your-requirements /srv/app /tmp/app
 COPY docker/your-app/packages.py requirements.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
-    with-machine python3 /tmp/packages.py app /opt/venv /tmp/app
+    with-build-secrets python3 /tmp/packages.py app /opt/venv /tmp/app
 COPY --from=wheel /wheels /tmp/wheels
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
     pip --python /opt/venv/bin/python install --no-index --no-deps /tmp/wheels/*.whl \
-    && with-machine python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
+    && with-build-secrets python3 /tmp/packages.py ours /opt/venv /tmp/app /tmp/requirements.txt \
         'flask-mayday[gunicorn,metrics]'
 COPY docker/your-app/environment.py docker/your-app/debug_entry.py \
     docker/your-app/install-environment /tmp/
@@ -178,7 +178,7 @@ FROM packages AS backup-packages
 
 COPY requirements-backup.txt /tmp/
 RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
-    with-machine pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
+    with-build-secrets pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
         --require-hashes --requirement /tmp/requirements-backup.txt
 
 
@@ -197,7 +197,7 @@ FROM venv AS acme-packages
 
 COPY requirements-acme.txt /tmp/
 RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
-    with-machine pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
+    with-build-secrets pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
         --require-hashes --requirement /tmp/requirements-acme.txt
 
 

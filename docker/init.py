@@ -106,7 +106,11 @@ def main() -> None:
         sys.exit(problem)
     if os.environ.get("TLS") and (wrong := domain.problems(os.environ)):
         sys.exit("\n".join(wrong))
-    problems = [problem for secret in secrets_of(app) if (problem := provide(secret))]
+    wanted = wanted_secrets(app)
+    problems = [problem for secret in wanted if (problem := provide(secret))]
+    if all(secret.name != "web_password" for secret in wanted):
+        # The app has no migrations any more: the service roles goes by which password there is.
+        (SECRETS / "web_password").unlink(missing_ok=True)
     if not app.is_demo:
         problems += copy_app_env()
     problems += certificates.provide()
@@ -124,19 +128,18 @@ def own_app_volumes() -> None:
     give(EDGE_LOG, NGINX, APP, 0o770)
 
 
-def secrets_of(app: App) -> tuple[Secret, ...]:
+def wanted_secrets(app: App) -> tuple[Secret, ...]:
     """Return the secrets that the stack needs to run an app."""
     agreement = COURIERS if os.environ.get("COURIERS_AGREE", "0").lower() in TRUE else ()
-    return (*_secrets_of(app), *agreement)
+    return (*_secrets_for(app), *agreement)
 
 
-def _secrets_of(app: App) -> tuple[Secret, ...]:
+def _secrets_for(app: App) -> tuple[Secret, ...]:
     if app.is_demo:
         return DEMO
     has_migrations = bool(os.environ.get("MIGRATE")) or MIGRATIONS.exists()
     if has_migrations and os.environ.get("DATABASE_ROLE") != "owner":
         return YOUR_APP_WITH_MIGRATIONS
-    (SECRETS / "web_password").unlink(missing_ok=True)
     return YOUR_APP
 
 

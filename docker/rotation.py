@@ -35,7 +35,7 @@ class Plan(TypedDict):
 def main() -> None:
     """Run the step that the command line names."""
     app = App.from_environment()
-    wanted = init.secrets_of(app)
+    wanted = init.wanted_secrets(app)
     match sys.argv[1:]:
         case ["adopt"]:
             adopt(app, wanted)

@@ -50,8 +50,10 @@ class Capacity:
             return None
         fix = _or_raise(self._fix(lambda one: one.thread_count <= limit))
         return (
-            f"{self._product()} needs {self.thread_count} threads, and a web container may have "
-            f"{limit}. {fix} the limit (in the stack: pids_limit of web, in compose.override.yaml)."
+            f"{self._product()} needs {self.thread_count} threads ({self.workers} x "
+            f"({self.threads} + {OWN_THREADS} of its own) + {OTHER_THREADS} others), and a web "
+            f"container may have {limit}. {fix} the limit (in the stack: pids_limit of web, in "
+            "compose.override.yaml)."
         )
 
     def memory_problem(self, limit: int) -> str | None:
@@ -61,8 +63,9 @@ class Capacity:
         workers = (limit // MIB - BASE_MEMORY) // WORKER_MEMORY
         fix = _or_raise(f"Set WEB_CONCURRENCY={workers}" if workers > 0 else "")
         return (
-            f"WEB_CONCURRENCY={self.workers} needs at least {self.memory // MIB} MiB, and a web "
-            f"container may use {limit // MIB} MiB. {fix} the limit "
+            f"WEB_CONCURRENCY={self.workers} needs at least {self.memory // MIB} MiB "
+            f"({self.workers} x {WORKER_MEMORY} + {BASE_MEMORY}), and a web container may use "
+            f"{limit // MIB} MiB. {fix} the limit "
             "(in the stack: mem_limit of web, in compose.override.yaml)."
         )
 
@@ -73,8 +76,9 @@ class Capacity:
         fix = self._fix(lambda one: one.connections <= limit)
         return (
             f"WEB_REPLICAS={self.containers} x {self._product()} needs {self.connections} database "
-            f"connections while new containers replace the old ones, and the database allows "
-            f"{limit} (DB_MAX_CONNECTIONS). "
+            f"connections while new containers replace the old ones ({GENERATIONS} x "
+            f"{self.containers} x {self.workers} x ({self.threads} + {SPARE_CONNECTIONS} spare) + "
+            f"{OTHER_CONNECTIONS} others), and the database allows {limit} (DB_MAX_CONNECTIONS). "
             f"{f'{fix}, or' if fix else 'Set'} DB_MAX_CONNECTIONS={self.connections}."
         )
 

@@ -31,7 +31,7 @@ ErrorT = TypeVar("ErrorT", bound=Exception)
 BeforeReportT = TypeVar("BeforeReportT", bound=Callable[[Report], Report | None])
 FingerprintT = TypeVar("FingerprintT", bound=Callable[[Report], str | None])
 
-UserFunction = Callable[[], Callable[[], object] | None]
+UserFunction = Callable[[], object]  # returns the id of the current user, or None
 
 logger = logging.getLogger("flask_mayday")
 
@@ -62,7 +62,7 @@ class Mayday:
         self._before_report: list[Callable[[Report], Report | None]] = []
         self._fingerprints: list[Callable[[Report], str | None]] = []
         self._unavailable: list[Unavailable] = []
-        self._user: Callable[[], object] | None = None
+        self._user: UserFunction | None = None
         self._pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -200,7 +200,7 @@ class Mayday:
         return function
 
     def _pipeline_of(self, app: Flask, settings: Settings) -> Pipeline:
-        redactor = Redactor([*settings.secret_values, *secrets_of(app)], settings.secret_names)
+        redactor = Redactor([*settings.secret_values, *known_secrets(app)], settings.secret_names)
         for value in self._secrets:
             redactor.add_secret(value)
         pipeline = Pipeline(
@@ -215,7 +215,7 @@ class Mayday:
         return pipeline
 
 
-def secrets_of(app: Flask) -> tuple[str, ...]:
+def known_secrets(app: Flask) -> tuple[str, ...]:
     """Return the secret values in an app's configuration and in the environment."""
     return secrets_of_config(app.config, os.environ)
 
@@ -239,9 +239,11 @@ class _Hooks:
     Signals refer to it weakly, so that it is freed with the app.
     """
 
-    def __init__(self, app: Flask, pages: ErrorPages, user: UserFunction) -> None:
+    def __init__(
+        self, app: Flask, pages: ErrorPages, get_user_function: Callable[[], UserFunction | None]
+    ) -> None:
         self.drill = DrillRoutes(pages) if pages.settings.drill else None
-        self.user = user
+        self.get_user_function = get_user_function
         self._is_first = True
         request_started.connect(self.begin, app)
         got_request_exception.connect(self.note_exception, app)
@@ -275,7 +277,7 @@ class _Hooks:
         """Store the user's id in the WSGI environment, for the access line and the report."""
         del error
         try:
-            function = self.user()
+            function = self.get_user_function()
             user = function() if function is not None else _user_of_session()
             if user is not None:
                 request.environ[request_id.USER_KEY] = str(user)

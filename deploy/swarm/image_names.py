@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 
-from placement import LEFT_OUT
+from placement import OMITTED_SERVICES
 from translation import Keys
 
 DIGITS = 12  # of an image's id
@@ -67,7 +67,7 @@ def is_job(service: Keys) -> bool:
 def images_of(model: Keys) -> list[str]:
     """Return the images of the services that run on the swarm."""
     services = model["services"].items()
-    return sorted({service["image"] for name, service in services if name not in LEFT_OUT})
+    return sorted({service["image"] for name, service in services if name not in OMITTED_SERVICES})
 
 
 def versioned(image: str, identifier: str, project: str, release: str, registry: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from translation import Keys, merge
 
 # Reached from this machine only, so they have no place on a swarm.
-LEFT_OUT = frozenset(("mailguard",))
+OMITTED_SERVICES = frozenset(("mailguard",))
 # Made ready on the node of `make swarm-up` alone: only that node's volumes need them.
 LOCAL_VOLUMES = frozenset(("secrets", "db", "tls", "acme"))
 

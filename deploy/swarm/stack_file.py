@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from placement import LEFT_OUT, place, prepare_volumes
+from placement import OMITTED_SERVICES, place, prepare_volumes
 from secret_files import SecretFile
 from translation import ISOLATED, Context, Keys, UntranslatableError, translate
 
@@ -55,7 +55,7 @@ def services_of(model: Keys, context: Context) -> dict[str, Keys]:
     """Return every service as the stack files have it."""
     found = {}
     for name, service in model["services"].items():
-        if name in LEFT_OUT:
+        if name in OMITTED_SERVICES:
             continue
         source = prepare_volumes(service) if name == "init" else dict(service)
         source["environment"] = {**service.get("environment", {}), **ENVIRONMENT.get(name, {})}
@@ -77,7 +77,7 @@ def stages(services: Mapping[str, Keys]) -> list[list[str]]:
     left = {
         name: set(service.get("depends_on", {}))
         for name, service in services.items()
-        if name not in LEFT_OUT
+        if name not in OMITTED_SERVICES
     }
     if "watch" in left:
         left["watch"] = set(left) - {"watch"}

@@ -24,7 +24,7 @@ UNCHANGED = frozenset(
     )
 )
 # What a swarm expresses in another place, or not at all; the comment says where.
-LEFT_OUT = frozenset(
+IGNORED_KEYS = frozenset(
     (
         "build",  # the image has been built
         "command",  # see _process
@@ -65,7 +65,7 @@ def translate(name: str, service: Keys, context: Context) -> Keys:
     found: Keys = {"deploy": {}}
     try:
         for key, value in service.items():
-            if key in LEFT_OUT or key.startswith("x-") or value is None:
+            if key in IGNORED_KEYS or key.startswith("x-") or value is None:
                 continue
             if key in UNCHANGED:
                 found[key] = value

@@ -34,7 +34,7 @@ FOLDERS = {
 CONFIDENTIAL = (SECRETS, "tls", "acme")  # left out of a plain backup
 NEW, OLD, PART = ".restored", ".before-restore", ".before-restore.part"
 NOT_MOVED = (volume_owner.FILE, NEW, OLD, PART)
-LEFT_OUT = (*NOT_MOVED, ".rotation")
+EXCLUDED_NAMES = (*NOT_MOVED, ".rotation")
 SQLITE_MAGIC = b"SQLite format 3\0"  # the first bytes of every database file
 SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
@@ -70,7 +70,7 @@ def _add(writer: Writer, name: str, folder: Path, temporary: Path) -> None:
 
 def _paths(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in LEFT_OUT:
+        if path.name in EXCLUDED_NAMES:
             continue
         yield path
         if path.is_dir() and not path.is_symlink():

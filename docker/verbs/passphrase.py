@@ -16,7 +16,7 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-MINIMUM = 12  # characters
+MIN_LENGTH = 12  # characters
 ENV = Path(__file__).resolve().parents[2] / ".env"
 HOW = "Set BACKUP_PASSPHRASE_FILE to a file that holds it, or run this in a terminal."
 
@@ -42,10 +42,12 @@ def new_passphrase() -> str:
     passphrase = from_file()
     if passphrase is None:
         passphrase = ask("Passphrase for the backup: ")
-        if len(passphrase) >= MINIMUM and ask("Repeat the passphrase: ") != passphrase:
+        if len(passphrase) >= MIN_LENGTH and ask("Repeat the passphrase: ") != passphrase:
             sys.exit("error: The passphrases differ. Nothing was written.")
-    if len(passphrase) < MINIMUM:
-        sys.exit(f"error: The passphrase has {len(passphrase)} characters: use at least {MINIMUM}.")
+    if len(passphrase) < MIN_LENGTH:
+        sys.exit(
+            f"error: The passphrase has {len(passphrase)} characters: use at least {MIN_LENGTH}."
+        )
     return passphrase
 
 

@@ -168,12 +168,22 @@ addresses() {
   _row "$app" "$(site_address)"
   if has_service mailguard; then _row Mails "$(address_of mailguard 8025)"; fi
   if has_service prometheus; then _row Metrics "$(address_of prometheus 9090)"; fi
+  if web_owns_tables; then
+    _row Database "web owns the tables, because the app has no migrations: docs/your-app.md#database"
+  fi
   _row Log "make logs"
   _row "Check it" "make drill"
   if [[ $(setting_of HTTP_BIND "$(default_bind)") =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
     _row Limits "not per client: on loopback, all clients have one address (docs/operations.md#limits)"
   fi
   if has_service acme; then certificate_state; fi
+}
+
+web_owns_tables() { # without migrations, the app has to create its tables itself
+  local web
+  [[ -n $(setting_of APP_DIR '') ]] || return 1
+  web=$(web_containers | head -n 1)
+  [[ -n $web ]] && docker exec "$web" test -r /run/secrets/app_password
 }
 
 _row() { printf "  %-${width}s  %s\\n" "$1" "$2"; } # NAME VALUE: of the caller's table

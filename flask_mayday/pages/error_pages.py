@@ -20,8 +20,8 @@ from .. import database
 from ..context import request_id
 from ..context.record_fields import GROUP
 from ..settings import Settings
-from .kept_pages import KeptPages, uses_only
 from .negotiation import PROBLEM_JSON, prefers_json
+from .page_cache import PageCache, uses_only
 from .plain import plain_page, problem
 from .style_policy import allow_inline_style, restore_policy
 from .words import Words, words_of
@@ -68,8 +68,8 @@ class ErrorPages:
         # it renders is the same for everyone.
         self._app_has_template: bool | None = None
         self._is_same_for_everyone: bool | None = None
-        self._kept_pages_of_the_app = KeptPages()
-        self._kept_pages = KeptPages()
+        self._app_page_cache = PageCache()
+        self._page_cache = PageCache()
 
     def install(self) -> None:
         """Answer, from now on, the errors for which Flask finds no handler of the app."""
@@ -179,7 +179,7 @@ class ErrorPages:
                 names = values(identifier).keys()
                 self._is_same_for_everyone = uses_only(self.app.jinja_env, APP_TEMPLATE, names)
             if keep and self._is_same_for_everyone:
-                return self._kept_pages_of_the_app.page(status, identifier, render)
+                return self._app_page_cache.page(status, identifier, render)
             return render(identifier)
         except Exception:
             logger.exception("The app's template %s failed", APP_TEMPLATE)
@@ -193,7 +193,7 @@ class ErrorPages:
 
         try:
             if keep:
-                return self._kept_pages.page(status, identifier, render)
+                return self._page_cache.page(status, identifier, render)
             return render(identifier)
         except Exception:
             logger.exception("The template of the error page failed")

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from .escapes import Span, decoded_layers
 from .fields import Fields, redacted_fields
 from .patterns import PatternSearch, pattern_search
-from .request import secrets_of
+from .request import search_for_secrets
 from .values import SHORTEST_FORM, ValueSearch, value_spans
 
 __all__ = ["CUT_CONTEXT", "MASK", "BoundRedactor", "Redactor"]
@@ -199,7 +199,7 @@ class BoundRedactor:
     def _request_secrets(self) -> ValueSearch:
         if self._environ is None:
             return EMPTY_SEARCH
-        return secrets_of(self._environ, self._redactor.patterns.names)
+        return search_for_secrets(self._environ, self._redactor.patterns.names)
 
 
 EMPTY_SEARCH: Final = ValueSearch(())

@@ -24,7 +24,7 @@ MAX_QUERY_LENGTH: Final = 100_000  # characters
 Parsed = tuple[object, object]
 
 
-def secrets_of(environ: Mapping[str, object], names: SecretNames) -> ValueSearch:
+def search_for_secrets(environ: Mapping[str, object], names: SecretNames) -> ValueSearch:
     """Return the search for the secrets of a request, as far as the app has read it."""
     parsed = parsed_body(environ)
     known = environ.get(CACHE)

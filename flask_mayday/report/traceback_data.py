@@ -98,7 +98,7 @@ class RaisedException:
         known: dict[str, object] = {"text": self.text}
         if self.frames:
             known["frames"] = [frame.to_dict() for frame in self.frames]
-        for name in ("notes", "link", "depth", "number", "of", *_LEFT_OUT):
+        for name in ("notes", "link", "depth", "number", "of", *_OMISSIONS):
             if value := getattr(self, name):
                 known[name] = value
         return known
@@ -120,7 +120,7 @@ class RaisedException:
         )
 
 
-_LEFT_OUT: Final = ("earlier_left_out", "members_left_out")
+_OMISSIONS: Final = ("earlier_left_out", "members_left_out")
 
 
 def mappings(value: object) -> list[dict[str, object]]:

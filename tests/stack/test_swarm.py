@@ -145,19 +145,19 @@ def test_a_version_that_is_not_healthy_is_rolled_back(running: Stack) -> None:
     assert set(outcomes) == {200}
 
 
-def secrets_of(stack: Stack, service: str) -> set[str]:
+def secret_names(stack: Stack, service: str) -> set[str]:
     names = "{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{.SecretName}} {{end}}"
     inspect = ("docker", "service", "inspect", "--format", names, f"{stack.project}_{service}")
     return set(stack.run(*inspect).stdout.split())
 
 
 def test_rotated_secrets_fail_no_request(running: Stack) -> None:
-    before, database = secrets_of(running, "web"), task_of(running, "db")
+    before, database = secret_names(running, "web"), task_of(running, "db")
     with load(running) as outcomes:
         make(running, "rotate-secrets")
     assert set(outcomes) == {200}
     assert before
-    assert not before & secrets_of(running, "web")
+    assert not before & secret_names(running, "web")
     assert task_of(running, "db") == database
 
 

@@ -38,6 +38,7 @@ def test_the_defaults_fit_ten_times_over(check: Any) -> None:
 def test_eight_workers_of_sixteen_threads_are_too_many_connections(check: Any) -> None:
     (problem,) = check.problems(services(workers=8, threads=16))
     assert "WEB_REPLICAS=1 x WEB_CONCURRENCY=8 x WEB_THREADS=16 needs 280" in problem
+    assert "(2 x 1 x 8 x (16 + 1 spare) + 8 others)" in problem
     assert "allows 200 (DB_MAX_CONNECTIONS)" in problem
     assert "Set WEB_THREADS=11, or DB_MAX_CONNECTIONS=280." in problem
     assert check.problems(services(workers=8, threads=11)) == []
@@ -46,12 +47,13 @@ def test_eight_workers_of_sixteen_threads_are_too_many_connections(check: Any) -
 def test_two_workers_of_128_threads_are_too_many_threads(check: Any) -> None:
     problem, _ = check.problems(services(workers=2, threads=128))
     assert "WEB_CONCURRENCY=2 x WEB_THREADS=128 needs 282 threads" in problem
+    assert "(2 x (128 + 5 of its own) + 16 others)" in problem
     assert "may have 256. Set WEB_THREADS=115, or raise the limit" in problem
 
 
 def test_many_workers_are_too_much_memory(check: Any) -> None:
     (problem,) = check.problems(services(workers=16, threads=1))
-    assert "WEB_CONCURRENCY=16 needs at least 576 MiB" in problem
+    assert "WEB_CONCURRENCY=16 needs at least 576 MiB (16 x 32 + 64)" in problem
     assert "Set WEB_CONCURRENCY=14, or raise the limit" in problem
 
 

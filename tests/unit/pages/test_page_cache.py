@@ -10,7 +10,7 @@ from flask import Flask, abort
 from jinja2 import DictLoader, Environment
 
 from flask_mayday import Mayday
-from flask_mayday.pages.kept_pages import KeptPages, uses_only
+from flask_mayday.pages.page_cache import PageCache, uses_only
 
 NUMBERS = count()
 LAYOUT = "<title>{% block title %}{% endblock %}</title>{{ drill }}"
@@ -23,7 +23,7 @@ def test_a_page_is_rendered_once_for_each_status_and_shows_each_request_id() -> 
         rendered.append(request_id)
         return f"<p>{request_id}</p><a href='/{request_id}'>"
 
-    pages = KeptPages()
+    pages = PageCache()
     for _ in range(5):
         request_id = secrets.token_hex(16)
         assert pages.page(404, request_id, render) == f"<p>{request_id}</p><a href='/{request_id}'>"
@@ -41,14 +41,14 @@ def test_a_page_is_rendered_once_for_each_status_and_shows_each_request_id() -> 
     ids=["a part of the id", "the id in capitals", "a counter"],
 )
 def test_a_page_that_differs_in_more_than_the_id_is_not_kept(render) -> None:
-    pages = KeptPages()
+    pages = PageCache()
     for _ in range(3):
         request_id = secrets.token_hex(16)
         assert pages.page(404, request_id, render).lower().startswith(f"<p>{request_id[:8]}")
 
 
 def test_a_request_id_is_escaped() -> None:
-    assert KeptPages().page(404, "<b>", lambda request_id: f"<p>{request_id}") == "<p>&lt;b&gt;"
+    assert PageCache().page(404, "<b>", lambda request_id: f"<p>{request_id}") == "<p>&lt;b&gt;"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_page_is_the_same_for_everyone_unless_its_template_uses_more(template,
 
 @pytest.fixture
 def app(settings) -> Flask:
-    app = Flask("kept_pages")
+    app = Flask("page_cache")
     app.config.from_mapping(settings)
     app.jinja_env.loader = DictLoader({"mayday/page.html": "{{ visitor }} {{ request_id }}"})
     visits = count()

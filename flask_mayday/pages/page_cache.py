@@ -1,7 +1,7 @@
-"""Error pages that are rendered once for each status and kept, since only the request id differs.
+"""A cache of rendered error pages, one for each status: only the request id differs.
 
-The page of an app's own template may be kept only if :func:`uses_only` says that the template uses
-nothing but the values that it is given: then everybody gets the same page.
+The page of an app's own template may be cached only if the template uses nothing but the values
+that it is given, so that everybody gets the same page: see :func:`uses_only`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jinja2 import Environment, meta, nodes
 from jinja2.filters import FILTERS
 from jinja2.tests import TESTS
 
-# In place of the request id, while a page is rendered to be kept.
+# In place of the request id, while a page is rendered for the cache.
 MARK: Final = secrets.token_hex(16)
 OTHER_MARK: Final = secrets.token_hex(16)
 
@@ -32,7 +32,7 @@ UNKNOWN_NODES: Final[tuple[type[nodes.Node], ...]] = (
 )
 
 
-class KeptPages:
+class PageCache:
     """The pages of one app, by status, each with a mark in place of the request id."""
 
     def __init__(self) -> None:
