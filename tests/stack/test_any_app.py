@@ -254,7 +254,7 @@ def test_an_app_without_requirements_or_database_runs(small: tuple[Stack, Path])
     assert stack.shell("web", "ls -A /srv/app").split() == ["app.py", "instance", "static"]
 
 
-def test_new_code_and_app_env_arrive_and_the_instance_folder_stays(
+def test_make_up_takes_new_code_and_keeps_the_instance_folder(
     small: tuple[Stack, Path],
 ) -> None:
     stack, app = small
@@ -273,7 +273,7 @@ def test_new_code_and_app_env_arrive_and_the_instance_folder_stays(
     assert not json.loads(stack.get("/variables").text)["FROM_APP_ENV"]
 
 
-def test_a_stream_is_passed_on_as_it_comes(small: tuple[Stack, Path]) -> None:
+def test_nginx_passes_on_each_part_of_a_stream_at_once(small: tuple[Stack, Path]) -> None:
     stack, _ = small
     with socket.create_connection(("127.0.0.1", stack.http_port), timeout=3) as connection:
         connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -283,7 +283,7 @@ def test_a_stream_is_passed_on_as_it_comes(small: tuple[Stack, Path]) -> None:
     assert b"last" not in received
 
 
-def test_static_files_come_from_nginx_if_it_is_asked_to(small: tuple[Stack, Path]) -> None:
+def test_with_static_nginx_nginx_serves_the_static_files(small: tuple[Stack, Path]) -> None:
     stack, _ = small
     assert stack.get("/static/style.css").header("Server") == "nginx"
     served = lambda: stack.compose("logs", "--no-log-prefix", "nginx").count("upstream - ")  # noqa: E731
@@ -312,7 +312,7 @@ def test_a_migration_that_fails_says_why_and_keeps_the_old_containers(
     )
 
 
-def test_a_version_that_does_not_fit_stops_the_build_with_both_lines(
+def test_conflicting_requirements_stop_the_build_and_are_both_shown(
     small: tuple[Stack, Path],
 ) -> None:
     stack, app = small
@@ -328,7 +328,9 @@ def test_a_version_that_does_not_fit_stops_the_build_with_both_lines(
     assert stack.containers("web") == before
 
 
-def test_pasted_text_is_not_run_by_make(small: tuple[Stack, Path], tmp_path: Path) -> None:
+def test_make_runs_no_command_in_the_value_of_a_variable(
+    small: tuple[Stack, Path], tmp_path: Path
+) -> None:
     stack, _ = small
     proof = tmp_path / "proof"
     for text in (f"$(shell touch {proof})", f"`touch {proof}`", f"x'; touch {proof}; '"):

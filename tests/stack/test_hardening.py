@@ -141,7 +141,7 @@ def test_no_package_manager_is_in_an_image_of_ours(stack: Stack, service: str) -
     ("service", "base"),
     [("web", "PYTHON_IMAGE"), ("init", "PYTHON_IMAGE"), ("nginx", "NGINX_IMAGE")],
 )
-def test_a_build_leaves_no_setting_of_its_machine_in_an_image(
+def test_no_image_holds_settings_of_the_build_machine(
     stack: Stack, service: str, base: str
 ) -> None:
     def settings(image: str) -> list[str]:

@@ -94,7 +94,7 @@ def test_mails_of_two_stacks_to_the_same_administrators_can_be_told_apart(
         assert release in text
 
 
-def test_a_value_that_cannot_be_used_is_named_and_does_not_close_the_port(
+def test_nginx_names_an_invalid_value_and_serves_with_the_default(
     odd_stack: Stack,
 ) -> None:
     said = start_nginx(odd_stack, REQUEST_TIMEOUT="3601", LOG_FORMAT="yaml", MAX_BODY="2MiB")

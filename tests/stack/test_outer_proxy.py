@@ -110,7 +110,7 @@ def test_cookies_are_secure_where_tls_ends_at_the_outer_proxy(
             assert "Log out" not in visitor.open("/logout", csrf_token=visitor.token("/")).text
 
 
-def test_nobody_but_the_outer_proxy_is_believed(two_proxies: Stack) -> None:
+def test_only_the_outer_proxy_sets_address_scheme_and_id(two_proxies: Stack) -> None:
     sent = ["Host: 127.0.0.1", *(f"{name}: {value}" for name, value in FORGED.items())]
     printed = ask(two_proxies, "/drill/exception", *sent, method="POST")
     (identifier,) = re.findall("X-Request-ID: ([0-9a-f]{32})", printed)
@@ -133,7 +133,9 @@ def test_a_whole_ipv6_network_counts_as_one_client(two_proxies: Stack) -> None:
     assert ask_from("203.0.113.7") == 400
 
 
-def test_a_proxy_in_a_container_is_believed_by_its_network(stack: Stack, tmp_path: Path) -> None:
+def test_proxy_from_may_name_the_network_of_a_proxy_in_a_container(
+    stack: Stack, tmp_path: Path
+) -> None:
     network = f"{stack.project}_front"
     inspect = ["docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}"]
     subnet = stack.run(*inspect, network).stdout.strip()

@@ -313,7 +313,7 @@ def test_every_client_gets_a_page_of_ours_while_a_service_restarts(
     wait_until(lambda: stack.get("/explore").status == 200, "web", timeout=60)
 
 
-def test_nginx_reads_what_a_client_accepts_as_the_app_does(stack: Stack) -> None:
+def test_nginx_and_the_app_read_the_accept_header_alike(stack: Stack) -> None:
     for accept, wanted in WANTS_JSON:
         answer = stack.get("/health/ready", headers={"Accept": accept})
         is_json = answer.header("Content-Type") == "application/problem+json"
@@ -333,7 +333,7 @@ def test_the_preview_shows_every_page_and_reports_none(stack: Stack, kind: str) 
     assert stack.spool("SELECT count(*) FROM reports") == before
 
 
-def test_what_nginx_refuses_before_the_headers_are_read_has_a_page_too(stack: Stack) -> None:
+def test_requests_refused_before_their_headers_are_read_get_a_page(stack: Stack) -> None:
     for sent, status in (
         (b"GARBAGE\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),

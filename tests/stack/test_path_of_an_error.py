@@ -122,7 +122,7 @@ def test_liveness_is_public_and_readiness_is_not(stack: Stack) -> None:
     assert stack.execute("web", "python3", "-c", script).strip() == "200"
 
 
-def test_nothing_logs_a_query(stack: Stack) -> None:
+def test_no_log_contains_a_query_string(stack: Stack) -> None:
     answer = stack.get("/nothing-here?token=not-for-the-log")
     wait_until(lambda: answer.request_id in stack.compose("logs", "nginx"), "the line of nginx")
     for service in ("nginx", "web"):

@@ -47,7 +47,7 @@ def connect(stack: Stack, context: ssl.SSLContext) -> ssl.SSLSocket:
     return context.wrap_socket(connection, server_hostname=DOMAIN)
 
 
-def test_the_certificate_is_the_authoritys_and_http_2_is_spoken(stack: Stack) -> None:
+def test_the_site_has_the_authoritys_certificate_and_speaks_http_2(stack: Stack) -> None:
     context = ssl.create_default_context(cadata=authority(stack))
     context.set_alpn_protocols(["h2", "http/1.1"])
     with connect(stack, context) as connection:
@@ -63,7 +63,9 @@ def test_the_certificate_is_the_authoritys_and_http_2_is_spoken(stack: Stack) ->
     ],
     ids=["TLS 1.1", "a cipher without forward secrecy or AEAD"],
 )
-def test_what_is_outdated_is_refused(stack: Stack, options: dict[str, Any]) -> None:
+def test_outdated_tls_versions_and_ciphers_are_refused(
+    stack: Stack, options: dict[str, Any]
+) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers(options.get("ciphers", "ALL") + ":@SECLEVEL=0")
@@ -137,7 +139,7 @@ def test_a_renewal_fails_no_request_and_then_hsts_is_for_a_year(stack: Stack) ->
     assert stack.get("/nothing-here").header("Strict-Transport-Security") == "max-age=31536000"
 
 
-def test_the_key_is_readable_by_nginx_alone_and_the_account_not_even_by_nginx(
+def test_only_nginx_reads_the_key_and_only_acme_the_account(
     stack: Stack,
 ) -> None:
     mode = stack.shell("nginx", "stat -c '%u %a' /run/tls/certificate.pem")
@@ -148,7 +150,7 @@ def test_the_key_is_readable_by_nginx_alone_and_the_account_not_even_by_nginx(
     assert container["HostConfig"]["CapDrop"] == ["ALL"]
 
 
-def test_a_domain_publishes_the_site_alone_and_turns_drills_off(stack: Stack) -> None:
+def test_a_domain_publishes_only_the_site_and_turns_drills_off(stack: Stack) -> None:
     own = ("HTTP_BIND", "HTTP_PORT", "HTTPS_PORT", "DRILL", "COMPOSE_PROFILES")
     unset = dict.fromkeys(own, "")
     printed = stack.run("docker", "compose", "config", "--format", "json", **unset).stdout
@@ -165,7 +167,7 @@ def test_a_domain_publishes_the_site_alone_and_turns_drills_off(stack: Stack) ->
 
 
 @pytest.mark.parametrize("command", [("make", "up"), ("docker", "compose", "up", "init")])
-def test_the_start_stops_while_error_mails_would_reach_nobody(
+def test_make_up_stops_if_error_mails_would_reach_nobody(
     stack: Stack, command: tuple[str, ...]
 ) -> None:
     mail = {"MAIL_SERVER": "mailhog", "ADMINS": "admin@microblog.example"}

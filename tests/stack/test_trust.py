@@ -31,7 +31,7 @@ def _ask_web(stack: Stack, network: str, name: str, port: int, path: str = "/exp
 
 
 @pytest.mark.parametrize("network", ["front", "back", "mail", "inner"])
-def test_nobody_but_nginx_reaches_the_port_that_trusts_headers(stack: Stack, network: str) -> None:
+def test_only_nginx_reaches_the_port_that_trusts_headers(stack: Stack, network: str) -> None:
     assert _ask_web(stack, network, "web", 8000) == ""
 
 
@@ -55,7 +55,7 @@ def test_the_database_and_mailhog_do_not_reach_web(stack: Stack) -> None:
     assert "HTTP/" not in stack.shell("mailhog", sent, check=False)
 
 
-def test_a_new_nginx_is_known_to_web_at_once(stack: Stack) -> None:
+def test_web_accepts_requests_of_a_new_nginx_at_once(stack: Stack) -> None:
     stack.compose("up", "--detach", "--no-deps", "--force-recreate", "--wait", "nginx")
     assert [stack.get("/explore").status for _ in range(20)] == [200] * 20
 
@@ -64,7 +64,7 @@ def _hosts(stack: Stack) -> list[str]:
     return [f"127.0.0.1:{stack.mailhog_port}", f"localhost:{stack.mailhog_port}"]
 
 
-def test_mailhog_answers_to_its_own_names_only(stack: Stack) -> None:
+def test_mailhog_refuses_foreign_host_names(stack: Stack) -> None:
     url = f"{stack.mailhog}/api/v2/messages"
     for host in _hosts(stack):
         assert request(url, headers={"Host": host}).status == 200
@@ -79,7 +79,7 @@ def test_mailhog_answers_to_its_own_names_only(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("origin", "status"), [("http://evil.example", 403), ("null", 403), (None, 101), ("own", 101)]
 )
-def test_a_page_from_elsewhere_opens_no_websocket_to_mailhog(
+def test_pages_of_other_sites_open_no_websocket_to_mailhog(
     stack: Stack, origin: str | None, status: int
 ) -> None:
     sent = f"GET /api/v2/websocket HTTP/1.1\r\nHost: 127.0.0.1:{stack.mailhog_port}\r\n"

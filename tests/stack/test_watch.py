@@ -150,7 +150,7 @@ def test_a_paused_container_is_reported(
     assert 0 < counted_pages(stack) <= outcomes[502] + outcomes[504]
 
 
-def test_a_stopped_database_is_reported_once_even_if_the_watch_is_killed(
+def test_a_stopped_database_is_reported_once_even_if_watch_is_killed(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     expect_outage(
@@ -216,7 +216,9 @@ def test_a_restart_and_a_roll_are_no_outage(stack: Stack) -> None:
     assert mails(stack, DOWN) == []  # make down has emptied MailHog
 
 
-def test_the_watch_is_small(stack: Stack, record_property: Callable[[str, object], None]) -> None:
+def test_watch_uses_little_memory_and_cpu(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
     ticks = "import os; print(*open('/proc/1/stat').read().rsplit(')')[1].split()[11:13])"
 
     def seconds() -> float:
@@ -233,7 +235,7 @@ def test_the_watch_is_small(stack: Stack, record_property: Callable[[str, object
     record_property("watch", f"{int(found[1]) / 1024:.0f} MiB, {share:.2%} of a core")
 
 
-def test_no_heartbeat_was_sent_while_the_site_was_away(stack: Stack) -> None:
+def test_no_heartbeat_was_sent_while_the_site_was_down(stack: Stack) -> None:
     outages = stack.spool("SELECT began, ended FROM outages")
     assert len(outages) == 5
     beats = heartbeats(stack)

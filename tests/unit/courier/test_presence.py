@@ -15,7 +15,7 @@ def test_only_the_last_to_leave_is_the_last(tmp_path: Path) -> None:
     assert second.leave()
 
 
-def test_who_never_entered_is_not_the_last(tmp_path: Path) -> None:
+def test_a_process_that_never_entered_is_not_the_last(tmp_path: Path) -> None:
     assert not Presence(tmp_path).leave()
 
 

@@ -263,7 +263,5 @@ def test_a_text_without_a_secret_stays_as_it_is(text: str, redact: Callable[[str
 
 
 @pytest.mark.parametrize("case", NOT_COVERED)
-def test_what_the_documentation_names_as_not_covered_is_shown(
-    case: str, redact: Callable[[str], str]
-) -> None:
+def test_texts_documented_as_not_covered_are_shown(case: str, redact: Callable[[str], str]) -> None:
     assert redact(NOT_COVERED[case]) == NOT_COVERED[case]

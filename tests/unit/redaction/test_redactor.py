@@ -133,7 +133,7 @@ def test_a_redactor_without_secrets_changes_nothing() -> None:
         ("-----BEGIN PRIVATE KEY-----\nMIIE and then it was cut off", MASK),
     ],
 )
-def test_what_has_the_shape_of_a_secret_is_masked(
+def test_texts_shaped_like_secrets_are_masked(
     redactor: BoundRedactor, text: str, redacted: str
 ) -> None:
     assert redactor.text(text) == redacted
@@ -223,7 +223,7 @@ def test_a_cut_does_not_leave_half_a_secret(before: int) -> None:
 
 
 @pytest.mark.parametrize("length", [2000, 20_000])
-def test_a_cut_does_not_leave_half_of_what_has_the_shape_of_a_secret(length: int) -> None:
+def test_a_cut_leaves_no_half_of_a_text_shaped_like_a_secret(length: int) -> None:
     redactor = Redactor([]).bind(None)
     said = "Authorization: Bearer " + "eyJhbGciOi" * 70
     room = length - len(said)

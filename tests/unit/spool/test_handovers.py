@@ -33,7 +33,7 @@ def pending(mailbox: Mailbox) -> int:
     return mailbox.pending_span("f")[1]
 
 
-def test_what_is_handed_over_is_counted_and_no_longer_pending(
+def test_errors_that_are_handed_over_are_counted_and_no_longer_pending(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     handovers.hand_over("f", 7, NOW)
@@ -53,7 +53,7 @@ def test_handing_over_again_adds_to_the_same_count(
     assert [row[2] for row in handovers.tallies()] == [6]
 
 
-def test_what_the_mail_of_another_machine_does_not_have_is_pending_again(
+def test_errors_missing_from_another_machines_mail_are_pending_again(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     handovers.hand_over("f", 7, NOW)
@@ -75,7 +75,7 @@ def test_it_counts_as_delivered_only_when_that_mail_is_sent(
     assert handovers.awaited() == []
 
 
-def test_a_delivery_by_another_machine_is_none_of_this_one(
+def test_deliveries_by_another_machine_do_not_count_for_this_one(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     mailbox.add_mail(a_new_mail(message_id="<mine@example.com>"))
@@ -89,7 +89,7 @@ def test_a_delivery_by_another_machine_is_none_of_this_one(
     assert mailbox.has_delivered_since(mail)
 
 
-def test_a_window_that_nobody_knows_any_more_gives_its_errors_back(
+def test_errors_of_a_forgotten_window_are_pending_again(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     handovers.hand_over("f", 7, NOW)
@@ -140,7 +140,7 @@ def test_a_window_that_another_machine_opened_holds_here_too(
     assert mailbox.last_mail("f", NOW + 10) == NOW + 5
 
 
-def test_what_is_evicted_after_it_was_handed_over_counts_as_dropped(
+def test_errors_evicted_after_their_handover_count_as_dropped(
     outbox: Outbox, mailbox: Mailbox, handovers: Handovers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handovers.hand_over("f", 7, NOW)

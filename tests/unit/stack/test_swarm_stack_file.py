@@ -75,7 +75,7 @@ def test_every_key_of_our_own_services_is_translated(services: dict[str, Any]) -
         ({"restart": "sometimes"}, "'sometimes'"),
     ],
 )
-def test_what_a_swarm_cannot_do_is_an_error_that_names_the_key(
+def test_a_key_without_counterpart_on_a_swarm_is_an_error_that_names_it(
     swarm: Any, keys: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(swarm.UntranslatableError) as error:
