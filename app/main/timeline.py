@@ -18,7 +18,9 @@ POSTS_PER_PAGE: Final = 10
 # Columns instead of model objects, because a page only reads its posts.
 PostRow: TypeAlias = Row[int, str, datetime, str]
 PostQuery: TypeAlias = Select[int, str, datetime, str]
-POSTS: Final = select(Post.id, Post.body, Post.created, User.username).join(Post.author)
+# Looked up for each post of the page: with a join, PostgreSQL may read all users for one page.
+USERNAME: Final = select(User.username).where(User.id == Post.user_id).scalar_subquery()
+POSTS: Final = select(Post.id, Post.body, Post.created, USERNAME.label("username"))
 
 
 class Queries:
