@@ -74,7 +74,7 @@ def _secret_key_fallbacks(reader: SettingsReader) -> list[str]:
     value = reader.config.get("SECRET_KEY_FALLBACKS")
     if isinstance(value, list):
         return value
-    return (reader.secret("SECRET_KEY_FALLBACKS") or "").splitlines()
+    return reader.secret_lines("SECRET_KEY_FALLBACKS")
 
 
 def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:

@@ -6,12 +6,14 @@ from typing import Final
 
 from flask import abort, request
 from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
 from wtforms import Field
 from wtforms.validators import StopValidation
 
+from flask_mayday.pages.negotiation import prefers_json
+
 from .rotated_keys import RotatedKeyCSRF
 
-JSON_TYPES: Final = ("application/json", "application/problem+json")
 EXPIRED_MESSAGE: Final = "This form has expired. Please check it and send it again."
 
 
@@ -23,9 +25,17 @@ class Form(FlaskForm):  # type: ignore[misc]
     """
 
     class Meta(FlaskForm.Meta):  # type: ignore[misc]
-        """Forms stay valid while the secret key is rotated."""
+        """Forms stay valid while the secret key is rotated, and have text fields only."""
 
         csrf_class = RotatedKeyCSRF
+
+        def wrap_formdata(self, form: FlaskForm, formdata: object) -> MultiDict[str, str] | None:
+            """Return the form that was sent, if any.
+
+            Flask-WTF would also take JSON and uploaded files, whose values need not be texts.
+            """
+            del formdata
+            return (form.is_submitted() and request.form) or None
 
     @property
     def status(self) -> int:
@@ -36,7 +46,7 @@ class Form(FlaskForm):  # type: ignore[misc]
         """Return whether every field is valid; answer 400 if a JSON client's token was refused."""
         valid = bool(super().validate(extra_validators))
         if self.errors.get("csrf_token"):
-            if _wants_json():
+            if prefers_json(request.headers.get("Accept", "")):
                 abort(400, EXPIRED_MESSAGE)
             self.set_error("csrf_token", EXPIRED_MESSAGE)
         return valid
@@ -44,12 +54,6 @@ class Form(FlaskForm):  # type: ignore[misc]
     def set_error(self, field: str, message: str) -> None:
         """Make ``message`` the only error of ``field``."""
         self[field].errors = [message]
-
-
-def _wants_json() -> bool:
-    """Return whether the client prefers JSON to HTML."""
-    accepted = request.accept_mimetypes
-    return max(accepted[name] for name in JSON_TYPES) > accepted["text/html"]
 
 
 def trimmed(text: str | None) -> str:

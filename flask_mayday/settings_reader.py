@@ -168,6 +168,10 @@ class SettingsReader:
                 return value.text  # unstripped: white space may be part of a password
         return None
 
+    def secret_lines(self, name: str) -> list[str]:
+        """Return the secrets in ``name`` or in its file, one per line; blank lines do not count."""
+        return [line for line in (self.secret(name) or "").splitlines() if line.strip()]
+
     def _content(self, file: _Value) -> str | None:
         try:
             return Path(file.text.strip()).read_text(encoding="utf-8").rstrip("\r\n")

@@ -14,7 +14,7 @@ from werkzeug.exceptions import TooManyRequests
 from .. import accounts
 from ..database import db
 from ..models import User
-from ..passwords import check_password
+from ..passwords import TooManyLoginsError, check_password
 from .clients import limits_of, remember_device
 from .forms import ChangePasswordForm, LoginForm, LogoutForm, RegistrationForm
 from .login import log_in, log_out, log_out_everywhere, login_required, set_password
@@ -66,7 +66,11 @@ def _check(username: str, password: str) -> int | None:
         unit = "second" if seconds == 1 else "seconds"
         message = f"Too many failed logins. Try again in {seconds} {unit}."
         raise TooManyRequests(message, retry_after=seconds)
-    stored = check_password(password, account.password_hash, with_old=account.any_old_hash)
+    try:
+        stored = check_password(password, account.password_hash, with_old=account.any_old_hash)
+    except TooManyLoginsError:
+        undo_count(limits, is_right=False)
+        raise
     if stored is None:
         # Without the typed name: people type their password there.
         known = account.user_id is not None
@@ -74,7 +78,7 @@ def _check(username: str, password: str) -> int | None:
             "Login failed for %s", f"user {account.user_id}" if known else "an unknown name"
         )
         return None
-    undo_count(limits)
+    undo_count(limits, is_right=True)
     if stored != account.password_hash:
         accounts.renew_hash(account, stored)
     return account.user_id

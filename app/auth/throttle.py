@@ -58,8 +58,8 @@ def count_login(limits: Sequence[Limit]) -> int:
     """Count a login as failed, unless it is refused; return for how many seconds it is refused.
 
     It is counted before the password is checked: otherwise, many guesses at the same moment would
-    all be allowed. Call :func:`undo_count` if the password is right. Returns 0 if the login may go
-    on, also if the counters cannot be used.
+    all be allowed. Call :func:`undo_count` unless the password is wrong. Returns 0 if the login may
+    go on, also if the counters cannot be used.
     """
     if not current_app.config["LOGIN_LIMITS"]:
         return 0
@@ -80,15 +80,19 @@ def count_login(limits: Sequence[Limit]) -> int:
     return wait
 
 
-def undo_count(limits: Sequence[Limit]) -> None:
-    """Undo :func:`count_login` for a login whose password was right; delete outdated counters."""
+def undo_count(limits: Sequence[Limit], *, is_right: bool) -> None:
+    """Undo :func:`count_login` for a login that has not failed; delete outdated counters.
+
+    ``is_right`` says that the password was right, otherwise it could not be checked: only a right
+    one resets counters.
+    """
     if not current_app.config["LOGIN_LIMITS"]:
         return
     outdated = LoginAttempts.latest < now() - MEMORY
     try:
         for limit in limits:
             own = LoginAttempts.key == limit.key
-            if limit.resets:
+            if limit.resets and is_right:
                 db.session.execute(delete(LoginAttempts).where(own))
             else:
                 one_less = update(LoginAttempts).values(count=LoginAttempts.count - 1)

@@ -21,6 +21,6 @@ def accept_rotated_keys(app: Flask, environ: Mapping[str, str]) -> None:
     if app.config.get("SECRET_KEY_FALLBACKS", ()) is not None:
         return
     reader = SettingsReader({}, environ)
-    keys = (reader.secret("SECRET_KEY_FALLBACKS") or "").splitlines()
+    keys = reader.secret_lines("SECRET_KEY_FALLBACKS")
     reader.finish()
     app.config["SECRET_KEY_FALLBACKS"] = keys

@@ -148,4 +148,7 @@ def test_the_login_and_earlier_keys_are_read_from_files(tmp_path: Path) -> None:
     )
     assert app.config["SQLALCHEMY_DATABASE_URI"].username == "microblog_web_2"
     assert app.config["SECRET_KEY_FALLBACKS"] == ["a" * 40, "b" * 40]
+    (tmp_path / "keys").write_text(f"{'a' * 40}\n\n \n{'b' * 40}\n")  # nobody may sign with ""
+    app = read(SECRET_KEY_FALLBACKS_FILE=tmp_path / "keys")
+    assert app.config["SECRET_KEY_FALLBACKS"] == ["a" * 40, "b" * 40]
     assert read(SECRET_KEY_FALLBACKS=["c"]).config["SECRET_KEY_FALLBACKS"] == ["c"]

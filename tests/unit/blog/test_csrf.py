@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 
 from tests.support.visitor import PASSWORD, registration
@@ -46,3 +48,29 @@ def test_a_json_client_without_a_token_gets_a_problem_document(susan, accept):
     answer = susan.client.post("/", data={"post": "Beep"}, headers={"Accept": accept})
     assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
     assert answer.json["detail"] == EXPIRED
+
+
+@pytest.mark.parametrize("path", ["/login", "/register"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": {"username": 5, "password": {}, "email": ["a"]}},
+        {"json": {"username": "\ud800", "password": "\ud800"}},
+        {"json": ["a", "list"]},
+    ],
+)
+def test_json_in_place_of_a_form_is_a_form_error(visitor, path, sent):
+    assert visitor.client.post(path, **sent).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/login", "/register"])
+def test_a_file_in_place_of_a_text_is_a_form_error(visitor, path):
+    data = {"username": (BytesIO(b"a"), "name.txt"), "csrf_token": visitor.token(path)}
+    answer = visitor.client.post(path, data=data)
+    assert (answer.status_code, "There is a problem" in answer.text) == (200, True)
+
+
+def test_a_client_that_does_not_name_json_gets_the_form_again(visitor):
+    data = {"username": "susan"}
+    answer = visitor.client.post("/login", data=data, headers={"Accept": "application/*"})
+    assert (answer.status_code, 'value="susan"' in answer.text) == (400, True)

@@ -11,7 +11,7 @@ from werkzeug.security import generate_password_hash
 
 from app import passwords
 from app.database import db
-from app.models import User
+from app.models import LoginAttempts, User
 from tests.support.visitor import PASSWORD
 from tests.unit.blog.conftest import FAST_HASH, ClientVisitor
 
@@ -74,7 +74,7 @@ def test_an_unknown_name_costs_the_same_hashes_as_a_known_one(app, visitor, monk
     assert checked == ["argon2id", "scrypt:32768:8:1"] * 3
 
 
-def test_two_hashes_at_a_time_and_a_third_is_a_503(visitor, monkeypatch, read_reports):
+def test_two_hashes_at_a_time_and_a_third_is_a_503(app, visitor, monkeypatch, read_reports):
     monkeypatch.setattr(passwords, "SLOT_TIMEOUT", 0.01)
     entered, leave = threading.Semaphore(0), threading.Event()
 
@@ -95,5 +95,7 @@ def test_two_hashes_at_a_time_and_a_third_is_a_503(visitor, monkeypatch, read_re
         for thread in threads:
             thread.join()
     assert answer.status == 503
+    with app.app_context():
+        assert db.session.scalars(select(LoginAttempts.count)).all() == [0]  # no failed login
     assert [report.type for report in read_reports()] == ["TooManyLoginsError"]
     assert visitor.send("/login", username="nobody", password=PASSWORD).status == 200

@@ -18,7 +18,8 @@ ROUTES = """\
 Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT
 eth0\t00000000\t010017AC\t0003\t0\t0\t0\t00000000\t0\t0\t0
 eth1\t000018AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
-"""  # a gateway 172.23.0.1, and a network 172.24.0.0
+eth1\tFF0019AC\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0
+"""  # a gateway 172.23.0.1, a network 172.24.0.0, and a host 172.25.0.255
 
 
 def guess(visitor, name="susan", address="127.0.0.1"):

@@ -47,6 +47,13 @@ def test_a_session_of_the_old_key_is_accepted(environ: dict[str, str]) -> None:
     assert after.get("/name").text == "susan"
 
 
+def test_a_blank_line_is_no_key(environ: dict[str, str]) -> None:
+    Path(environ["MAYDAY_SECRET_KEY_FALLBACKS_FILE"]).write_text(f"{OLD}\n\n \nanother\n")
+    app = app_with(NEW)
+    accept_rotated_keys(app, environ)
+    assert app.config["SECRET_KEY_FALLBACKS"] == [OLD, "another"]
+
+
 def test_an_app_with_its_own_key_or_fallbacks_is_not_changed(environ: dict[str, str]) -> None:
     own = app_with("the app's own key")
     accept_rotated_keys(own, environ)
