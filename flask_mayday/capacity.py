@@ -79,7 +79,7 @@ class Capacity:
             f"connections while new containers replace the old ones ({GENERATIONS} x "
             f"{self.containers} x {self.workers} x ({self.threads} + {SPARE_CONNECTIONS} spare) + "
             f"{OTHER_CONNECTIONS} others), and the database allows {limit} (DB_MAX_CONNECTIONS). "
-            f"{f'{fix}, or' if fix else 'Set'} DB_MAX_CONNECTIONS={self.connections}."
+            f"{f'{fix}, or set' if fix else 'Set'} DB_MAX_CONNECTIONS={self.connections}."
         )
 
     def _product(self) -> str:

@@ -215,8 +215,8 @@ def _read_watch(reader: SettingsReader) -> WatchSettings:
     heartbeat = (reader.secret("HEARTBEAT_URL") or "").strip() or None
     if heartbeat is not None and not is_http_url(heartbeat):
         reader.problems.append(
-            "HEARTBEAT_URL cannot be used: it must begin with https:// or http:// and "
-            "have no spaces. (It is not shown here, because it may hold a token.)"
+            "HEARTBEAT_URL cannot be used: it must begin with https:// or http://, name a host, "
+            "and have no spaces. (It is not shown here, because it may hold a token.)"
         )
     edge_log = reader.line("WATCH_EDGE_LOG")
     return WatchSettings(
@@ -270,17 +270,15 @@ def _check_mail(reader: SettingsReader, mail: MailSettings) -> None:
     if "\0" in (mail.password or ""):
         reader.problems.append("MAIL_PASSWORD contains a NUL, which no login can send: remove it.")
     if mail.server and not is_host(mail.server):
-        reader.problem(
-            "MAIL_SERVER",
-            mail.server,
-            "use a host name or an IP address alone; the port goes in MAIL_PORT.",
-        )
+        fix = "use a host name or an IP address alone; the port goes in MAIL_PORT."
+        reader.problem("MAIL_SERVER", mail.server, fix)
     if mail.helo_name and not HELO_NAME.fullmatch(mail.helo_name):
-        reader.problem(
-            "MAIL_HELO_NAME", mail.helo_name, "use a full host name such as www.example.com."
-        )
+        fix = "use a full host name such as www.example.com."
+        reader.problem("MAIL_HELO_NAME", mail.helo_name, fix)
     if not is_address(mail.sender):
-        reader.problem("MAIL_FROM", mail.sender, "use one address such as no-reply@example.com.")
+        sender = reader.line("MAIL_FROM") or None
+        why = "" if sender else f"{mail.sender}, the default, is not an address; "
+        reader.problem("MAIL_FROM", sender, f"{why}use one address such as no-reply@example.com.")
 
 
 def _check_drill(reader: SettingsReader, drill: bool) -> None:

@@ -133,7 +133,8 @@ class SettingsReader:
         """Return the name of a file, without a folder."""
 
         def convert(text: str) -> str | None:
-            return text if Path(text).name == text else None
+            is_name = Path(text).name == text != ".." and text.isprintable()
+            return text if is_name else None
 
         return self._first(name, convert, "use a file name without a folder.") or default
 
@@ -143,11 +144,7 @@ class SettingsReader:
 
     def sender(self, name: str) -> str:
         """Return the address of Flask-Mail's sender, which may be a pair of name and address."""
-        value = self.config.get(name)
-        if isinstance(value, (tuple, list)) and len(value) == 2:
-            return str(value[1])
-        address = parseaddr(self.line(name))[1]  # it may be "Name <address>"
-        return address if is_address(address) else ""
+        return self._first(name, _sender, "use an address such as no-reply@example.com.") or ""
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """Return mail addresses."""
@@ -237,6 +234,12 @@ def _boolean(text: str) -> bool | None:
     return text.lower() in TRUE if text.lower() in TRUE | FALSE else None
 
 
+def _sender(text: str) -> str | None:
+    # "Name <address>", or the pair "Name,address": a name may have commas too.
+    found = (parseaddr(part)[1] for part in (text, text.rpartition(",")[2]))
+    return next(filter(is_address, found), None)
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -277,11 +280,11 @@ def is_http_url(text: str) -> bool:
     """Return whether ``text`` is an absolute URL for HTTP, in printable ASCII without spaces."""
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises if it is invalid
+        port, host = parts.port, parts.hostname or ""
     except ValueError:
         return False
-    is_plain = text.isascii() and text.isprintable() and " " not in text
-    return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname)
+    is_plain = text.isascii() and text.isprintable() and " " not in text and port != 0
+    return is_plain and parts.scheme in ("http", "https") and bool(host) and is_host(host)
 
 
 def is_loopback(host: str) -> bool:

@@ -238,14 +238,24 @@ def mail_of_request(path: Path, request_id: str) -> bytes | None:
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the database at ``path``; yield ``None`` if it has no tables yet."""
-    if not path.exists():
+    """Open the database at ``path``; yield ``None`` if it has no tables yet.
+
+    Raises :exc:`sqlite3.Error`.
+    """
+    if _is_missing(path):
         yield None
         return
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, timeout=0.5, uri=True)) as connection:
         is_empty = connection.execute("PRAGMA user_version").fetchone() == (0,)
         yield None if is_empty else connection
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:
+        return False  # SQLite then says that it cannot be opened
 
 
 def _row(report: StoredReport) -> tuple[str, str, float, str, str | None]:

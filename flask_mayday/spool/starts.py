@@ -59,9 +59,12 @@ def server_events(spool: Path, since: float) -> list[ServerEvent]:
 
 
 def expire_server_events(spool: Path, before: float) -> None:
-    """Delete the files of hosts without an event since ``before``, in seconds since the epoch."""
-    folder = spool / FOLDER
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(OSError):
-            if path.stat().st_mtime < before:
-                path.unlink()
+    """Delete the files of hosts without an event since ``before``, in seconds since the epoch.
+
+    Never raises: what cannot be deleted stays.
+    """
+    with suppress(OSError):
+        for path in (spool / FOLDER).iterdir():
+            with suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()

@@ -22,8 +22,8 @@ NEARLY_FULL_BYTES: Final = 5 << 30  # more than this is enough, whatever the sha
 CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
 WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail suppresses the heartbeat
 MAIL_STUCK: Final = 900.0  # seconds after which a waiting mail is an alert
-RESTARTS: Final = 3  # starts …
-RESTARTS_WITHIN: Final = 60.0  # … in as many seconds
+RESTARTS: Final = 3  # starts within RESTARTS_WITHIN are an alert
+RESTARTS_WITHIN: Final = 60.0  # seconds
 AGAIN_AFTER: Final = 86_400.0  # seconds after which a condition that lasts is reported again
 PROBE: Final = "watch.probe"
 PROBE_BYTES: Final = 64 << 10
@@ -51,20 +51,18 @@ class Conditions:
     def __init__(self, state: WatchState) -> None:
         self.state = state
 
-    def news(self, found: Iterator[Condition], now: float) -> list[Alert]:
-        """Return the alerts of conditions that are new, or were last reported a day ago."""
-        alerts = []
-        for condition in found:
-            if condition.is_uncertain:
-                continue
-            others = {key: at for key, at in self.state.raised.items() if key != condition.name}
-            reported = self.state.raised.get(condition.name)
-            if condition.alert is None:
-                self.state.raised = others
-            elif reported is None or not 0 <= now - reported < AGAIN_AFTER:
-                self.state.raised = {**others, condition.name: now}
-                alerts.append(condition.alert)
-        return alerts
+    def alert_to_send(self, condition: Condition, now: float) -> Alert | None:
+        """Return the alert of a condition if it is new or was last reported a day ago."""
+        if condition.is_uncertain:
+            return None
+        others = {key: at for key, at in self.state.raised.items() if key != condition.name}
+        reported = self.state.raised.get(condition.name)
+        if condition.alert is None:
+            self.state.raised = others
+        elif reported is None or not 0 <= now - reported < AGAIN_AFTER:
+            self.state.raised = {**others, condition.name: now}
+            return condition.alert
+        return None
 
 
 def volume_conditions(

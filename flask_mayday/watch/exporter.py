@@ -50,7 +50,7 @@ class Exporter:
         )
 
     def start(self, stopping: threading.Event) -> None:
-        """Listen, and serve until the process ends; try again while that is impossible."""
+        """Listen, and serve until the process ends; if it cannot listen, try again every few seconds."""
         threading.Thread(target=self._run, args=(stopping,), name="metrics", daemon=True).start()
 
     def _run(self, stopping: threading.Event) -> None:
@@ -59,7 +59,9 @@ class Exporter:
             try:
                 with _Server(self.address) as server:
                     server.set_app(self)
-                    logger.info("Metrics are served at http://%s:%d%s", *self.address, PATH)
+                    host, port = self.address
+                    shown = f"[{host}]" if ":" in host else host
+                    logger.info("Metrics are served at http://%s:%d%s", shown, port, PATH)
                     server.serve_forever()
             except OSError as error:
                 if str(error) != problem:

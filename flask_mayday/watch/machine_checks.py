@@ -74,8 +74,9 @@ class MachineChecks:
         """Check what is due at the time ``now``, in seconds since the epoch."""
         if self._spool.begin_if_due(time.monotonic()):
             self._check_spool()
-        for alert in self.conditions.news(self._conditions(now), now):
-            self.watcher.alerts.add(alert)
+        for condition in self._conditions(now):  # one at a time: a later check may fail
+            if alert := self.conditions.alert_to_send(condition, now):
+                self.watcher.alerts.add(alert)
         if self.heartbeat is None:
             return
         trouble = self.trouble(now)

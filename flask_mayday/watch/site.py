@@ -147,6 +147,6 @@ def _any_certificate(url: str) -> ssl.SSLContext | None:
 def _as_object(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

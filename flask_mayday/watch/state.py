@@ -73,7 +73,7 @@ class StateFile:
 
     def load(self) -> WatchState:
         """Return the state that was saved last; a new one if that is missing or unreadable."""
-        with suppress(OSError, ValueError, TypeError, AttributeError):
+        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
             text = self.path.read_text(encoding="utf-8")
             known = json.loads(text)
             fields = {name: known[name] for name in WatchState.__slots__ if name in known}

@@ -53,8 +53,12 @@ def error_pages(pages: ErrorPages) -> Alert:
 
 
 def spool_broken(reason: str) -> Alert:
-    """Return the alert that no report can be written to the spool."""
-    what = f"The spool cannot be written: {reason}. Errors are kept in memory only"
+    """Return the alert that the spool does not work; ``reason`` is from :func:`.spool_trouble`."""
+    if "cannot be read" in reason:
+        what = f"The spool cannot be used: {reason}"
+    else:
+        reason = reason.removeprefix("cannot be written: ")
+        what = f"The spool cannot be written: {reason}. Errors are kept in memory only"
     return Alert(what, "spool cannot be written")
 
 

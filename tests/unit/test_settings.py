@@ -124,6 +124,28 @@ def test_lists_and_pairs_of_other_libraries_are_accepted() -> None:
     assert mail.sender == "errors@example.com"
 
 
+@pytest.mark.parametrize("sender", ["nobody", ("Errors", "nobody")])
+def test_a_sender_of_flask_mail_that_is_no_address_is_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture, sender: object
+) -> None:
+    config = {"MAIL_SERVER": "mail.example.com", "ADMINS": "a@example.com"}
+    mail = read_settings({**config, "MAIL_DEFAULT_SENDER": sender}, environ={}).mail
+    assert mail.sender == "no-reply@mail.example.com"
+    assert "app.config['MAIL_DEFAULT_SENDER'] is " in caplog.text
+
+
+def test_the_name_of_a_sender_may_have_commas() -> None:
+    address = "jo@example.com"
+    for sender in (f"Doe, Jo <{address}>", f'"Doe, Jo" <{address}>', ("Doe, Jo", address)):
+        assert read_settings({"MAIL_DEFAULT_SENDER": sender}, environ={}).mail.sender == address
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "app\x1b[31m.log"])
+def test_a_log_file_that_is_no_file_name_is_refused(name: str) -> None:
+    (problem,) = problems(LOG_FILE=name)
+    assert problem.startswith("LOG_FILE is ")
+
+
 def test_relative_folders_start_at_the_instance_folder(tmp_path: Path) -> None:
     settings = read_settings({"SPOOL_DIR": "queue"}, environ={}, instance_path=tmp_path)
     assert settings.log.folder == tmp_path / "logs"
@@ -165,7 +187,7 @@ def test_administrators_are_separated_by_commas() -> None:
 
 def test_a_mail_server_whose_name_gives_no_address_needs_a_sender() -> None:
     (problem,) = problems(MAIL_SERVER="::1", ADMINS="a@example.com")
-    assert problem.startswith("MAIL_FROM is 'no-reply@::1'")
+    assert problem.startswith("MAIL_FROM is not set: no-reply@::1, the default, is not an address")
 
 
 def test_a_mail_server_that_is_no_host_is_one_problem_not_two() -> None:

@@ -40,7 +40,7 @@ def test_eight_workers_of_sixteen_threads_are_too_many_connections(check: Any) -
     assert "WEB_REPLICAS=1 x WEB_CONCURRENCY=8 x WEB_THREADS=16 needs 280" in problem
     assert "(2 x 1 x 8 x (16 + 1 spare) + 8 others)" in problem
     assert "allows 200 (DB_MAX_CONNECTIONS)" in problem
-    assert "Set WEB_THREADS=11, or DB_MAX_CONNECTIONS=280." in problem
+    assert "Set WEB_THREADS=11, or set DB_MAX_CONNECTIONS=280." in problem
     assert check.problems(services(workers=8, threads=11)) == []
 
 
@@ -77,3 +77,9 @@ def test_if_even_one_worker_does_not_fit_only_a_higher_limit_helps(problem: str)
     assert "Set WEB_" not in text
     assert "Lower" not in text
     assert "Raise the limit (in the stack" in text or "Set DB_MAX_CONNECTIONS=12." in text
+
+
+def test_a_fix_of_several_settings_still_says_to_raise_the_connections() -> None:
+    problem = Capacity(workers=4, threads=64).connection_problem(13)
+    assert problem is not None
+    assert "Lower WEB_CONCURRENCY and WEB_THREADS, or set DB_MAX_CONNECTIONS=528." in problem

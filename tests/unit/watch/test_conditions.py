@@ -43,13 +43,13 @@ def alert() -> Condition:
 
 def test_a_condition_is_reported_again_after_a_day_or_when_it_returns() -> None:
     conditions = Conditions(WatchState())
-    assert len(conditions.news(iter([alert()]), 0.0)) == 1
-    assert conditions.news(iter([alert()]), 60.0) == []
-    assert len(conditions.news(iter([alert()]), DAY + 1)) == 1
-    assert conditions.news(iter([Condition("x", None, is_uncertain=True)]), DAY + 2) == []
-    assert conditions.news(iter([alert()]), DAY + 3) == []
-    assert conditions.news(iter([Condition("x", None)]), DAY + 4) == []
-    assert len(conditions.news(iter([alert()]), DAY + 5)) == 1
+    assert conditions.alert_to_send(alert(), 0.0) is not None
+    assert conditions.alert_to_send(alert(), 60.0) is None
+    assert conditions.alert_to_send(alert(), DAY + 1) is not None
+    assert conditions.alert_to_send(Condition("x", None, is_uncertain=True), DAY + 2) is None
+    assert conditions.alert_to_send(alert(), DAY + 3) is None
+    assert conditions.alert_to_send(Condition("x", None), DAY + 4) is None
+    assert conditions.alert_to_send(alert(), DAY + 5) is not None
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,12 @@ def test_nginx_notes_its_starts_in_a_file(tmp_path: Path) -> None:
     assert starts_of_nginx(tmp_path) == [100, 101, 102]
 
 
+def test_a_folder_of_starts_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "starts").symlink_to("starts")
+    expire_server_events(tmp_path / ("a" * 300), time.time())  # too long for any file system
+    expire_server_events(tmp_path, time.time())
+
+
 # The spool and the mail in it
 
 
@@ -129,6 +135,32 @@ def test_the_spool_is_checked_by_writing_to_it(outbox: Outbox) -> None:
     outbox.folder.rmdir()
     outbox.folder.write_text("in the way")
     assert spool_trouble(outbox) != ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "what"),
+    [
+        (
+            "No space left on device",
+            "The spool cannot be written: No space left on device. Errors are kept in memory only",
+        ),
+        (
+            "cannot be written: check the owner of /spool",
+            "The spool cannot be written: check the owner of /spool. Errors are kept in memory only",
+        ),
+        (
+            "1 file of /spool/incoming cannot be read: check the owner",
+            "The spool cannot be used: 1 file of /spool/incoming cannot be read: check the owner",
+        ),
+    ],
+)
+def test_the_alert_says_once_what_is_wrong_with_the_spool(reason: str, what: str) -> None:
+    assert texts.spool_broken(reason).what == what
+
+
+def test_a_spool_that_cannot_be_opened_is_left_to_the_check_of_the_spool(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / ("a" * 300), 1 << 20)  # too long for any file system
+    assert list(mail_conditions(outbox, 0.0)) == []
 
 
 def test_waiting_mail_stops_the_heartbeat_and_becomes_an_alert(

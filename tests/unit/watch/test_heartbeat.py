@@ -46,7 +46,13 @@ def test_the_url_is_a_secret_setting(pipeline_with: Callable[..., Pipeline]) -> 
     assert TOKEN not in pipeline.redactor.bind(None).text(f"GET {url} and /{TOKEN}")
 
 
-@pytest.mark.parametrize("url", ["ping.example/x", "ftp://x.example/", "https://", "https://a b/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ping.example/x", "ftp://x.example/", "https://", "https://a b/"),
+        *("https://ping..example/x", "https://ping.example:0/x"),
+    ],
+)
 def test_an_address_that_is_no_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ConfigurationError) as failure:
         read_settings({"HEARTBEAT_URL": url})

@@ -84,6 +84,13 @@ def test_one_container_that_is_ready_is_enough(
     assert (site.check(1.0).trouble == "") == is_well
 
 
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"[" * 4096])
+def test_an_answer_that_is_no_object_is_still_an_answer(body: bytes) -> None:
+    settings = WatchSettings(ready_url="http://web:8000/health/ready")
+    site = Site(settings, replies({"10.0.0.1": Response(200, body)}), lambda _: ["10.0.0.1"])
+    assert site.check(1.0).trouble == ""
+
+
 @pytest.mark.parametrize(
     ("error", "trouble"),
     [(ConnectionRefusedError(), ""), (TimeoutError(), "web: no answer within 6 s")],

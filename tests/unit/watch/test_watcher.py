@@ -20,6 +20,7 @@ from flask_mayday.spool.outages import Outage, outages_between
 from flask_mayday.watch import history
 from flask_mayday.watch.machine_checks import MachineChecks
 from flask_mayday.watch.site import SiteCheck
+from flask_mayday.watch.state import StateFile, WatchState
 from flask_mayday.watch.watcher import Watcher
 from tests.support.reports import a_report
 
@@ -231,6 +232,27 @@ def test_the_heartbeat_is_sent_only_while_all_is_well(
     assert late == {f"the site has not been checked since {moment(watch.now)}"}  # logged once
     machine_checks.spool_trouble = "No space left on device"
     assert machine_checks.trouble(watch.now) == "the spool: No space left on device"
+
+
+def test_a_check_that_fails_does_not_lose_the_alerts_of_those_before_it(
+    watch: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is broken")
+
+    machine_checks = MachineChecks(watch.watcher)
+    machine_checks.spool_trouble = "Input/output error"
+    monkeypatch.setattr(machine_checks, "_check_spool", lambda: None)
+    monkeypatch.setattr("flask_mayday.watch.machine_checks.volume_conditions", fail)
+    with pytest.raises(OSError, match="the disk is broken"):
+        machine_checks.go(watch.now)
+    assert "The spool cannot be written" in watch.watcher.state.unsent[0]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "unheard of"}'])
+def test_a_state_that_cannot_be_read_is_begun_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "watch.json").write_text(text)
+    assert StateFile(tmp_path).load() == WatchState()
 
 
 def test_the_heartbeat_depends_on_a_site_of_which_only_the_app_is_checked(
