@@ -121,9 +121,12 @@ def make_plan(wanted: tuple[Secret, ...]) -> Plan:
 
 
 def operators(secret: Secret) -> str | None:
-    """Return the value that the operator has written to secrets/, or ``None``."""
+    """Return the operator's value in secrets/, or ``None``; exit if it is no text file."""
     path = OPERATOR / "secrets" / secret.name
-    return path.read_text().rstrip("\r\n") if path.exists() else None
+    try:
+        return path.read_text().rstrip("\r\n") if path.exists() else None
+    except (IsADirectoryError, UnicodeDecodeError):
+        sys.exit(init.provide(secret))  # names the problem with the file, and changes nothing
 
 
 def read_plan() -> Plan:

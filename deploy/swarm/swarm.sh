@@ -30,8 +30,9 @@ check_binding() {
   local binding
   binding=$(docker network inspect --format "{{index .Options \"$BINDING\"}}" "$BRIDGE" 2>/dev/null) || return 0
   [[ ${binding:-0.0.0.0} == "$(wanted_binding)" ]] || die \
-    "DRILL is '$DRILL', and the network $BRIDGE publishes ports on ${binding:-all addresses}." \
-    "With drills, they must be on 127.0.0.1 only. Run make swarm-down, and docker network rm $BRIDGE if it stays; or change DRILL."
+    "DRILL is '$DRILL', but the network $BRIDGE publishes ports on ${binding:-all addresses}." \
+    "With drills they must be on 127.0.0.1, without drills on all addresses. Run make swarm-down, and docker network rm" \
+    "$BRIDGE if that network is still there; or change DRILL."
 }
 
 make_swarm() {

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     """Renew once or forever; return the exit status."""
     if arguments == ["now"]:
         failure = obtain("--force-renewal")
+        OUTCOME.write_text(failure)
         print(failure or "The certificate was renewed.")
         return 1 if failure else 0
     failures = 0

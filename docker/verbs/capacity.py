@@ -48,8 +48,8 @@ def problems(services: dict[str, Any]) -> list[str]:
     web, database = services["web"], services.get("db")
     environment = web["environment"]
     capacity = load_formulas().Capacity(
-        int(environment["MAYDAY_WEB_CONCURRENCY"]),
-        int(environment["MAYDAY_WEB_THREADS"]),
+        number("WEB_CONCURRENCY", environment["MAYDAY_WEB_CONCURRENCY"]),
+        number("WEB_THREADS", environment["MAYDAY_WEB_THREADS"]),
         int(web.get("deploy", {}).get("replicas", 1)),
     )
     found = [
@@ -65,8 +65,16 @@ def connections_of(database: dict[str, Any]) -> int:
     for argument in database.get("command") or ():
         _, found, value = str(argument).partition(MAX_CONNECTIONS)
         if found:
-            return int(value)
+            return number("DB_MAX_CONNECTIONS", value)
     return DEFAULT_CONNECTIONS
+
+
+def number(name: str, value: str) -> int:
+    """Return the number in a setting; exit if it is none. `make scale` checks no other settings."""
+    try:
+        return int(value)
+    except ValueError:
+        sys.exit(f"error: {name} is '{value}': use a whole number.")
 
 
 def load_formulas() -> ModuleType:

@@ -17,7 +17,7 @@ PASSWORD = Path(__file__).resolve().parents[2] / "secrets" / "mailhog_password"
 def captured_mails(address: str, limit: int) -> dict[str, Any]:
     """Return the newest mails as MailHog's API lists them, and their total number.
 
-    Exit if MailHog has a password that is not in secrets/.
+    Exit if MailHog does not answer, or has a password that is not in secrets/.
     """
     request = urllib.request.Request(f"{address}/api/v2/messages?limit={limit}")
     if password := own_password():
@@ -27,9 +27,9 @@ def captured_mails(address: str, limit: int) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
-    except urllib.error.HTTPError as error:
-        if error.code != 401:
-            raise
+    except OSError as error:
+        if not isinstance(error, urllib.error.HTTPError) or error.code != 401:
+            sys.exit(f"MailHog at {address} does not answer: {error}. See why: make ps")
     sys.exit(
         f"MailHog at {address} requires a password, and {PASSWORD} does not hold it. Write it "
         "there; or write a new one, or an empty file for none, and run make up."
@@ -42,5 +42,6 @@ def own_password() -> str:
         return PASSWORD.read_text().rstrip("\r\n")
     except FileNotFoundError:
         return ""
-    except OSError as error:
-        sys.exit(f"secrets/mailhog_password cannot be read: {error.strerror}.")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        sys.exit(f"secrets/mailhog_password cannot be read: {reason}.")

@@ -27,7 +27,7 @@ def main() -> None:
         case ["new", *pairs]:
             manifest: dict[str, str] = dict(pair.split("=", 1) for pair in pairs)
             manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-            manifest["env"] = ENV.read_text() if ENV.exists() else ""
+            manifest["env"] = ENV.read_text(errors="replace") if ENV.exists() else ""
             plain = os.environ.get("PLAIN") == "1"
             header = {"passphrase": None if plain else new_passphrase(), "manifest": manifest}
         case ["known", file]:

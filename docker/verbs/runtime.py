@@ -81,10 +81,13 @@ class Swarm(Compose):
 
 
 def current() -> Compose:
-    """Return how the stack runs."""
+    """Return how the stack runs. Exits if there is an error in its settings."""
     if _run("docker", "info", "--format", "{{.Swarm.ControlAvailable}}").stdout.strip() != "true":
         return Compose()
-    project = json.loads(_run("docker", "compose", "config", "--format", "json").stdout)["name"]
+    model = _run("docker", "compose", "config", "--format", "json")
+    if model.returncode:
+        sys.exit(f"error: {model.stderr.strip()}")
+    project = json.loads(model.stdout)["name"]
     label = f"label={STACK_LABEL}={project}"
     services = _run("docker", "service", "ls", "--quiet", "--filter", label).stdout
     return Swarm(project) if services.strip() else Compose()

@@ -7,7 +7,7 @@ rotation() { # STEP: runs a step of docker/rotation.py in the image init
 
 has_new_secret_key() { # whether the operator has written one to secrets/ that the running web containers do not have
   local web
-  [[ -r secrets/secret_key ]] || return 1
+  [[ -f secrets/secret_key && -r secrets/secret_key ]] || return 1
   web=$(web_containers | head -n 1)
   [[ -n $web && $(docker exec "$web" cat /run/secrets/secret_key) != "$(tr -d '\r' <secrets/secret_key)" ]]
 }

@@ -1,4 +1,4 @@
-"""Checks single values: whether a text is an IP address, a loopback address or a number."""
+"""Checks single values: whether a text is an address, a network or a number."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_ipv6_network(text: str) -> bool:
+    """Return whether a text is an IPv6 network, with its prefix length."""
+    try:
+        ipaddress.IPv6Network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def is_number(text: str, low: int, high: int) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import domain
 import swarm_settings
 from proxy_settings import proxy_problems
-from setting_values import address, is_number
+from setting_values import address, is_ipv6_network, is_number
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
@@ -26,7 +26,7 @@ APP_ENV = ROOT / "app.env"
 EXAMPLE_LINE = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
 SECRET = (
     *("SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_URL", "MAIL_PASSWORD", "HEARTBEAT_URL"),
-    *("REPORT_WEBHOOK_URL", "MAILHOG_PASSWORD"),
+    *("REPORT_WEBHOOK_URL", "MAILHOG_PASSWORD", "AGREEMENT_PASSWORD"),
 )
 # Names in .env that Docker and other programs read.
 FOREIGN_NAMES = re.compile(r"(?i:(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$)")
@@ -135,7 +135,9 @@ def unknown_names(defaults: dict[str, str]) -> list[str]:
     """Return a warning for each name in .env that is not a setting."""
     if not ENV.exists():
         return []
-    found = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", ENV.read_text(), re.MULTILINE)
+    found = re.findall(
+        r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", ENV.read_text(errors="replace"), re.MULTILINE
+    )
     warnings = []
     for name in dict.fromkeys(found):
         if name in SECRET:
@@ -230,6 +232,9 @@ def model_problems(values: dict[str, str]) -> list[str]:
         problems.append(f"DATABASE_ROLE is '{role}': set it to owner, or leave it empty.")
     if values["IPV6"] not in ("true", "false"):
         problems.append(f"IPV6 is '{values['IPV6']}': use true or false.")
+    if not is_ipv6_network(values["IPV6_SUBNET"]):
+        subnet = values["IPV6_SUBNET"]
+        problems.append(f"IPV6_SUBNET is '{subnet}': use an IPv6 network, such as fd00:1:2:3::/64.")
     if values["STATIC"] not in ("", "nginx"):
         problems.append(f"STATIC is '{values['STATIC']}': set it to nginx, or leave it empty.")
     return problems

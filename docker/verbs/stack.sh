@@ -107,10 +107,11 @@ _explain_port() { # LOG
   if grep -q 'cannot assign requested address' "$1"; then
     die "This machine has no address ${address%:*}." "Set HTTP_BIND in .env to one that it has: ip address"
   fi
-  if [[ $port == "$(setting_of HTTPS_PORT "$(default_https_port)")" ]]; then setting=HTTPS_PORT; fi
-  if [[ $port == "$(setting_of MAILHOG_PORT 8025)" ]]; then setting=MAILHOG_PORT; fi
-  if [[ $port == "$(setting_of DEBUG_PORT 5000)" ]]; then setting=DEBUG_PORT; fi
-  if [[ $port == "$(setting_of PROMETHEUS_PORT 9090)" ]]; then setting=PROMETHEUS_PORT; fi
+  if [[ $port != "$(setting_of HTTP_PORT 8080)" ]]; then # the unused default of another setting may be the same
+    if [[ $port == "$(setting_of HTTPS_PORT "$(default_https_port)")" ]]; then setting=HTTPS_PORT; fi
+    if [[ $port == "$(setting_of MAILHOG_PORT 8025)" ]]; then setting=MAILHOG_PORT; fi
+    if [[ $port == "$(setting_of PROMETHEUS_PORT 9090)" ]]; then setting=PROMETHEUS_PORT; fi
+  fi
   die "Port $port is taken by another program." "Choose another: write $setting=<port> into .env, and run this again."
 }
 

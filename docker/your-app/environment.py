@@ -18,6 +18,7 @@ SECRETS = Path(os.environ.get("STACK_SECRETS", "/run/secrets"))
 LOADED = "STACK_ENVIRONMENT_LOADED"
 MAIL = ("MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_USE_SSL", "MAIL_USERNAME")
 OFF = ("", "0", "false", "no", "off")
+EXPORT = re.compile(r"^export\s+")
 REFERENCE = re.compile(r"\$\{(DATABASE_URL|DATABASE_PASSWORD|SECRET_KEY)\}")
 
 
@@ -66,7 +67,7 @@ def _app_env(folder: Path) -> dict[str, str]:
     """Return the variables of app.env, which `init` has checked."""
     found = {}
     for line in _read(folder / "app.env").splitlines():
-        text = line.strip().removeprefix("export ").lstrip()
+        text = EXPORT.sub("", line.strip())
         name, equals, value = text.partition("=")
         if equals and not text.startswith("#"):
             value = value.strip()

@@ -9,6 +9,7 @@ requirements and fails. ``packages.py tools VENV PINS ROOT...`` does this withou
 
 from __future__ import annotations
 
+import codecs
 import re
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def lines_of(folder: Path) -> Iterator[RequirementLine]:
 def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[RequirementLine]:
     if depth > 5 or not path.exists():
         return
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(_decoded(path.read_bytes()).splitlines(), 1):
         text = re.sub(r"\s+#.*|\s*\\$|\s--hash=\S+", "", line.strip())
         if match := re.match(r"(?:-r|--requirement)[\s=]+(\S+)", text):
             yield from _lines_of_file(path.parent / match[1], folder, depth + 1)
@@ -175,6 +176,12 @@ def _lines_of_file(path: Path, folder: Path, depth: int = 0) -> Iterator[Require
         except InvalidRequirement:
             continue
         yield RequirementLine(f"{path.relative_to(folder)}, line {number}", requirement)
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a requirements file, which PowerShell writes in UTF-16."""
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf_16 else "utf-8-sig", "replace")
 
 
 def _check_conflict(
@@ -212,6 +219,8 @@ def _project(folder: Path) -> dict[str, list[str]] | None:
         found = tomllib.loads((folder / "pyproject.toml").read_text())
     except FileNotFoundError:
         return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PackageError(f"pyproject.toml cannot be read: {error}") from error
     if "project" not in found and "build-system" not in found:
         return None  # the settings of tools only
     project: dict[str, list[str]] = found.get("project", {})

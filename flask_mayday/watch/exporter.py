@@ -50,7 +50,7 @@ class Exporter:
         )
 
     def start(self, stopping: threading.Event) -> None:
-        """Listen, and serve until the process ends; if it cannot listen, try again every few seconds."""
+        """Listen, and serve until the process ends; if that fails, try again after a pause."""
         threading.Thread(target=self._run, args=(stopping,), name="metrics", daemon=True).start()
 
     def _run(self, stopping: threading.Event) -> None:

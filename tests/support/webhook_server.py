@@ -12,12 +12,13 @@ class WebhookServer:
     """Keeps what it has accepted in ``accepted``: pairs of headers and body.
 
     ``answer`` is the status to answer with, or ``hang``. ``tried`` counts all requests, and
-    ``answer_headers`` are sent with each answer.
+    ``answer_headers`` and ``answer_body`` are sent with each answer.
     """
 
     def __init__(self, port: int = 0) -> None:
         self.answer: int | str = 200
         self.answer_headers: dict[str, str] = {}
+        self.answer_body = b""
         self.refuse_word = ""  # a body with it is answered with 400
         self.accepted: list[tuple[dict[str, str], bytes]] = []
         self.tried = 0
@@ -31,8 +32,9 @@ class WebhookServer:
                 self.send_response(status)
                 for name, value in outer.answer_headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(outer.answer_body)))
                 self.end_headers()
+                self.wfile.write(outer.answer_body)
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from flask_mayday import cli as cli_module
 from flask_mayday.cli.open_spool import delivery_words
 from flask_mayday.context import request_id
 from flask_mayday.courier.lease import Lease
-from flask_mayday.spool.database import Database
+from flask_mayday.spool.database import Database, folder_lock
 from flask_mayday.spool.inventory import DeliveryStatus
 from flask_mayday.spool.mailbox import Mailbox
 from tests.support.reports import a_report
@@ -305,6 +306,27 @@ def test_retry_sends_waiting_mails_at_once_and_refused_mails_once_more(
     assert rows[2][2] == '["admin@example.com"]'
 
 
+def test_retry_says_that_nothing_is_sent_without_a_server(
+    make_app: Callable[..., Flask], spool: sqlite3.Connection
+) -> None:
+    spool.execute(
+        "INSERT INTO posts (key, kind, created, count, message, next_try)"
+        " VALUES ('k', 'report', 1.0, 1, '{}', 4e9)"
+    )
+    result = make_app().test_cli_runner().invoke(args=["reports", "retry"])
+    assert result.exit_code == 0
+    assert "MAIL_SERVER is not set: no mail is sent." in result.stderr
+    assert "REPORT_WEBHOOK_URL is not set: nothing is posted." in result.stderr
+
+
+@pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize("command", [["status", "x", "--wait"], ["resend", "--hours"]])
+def test_a_number_that_is_none_is_refused(cli: FlaskCliRunner, command: list[str]) -> None:
+    result = cli.invoke(args=["reports", *command, "nan"])
+    assert result.exit_code == 2
+    assert "'nan' is not a number" in result.output
+
+
 def test_there_is_nothing_to_retry_without_waiting_mail(
     cli: FlaskCliRunner, spool: sqlite3.Connection
 ) -> None:
@@ -472,11 +494,21 @@ def locked(folder: Path) -> str:
     return "another process has locked it: try again"
 
 
-kept: list[sqlite3.Connection] = []
+def replaced(folder: Path) -> str:
+    Database(folder / "reports.db").close()
+    held = ExitStack()
+    held.enter_context(folder_lock(folder, fcntl.LOCK_EX))
+    kept.append(held)
+    return "its database is being replaced: try again"
+
+
+kept: list[sqlite3.Connection | ExitStack] = []
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "1"], ["retry"], ["purge"]])
-@pytest.mark.parametrize("trouble", [missing, no_folder, no_file, no_database, torn, locked])
+@pytest.mark.parametrize(
+    "trouble", [missing, no_folder, no_file, no_database, torn, locked, replaced]
+)
 def test_an_unusable_spool_is_explained(
     cli: FlaskCliRunner,
     folder: Path,

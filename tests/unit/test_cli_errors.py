@@ -73,9 +73,18 @@ def test_an_error_is_muted_for_a_time_or_until_a_release(shell: Shell) -> None:
     assert "new " in shell.run("errors").splitlines()[0]
 
 
-@pytest.mark.parametrize("duration", ["7", "0d", "-1d", "1y", "99999999999w", "7d7d", "x"])
+@pytest.mark.parametrize("duration", ["7", "0d", "-1d", "1y", "99999999999w", "523w", "7d7d", "x"])
 def test_a_wrong_duration_is_refused_with_an_example(shell: Shell, duration: str) -> None:
-    assert "7d or 2w" in shell.run("mute", A, f"--for={duration}", status=2)
+    output = " ".join(shell.run("mute", A, f"--for={duration}", status=2).split())
+    assert f"{duration!r} is not a duration of up to 10 years: write 30m, 12h, 7d or 2w" in output
+
+
+def test_an_empty_fingerprint_names_no_error(make_app: Callable[..., Flask]) -> None:
+    alone: Any = Shell(make_app())
+    alone.record(A)
+    assert "Give the fingerprint" in alone.run("mute", "", status=2)
+    assert " new " in alone.run("errors")
+    alone.mailbox.close()
 
 
 def test_an_error_is_resolved_in_a_release(shell: Shell) -> None:

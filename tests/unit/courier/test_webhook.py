@@ -10,13 +10,15 @@ from contextlib import closing
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from flask_mayday.courier import http_request, webhook_formats
 from flask_mayday.courier import smtp_session as smtp
 from flask_mayday.courier.courier import Courier
-from flask_mayday.courier.webhook import WebhookDelivery
+from flask_mayday.courier.http_request import DirectConnection
+from flask_mayday.courier.webhook import WebhookDelivery, post_test
 from flask_mayday.settings import Settings, read_settings
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
@@ -232,6 +234,23 @@ def test_addresses_inside_the_network_are_refused_unless_allowed(address: str) -
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
 def test_public_addresses_are_allowed(address: str) -> None:
     assert http_request.is_allowed(ip_address(address), ())
+
+
+def test_a_request_that_is_over_before_it_has_a_connection_fails(server: WebhookServer) -> None:
+    parts = urlsplit(server.url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    address = (parts.hostname, parts.port)
+    with closing(DirectConnection(*address, address, 5.0, None)) as connection:
+        connection.abort()  # as its timer does, from another thread
+        with pytest.raises(TimeoutError):
+            connection.request("POST", "/")
+
+
+def test_the_words_of_a_reply_are_safe_to_print(posting: Posting, server: WebhookServer) -> None:
+    server.answer, server.answer_body = 400, "\x1b[31mno\r\n\u202eway\x9b2J".encode()
+    reason = post_test(posting.settings.webhook, posting.settings.app)
+    assert reason == "answered 400 [31mno way 2J"
 
 
 def test_an_inner_address_is_not_posted_to(

@@ -145,8 +145,8 @@ def test_the_spool_is_checked_by_writing_to_it(outbox: Outbox) -> None:
             "The spool cannot be written: No space left on device. Errors are kept in memory only",
         ),
         (
-            "cannot be written: check the owner of /spool",
-            "The spool cannot be written: check the owner of /spool. Errors are kept in memory only",
+            "cannot be written: check the owner of /x",
+            "The spool cannot be written: check the owner of /x. Errors are kept in memory only",
         ),
         (
             "1 file of /spool/incoming cannot be read: check the owner",
