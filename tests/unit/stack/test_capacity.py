@@ -83,3 +83,14 @@ def test_a_fix_of_several_settings_still_says_to_raise_the_connections() -> None
     problem = Capacity(workers=4, threads=64).connection_problem(13)
     assert problem is not None
     assert "Lower WEB_CONCURRENCY and WEB_THREADS, or set DB_MAX_CONNECTIONS=528." in problem
+
+
+@pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "WEB_THREADS"])
+def test_a_value_that_is_no_number_is_named_with_its_setting(check: Any, name: str) -> None:
+    model = services()
+    model["web"]["environment"][f"MAYDAY_{name}"] = "two"
+    with pytest.raises(SystemExit, match=f"error: {name} is 'two': use a whole number"):
+        check.problems(model)
+    model = {**services(), "db": {"command": ["-cmax_connections=all"]}}
+    with pytest.raises(SystemExit, match="error: DB_MAX_CONNECTIONS is 'all'"):
+        check.problems(model)

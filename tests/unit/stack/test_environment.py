@@ -49,7 +49,7 @@ def test_without_a_database_no_url_is_set(load_environment: Load) -> None:
 def test_set_variables_override_app_env_which_overrides_the_stack(
     load_environment: Load, tmp_path: Path
 ) -> None:
-    (tmp_path / "app.env").write_text("SECRET_KEY=mine\nexport DEBUG = 'on' \n# A=b\n")
+    (tmp_path / "app.env").write_text("SECRET_KEY=mine\nexport\tDEBUG = 'on' \n# A=b\n")
     environ = load_environment(DEBUG="off")
     assert environ["SECRET_KEY"] == "mine"
     assert environ["DEBUG"] == "off"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -67,3 +70,32 @@ def test_the_url_of_the_database_names_psycopg2_where_sqlalchemy_would_look_for_
     assert packages.database_scheme({**installed, "psycopg": object()}) == "postgresql"
     del installed["sqlalchemy"]
     assert packages.database_scheme(installed) == "postgresql"
+
+
+def test_a_requirements_file_that_powershell_has_written_is_read(
+    packages: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "requirements.txt").write_bytes("Flask==2.0.3\r\n".encode("utf-16"))
+    [line] = packages.lines_of(tmp_path)
+    assert (line.place, str(line.requirement)) == ("requirements.txt, line 1", "Flask==2.0.3")
+
+
+def test_a_pyproject_that_is_no_toml_is_named(packages: Any, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project\n")
+    with pytest.raises(packages.PackageError, match=r"^pyproject\.toml cannot be read: .*line 1"):
+        packages.install_app(packages.Pip(Path(sys.prefix)), tmp_path)
+
+
+def test_an_app_whose_other_requirements_file_names_one_of_its_folders_is_kept_whole(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements.txt").write_text("-r requirements/production.txt\n")
+    (tmp_path / "requirements" / "production.txt").write_text("./library\n")
+    module = tmp_path / "library.py"
+    module.touch()
+    subprocess.run(["sh", ROOT / "docker/your-app/requirements-only", tmp_path], check=True)
+    assert module.exists()
+    (tmp_path / "requirements" / "production.txt").write_text("flask\n")
+    subprocess.run(["sh", ROOT / "docker/your-app/requirements-only", tmp_path], check=True)
+    assert not module.exists()

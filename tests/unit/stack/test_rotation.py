@@ -212,3 +212,15 @@ def test_couriers_that_agree_get_a_role_of_their_own(
     monkeypatch.setenv("COURIERS_AGREE", "0")
     others = {secret.role for secret in rotation.init.wanted_secrets(app)}
     assert agreeing - others == {"mayday_courier"}
+
+
+@pytest.mark.parametrize("step", ["adopt", "begin"])
+def test_a_folder_in_place_of_a_secret_is_named_with_the_fix(
+    rotation: Any, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    (tmp_path / "operator" / "secrets" / "secret_key").mkdir()
+    monkeypatch.setattr("sys.argv", ["rotation.py", step])
+    with pytest.raises(SystemExit, match="SECRET_KEY: secrets/secret_key is a folder: delete it"):
+        rotation.main()
+    assert read(volume, "secret_key") == ["old-secret_key"]
+    assert not rotation.PLAN.exists()

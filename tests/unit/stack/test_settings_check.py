@@ -61,6 +61,8 @@ def test_the_defaults_are_valid(settings: Any) -> None:
         ("TRUSTED_PROXIES", "two"),
         ("PROXY_FROM", "proxy.example"),
         ("PROXY_FROM", "10.0.0.1/8"),
+        ("IPV6_SUBNET", "10.0.0.0/8"),
+        ("IPV6_SUBNET", "fd6d:6963:726f:1::"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_setting(
@@ -179,3 +181,9 @@ def test_the_check_takes_what_the_extension_takes(settings: Any) -> None:
             if is_refused(name, value) != (f"{name} is" in problems(settings, **{name: value})):
                 wrong.append((name, value))
     assert wrong == []
+
+
+def test_a_comment_in_another_encoding_does_not_stop_the_check(settings: Any) -> None:
+    settings.ENV.write_bytes("# für uns\nAGREEMENT_PASSWORD=x\n".encode("latin-1"))
+    [warning] = settings.unknown_names(settings.read_defaults())
+    assert warning.startswith("AGREEMENT_PASSWORD in .env is ignored. Secrets go in files")

@@ -1,0 +1,109 @@
+"""Functions of the shell commands, without an engine: the tests replace what asks Docker."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SETTING_OF = "setting_of() { printf '%s\\n' \"${!1:-$2}\"; }\n"
+
+
+def call(script: str, code: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run code after the definitions of a command, whose last line runs it."""
+    return subprocess.run(
+        ["bash", "-c", f'. <(sed "\\$d" "$0")\n{SETTING_OF}{code}', str(ROOT / script)],
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "NO_COLOR": "1", **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("port", "settings", "named"),
+    [
+        ("5000", {"HTTP_PORT": "5000"}, "HTTP_PORT"),
+        ("9090", {"HTTP_PORT": "9090"}, "HTTP_PORT"),
+        ("8443", {"HTTP_PORT": "8443"}, "HTTP_PORT"),
+        ("80", {"DOMAIN": "blog.example.org"}, "HTTP_PORT"),
+        ("443", {"DOMAIN": "blog.example.org"}, "HTTPS_PORT"),
+        ("8025", {}, "MAILHOG_PORT"),
+        ("9090", {}, "PROMETHEUS_PORT"),
+    ],
+)
+def test_a_taken_port_names_the_setting_that_uses_it(
+    tmp_path: Path, port: str, settings: dict[str, str], named: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"Error: Bind for 127.0.0.1:{port} failed: port is already allocated\n")
+    done = call("docker/verbs/up", f"_explain_port {log}", **settings)
+    assert f"Port {port} is taken by another program." in done.stderr
+    assert f"write {named}=<port> into .env" in done.stderr
+
+
+def test_a_folder_as_the_file_of_a_backup_is_refused(tmp_path: Path) -> None:
+    stubs = "project_name() { echo blog; }; one_at_a_time() { :; }; has_service() { return 1; }\n"
+    stubs += "has_volumes() { return 1; }\n"
+    done = call("docker/verbs/backup", f"{stubs}main", FILE=f"{tmp_path}/")
+    assert f"FILE is {tmp_path}/, which is a folder." in done.stderr
+    assert f"FILE={tmp_path}/blog.age.tar" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_on_a_node_without_the_database_names_the_node_to_use() -> None:
+    stubs = "project_name() { echo blog; }; one_at_a_time() { :; }; has_service() { true; }\n"
+    stubs += "on_swarm() { true; }; docker() { :; }\n"
+    done = call("docker/verbs/backup", f"{stubs}main")
+    assert done.returncode == 1
+    assert "Run this on the node that has it: make ps" in done.stderr
+    assert "make up" not in done.stderr
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_restore_that_is_undone_says_whether_the_stack_runs(starts: bool) -> None:
+    stubs = "manifest=/dev/null; rm() { :; }; put_back() { :; }; has_service() { return 1; }\n"
+    stubs += f"start_watch() {{ :; }}; start_stack() {{ {str(starts).lower()}; }}\n"
+    done = call("docker/verbs/restore", f"{stubs}undo")
+    assert done.returncode == 1
+    assert ("The stack runs with the data from before." in done.stderr) == starts
+    assert ("does not start with the data from before either" in done.stderr) != starts
+
+
+def test_a_restore_that_is_undone_removes_the_app_env_that_it_has_written(tmp_path: Path) -> None:
+    stubs = f"cd {tmp_path}; manifest=none; docker() {{ echo A=b; }}; put_back() {{ :; }}\n"
+    stubs += "has_service() { return 1; }; start_watch() { :; }\n"
+    stubs += "start_stack() { [[ ! -e app.env ]]; }\n"
+    done = call("docker/verbs/restore", f"{stubs}write_app_env; cat app.env; undo")
+    assert "A=b\n" in done.stdout
+    assert "The stack runs with the data from before." in done.stderr
+    (tmp_path / "app.env").write_text("MINE=1\n")
+    call("docker/verbs/restore", f"{stubs}undo")
+    assert (tmp_path / "app.env").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "site"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"HTTP_PORT": "81"}, "http://127.0.0.1:81"),
+        ({"TLS": "self-signed"}, "https://127.0.0.1:8443"),
+        ({"DOMAIN": "blog.example.org"}, "https://blog.example.org"),
+        ({"DOMAIN": "blog.example.org", "HTTPS_PORT": "444"}, "https://blog.example.org:444"),
+    ],
+)
+def test_the_address_of_a_site_on_a_swarm_follows_from_its_settings(
+    settings: dict[str, str], site: str
+) -> None:
+    stubs = "project=blog; drills=0; app_name() { echo Blog; }; has_service() { return 1; }\n"
+    done = call(
+        "deploy/swarm/up", f"{stubs}swarm_addresses; require_consent_to_open_port", **settings
+    )
+    assert f"  Blog        {site}\n" in done.stdout
+    assert ("a swarm cannot publish a port on one address" in done.stderr) == (
+        "DOMAIN" not in settings
+    )

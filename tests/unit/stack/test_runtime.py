@@ -1,0 +1,24 @@
+"""How the commands find out whether the stack runs on a swarm."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def test_an_error_in_the_settings_is_shown_on_a_swarm_too(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = load("docker/verbs/runtime.py")
+
+    def docker(*command: str) -> subprocess.CompletedProcess[str]:
+        if command[1] == "info":
+            return subprocess.CompletedProcess(command, 0, "true\n", "")
+        return subprocess.CompletedProcess(command, 1, "", "the file .env is invalid\n")
+
+    monkeypatch.setattr(runtime, "_run", docker)
+    with pytest.raises(SystemExit, match=r"^error: the file \.env is invalid$"):
+        runtime.current()
