@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from flask import current_app
@@ -33,6 +34,19 @@ def settings_of_app() -> Settings:
     return read_settings(
         current_app.config, import_name=current_app.import_name, instance_path=folder
     )
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers that refuses ``nan``, for which every comparison is false."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number in ``value``. Raises :exc:`click.BadParameter`."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def open_inventory() -> AbstractContextManager[tuple[Inventory, list[StoredReport]]]:

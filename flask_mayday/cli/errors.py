@@ -32,7 +32,9 @@ def duration_of(ctx: click.Context, param: click.Parameter, value: str | None) -
     match = re.fullmatch(r"([1-9][0-9]{0,8})([mhdw])", value)
     seconds = int(match[1]) * SECONDS[match[2]] if match else 0
     if not 0 < seconds <= LONGEST:
-        raise click.BadParameter(f"{value!r} is not a duration: write 30m, 12h, 7d or 2w.")
+        raise click.BadParameter(
+            f"{value!r} is not a duration of up to 10 years: write 30m, 12h, 7d or 2w."
+        )
     return float(seconds)
 
 
@@ -181,6 +183,8 @@ def _list_rules(rules: list[IgnoreRule]) -> None:
 
 def _change(prefix: str, change: Callable[[ErrorGroup, Inventory], str]) -> None:
     """Change the one group whose fingerprint begins with ``prefix``, and print the outcome."""
+    if not prefix:
+        raise click.UsageError("Give the fingerprint, or its beginning.")
     prefix = escape_controls(prefix.lower())
     with open_inventory() as (inventory, _):
         with inventory.transaction():

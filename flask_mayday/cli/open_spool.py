@@ -24,6 +24,7 @@ DAMAGED: Final = (
     "reports.db.corrupt-…: try again, or start the server."
 )
 LOCKED: Final = "another process has locked it: try again in a moment."
+REPLACED: Final = "its database is being replaced: try again in a moment."
 TROUBLE: Final = {  # by SQLite's primary error code
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
@@ -50,7 +51,9 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
             path.stat()  # raises if missing: root must not make a file that the server cannot write
         with closing(Inventory(path, LOCK_TIMEOUT)) as inventory:
             yield inventory, waiting
-    except FileNotFoundError as error:
+    except (FileNotFoundError, BlockingIOError) as error:
+        if isinstance(error, BlockingIOError) or path.exists():
+            raise click.ClickException(f"The spool {path}: {REPLACED}") from error
         raise click.ClickException(
             f"There is no spool at {path}: no error has been reported yet, or the server uses "
             "another SPOOL_DIR."

@@ -23,7 +23,14 @@ from ..spool.inventory import STUCK, Inventory
 from ..spool.posts import last_problem, posts_by_state, posts_wait_since, retry_posts
 from ..spool.retention import expire
 from ..spool.stored_report import StoredReport
-from .command_group import group, open_inventory, settings_of_app, show_text, warn_without_courier
+from .command_group import (
+    NumberRange,
+    group,
+    open_inventory,
+    settings_of_app,
+    show_text,
+    warn_without_courier,
+)
 from .open_spool import delivery_words
 
 # The states of errors, in the order of the list.
@@ -38,13 +45,14 @@ STATES: Final = {
     "unmailable": "recorded while mail was off",
     "new": "not processed yet",
 }
+NO_SERVER: Final = "MAIL_SERVER is not set: no mail is sent."
 SELDOM: Final = frozenset({"elsewhere", "off", "hidden", "new"})  # listed only if there are any
 
 
 def _admins() -> tuple[str, ...]:
     mail = settings_of_app().mail
     if mail.server is None:
-        raise click.ClickException("MAIL_SERVER is not set: no mail is sent.")
+        raise click.ClickException(NO_SERVER)
     return mail.admins
 
 
@@ -68,7 +76,7 @@ def list_reports(last: int) -> None:
         _list_posts(inventory)
         problems = _problems(inventory, waiting)
         if settings.mail.server is None:
-            click.echo("MAIL_SERVER is not set: no mail is sent.", err=True)
+            click.echo(NO_SERVER, err=True)
         if settings.mail.server or settings.webhook.url:
             warn_without_courier()
     for problem in problems:
@@ -128,7 +136,10 @@ def _problems(inventory: Inventory, waiting: list[StoredReport]) -> list[str]:
         problems.append(f"Mail has been stuck since {since}: run `flask mayday reports test`.")
     posts = posts_wait_since(inventory) if settings.webhook.url else None
     if posts is not None and posts < time.time() - STUCK:
-        problems.append(f"The webhook has been stuck since {moment(posts)}: see above.")
+        since = moment(posts)
+        problems.append(
+            f"The webhook has been stuck since {since}: run `flask mayday reports test`."
+        )
     if refused := inventory.refused():
         problems.append(
             f"{counted(refused, 'mail')} refused by the mail server: see "
@@ -177,7 +188,7 @@ def _show_mail(identifier: str, content: bytes) -> None:
 @click.option(
     "--wait",
     metavar="SECONDS",
-    type=click.FloatRange(0, 3600),
+    type=NumberRange(0, 3600),
     default=0,
     help="Wait for the outcome, for at most SECONDS.",
 )
@@ -204,14 +215,18 @@ def status(request_id: str, wait: float) -> None:
 @group.command()
 def retry() -> None:
     """Try to send every waiting mail and webhook message now, and every refused mail again."""
-    admins = settings_of_app().mail.admins
+    settings = settings_of_app()
     with open_inventory() as (inventory, _):
-        waiting, failed = inventory.retry(admins)
+        waiting, failed = inventory.retry(settings.mail.admins)
         if posts := retry_posts(inventory):
             click.echo(f"Trying {counted(posts, 'message')} to the webhook now.")
+            if settings.webhook.url is None:
+                click.echo("REPORT_WEBHOOK_URL is not set: nothing is posted.", err=True)
         if waiting + failed:
             refused = f", {failed} of which had been refused" if failed else ""
             click.echo(f"Trying {counted(waiting + failed, 'mail')} now{refused}.")
+            if settings.mail.server is None:
+                click.echo(NO_SERVER, err=True)
         if waiting + failed + posts:
             warn_without_courier()
         else:
@@ -220,7 +235,7 @@ def retry() -> None:
 
 @group.command()
 @click.argument("numbers", metavar="[NUMBER]...", type=click.IntRange(1, 1 << 62), nargs=-1)
-@click.option("--hours", type=click.FloatRange(0), help="Also all mails of the last HOURS hours.")
+@click.option("--hours", type=NumberRange(0), help="Also all mails of the last HOURS hours.")
 def resend(numbers: tuple[int, ...], hours: float | None) -> None:
     """Send delivered mails again, for example after the mail server has lost them.
 

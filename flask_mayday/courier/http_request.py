@@ -139,6 +139,8 @@ class DirectConnection(HTTPConnection):
         self._plain = self.sock = socket.create_connection(self._address, self.timeout)
         if self._context is not None:
             self.sock = self._context.wrap_socket(self._plain, server_hostname=self.host)
+        if self.is_aborted:  # abort() came before there was a socket that it could shut down
+            raise TimeoutError("timed out")
 
     def abort(self) -> None:
         """Make the exchange fail, from another thread."""

@@ -145,7 +145,8 @@ def _outcome(reply: HttpReply, *, is_reduced: bool) -> tuple[Outcome, str, float
     status = reply.status
     if 200 <= status < 300:
         return Outcome.DELIVERED, "", 0.0
-    words = " ".join(reply.text.split())[:200]
+    printable = "".join(char if char.isprintable() else " " for char in reply.text)
+    words = " ".join(printable.split())[:200]
     reason = f"answered {status} {words}".rstrip()
     if status in CONTENT_STATUS and not is_reduced:
         return Outcome.REDUCED, reason, 0.0
