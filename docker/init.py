@@ -130,7 +130,7 @@ def own_app_volumes() -> None:
 
 def wanted_secrets(app: App) -> tuple[Secret, ...]:
     """Return the secrets that the stack needs to run an app."""
-    agreement = COURIERS if os.environ.get("COURIERS_AGREE", "0").lower() in TRUE else ()
+    agreement = COURIERS if os.environ.get("COURIERS_AGREE", "0").strip().lower() in TRUE else ()
     return (*_secrets_for(app), *agreement)
 
 

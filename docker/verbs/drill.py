@@ -37,8 +37,8 @@ def main() -> int:
         mail = accepted_mail(stack, request_id)
     show("mail", started, mail)
     show("log", started, wait_for("log", lambda: log_entry(stack, request_id)))
-    where = f"{stack.mail_page()} and " if uses_mailhog else ""
-    print(f"\nTo read them: {where}make logs REQUEST={request_id}")
+    page = stack.mail_page() if uses_mailhog else ""
+    print(f"\nTo read them: {page}{' and ' if page else ''}make logs REQUEST={request_id}")
     return 0
 
 

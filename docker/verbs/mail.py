@@ -12,16 +12,15 @@ from runtime import current
 def main() -> int:
     """Print one line per mail, the newest last."""
     stack = current()
-    mailhog, captured = stack.mail_page(), stack.mails(250)
+    page, captured = stack.mail_page(), stack.mails(250)
     for item in reversed(captured["items"]):
         mail = message_from_string(item["Raw"]["Data"], policy=default)
         request_id = printable(mail["X-Request-ID"] or "-" * 32)
         print(item["Created"][:19], request_id, printable(mail["Subject"] or ""))
     count = captured["total"]
-    if count:
-        print(f"{count} {'mail' if count == 1 else 'mails'}. To read: {mailhog}")
-    else:
-        print(f"No mail has been captured yet. To read mails: {mailhog}")
+    mails = "mail" if count == 1 else "mails"
+    found = f"{count} {mails}." if count else "No mail has been captured yet."
+    print(found, f"To read mails: {page}" if page else "On a swarm, MailHog has no page.")
     return 0
 
 

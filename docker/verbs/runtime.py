@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from addresses import address, site_address
+from addresses import address, published_at, site_address, url
 from mailhog import captured_mails
 
 STACK_LABEL = "com.docker.stack.namespace"
@@ -21,7 +21,12 @@ class Compose:
         return site_address()
 
     def mail_page(self) -> str:
-        """Return the URL of MailHog's page."""
+        """Return the URL of MailHog's page; exit if the settings leave MailHog out."""
+        if published := published_at("mailguard", 8025):
+            return url(*published)
+        services = _run("docker", "compose", "config", "--services")
+        if services.returncode == 0 and "mailguard" not in services.stdout.split():
+            sys.exit("MailHog is not part of this stack: with DOMAIN, mails go to MAIL_SERVER.")
         return address("mailguard", 8025)
 
     def mails(self, limit: int) -> dict[str, Any]:
@@ -54,8 +59,8 @@ class Swarm(Compose):
         return f"http://127.0.0.1:{published['8080']}"
 
     def mail_page(self) -> str:
-        """Return where the mails are: MailHog has no port on a swarm."""
-        return "MailHog has no page on a swarm; make mail lists the subjects"
+        """Return an empty text: MailHog has no port on a swarm."""
+        return ""
 
     def mails(self, limit: int) -> dict[str, Any]:
         """Return what MailHog has captured, asked from inside its container."""

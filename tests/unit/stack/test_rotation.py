@@ -207,7 +207,7 @@ def test_couriers_that_agree_get_a_role_of_their_own(
     rotation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = rotation.App("", "")
-    monkeypatch.setenv("COURIERS_AGREE", "1")
+    monkeypatch.setenv("COURIERS_AGREE", " 1 ")
     agreeing = {secret.role for secret in rotation.init.wanted_secrets(app)}
     monkeypatch.setenv("COURIERS_AGREE", "0")
     others = {secret.role for secret in rotation.init.wanted_secrets(app)}

@@ -22,3 +22,14 @@ def test_an_error_in_the_settings_is_shown_on_a_swarm_too(
     monkeypatch.setattr(runtime, "_run", docker)
     with pytest.raises(SystemExit, match=r"^error: the file \.env is invalid$"):
         runtime.current()
+
+
+def test_with_a_mail_server_of_its_own_a_stack_has_no_page_of_mails(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = load("docker/verbs/runtime.py")
+    listing = subprocess.CompletedProcess((), 0, "nginx\nweb\n", "")
+    monkeypatch.setattr(runtime, "published_at", lambda service, port: None)
+    monkeypatch.setattr(runtime, "_run", lambda *command: listing)
+    with pytest.raises(SystemExit, match="MailHog is not part of this stack"):
+        runtime.Compose().mail_page()
