@@ -39,11 +39,20 @@ def _compare(workers: int, threads: int, connection: Any, record: object) -> Non
         logger.error(
             "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, with one spare "
             "connection per worker, but the database allows all of its clients together only %d: "
-            "requests that get none are answered with 503. Lower WEB_THREADS to %d or less, or "
+            "requests that get none are answered with 503. Lower %s, or "
             "raise max_connections (in the stack: DB_MAX_CONNECTIONS)",
             workers,
             threads,
             needed,
             allowed,
-            max(1, allowed // workers - SPARE_CONNECTIONS),
+            what_to_lower(workers, threads, allowed),
         )
+
+
+def what_to_lower(workers: int, threads: int, allowed: int) -> str:
+    """Return the setting to lower, and to which value, so that ``allowed`` connections suffice."""
+    most_threads = allowed // workers - SPARE_CONNECTIONS
+    if most_threads > 0:
+        return f"WEB_THREADS to {most_threads} or less"
+    most_workers = allowed // (threads + SPARE_CONNECTIONS)
+    return f"WEB_CONCURRENCY to {most_workers} or less" if most_workers else "both settings"

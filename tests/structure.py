@@ -50,7 +50,7 @@ def violations(root: Path) -> Iterator[str]:
 
 
 def in_module(name: str, source: str) -> Iterator[str]:
-    """Yield what is too long, or named after nothing, in one module."""
+    """Yield what is too long, or has a name that says nothing, in one module."""
     count = source.count("\n")
     if count > MODULE_LINES:
         yield f"{name}: {count} lines, more than {MODULE_LINES}."

@@ -57,8 +57,11 @@ def login() -> ResponseReturnValue:
     return render_template("login.html", form=form), form.status
 
 
-def _check(username: str, password: str) -> int | None:
-    """Return the user's id, or ``None`` for a wrong password; answer 429 to too many attempts."""
+def _check(username: str, password: str, purpose: str = "Login") -> int | None:
+    """Return the user's id, or ``None`` for a wrong password; answer 429 to too many attempts.
+
+    ``purpose`` is what the log says has failed.
+    """
     account = accounts.credentials(username)
     limits = limits_of(username, account.user_id)
     seconds = count_login(limits)
@@ -75,7 +78,9 @@ def _check(username: str, password: str) -> int | None:
         # Without the typed name: people type their password there.
         known = account.user_id is not None
         logger.warning(
-            "Login failed for %s", f"user {account.user_id}" if known else "an unknown name"
+            "%s failed for %s",
+            purpose,
+            f"user {account.user_id}" if known else "an unknown name",
         )
         return None
     undo_count(limits, is_right=True)
@@ -90,7 +95,8 @@ def change_password() -> ResponseReturnValue:
     """Change the user's password, which ends the user's logins in other browsers."""
     form = ChangePasswordForm()
     if form.validate_on_submit():
-        if _check(current_user.username, form.current_password.data) is not None:
+        password = form.current_password.data
+        if _check(current_user.username, password, "Password change") is not None:
             set_password(form.password.data)
             logger.info("User %d has changed their password", current_user.id)
             flash("Your password has been changed. You are logged out in all other browsers.")
@@ -102,16 +108,16 @@ def change_password() -> ResponseReturnValue:
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
     """Log out."""
-    return _end(log_out)
+    return _end_login(log_out)
 
 
 @blueprint.post("/logout_everywhere")
 def logout_everywhere() -> ResponseReturnValue:
     """Log out in all browsers."""
-    return _end(log_out_everywhere)
+    return _end_login(log_out_everywhere)
 
 
-def _end(end: Callable[[], None]) -> ResponseReturnValue:
+def _end_login(end: Callable[[], None]) -> ResponseReturnValue:
     valid = LogoutForm().validate_on_submit()
     if not current_user.is_authenticated:
         return redirect(url_for("main.index"))

@@ -35,5 +35,5 @@ def day(moment: datetime) -> str:
 
 
 def exact(moment: datetime) -> str:
-    """Return date and time, such as ``7 March 2026, 14:05:09 UTC``."""
+    """Return the date and the time, such as ``7 March 2026, 14:05:09 UTC``."""
     return f"{day(moment)}, {moment.time().isoformat('seconds')} UTC"

@@ -58,7 +58,8 @@ class RequestInProgress:
 class InterruptedRequest:
     """A request that a worker was serving when it died.
 
-    ``responding``: its response was being sent. ``reported``: it has a report of its own already.
+    ``path`` is that of the WSGI environment. ``responding``: its response was being sent.
+    ``reported``: it has a report of its own already.
     """
 
     request_id: str

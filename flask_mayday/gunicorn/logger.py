@@ -30,7 +30,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     """Passes gunicorn's records to the root logger, so that one log has everything."""
 
     def setup(self, cfg: Any) -> None:
-        """Remove the handlers of gunicorn's loggers, apply our patches, and start to report.
+        """Remove the handlers of gunicorn's loggers, apply our patches, and start reporting.
 
         This is the first of our code that gunicorn runs, before it loads the app.
         """

@@ -17,7 +17,7 @@ from typing import Final
 from ..context.in_flight import RequestInProgress
 from ..context.record_fields import ENVIRON, GROUP, STACK
 from ..context.request_id import REPORTED_KEY, SESSION_USER_KEY, USER_KEY, claim
-from ..report.request import ROUTE
+from ..report.request import ROUTE, path_of
 from ..time_limits import TimeLimits
 from .exhaustion import Resources
 from .thread_worker import Worker
@@ -68,7 +68,7 @@ class Watchdog:
             if not self.worker.in_flight.is_reported(request):
                 report(request, self.limits.request)
                 self.worker.in_flight.mark_reported(request)
-        # The time in a thread counts, not the age: a request that waited in the queue is no reason.
+        # Only the time in a thread counts: a worker is not replaced because requests were queued.
         hung = [one for one in timed_out if one.work >= self.limits.retire]
         if hung and self._begin_end("a request in it hangs"):
             self.worker.retire()
@@ -123,7 +123,7 @@ def report(request: RequestInProgress, timeout: float) -> None:
         environ.setdefault(USER_KEY, environ[SESSION_USER_KEY])
     frame = sys._current_frames().get(request.thread)
     stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-    method, path = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO")
+    method, path = environ.get("REQUEST_METHOD"), path_of(environ)
     wait = f", {request.waited:.1f} s of them in the queue" if request.waited >= SHOWN_WAIT else ""
     logger.error(
         "Request timed out after %g s%s",

@@ -18,6 +18,7 @@ from ..context.record_fields import (
     RESPONDING,
     STACK,
 )
+from ..report.request import path_of
 from . import cgroup, worker_metrics
 
 # gunicorn's master logs a death in two or three records. They are logged and not reported: the one
@@ -185,7 +186,7 @@ def _report(worker: Any, ending: str) -> None:
                 worker.pid,
                 ending,
                 one.method,
-                one.path,
+                path_of(_environ(one)),
                 extra={ENVIRON: _environ(one)},
             )
 
@@ -195,7 +196,7 @@ def _as_data(request: InterruptedRequest) -> dict[str, str]:
     return {
         "request_id": request.request_id,
         "method": request.method,
-        "path": request.path,
+        "path": path_of(_environ(request)),
         "state": REPORTED
         if request.reported
         else RESPONDING

@@ -56,7 +56,7 @@ def main() -> int:
         parser.error(str(error))
     found = False
     try:
-        if arguments.request:
+        if arguments.request is not None:
             texts = entries_of(path, arguments.request)
         else:
             texts = everything(path) if arguments.all else follow(path)

@@ -25,6 +25,10 @@ TOO_LATE: Final = (
     "METRICS is on, but prometheus_client was imported before gunicorn's logger was made, so each "
     f"worker would count for itself.\nImport it later, or set {FOLDER_VARIABLE} to an empty folder."
 )
+NOT_MADE: Final = (
+    f"METRICS is on, and {FOLDER_VARIABLE} is %r: this folder cannot be made (%s).\n"
+    "Set it to a folder that the server can write, or leave it unset."
+)
 
 Value = tuple[float, float]  # a value and its time, which only some gauges have
 
@@ -54,11 +58,14 @@ def prepare() -> Path | None:
     """Make the folder and name it in the environment, before prometheus_client is imported.
 
     Return it, to be deleted when the server stops; ``None`` if the environment names one already.
-    Exits with the fix if prometheus_client was imported too early.
+    Exits with the fix if that folder cannot be made, or prometheus_client was imported too early.
     """
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
-        Path(named).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(named).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            sys.exit(NOT_MADE % (named, error.strerror))
         return None
     if "prometheus_client" in sys.modules:
         sys.exit(TOO_LATE)

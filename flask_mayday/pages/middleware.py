@@ -12,6 +12,7 @@ from ..context import in_flight, request_id, trace_context
 from ..context.error_text import chain_of
 from ..context.record_fields import GROUP
 from ..context.waiting import overdue_requests, seconds_waited
+from ..report.request import path_of
 from ..reporting import registry
 from ..reporting.pipeline import Pipeline, never
 from .negotiation import PROBLEM_JSON, prefers_json
@@ -186,7 +187,7 @@ class _Response:
             traceback.print_exc()
 
     def _path(self) -> str:
-        return str(self.environ.get("PATH_INFO", ""))
+        return path_of(self.environ)
 
     def forget(self) -> None:
         """Drop the exception: its frames refer to the environment, a reference cycle."""

@@ -142,8 +142,8 @@ def _files(environ: Environ, redactor: BoundRedactor) -> object:
     files: Any = None if request is None else vars(request).get("files")
     if not files:
         return None
-    named = {name: f"{file.filename} ({file.mimetype})" for name, file in files.items(multi=True)}
-    return redactor.fields(named)
+    named = ((name, f"{one.filename} ({one.mimetype})") for name, one in files.items(multi=True))
+    return redactor.fields(_collected(named))
 
 
 def _collected(pairs: Any) -> dict[str, object]:

@@ -86,10 +86,11 @@ def test_a_file_that_is_not_regular_is_named_and_blocks_nobody(
     assert process.returncode == 2
 
 
+@pytest.mark.parametrize("request_id", [REQUEST, ""])
 def test_without_a_record_of_the_request_the_exit_status_is_1(
-    path: Path, read: Callable[..., subprocess.Popen[bytes]]
+    path: Path, read: Callable[..., subprocess.Popen[bytes]], request_id: str
 ) -> None:
     path.write_text("a line [request -]\n")
-    process = read("--request", REQUEST)
+    process = read("--request", request_id)
     assert process.communicate(timeout=20) == (b"", b"")
     assert process.returncode == 1

@@ -16,7 +16,7 @@ def connection_to(port: int) -> Connection:
     return Connection(AgreementSettings(f"postgresql://nobody@127.0.0.1:{port}/x", node="one"))
 
 
-def test_a_server_that_refuses_is_away_at_once() -> None:
+def test_a_server_that_refuses_counts_as_down_at_once() -> None:
     connection = connection_to(1)
     with pytest.raises(UnreachableError, match="refused"):
         connection.call("SELECT 1")
@@ -24,7 +24,7 @@ def test_a_server_that_refuses_is_away_at_once() -> None:
     assert "refused" in connection.reason
 
 
-def test_a_server_that_never_answers_is_away_after_the_time_limit(
+def test_a_server_that_never_answers_counts_as_down_after_the_time_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CALL_TIMEOUT", 0.3)
@@ -36,7 +36,7 @@ def test_a_server_that_never_answers_is_away_after_the_time_limit(
     assert time.monotonic() - begun < 10
 
 
-def test_while_it_is_away_calls_fail_without_connecting() -> None:
+def test_while_it_is_down_calls_fail_without_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     connection = connection_to(port)

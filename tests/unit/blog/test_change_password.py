@@ -63,9 +63,10 @@ def test_an_invalid_change_is_a_form_error(app, susan, fields, message):
     assert ClientVisitor(app).log_in("susan").url == "/"
 
 
-def test_guesses_of_the_current_password_are_limited(susan, clock):
+def test_guesses_of_the_current_password_are_limited(susan, clock, caplog):
     statuses = [change(susan, current=f"guess {number}").status for number in range(6)]
     assert statuses == [200] * 5 + [429]
+    assert caplog.text.count("Password change failed for user 1") == 5
 
 
 def test_changing_the_password_needs_a_login(visitor):

@@ -242,6 +242,8 @@ def test_a_browser_gets_the_counts_as_a_page(app: Flask) -> None:
     answer = client.post("/drill/log-burst", data={"lines": "25"}, headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (200, "text/html")
     assert "25 lines were written to the log." in answer.text
+    answer = client.post("/drill/log-burst", data={"lines": "1"}, headers=BROWSER)
+    assert "1 line was written to the log." in answer.text
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_a_preview_of_an_error_page_reports_nothing(app: Flask, read_reports: Re
     assert read_reports() == []
 
 
-def test_the_page_about_a_site_that_is_away_shows_nginx_and_both_mails(
+def test_the_page_about_a_site_that_is_down_shows_nginx_and_both_mails(
     make_app: Callable[..., Flask], read_reports: ReadReports
 ) -> None:
     client = make_app(DRILL=True, TRUSTED_PROXIES=1).test_client()
@@ -329,11 +331,11 @@ def test_a_mail_that_is_not_there_yet_is_awaited_for_a_minute(
         reloads += int(delay)
         assert reloads <= 60
     assert reloads == 60
-    assert "This page does not reload any more." in answer.text
+    assert "This page no longer reloads." in answer.text
 
 
 @pytest.mark.parametrize("reloads", ["", "-1", "x", "1e9", "9" * 30])
-def test_an_odd_number_of_reloads_is_no_error(
+def test_an_invalid_number_of_reloads_is_no_error(
     make_app: Callable[..., Flask], mail_settings: dict[str, object], reloads: str
 ) -> None:
     client = make_app(DRILL=True, **mail_settings).test_client()

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask, request
 
 from flask_mayday.context.in_flight import RequestInProgress
-from flask_mayday.context.record_fields import GROUP, environ_of
+from flask_mayday.context.record_fields import GROUP, STACK, environ_of
 from flask_mayday.context.request_id import USER_KEY
 from flask_mayday.gunicorn import watchdog
 
@@ -35,7 +35,7 @@ def test_a_hung_request_is_reported_with_the_user_of_its_session(
     if user is not None:
         with client.session_transaction() as opened:
             opened["_user_id"] = user
-    thread = threading.Thread(target=client.get, args=("/hangs/susan",))
+    thread = threading.Thread(target=client.get, args=("/hangs/\u0142ukasz",))
     thread.start()
     assert hung.wait(10)
     assert thread.ident is not None
@@ -49,3 +49,4 @@ def test_a_hung_request_is_reported_with_the_user_of_its_session(
     assert environ_of(record) is environs[0]
     assert reported_user == (user or "nobody")
     assert getattr(record, GROUP) == "timed out: GET /hangs/<name>"
+    assert getattr(record, STACK).startswith("Stack of GET /hangs/\u0142ukasz:\n")

@@ -30,7 +30,11 @@ def serve() -> Iterator[Serve]:
     pool = ThreadPoolExecutor(8)
 
     def begin(table: RequestTable, path: str, identifier: str, begun: Future[int]) -> None:
-        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, request_id.ENVIRON_KEY: identifier}
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path.encode().decode("latin-1"),
+            request_id.ENVIRON_KEY: identifier,
+        }
         table.begin(environ)
         if path == "/answered":
             table.mark_responding()
@@ -72,6 +76,7 @@ def killed(caplog: pytest.LogCaptureFixture) -> Killed:
         (["/health/live"], None),
         (["/answered", "/explore", "/health/live"], "1"),
         (["/answered"], "0"),
+        (["/user/\u0142ukasz"], "0"),
         (["/reported", "/explore"], "1"),
         (["/reported"], None),
     ],

@@ -117,6 +117,15 @@ def test_a_folder_in_the_environment_is_used(
     assert (tmp_path / "metrics").is_dir()
 
 
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(worker_files.FOLDER_VARIABLE, str(tmp_path / "file/metrics"))
+    with pytest.raises(SystemExit, match="/file/metrics': this folder cannot be made"):
+        worker_files.prepare()
+
+
 def test_a_library_that_was_imported_too_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(worker_files.FOLDER_VARIABLE, raising=False)
     with pytest.raises(SystemExit, match="PROMETHEUS_MULTIPROC_DIR"):

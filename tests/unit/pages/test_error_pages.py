@@ -208,6 +208,15 @@ def test_a_5xx_that_a_view_returns_is_reported_too(app: Flask, read_reports: Rea
     assert report.message.startswith("Answered 502")
 
 
+def test_a_path_in_another_script_is_readable_in_a_message(
+    app: Flask, read_reports: ReadReports
+) -> None:
+    app.add_url_rule("/returned/<name>", view_func=lambda name: ("no", 502))
+    app.test_client().get("/returned/caf\u00e9")
+    (report,) = read_reports()
+    assert report.message.endswith(" to GET /returned/caf\u00e9")
+
+
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/abort/400", "/abort/429", "/health/live"])
 def test_client_errors_are_not_reported(app: Flask, read_reports: ReadReports, path: str) -> None:
     app.test_client().get(path)

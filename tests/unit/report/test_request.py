@@ -68,6 +68,12 @@ def test_a_form_that_the_app_has_read_is_reported(app: Flask, read_reports: Read
     assert int(found["size"]) > 0
 
 
+def test_each_file_under_one_name_is_reported(app: Flask, read_reports: ReadReports) -> None:
+    sent = {"photo": [(io.BytesIO(b"x"), "me.png"), (io.BytesIO(b"y"), "you.png")]}
+    found = requested(app, read_reports, "/fail/susan?read", data=sent)
+    assert found["files"] == {"photo": ["me.png (image/png)", "you.png (image/png)"]}
+
+
 def test_json_that_the_app_has_read_is_reported(app: Flask, read_reports: ReadReports) -> None:
     document = {"user": {"name": "susan", "passwords": ["one", "two"]}, "page": 2, "is": True}
     found = requested(app, read_reports, "/fail/susan?read", json=document)

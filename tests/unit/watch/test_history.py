@@ -59,7 +59,7 @@ def down() -> Simulation:
     return simulation
 
 
-def test_a_site_that_fails_is_away_after_nine_seconds() -> None:
+def test_a_site_that_fails_is_down_after_nine_seconds() -> None:
     simulation = well()
     assert simulation.seconds_until(DOWN, "502") == PATIENCE
     assert simulation.state.phase is Phase.DOWN
@@ -95,7 +95,7 @@ def test_a_site_that_has_never_answered_has_the_most_time() -> None:
     assert restarted.seconds_until(DOWN, "502") == PATIENCE_NEW
 
 
-def test_a_site_that_is_away_is_reported_once() -> None:
+def test_a_site_that_is_down_is_reported_once() -> None:
     simulation = down()
     assert {simulation.check("502") for _ in range(100)} == {None}
 
