@@ -1,4 +1,4 @@
-"""What the status port serves: metrics, and health checks, which are on the other port too.
+"""What the status port serves: metrics, and health checks, which the app's port serves too.
 
 A process is live if it serves requests, and ready if it can serve visitors.
 """

@@ -82,8 +82,8 @@ class Board:
     def has_recovered(self, has_just_started: bool) -> bool:
         """Return whether nodes have had time to correct their counts after a failure."""
         back_at = self.connection.back_at
-        is_long_back = not back_at or time.monotonic() - back_at > RECOVERY_TIME
-        return is_long_back and not has_just_started
+        had_time = not back_at or time.monotonic() - back_at > RECOVERY_TIME
+        return had_time and not has_just_started
 
 
 class _Exchange:
@@ -236,7 +236,7 @@ class _Exchange:
         self._claim(counts)
         if self.taken:
             self.call(sql.TAKE_OVER, windows=[one.window for one in self.taken])
-            # A report that is taken over is the first of what was counted as its repeats.
+            # Without counts, the mail reports one error: the first that this node counted so far.
             first = [one for one in self.taken if not counts_in(counts, one.previous)]
             names, numbers = [one.fingerprint for one in first], [one.window for one in first]
             self.call(sql.UNCOUNT, fingerprints=names, windows=numbers)

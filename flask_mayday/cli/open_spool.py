@@ -89,9 +89,9 @@ def delivery_words(status: DeliveryStatus, server: str | None) -> str:
     if status.state == "waiting":
         return f"not accepted by {server} yet{reason}"
     if status.state == "off":
-        return "reported to the webhook only: MAIL_SERVER is not set"
+        return "reported to the webhook only: MAIL_SERVER was not set"
     if status.hidden:
         return f"recorded, not mailed: the error is {status.hidden}"
     if status.mailable:
         return "held for a digest or summary: see REPORT_WINDOW and REPORT_MAILS_PER_HOUR"
-    return "recorded, not mailed: MAIL_SERVER is not set"
+    return "recorded, not mailed: MAIL_SERVER was not set"

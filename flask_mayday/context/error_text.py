@@ -14,7 +14,7 @@ SECONDS: Final = 0.5  # that __str__ may take
 THREADS: Final = 8  # that may run a slow __str__ at a time, in one process
 MAX_CHAIN: Final = 30  # exceptions connected by cause or context
 PLAIN: Final = (str, bytes, int, float, bool, type(None))
-REFUSAL: Final = "_mayday_no_message"  # attribute of an exception whose __str__ has been tried
+SUBSTITUTE: Final = "_mayday_no_message"  # attribute of an exception: its substitute, once tried
 TOO_SLOW: Final = f"<no message: __str__ takes longer than {SECONDS:g} s>"
 TOO_MANY: Final = "<no message: too many slow __str__ are running>"
 
@@ -29,7 +29,7 @@ def exact(value: object) -> str:
 def message_of_error(error: BaseException) -> str:
     """Return the exception's own message, or why it has none. Never raises."""
     try:
-        return _refusal(error) or exact(error)
+        return _substitute(error) or exact(error)
     # BaseException: __str__ is code of any kind, and may exit as well as raise.
     except BaseException as failure:
         return f"<no message: __str__ raised {type(failure).__name__}>"
@@ -40,21 +40,21 @@ def is_slow(error: BaseException) -> bool:
 
     Tried once for each exception, or again if too many others were running.
     """
-    return bool(_refusal(error))
+    return bool(_substitute(error))
 
 
-def _refusal(error: BaseException) -> str:
+def _substitute(error: BaseException) -> str:
     """Return the text that replaces a message that takes too long, or an empty string."""
     if type(type(error).__str__) is WrapperDescriptorType and all(
         type(argument) in PLAIN for argument in error.args
     ):
         return ""  # Python's own
-    known = vars(error).get(REFUSAL)
+    known = vars(error).get(SUBSTITUTE)
     if known is None:
         known = _tried(error)
         if known != TOO_MANY:
             with suppress(Exception):
-                BaseException.__setattr__(error, REFUSAL, known)
+                BaseException.__setattr__(error, SUBSTITUTE, known)
     return str(known)
 
 
@@ -67,7 +67,7 @@ def traceback_if_slow(error: BaseException) -> str:
 
 
 def _tried(error: BaseException) -> str:
-    """Call ``__str__`` in a thread, in a copy of this context; return as :func:`_refusal` does."""
+    """Call ``__str__`` in a thread, in a copy of this context; return what replaces its text."""
     if not _threads.acquire(blocking=False):
         return TOO_MANY
     done, context = threading.Event(), copy_context()

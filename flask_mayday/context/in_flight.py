@@ -166,12 +166,12 @@ class RequestTable:
 
     @property
     def end_is_reported(self) -> bool:
-        """Whether the worker has reported itself why it ended."""
+        """Whether the worker itself has reported why it ended."""
         return self.memory[END_REPORTED] == 1
 
     @property
     def has_served(self) -> bool:
-        """Whether the worker has begun to serve a request, so that it did not fail to boot."""
+        """Whether the worker has begun to serve a request, which shows that it has booted."""
         return self.memory[HAS_SERVED] == 1
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How long a request has waited for a thread, and how many requests have waited for too long.
+"""How long a request has waited for a thread, and how many requests have waited too long.
 
 The proxy in front of the app sends the time at which it passed the request on. A request's time
 limit counts from there, because that is when the visitor and the proxy began to wait.

@@ -16,7 +16,7 @@ class Presence:
         self._descriptor = -1
 
     def enter(self) -> None:
-        """Take part, if the folder can be written."""
+        """Take the lock, if the folder can be written."""
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -24,7 +24,7 @@ class Presence:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def leave(self) -> bool:
-        """Stop taking part; return whether no other process does."""
+        """Release the lock; return whether no other process holds it."""
         if self._descriptor < 0:
             return False
         try:

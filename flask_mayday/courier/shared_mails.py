@@ -48,7 +48,7 @@ class SharedMails:
                     fingerprint, window.window, opened, is_sent=window.is_sent
                 )
                 if fingerprint not in own:
-                    groups.say_back(self.mailbox, fingerprint)
+                    groups.clear_back_unsaid(self.mailbox, fingerprint)
             for fingerprint in answer.held:
                 self._hold(fingerprint, answer, now)
             self.handovers.finish(one.window for one in answer.awaited.values() if one.is_sent)

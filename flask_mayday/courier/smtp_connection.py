@@ -124,7 +124,8 @@ class Connection(smtplib.SMTP):
     def log_in(self, username: str, password: str) -> None:
         """Log in with the first mechanism that the server offers and accepts.
 
-        Both are sent as UTF-8 (RFC 4616). Raises :exc:`NotOfferedError` and :exc:`RefusedError`.
+        User name and password are sent as UTF-8 (RFC 4616). Raises :exc:`NotOfferedError` and
+        :exc:`RefusedError`.
         """
         offered = self.esmtp_features.get("auth", "").upper().split()
         reply = None

@@ -44,7 +44,7 @@ def copy_spool(spool: Path, target: Path) -> None:
 
 
 def keep_undelivered(replaced: Path, incoming: Path) -> int:
-    """Put the reports of the database ``replaced`` that nobody has received into ``incoming``.
+    """Put into ``incoming`` those reports of the database ``replaced`` that nobody has received.
 
     The courier takes them in from there, except those that it has already. Returns how many
     there are. Raises :exc:`OSError`.

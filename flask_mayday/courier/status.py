@@ -14,7 +14,7 @@ from .lease import expired_since
 
 
 def delivery_state(outbox: Outbox, mail: MailSettings, webhook: WebhookSettings) -> dict[str, str]:
-    """Return the state of ``mail``, ``spool`` and, if one is set, ``webhook``; "ok" if well."""
+    """Return "ok" or what is wrong, for ``mail``, ``spool`` and, if one is set, ``webhook``."""
     mails, posts = _trouble(outbox)
     found = {
         "mail": "off" if mail.server is None else mails or "ok",

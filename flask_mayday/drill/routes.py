@@ -182,10 +182,12 @@ def _is_safe_host(host: str) -> bool:
         return False
     config = current_app.config
     trusted = [config.get("SERVER_NAME") or "", *(config.get("TRUSTED_HOSTS") or ())]
+    names = [found for known in trusted if (found := urlsplit(f"//{known}").hostname)]
     return (
         is_loopback(name)
         or name.endswith(".localhost")
-        or name in [urlsplit(f"//{known}").hostname for known in trusted]
+        or name in names
+        or any(f".{name}".endswith(known) for known in names if known.startswith("."))
     )
 
 

@@ -39,7 +39,7 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class HeldErrors:
-    """Identical errors that the hourly limit held back; ``report`` is the first of them.
+    """Identical errors that the hourly cap held back; ``report`` is the first of them.
 
     ``is_back`` is true if they have come back after they were resolved.
     """
@@ -124,7 +124,7 @@ def report_content(
 
 
 def summary_content(groups: Sequence[HeldErrors], limit: int, app: AppSettings) -> Content:
-    """Return the mail that counts the errors which the hourly ``limit`` held back."""
+    """Return the mail that counts the errors which the hourly cap, ``limit``, held back."""
     total = sum(group.count for group in groups)
     lines = []
     for group in groups[:MAX_GROUPS]:
@@ -140,14 +140,14 @@ def summary_content(groups: Sequence[HeldErrors], limit: int, app: AppSettings) 
     kinds = counted(len(groups), "kind")
     return Content(
         f"{counted(total, 'more error')} of {kinds} {were} not mailed individually",
-        f"The hourly limit was reached (REPORT_MAILS_PER_HOUR={limit}). "
+        f"The hourly cap was reached (REPORT_MAILS_PER_HOUR={limit}). "
         "All of these errors are in the log.",
         [Lines("Most frequent first", lines), Rows("Origin", app_rows(app))],
     )
 
 
 def first_line(message: str) -> str:
-    """Return the first line of a message that is not empty."""
+    """Return the first line of a message that has any text."""
     return message.strip().split("\n", 1)[0]
 
 

@@ -90,7 +90,7 @@ def draft_report(
 
 
 def draft_summary(groups: Iterable[HeldErrors], app: AppSettings, limit: int) -> Draft:
-    """Return the message that counts the errors which the hourly ``limit`` held back."""
+    """Return the message that counts the errors which the hourly cap, ``limit``, held back."""
     ordered = sorted(groups, key=lambda group: group.count, reverse=True)
     total = sum(group.count for group in ordered)
     kinds = counted(len(ordered), "kind")

@@ -73,7 +73,7 @@ def _delivery(week: Week) -> list[tuple[str, str]]:
     rows = [
         ("Mails delivered", str(week.delivered)),
         ("Mails waiting", str(week.waiting)),
-        ("Errors held", f"{week.held}, counted in summaries because of the hourly limit"),
+        ("Errors held", f"{week.held}, counted in summaries because of the hourly cap"),
     ]
     return [*rows, *([("Webhook", f"{week.posted} delivered")] if week.posted else [])]
 

@@ -104,8 +104,8 @@ def count_mail(database: Database, fingerprint: str) -> None:
     )
 
 
-def say_back(database: Database, fingerprint: str) -> None:
-    """Record that a mail of some machine says that an error came back."""
+def clear_back_unsaid(database: Database, fingerprint: str) -> None:
+    """Record that a mail, of whichever machine, has said that an error came back."""
     database.connection.execute(
         "UPDATE error_groups SET back_unsaid = 0 WHERE fingerprint = ?", (fingerprint,)
     )

@@ -52,7 +52,7 @@ class Outbox:
     def put(self, report: Report, *, mailable: bool) -> None:
         """Record ``report``: one write, or two while older reports are held in memory.
 
-        Before each it waits for other threads of this process, for at most 50 ms. Raises
+        Before each write it waits up to 50 ms for other threads of this process. Raises
         :exc:`NotDurableError` if only memory could take it.
         """
         stored = StoredReport.of(report, mailable=mailable)

@@ -11,8 +11,10 @@ from . import texts
 from .conditions import Condition
 
 TIMEOUT: Final = 5.0  # seconds for each step of the connection
-SOON: Final = 14 * 86_400.0  # seconds; a certificate that expires within them is an alert …
-SHARE: Final = 0.2  # … or within the last fifth of its life, if that is shorter
+# A certificate is an alert in its last two weeks, or in the last fifth of its validity if that is
+# shorter.
+SOON: Final = 14 * 86_400.0  # seconds
+SHARE: Final = 0.2
 
 
 def certificate_conditions(host: str, port: int, name: str, now: float) -> Iterator[Condition]:

@@ -21,7 +21,7 @@ GOOD: Final = 3  # successful checks in a row before the site counts as back
 STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
 FLAPPING: Final = 2  # recent outages; each further one doubles STEADY
 RECENT: Final = 600.0  # seconds for which an outage counts as recent
-STEADY_LIMIT: Final = 120.0  # seconds to which STEADY is doubled at most
+STEADY_LIMIT: Final = 120.0  # seconds, however often STEADY is doubled
 SEEN_LINES: Final = 8  # kept for the mail
 
 

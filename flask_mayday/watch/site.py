@@ -25,9 +25,8 @@ Fetch = Callable[..., Response]
 class SiteCheck:
     """The result of one check; ``time`` is in seconds since the epoch.
 
-    ``trouble`` says what is wrong, and is empty if all is well.
-
-    ``ready`` is what the app has answered about itself and its database, if it has.
+    ``trouble`` says what is wrong, and is empty if all is well. ``ready`` is what the app has
+    answered about itself and its database, if it has.
     """
 
     time: float

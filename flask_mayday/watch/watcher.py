@@ -49,7 +49,7 @@ class Watcher:
         self.site = site or Site(settings)
         self.edge = EdgeLog(settings.edge_log, self.state.offsets) if settings.edge_log else None
         self.last_check = SiteCheck(0.0)
-        # By status, since the process started. Prometheus sees an increase only from a number.
+        # By status, since the process started. Prometheus sees no increase from nothing to 1.
         self.edge_pages = Counter({"502": 0, "503": 0, "504": 0})
         self._unrecorded: list[Outage] = []
         self._check = BoundedCall("checking the site", self.site.check, CHECK_TIMEOUT)

@@ -415,7 +415,7 @@ def test_reports_in_files_for_an_hour_count_as_stuck(
 
 @pytest.mark.usefixtures("spool")
 def test_a_missing_courier_is_mentioned(cli: FlaskCliRunner, folder: Path) -> None:
-    words = "No process is delivering mail: it stays queued until the server or watch runs."
+    words = "No process is delivering mail: it stays queued until the server or the process watch"
     assert words in cli.invoke(args=["reports", "list"]).output
     lease = Lease(folder)
     assert lease.acquire()

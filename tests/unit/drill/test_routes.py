@@ -118,6 +118,18 @@ def test_a_drill_can_be_used_under_a_local_or_configured_name(
     assert app.test_client().get("/drill", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("shop.example", 200), ("www.shop.example:80", 200), ("eshop.example", 400)],
+)
+def test_a_trusted_domain_includes_its_subdomains(
+    make_app: Callable[..., Flask], host: str, status: int
+) -> None:
+    app = make_app(DRILL=True)
+    app.config["TRUSTED_HOSTS"] = [".shop.example"]
+    assert app.test_client().get("/drill", headers={"Host": host}).status_code == status
+
+
 def test_a_drill_answers_only_to_post(app: Flask) -> None:
     answer = app.test_client().get("/drill/exception")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
