@@ -1,6 +1,6 @@
-# The images of the stack: web with the demo's code or your app's (also used by migrate), init, backup, acme,
-# nginx with our configuration, PostgreSQL with our roles, and Prometheus with our rules. The build secrets `build_ca` and `build_pip` are
-# those of compose.yaml.
+# The images of the stack: web with the demo's code or your app's (also used by migrate and watch), init, backup, acme,
+# nginx with our configuration, PostgreSQL with our roles, and Prometheus with our rules. The build secrets `build_ca`
+# and `build_pip` are those of compose.yaml.
 
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 ARG NGINX_IMAGE=nginx:1.30

@@ -109,7 +109,7 @@ def main() -> None:
     wanted = wanted_secrets(app)
     problems = [problem for secret in wanted if (problem := provide(secret))]
     if all(secret.name != "web_password" for secret in wanted):
-        # The app has no migrations any more: the service roles goes by which password there is.
+        # The app no longer has migrations. The service roles sees that by the missing file.
         (SECRETS / "web_password").unlink(missing_ok=True)
     if not app.is_demo:
         problems += copy_app_env()

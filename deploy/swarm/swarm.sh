@@ -15,7 +15,7 @@ join_or_make_swarm() {
       step "Making a swarm of this machine" make_swarm || exit 1
       ;;
     "active true")
-      is_our_swarm || [[ $(setting_of SWARM '') == existing ]] || die "This engine is in a swarm that others use." \
+      is_our_swarm || [[ $(setting_of SWARM '') == existing ]] || die "This engine is in a swarm that make swarm-up did not make." \
         "Nothing was changed. To run the stack in it, set SWARM=existing."
       ;;
     "active false") die "This engine is a worker of a swarm." "Run make swarm-up on a manager: docker node ls" ;;

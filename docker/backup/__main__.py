@@ -9,7 +9,7 @@ for the steps that read one.
     dump       writes the database's dump to stdout
     unpack     unpacks the folders beside those in use
     swap       puts the unpacked folders in place
-    put-back   undoes it
+    put-back   undoes swap
     commit     deletes the folders that were replaced
 """
 

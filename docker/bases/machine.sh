@@ -29,7 +29,7 @@ pip_conf() { # the file with the index that this machine's pip uses, if it has o
   fi
 }
 
-write_machine_settings() { # FOLDER: a file for each tool; they reach a build as secrets and stay in no image
+write_machine_settings() { # FOLDER: a file for each tool; they reach a build as secrets and end up in no image
   apt-config dump Acquire 2>/dev/null |
     grep -E '^Acquire::(https?::.*(Proxy|Timeout)|Check-(Valid-Until|Date)|Retries)' >"$1/apt.conf" || true
   go_settings >"$1/go.env"
