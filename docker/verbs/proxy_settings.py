@@ -34,7 +34,7 @@ def proxy_problems(values: Mapping[str, str]) -> list[str]:
     if not ranges.strip() and count != "1" and not is_loopback(values["HTTP_BIND"]):
         problems.append(
             f"TRUSTED_PROXIES is {count} and PROXY_FROM is not set: everybody who reaches "
-            f"HTTP_BIND={values['HTTP_BIND']} could forge a client's address. Set PROXY_FROM to the "
+            f"HTTP_BIND={values['HTTP_BIND']} could forge an address. Set PROXY_FROM to the "
             "addresses of the proxies in front, such as 192.0.2.7 or 10.0.0.0/24."
         )
     return problems
