@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from . import schema
 
 LOCK_TIMEOUT: Final = 5.0  # seconds that a statement waits for other writers
 WAL_KEPT: Final = 1 << 20  # bytes to which the -wal file shrinks after it was larger
+ROWS_AT_ONCE: Final = 40  # that one statement inserts: SQLite before 3.32 takes 999 values
 NO_FILE: Final = (0, 0)  # the identity of a file that does not exist
 
 # A mail began to wait when it was made, or when it was sent again by hand.
@@ -176,6 +177,24 @@ def _connect(path: Path, timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def insert_rows(
+    connection: sqlite3.Connection, insert: str, rows: Sequence[Sequence[object]], rest: str = ""
+) -> None:
+    """Insert rows with one statement for every :data:`ROWS_AT_ONCE` of them.
+
+    ``insert`` is the statement up to ``VALUES``, ``rest`` what follows the values.
+    """
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
+        values = ", ".join(f"({places(len(row))})" for row in some)
+        connection.execute(f"{insert} VALUES {values} {rest}", [one for row in some for one in row])
+
+
+def places(number: int) -> str:
+    """Return that many question marks, as a statement takes values."""
+    return ", ".join("?" * number)
 
 
 def lenient_text(text: bytes) -> str:

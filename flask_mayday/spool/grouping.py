@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 from ..report.fingerprint import mask_varying
-from .database import Database
+from .database import ROWS_AT_ONCE, Database, insert_rows, places
 from .error_group import IGNORED, ErrorGroup
 from .groups import canonical, load, save
 from .ignore_rules import IgnoreRule, count_hidden, ignore_rules
@@ -20,16 +21,26 @@ HIDE: Final = (
 CATCH_UP: Final = 200  # reports of an earlier version that one transaction counts
 TITLE_LENGTH: Final = 200  # characters of the message
 TEXT_LENGTH: Final = 500  # characters
-INSERT_REPORT: Final = (
+INSERT_REPORTS: Final = (
     "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mailable, hidden)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+STORED_UUIDS: Final = "SELECT uuid FROM reports WHERE uuid IN ({0})"
+# The fingerprints that have a group, another name or a mail.
+KNOWN_NAMES: Final = (
+    "SELECT fingerprint FROM error_groups WHERE fingerprint IN ({0})"
+    " UNION ALL SELECT alias FROM fingerprint_aliases WHERE alias IN ({0})"
+    " UNION ALL SELECT fingerprint FROM mails WHERE fingerprint IN ({0})"
 )
 
 
 class GroupedInserts:
     """Inserts reports and counts each into its group; use it within one transaction.
 
-    Groups and rules are read once. Call :meth:`save` before the transaction ends.
+    Groups and rules are read once. Call :meth:`save` before the transaction ends: it writes the
+    last of the reports too.
+
+    Python gives up its lock for each statement, and in a busy worker has to wait until a thread
+    that serves a request returns it. So one statement asks for, or inserts, many rows.
     """
 
     def __init__(self, database: Database) -> None:
@@ -38,16 +49,30 @@ class GroupedInserts:
         self._groups: dict[str, ErrorGroup] = {}
         self._rules = ignore_rules(database)
         self._hidden: dict[int, list[float]] = defaultdict(list)  # times, by rule
+        self._is_stored: dict[str, bool] = {}  # by uuid
+        self._unknown: set[str] = set()  # fingerprints of which the database has nothing
+        self._rows: list[tuple[object, ...]] = []
+
+    def look_up(self, reports: Iterable[StoredReport]) -> None:
+        """Find out with two queries what :meth:`insert` would else ask for each of ``reports``."""
+        uuids = [report.uuid for report in reports]
+        stored = self._column(STORED_UUIDS.format(places(len(uuids))), uuids)
+        self._is_stored = dict.fromkeys(uuids, False) | dict.fromkeys(stored, True)
+        names = {name for report in reports for name in _names(report.fingerprint, report.facts)}
+        query = KNOWN_NAMES.format(places(len(names)))
+        self._unknown = names.difference(self._column(query, [*names] * 3))
 
     def insert(self, report: StoredReport, counted: frozenset[str] = frozenset()) -> None:
         """Insert a report, unless it is there already, and hide it if it is muted or ignored.
 
         A report of a group in ``counted`` is counted already: it is neither counted nor hidden.
         """
-        if self._connection.execute(
-            "SELECT 1 FROM reports WHERE uuid = ?", (report.uuid,)
-        ).fetchone():
+        if report.uuid not in self._is_stored:
+            query = STORED_UUIDS.format("?")
+            self._is_stored[report.uuid] = bool(self._column(query, [report.uuid]))
+        if self._is_stored[report.uuid]:
             return
+        self._is_stored[report.uuid] = True
         fingerprint, hidden = report.fingerprint, None
         if counted:
             fingerprint = canonical(self._database, fingerprint)
@@ -55,13 +80,16 @@ class GroupedInserts:
             fingerprint, hidden = self.count(fingerprint, report.time, report.facts)
         mailable = report.mailable and hidden is None
         known = (report.uuid, report.time, fingerprint, report.request_id, report.body)
-        self._connection.execute(INSERT_REPORT, (*known, mailable, hidden))
+        self._rows.append((*known, mailable, hidden))
+        if len(self._rows) == ROWS_AT_ONCE:
+            self._insert_rows()
 
     def count(self, fingerprint: str, time: float, facts: Facts) -> tuple[str, str | None]:
         """Count an error; return its group's fingerprint, and why it is hidden, if it is."""
         key = fingerprint
-        if key not in self._groups:
+        if key not in self._groups and not self._unknown.issuperset(_names(key, facts)):
             key = canonical(self._database, fingerprint, map(_storable, facts.former))
+            self._unknown.discard(fingerprint)  # it may be another name of that group now
         group = self._group(key, facts)
         rule = next((rule for rule in self._rules if rule.matches(facts)), None)
         hidden = group.occur(time, _storable(facts.release), ignored=rule is not None)
@@ -74,6 +102,7 @@ class GroupedInserts:
 
         ``None`` means all reports. (SQLite gives the ids of deleted rows to new ones.)
         """
+        self._insert_rows()
         save(self._database, self._groups.values())
         for rule in self._rules:
             if times := self._hidden.get(rule.id):
@@ -85,9 +114,18 @@ class GroupedInserts:
 
     def _group(self, key: str, facts: Facts) -> ErrorGroup:
         if key not in self._groups:
-            known = load(self._database, key)
-            self._groups[key] = known or _new_group(self._database, key, facts)
+            is_unknown = key in self._unknown
+            known = None if is_unknown else load(self._database, key)
+            mails = 0 if known or is_unknown else _number_of_mails(self._database, key)
+            self._groups[key] = known or _new_group(key, facts, mails)
         return self._groups[key]
+
+    def _insert_rows(self) -> None:
+        insert_rows(self._connection, INSERT_REPORTS, self._rows)
+        self._rows.clear()
+
+    def _column(self, query: str, values: list[str]) -> list[str]:
+        return [row[0] for row in self._connection.execute(query, values).fetchall()]
 
 
 def catch_up(database: Database) -> None:
@@ -149,10 +187,18 @@ def _hide(
     return database.connection.execute(HIDE, known).rowcount
 
 
-def _new_group(database: Database, key: str, facts: Facts) -> ErrorGroup:
-    """Return a new group; an earlier version may have mailed some of its errors already."""
+def _names(fingerprint: str, facts: Facts) -> list[str]:
+    """Return the fingerprints by which the group of an error may be known."""
+    return [fingerprint, *map(_storable, facts.former)]
+
+
+def _number_of_mails(database: Database, fingerprint: str) -> int:
+    """Return how many mails about an error an earlier version, which had no groups, has made."""
     query = "SELECT count(*) FROM mails WHERE fingerprint = ?"
-    (mails,) = database.connection.execute(query, (key,)).fetchone()
+    return int(database.connection.execute(query, (fingerprint,)).fetchone()[0])
+
+
+def _new_group(key: str, facts: Facts, mails: int) -> ErrorGroup:
     first_line = facts.message.strip().split("\n", 1)[0]
     title = _storable(f"{facts.type}: {mask_varying(first_line[:TITLE_LENGTH])}".rstrip(": "))
     return ErrorGroup(key, title=title, source=_storable(facts.source), mails=mails)

@@ -6,20 +6,15 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final
 
-from .database import Database
+from .database import Database, insert_rows
 from .error_group import ErrorGroup, State
 
 COLUMNS: Final = tuple(field.name for field in fields(ErrorGroup))
 SELECT: Final = " ".join(("SELECT", ", ".join(COLUMNS), "FROM error_groups"))
-PLACES: Final = ", ".join(f":{name}" for name in COLUMNS)
 CHANGES: Final = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+INSERT: Final = " ".join(("INSERT INTO error_groups (", ", ".join(COLUMNS), ")"))
 # Not REPLACE, which would empty the columns that a later version has added.
-SAVE: Final = " ".join(
-    (
-        *("INSERT INTO error_groups (", ", ".join(COLUMNS), ") VALUES (", PLACES, ")"),
-        *("ON CONFLICT (fingerprint) DO UPDATE SET", CHANGES),
-    )
-)
+OR_UPDATE: Final = " ".join(("ON CONFLICT (fingerprint) DO UPDATE SET", CHANGES))
 RELEASE: Final = "release"  # prefix of counters: when the courier of a release last started
 BY_PREFIX: Final = (
     "WHERE substr(fingerprint, 1, length(:prefix)) = :prefix OR fingerprint IN"
@@ -43,8 +38,8 @@ def load_all(database: Database) -> list[ErrorGroup]:
 def save(database: Database, groups: Iterable[ErrorGroup]) -> None:
     """Write groups, within a transaction."""
     # Not asdict(), which copies each value and takes half of the time.
-    rows = [{name: getattr(group, name) for name in COLUMNS} for group in groups]
-    database.connection.executemany(SAVE, rows)
+    rows = [[getattr(group, name) for name in COLUMNS] for group in groups]
+    insert_rows(database.connection, INSERT, rows, OR_UPDATE)
 
 
 def matching(database: Database, prefix: str) -> list[ErrorGroup]:

@@ -47,6 +47,7 @@ class Mailbox(PendingReports):
             for batch in self._batches(file.reports):
                 with self.transaction():
                     inserts = GroupedInserts(self)
+                    inserts.look_up(batch)
                     for report in batch:
                         inserts.insert(report)
                     inserts.save()
@@ -101,6 +102,8 @@ class Mailbox(PendingReports):
             "SELECT coalesce(sum(count), 0) FROM mails"
             " WHERE state = 'failed' AND kind != 'notice' AND notice_id IS NULL"
         )
+        if not count:
+            return 0, []  # the query below reads every report
         ids = self.column(
             "SELECT DISTINCT request_id FROM reports JOIN mails ON mails.id = mail_id"
             " WHERE request_id IS NOT NULL AND state = 'failed' AND kind != 'notice'"
