@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Final, NamedTuple
@@ -29,10 +29,14 @@ REMEMBERED_LENGTH: Final = 4000  # characters of a text that is remembered
 
 
 class Examined(NamedTuple):
-    """A text, its escapes decoded layer by layer, and the secrets in it except a request's own."""
+    """A text, its escapes decoded layer by layer, and the secrets in it except a request's own.
+
+    ``masked`` is the text without those secrets.
+    """
 
     layers: list[bytes]
     spans: list[Span]
+    masked: str
 
 
 class Examiner:
@@ -45,7 +49,7 @@ class Examiner:
     def __init__(self, app_secrets: ValueSearch, patterns: PatternSearch) -> None:
         self.app_secrets = app_secrets
         self._patterns = patterns
-        self._remembered = lru_cache(REMEMBERED_TEXTS)(self._examine)
+        self.remembered = lru_cache(REMEMBERED_TEXTS)(self._examine)
         self.source = lru_cache(REMEMBERED_TEXTS)(self._source)
 
     def text(self, text: str) -> Examined:
@@ -53,16 +57,19 @@ class Examiner:
 
         Raises :exc:`TextTooLongError` or :exc:`.patterns.TooManyMatchesError`.
         """
-        return (self._examine if len(text) > REMEMBERED_LENGTH else self._remembered)(text)
+        return (self._examine if len(text) > REMEMBERED_LENGTH else self.remembered)(text)
 
     def _examine(self, text: str) -> Examined:
         layers = decoded_layers(_encoded(text))
         spans = value_spans(layers, (self.app_secrets,)) + self._patterns.spans(layers[0])
-        return Examined(layers, spans)
+        return Examined(layers, spans, _masked(text, layers[0], spans))
 
     def _source(self, text: str) -> str:
-        layers = decoded_layers(_encoded(text))
-        return _masked(text, layers[0], value_spans(layers, (self.app_secrets,)))
+        try:
+            layers = decoded_layers(_encoded(text))
+            return _masked(text, layers[0], value_spans(layers, (self.app_secrets,)))
+        except Exception as error:
+            return _left_out(error)
 
 
 class TextTooLongError(Exception):
@@ -143,16 +150,15 @@ class BoundRedactor:
         except Exception as error:
             return _left_out(error)
 
-    def source(self, text: str) -> str:
-        """Return lines of source code with the secrets of the app masked.
+    @property
+    def source(self) -> Callable[[str], str]:
+        """The function that masks the secrets of the app in lines of source code.
 
-        Request secrets are not masked in source code: no source contains them, and a visitor who
-        sends ``raise`` as a cookie must not be able to hide that word.
+        It is the same object as long as those secrets are the same. Request secrets are not masked
+        in source code: no source contains them, and a visitor who sends ``raise`` as a cookie must
+        not be able to hide that word.
         """
-        try:
-            return self._redactor.examiner.source(text)
-        except Exception as error:
-            return _left_out(error)
+        return self._redactor.examiner.source
 
     def bounded(self, text: str, maximum: int, missing: int = 0) -> str:
         """Return ``text`` redacted and cut in its middle to about ``maximum`` characters.
@@ -163,6 +169,11 @@ class BoundRedactor:
         the caller has already removed from the middle.
         """
         try:
+            if len(text) <= REMEMBERED_LENGTH and not missing and not self._request_secrets:
+                # So it is with most texts of most reports.
+                masked = self._redactor.examiner.remembered(text).masked
+                if len(masked) <= maximum // 2 * 2:
+                    return masked
             return self._bounded(text, maximum // 2, missing)
         except Exception as error:
             return _left_out(error)
@@ -172,11 +183,11 @@ class BoundRedactor:
         return redacted_fields(fields, self.bounded, self._redactor.patterns.names, MASK)
 
     def _redacted(self, text: str) -> str:
-        layers, spans = self._redactor.examiner.text(text)
-        of_request = self._request_secrets
-        if of_request and len(layers[0]) >= SHORTEST_FORM:
-            spans = spans + value_spans(layers, (of_request,))
-        return _masked(text, layers[0], spans)
+        layers, spans, masked = self._redactor.examiner.text(text)
+        if not self._request_secrets or len(layers[0]) < SHORTEST_FORM:
+            return masked
+        found = value_spans(layers, (self._request_secrets,))
+        return _masked(text, layers[0], spans + found) if found else masked
 
     def _bounded(self, text: str, half: int, missing: int) -> str:
         if not text and not missing:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
+import random
 import socket
-import sys
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,9 +35,19 @@ from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader
 from .traceback_text import render_traceback
 from .wording import or_reason
 
+PYTHON: Final = platform.python_version()
 MESSAGE_LENGTH: Final = 8000  # characters
 WHERE_LENGTH: Final = 1000
 TRACEBACK_LENGTH: Final = 64_000
+
+# A source of its own, which an app cannot seed. uuid.uuid4() asks the kernel, and during that call
+# a busy process goes on with another thread.
+_random = random.Random()  # noqa: S311 - a report's id is no secret
+os.register_at_fork(after_in_child=_random.seed)
+
+
+def _new_uuid() -> str:
+    return f"{_random.getrandbits(128):032x}"
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,11 @@ class ReportBuilder:
     release: str = ""
     node: str = ""
     _frames: FrameReader = field(init=False, repr=False, compare=False)
+    _host: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_frames", FrameReader(self.own_code))
+        object.__setattr__(self, "_host", socket.gethostname())
 
     def build(self, record: logging.LogRecord) -> Report:
         """Return the report of a log record and of the request that it is about.
@@ -80,7 +92,7 @@ class ReportBuilder:
             request = None if environ is None else short_request(environ, redactor)
             return replace(
                 whole,
-                uuid=uuid.uuid4().hex,
+                uuid=_new_uuid(),
                 time=record.created,
                 where=redactor.bounded(_where(record, environ), WHERE_LENGTH),
                 request_id=request_id_of(record),
@@ -113,7 +125,7 @@ class ReportBuilder:
             lambda reason: (hash_of(reason),),
         )
         return Report(
-            uuid=uuid.uuid4().hex,
+            uuid=_new_uuid(),
             time=record.created,
             fingerprint=fingerprint,
             former=tuple(former),
@@ -127,7 +139,7 @@ class ReportBuilder:
             request=request,
             traceback=or_reason(lambda: _as_text(exceptions, requests, stack), str),
             earlier=_earlier(environ, redactor),
-            python=sys.version.split()[0],
+            python=PYTHON,
             user=_user(request),
             stack=stack,
             exceptions=exceptions,
@@ -138,7 +150,7 @@ class ReportBuilder:
 
     def _origin(self) -> dict[str, Any]:
         return {
-            "host": socket.gethostname(),
+            "host": self._host,
             "process": os.getpid(),
             "app": self.app,
             "environment": self.environment,
@@ -161,7 +173,7 @@ class ReportBuilder:
         """Return a minimal report of a record, made without any code that could fail."""
         place = f"{Path(record.pathname).name}:{record.lineno}"
         known = {
-            "uuid": uuid.uuid4().hex,
+            "uuid": _new_uuid(),
             "time": record.created,
             "fingerprint": hash_of(place),
             "type": "Error",

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..context.error_text import exact
 from ..context.record_fields import GROUP
-from .traceback_data import Frame, RaisedException
+from .traceback_data import Frame, RaisedException, made_of
 from .traceback_reader import MAX_EXCEPTIONS
 
 VERSION: Final = "1"  # one hex digit
@@ -100,13 +100,22 @@ def _types(error: BaseException) -> Iterator[str]:
 
 def _frames(exceptions: Sequence[RaisedException]) -> Iterator[str]:
     frames = next((one.frames for one in reversed(exceptions) if one.depth == 0), ())
-    own = [frame for frame in frames if frame.own]
-    # Each call counts once: the depth of a recursion varies from one error to the next.
-    yield from dict.fromkeys(f"{frame.stable}:{frame.function}" for frame in own)
-    if own:
-        yield _source_line(own[-1], exceptions)
+    calls, last = made_of(frames, _own_calls)
+    yield from calls
+    if last is not None:
+        yield _source_line(last, exceptions)
     elif frames:
         yield f"{frames[-1].file}:{frames[-1].function}"
+
+
+def _own_calls(frames: Sequence[Frame]) -> tuple[list[str], Frame | None]:
+    """Return the app's own calls, and the last of those frames.
+
+    Each call counts once: the depth of a recursion varies from one error to the next.
+    """
+    own = [frame for frame in frames if frame.own]
+    calls = dict.fromkeys(f"{frame.stable}:{frame.function}" for frame in own)
+    return list(calls), own[-1] if own else None
 
 
 def _source_line(frame: Frame, exceptions: Sequence[RaisedException]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .traceback_data import RaisedException, mappings, text_of
+from .traceback_data import RaisedException, mappings, text_of, to_json
 
 # Fields that are not texts.
 NOT_TEXTS: Final = frozenset(
@@ -24,16 +24,6 @@ NOT_TEXTS: Final = frozenset(
         "former",
     }
 )
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, RaisedException):
-        return value.to_dict()
-    raise TypeError(f"{type(value).__name__} does not belong in a report")
-
-
-# Made once: json.dumps makes a new encoder in each call that asks for no spaces.
-TO_JSON: Final = json.JSONEncoder(separators=(",", ":"), default=_encode).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +83,15 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as the spool keeps it; empty fields are left out."""
-        return TO_JSON({name: value for name in self.__slots__ if (value := getattr(self, name))})
+        known = {
+            name: value
+            for name in self.__slots__
+            if name != "exceptions" and (value := getattr(self, name))
+        }
+        if not self.exceptions:
+            return to_json(known)
+        exceptions = ",".join(one.to_json() for one in self.exceptions)
+        return f'{to_json(known)[:-1]},"exceptions":[{exceptions}]}}'
 
     @classmethod
     def from_json(cls, text: str) -> Report:

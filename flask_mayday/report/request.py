@@ -13,7 +13,7 @@ from ..context.request_id import PATH_KEY, USER_KEY
 from ..context.trace_context import trace_of
 from ..redaction.redactor import BoundRedactor
 from ..redaction.request import parsed_body
-from .wording import or_reason
+from .wording import reason
 
 # In the WSGI environment: the URL rule as Flask writes it, such as /user/<username>.
 ROUTE: Final = "flask_mayday.route"
@@ -25,6 +25,7 @@ USER_LENGTH: Final = 200
 ADDRESS_LENGTH: Final = 2000
 
 Environ = Mapping[str, object]
+Part = Callable[[Environ, BoundRedactor], object]
 
 
 def whole_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
@@ -33,32 +34,27 @@ def whole_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object
     That is what :func:`short_request` returns, and the address, query, headers and what the app
     has read of the body. A part that cannot be read is replaced by the reason.
     """
-    parts: dict[str, Callable[[], object]] = {
-        "url": lambda: _address(environ, redactor),
-        "type": lambda: _text(environ, "CONTENT_TYPE", redactor),
-        "size": lambda: _text(environ, "CONTENT_LENGTH", redactor),
-        "query": lambda: redactor.fields(_query(environ)),
-        "form": lambda: _form(environ, redactor),
-        "json": lambda: _json(environ, redactor),
-        "files": lambda: _files(environ, redactor),
-        "headers": lambda: redactor.fields(_headers(environ)),
-    }
-    found = {name: or_reason(part, str) for name, part in parts.items()}
-    return short_request(environ, redactor) | found
+    return short_request(environ, redactor) | _parts(WHOLE, environ, redactor)
 
 
 def short_request(environ: Environ, redactor: BoundRedactor) -> dict[str, object]:
     """Return method, path, route, client and user of a request, redacted."""
-    parts: dict[str, Callable[[], object]] = {
-        "method": lambda: _text(environ, "REQUEST_METHOD", redactor),
-        "path": lambda: redactor.bounded(path_of(environ), ADDRESS_LENGTH),
-        "route": lambda: _text(environ, ROUTE, redactor),
-        "client": lambda: _text(environ, "REMOTE_ADDR", redactor),
-        "user": lambda: _user(environ, redactor),
-    }
+    found = _parts(SHORT, environ, redactor)
     if trace := trace_of(environ):
-        parts["trace"] = lambda: trace.trace_id
-    return {name: or_reason(part, str) for name, part in parts.items()}
+        found["trace"] = trace.trace_id
+    return found
+
+
+def _parts(
+    parts: Mapping[str, Part], environ: Environ, redactor: BoundRedactor
+) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, part in parts.items():
+        try:
+            found[name] = part(environ, redactor)
+        except Exception as error:
+            found[name] = reason(error)
+    return found
 
 
 def path_of(environ: Environ) -> str:
@@ -80,8 +76,15 @@ def session_of(context: Any) -> Any:
     return getattr(context, "session", None)  # before Flask 3.1.3
 
 
-def _text(environ: Environ, name: str, redactor: BoundRedactor) -> str:
-    return redactor.bounded(str(environ.get(name) or ""), TEXT_LENGTH)
+def _text(name: str) -> Part:
+    def part(environ: Environ, redactor: BoundRedactor) -> str:
+        return redactor.bounded(str(environ.get(name) or ""), TEXT_LENGTH)
+
+    return part
+
+
+def _path(environ: Environ, redactor: BoundRedactor) -> str:
+    return redactor.bounded(path_of(environ), ADDRESS_LENGTH)
 
 
 def _address(environ: Environ, redactor: BoundRedactor) -> str:
@@ -110,8 +113,9 @@ def _user(environ: Environ, redactor: BoundRedactor) -> str:
     return NOBODY if identifier is None else redactor.bounded(str(identifier), USER_LENGTH)
 
 
-def _query(environ: Environ) -> dict[str, object]:
-    return _collected(parse_qsl(str(environ.get("QUERY_STRING") or ""), keep_blank_values=True))
+def _query(environ: Environ, redactor: BoundRedactor) -> object:
+    query = str(environ.get("QUERY_STRING") or "")
+    return redactor.fields(_collected(parse_qsl(query, keep_blank_values=True)))
 
 
 @lru_cache(maxsize=256)
@@ -119,12 +123,9 @@ def _header_name(name: str) -> str:
     return name[5:].replace("_", "-").title()
 
 
-def _headers(environ: Environ) -> dict[str, object]:
-    return {
-        _header_name(name): str(value)
-        for name, value in sorted(environ.items())
-        if name.startswith("HTTP_")
-    }
+def _headers(environ: Environ, redactor: BoundRedactor) -> object:
+    names = sorted(name for name in environ if name.startswith("HTTP_"))
+    return redactor.fields({_header_name(name): str(environ[name]) for name in names})
 
 
 def _form(environ: Environ, redactor: BoundRedactor) -> object:
@@ -152,3 +153,22 @@ def _collected(pairs: Any) -> dict[str, object]:
     for name, value in pairs:
         found.setdefault(name, []).append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+SHORT: Final[dict[str, Part]] = {
+    "method": _text("REQUEST_METHOD"),
+    "path": _path,
+    "route": _text(ROUTE),
+    "client": _text("REMOTE_ADDR"),
+    "user": _user,
+}
+WHOLE: Final[dict[str, Part]] = {
+    "url": _address,
+    "type": _text("CONTENT_TYPE"),
+    "size": _text("CONTENT_LENGTH"),
+    "query": _query,
+    "form": _form,
+    "json": _json,
+    "files": _files,
+    "headers": _headers,
+}

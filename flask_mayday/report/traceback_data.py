@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 MAX_DEPTH: Final = 20  # of groups in groups, when read from JSON
 
@@ -71,6 +72,34 @@ class Frame:
         )
 
 
+T = TypeVar("T")
+
+
+class Frames(tuple[Frame, ...]):
+    """The frames of one traceback, which many reports share, with what was made of them.
+
+    Errors that differ in their messages often have come the same way through the code.
+    ``cleaned`` holds the same frames with redacted source and the places of that source, by the
+    function that has redacted it.
+    """
+
+    def __init__(self, _frames: Iterable[Frame] = ()) -> None:
+        self.cleaned: dict[object, tuple[Frames, frozenset[tuple[str, int]]]] = {}
+        self._made: dict[object, Any] = {}
+
+    def once(self, make: Callable[[tuple[Frame, ...]], T]) -> T:
+        """Return ``make(frames)``; each function is called once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
+
+
+def made_of(frames: tuple[Frame, ...], make: Callable[[tuple[Frame, ...]], T]) -> T:
+    """Return ``make(frames)``, which is called once for frames that reports share."""
+    return frames.once(make) if isinstance(frames, Frames) else make(frames)
+
+
 @dataclass(frozen=True, slots=True)
 class RaisedException:
     """One exception of a report.
@@ -95,9 +124,20 @@ class RaisedException:
 
     def to_dict(self) -> dict[str, object]:
         """Return the exception for JSON, without values that are their defaults."""
-        known: dict[str, object] = {"text": self.text}
+        known = self._without_frames()
         if self.frames:
-            known["frames"] = [frame.to_dict() for frame in self.frames]
+            known["frames"] = _dicts(self.frames)
+        return known
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON."""
+        text = to_json(self._without_frames())
+        if not self.frames:
+            return text
+        return f'{text[:-1]},"frames":{made_of(self.frames, _json)}}}'
+
+    def _without_frames(self) -> dict[str, object]:
+        known: dict[str, object] = {"text": self.text}
         for name in ("notes", "link", "depth", "number", "of", *_OMISSIONS):
             if value := getattr(self, name):
                 known[name] = value
@@ -121,6 +161,18 @@ class RaisedException:
 
 
 _OMISSIONS: Final = ("earlier_left_out", "members_left_out")
+
+
+# Made once: json.dumps makes a new encoder in each call that asks for no spaces.
+to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _dicts(frames: tuple[Frame, ...]) -> list[dict[str, object]]:
+    return [frame.to_dict() for frame in frames]
+
+
+def _json(frames: tuple[Frame, ...]) -> str:
+    return to_json(_dicts(frames))
 
 
 def mappings(value: object) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..context.error_text import exact, message_of_error
 from .own_code import OwnCode
-from .traceback_data import Frame, Link, RaisedException
+from .traceback_data import Frame, Frames, Link, RaisedException
 
 FRAMES_AT_EACH_END: Final = 50
 SOURCE_CONTEXT_LINES: Final = 3  # before and after the line that failed
@@ -21,6 +21,7 @@ MAX_NOTES: Final = 10
 NAME_LENGTH: Final = 200  # characters
 SOURCE_LINE_LENGTH: Final = 200  # characters
 CACHE_SIZE: Final = 2048  # frames
+MAX_PATHS: Final = 256  # tracebacks whose frames are kept together
 
 Clean = Callable[[str], str]
 
@@ -29,16 +30,39 @@ class FrameReader:
     """Reads the frames of tracebacks; each place in the code is read once in a process.
 
     A place is identified by its code object and instruction: Python searches a table for the line
-    of an instruction, which takes longer than the rest. The cache keeps the code object alive, so
-    that its ``id`` is not reused, and holds source that is not redacted yet.
+    of an instruction, which takes longer than the rest. The caches keep the code objects alive, so
+    that their ``id`` is not reused, and hold source that is not redacted yet.
     """
 
     def __init__(self, own_code: OwnCode) -> None:
         self.own_code = own_code
         self._cache: dict[tuple[int, int, bool], tuple[CodeType, Frame]] = {}
+        self._paths: dict[tuple[int, ...], tuple[list[CodeType], Frames]] = {}
 
-    def frames(self, trace: TracebackType | None) -> list[Frame]:
-        """Return the frames of a traceback; if it is very long, only those at both ends."""
+    def frames(self, trace: TracebackType | None) -> Frames:
+        """Return the frames of a traceback; if it is very long, only those at both ends.
+
+        Tracebacks of the same places share one object.
+        """
+        codes: list[CodeType] = []
+        key: list[int] = []
+        following = trace
+        while following is not None:
+            codes.append(code := following.tb_frame.f_code)
+            key += (id(code), following.tb_lasti)
+            if len(codes) > 2 * FRAMES_AT_EACH_END:
+                return Frames(self._frames(trace))
+            following = following.tb_next
+        path = tuple(key)
+        if found := self._paths.get(path):
+            return found[1]
+        if len(self._paths) >= MAX_PATHS:
+            self._paths.clear()
+        frames = Frames(self._frames(trace))
+        self._paths[path] = (codes, frames)
+        return frames
+
+    def _frames(self, trace: TracebackType | None) -> list[Frame]:
         first: list[TracebackType] = []
         last: deque[TracebackType] = deque(maxlen=FRAMES_AT_EACH_END)
         count = 0
@@ -157,7 +181,7 @@ class ExceptionReader:
     def _one(self, error: BaseException, link: Link, depth: int) -> list[RaisedException]:
         raised = RaisedException(
             text=self.clean(described(error)),
-            frames=tuple(map(self._with_clean_source, self.frames.frames(error.__traceback__))),
+            frames=self._clean_frames(error.__traceback__),
             notes=tuple(self.clean(exact(note)) for note in _notes(error)),
             link=link,
             depth=depth,
@@ -172,6 +196,19 @@ class ExceptionReader:
             chain = self._chain(member, depth + 1)
             found += [replace(chain[0], number=shown, of=len(members)), *chain[1:]]
         return [replace(raised, members_left_out=len(members) - shown), *found]
+
+    def _clean_frames(self, trace: TracebackType | None) -> Frames:
+        """Return frames with their source redacted, the same object for the same places."""
+        frames = self.frames.frames(trace)
+        is_first = not self._shown
+        if is_first and (known := frames.cleaned.get(self.clean_source)):
+            cleaned, self._shown = known[0], set(known[1])
+            return cleaned
+        cleaned = Frames(map(self._with_clean_source, frames))
+        if is_first:
+            # Only the last: another function masks with other secrets.
+            frames.cleaned = {self.clean_source: (cleaned, frozenset(self._shown))}
+        return cleaned
 
     def _with_clean_source(self, frame: Frame) -> Frame:
         """Redact the source of a frame; leave it out if this report shows it already."""

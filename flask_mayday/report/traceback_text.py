@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from .traceback_data import Frame, RaisedException
+from .traceback_data import Frame, RaisedException, made_of
 from .wording import counted
 
 HEADING: Final = "Traceback (most recent call last):"
@@ -78,15 +78,25 @@ def _lines(exceptions: Iterable[RaisedException]) -> Iterator[str]:
             yield between
         if raised.earlier_left_out:
             yield f"{indent}{EARLIER_LEFT_OUT}\n"
-        if raised.frames:
-            yield f"{indent}{HEADING}"
-            for item in folded(raised.frames):
-                yield from _frame_lines(item, indent)
+        if raised.frames and not indent:
+            yield made_of(raised.frames, _text_of_frames)
+        elif raised.frames:
+            yield from _lines_of_frames(raised.frames, indent)
         yield from _hanging(raised.text, indent)
         for note in raised.notes:
             yield from _hanging(note, f"{indent}  ")
         if line := members_left_out(raised):
             yield f"{indent}  {line}"
+
+
+def _text_of_frames(frames: Sequence[Frame]) -> str:
+    return "\n".join(_lines_of_frames(frames, ""))
+
+
+def _lines_of_frames(frames: Sequence[Frame], indent: str) -> Iterator[str]:
+    yield f"{indent}{HEADING}"
+    for item in folded(frames):
+        yield from _frame_lines(item, indent)
 
 
 def _frame_lines(item: Frame | str, indent: str) -> Iterator[str]:

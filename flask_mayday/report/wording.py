@@ -18,7 +18,12 @@ def or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
     try:
         return part()
     except Exception as error:
-        return wrap(f"(not available: {type(error).__name__})")
+        return wrap(reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Return the text that stands for a part of a report that ``error`` prevented."""
+    return f"(not available: {type(error).__name__})"
 
 
 def duration(seconds: float) -> str:

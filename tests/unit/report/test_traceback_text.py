@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import pytest
+
+from flask_mayday.redaction.redactor import MASK, Redactor
+from flask_mayday.report.builder import ReportBuilder
 from flask_mayday.report.own_code import OwnCode
 from flask_mayday.report.report import Report
 from flask_mayday.report.size_limit import MAX_REPORT_BYTES, limited_json
@@ -233,6 +238,75 @@ def test_a_frame_is_read_once_for_all_reports(tmp_path: Path, monkeypatch: Any) 
     monkeypatch.setattr("linecache.getline", lambda *_: (_ for _ in ()).throw(AssertionError))
     second = frames.frames(caught(view).__traceback__)
     assert first[-1] is second[-1]
+
+
+FAILURES: Final = """
+def simple(text):
+    raise ValueError(text)
+
+def caused(text):
+    try:
+        simple(text)
+    except ValueError as error:
+        raise LookupError(text) from error
+
+def repeated(text, depth=4):
+    if not depth:
+        raise ValueError(text)
+    repeated(text, depth - 1)
+
+def twice(text):
+    try:
+        simple(text)
+    except ValueError:
+        simple("again")
+
+def grouped(text):
+    errors = []
+    for fail in (simple, caused):
+        try:
+            fail(text)
+        except Exception as error:
+            errors.append(error)
+    raise ExceptionGroup(text, errors)
+"""
+
+
+@pytest.mark.parametrize("name", ["simple", "caused", "repeated", "twice", "grouped"])
+def test_a_path_that_was_seen_before_is_reported_as_if_it_were_new(
+    name: str, tmp_path: Path
+) -> None:
+    fail = own(FAILURES, tmp_path)[name]
+
+    def parts(builder: ReportBuilder, text: str) -> dict[str, Any]:
+        error = caught(lambda: fail(text))
+        record = logging.LogRecord("blog", logging.ERROR, "", 1, "failed", (), None)
+        record.exc_info = (type(error), error, error.__traceback__)
+        report = json.loads(builder.build(record).to_json())
+        return {key: value for key, value in report.items() if key not in ("uuid", "time")}
+
+    def builder() -> ReportBuilder:
+        return ReportBuilder(Redactor([]), OwnCode(str(tmp_path / "app")))
+
+    used = builder()
+    for text in ("one", "two"):
+        assert parts(used, text) == parts(builder(), text)
+
+
+def test_source_is_masked_by_the_secrets_that_are_known_at_that_time(tmp_path: Path) -> None:
+    fail = own(VIEW, tmp_path)["fail"]
+    redactor = Redactor([])
+    reader = FrameReader(OwnCode(str(tmp_path / "app")))
+
+    def source() -> list[str]:
+        source_of = redactor.bind(None).source
+        (raised,) = ExceptionReader(reader, str, source_of).read(caught(fail))
+        return [line for frame in raised.frames for line in frame.source]
+
+    assert any('raise ValueError("boom")' in line for line in source())
+    redactor.add_secret('ValueError("boom")')
+    assert any(f"raise {MASK}" in line for line in source())
+    assert not any("boom" in line for line in source())
 
 
 def test_every_frame_that_a_cut_leaves_out_is_counted() -> None:
