@@ -7,6 +7,7 @@ back, or a service is not healthy in time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -50,8 +51,7 @@ def main(project: str, file: Path | None = None) -> int:
     except DeploymentError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.task:
-            log = ["docker", "service", "logs", "--raw", "--tail", "30", error.task]
-            subprocess.run(log, stdout=sys.stderr, check=False, timeout=30)
+            print_log(error.task)
         return 1
     return 0
 
@@ -140,6 +140,13 @@ def is_ready(service: Json, tasks: Sequence[Json]) -> bool:
         and all(task["Status"]["State"] == "running" for task in live)
         and all(container_of(task["Spec"]) == wanted for task in live)
     )
+
+
+def print_log(task: str) -> None:
+    """Print the end of a task's log, as far as the engine sends it."""
+    command = ["docker", "service", "logs", "--raw", "--tail", "30", task]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdout=sys.stderr, check=False, timeout=20)
 
 
 def container_of(template: Json) -> Json:

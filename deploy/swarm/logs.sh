@@ -11,4 +11,4 @@ read_log() { # [--request ID]
   fi
 }
 
-nginx_log() { docker service logs --raw "${project}_nginx"; }
+nginx_log() { python3 deploy/swarm/task_logs.py "${project}_nginx"; }

@@ -32,18 +32,21 @@ def node_label(project: str, role: str) -> str:
     return f"mayday.{project}.{role}"
 
 
-def place(name: str, service: Keys, project: str) -> Keys:
-    """Return a translated service with its placement. A model's own ``deploy`` takes precedence."""
+def place(name: str, service: Keys, project: str, edge_node: str = "") -> Keys:
+    """Return a translated service with its placement. A model's own ``deploy`` takes precedence.
+
+    With ``edge_node``, the id of a node, the site is published on that node only.
+    """
     is_job = service["deploy"].get("restart_policy", {}).get("condition") == "none"
     rules: Keys = {"endpoint_mode": "dnsrr"}  # a virtual address would need IPVS on every node
     merge(rules, {"mode": "replicated-job"} if is_job else PLACEMENTS.get(name, {}))
     if name == "init":
         merge(rules, {"mode": "global-job"})
     if role := ROLES.get(name):
-        merge(
-            rules,
-            {"placement": {"constraints": [f"node.labels.{node_label(project, role)}==true"]}},
-        )
+        constraints = [f"node.labels.{node_label(project, role)}==true"]
+        if edge_node and role == "edge":
+            constraints.append(f"node.id=={edge_node}")
+        merge(rules, {"placement": {"constraints": constraints}})
     merge(rules, service["deploy"])
     return {**service, "deploy": rules}
 

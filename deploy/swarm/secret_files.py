@@ -44,7 +44,8 @@ class SecretFile:
 def main(project: str) -> int:
     """Create the missing secrets and print all of them.
 
-    The database needs its secrets only when it is made, and would be restarted for new ones.
+    The database needs its secrets only when it is made, and would be restarted for new ones. So it
+    keeps those that it has as long as its image stays the same.
     """
     secrets = read_archive(project, read_volume(project))
     present = set(names_of(project))
@@ -120,14 +121,17 @@ def names_of(project: str) -> list[str]:
     return run(*listing, "--format", "{{.Name}}").decode().split()
 
 
-def references_of(service: str) -> list[dict[str, object]]:
-    """Return the secrets of a running service as a stack file has them; none if it does not run."""
+def references_of(service: str) -> dict[str, object]:
+    """Return a running service's image, and its secrets as a stack file has them.
+
+    The result is empty if it does not run or has no secrets.
+    """
     inspect = ["docker", "service", "inspect", service]
     done = subprocess.run(inspect, capture_output=True, check=False)
     if done.returncode:
-        return []
+        return {}
     container = json.loads(done.stdout)[0]["Spec"]["TaskTemplate"]["ContainerSpec"]
-    return [
+    secrets = [
         {
             "source": secret["SecretName"],
             "target": secret["File"]["Name"],
@@ -137,6 +141,7 @@ def references_of(service: str) -> list[dict[str, object]]:
         }
         for secret in container.get("Secrets", ())
     ]
+    return {"image": container["Image"], "secrets": secrets} if secrets else {}
 
 
 def run(*command: str, stdin: bytes = b"") -> bytes:

@@ -1,9 +1,9 @@
 """Writes stack files for ``docker stack deploy`` from Compose's model, in stages.
 
-Usage: ``stack_file.py FOLDER``. FOLDER holds ``model``, the output of ``docker compose config
---format json``, ``images``, that of image_names.py, and ``secrets``, that of secret_files.py. It
-writes the files ``1.json`` and so on there, to be deployed in turn, and prints each file and its
-services.
+Usage: ``stack_file.py FOLDER [NODE]``. FOLDER holds ``model``, the output of ``docker compose
+config --format json``, ``images``, that of image_names.py, and ``secrets``, that of
+secret_files.py. It writes the files ``1.json`` and so on there, to be deployed in turn, and prints
+each file and its services. With NODE, the id of a node, the site is published on that node only.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 ENVIRONMENT = {"web": {"STATUS_ADDRESS": "0.0.0.0"}}
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, edge_node: str = "") -> int:
     """Write the stages, or print what cannot be translated and return 1."""
     model, images, given = (
         json.loads((folder / name).read_text()) for name in ("model", "images", "secrets")
     )
     secrets = tuple(SecretFile(**secret) for secret in given["secrets"])
     try:
-        services = services_of(model, Context(images, secrets))
+        services = services_of(model, Context(images, secrets), edge_node)
         common = {"networks": networks_of(model), "volumes": volumes_of(model)}
     except UntranslatableError as error:
         print(f"error: {error} See docs/many-machines.md.", file=sys.stderr)
         return 1
     for name, kept in given["kept_secrets"].items():
-        services[name]["secrets"] = kept
+        if name in services and _tag(services[name]["image"]) == _tag(kept["image"]):
+            services[name]["secrets"] = kept["secrets"]
     for number, stage in enumerate(stages(model["services"]), 1):
         path = folder / f"{number}.json"
         chosen = {name: services[name] for name in stage}
@@ -51,7 +52,12 @@ def main(folder: Path) -> int:
     return 0
 
 
-def services_of(model: Keys, context: Context) -> dict[str, Keys]:
+def _tag(image: str) -> str:
+    """Return an image's name without the digest that an engine has added."""
+    return image.partition("@")[0]
+
+
+def services_of(model: Keys, context: Context, edge_node: str = "") -> dict[str, Keys]:
     """Return every service as the stack files have it."""
     found = {}
     for name, service in model["services"].items():
@@ -60,7 +66,7 @@ def services_of(model: Keys, context: Context) -> dict[str, Keys]:
         source = prepare_volumes(service) if name == "init" else dict(service)
         source["environment"] = {**service.get("environment", {}), **ENVIRONMENT.get(name, {})}
         source["configs"] = [c for c in service.get("configs", ()) if _has_content(c, model)]
-        found[name] = place(name, translate(name, source, context), model["name"])
+        found[name] = place(name, translate(name, source, context), model["name"], edge_node)
     return found
 
 
@@ -174,4 +180,4 @@ def config_of(name: str, model: Keys) -> Keys:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -12,11 +12,13 @@ swarm_settings() { # what is different on a swarm; Compose reads it
 }
 
 make_stages() { # FOLDER [running]: writes the stack files, and their list in the file stages; running: with the images that run, not those just built
-  local folder=$1
+  local folder=$1 edge_node=()
+  # With drills: the only node whose ports swarm.sh has bound to 127.0.0.1.
+  if ((drills)); then edge_node=("$(docker info --format '{{.Swarm.NodeID}}')"); fi
   docker compose config --format json >"$folder/model" &&
     python3 deploy/swarm/image_names.py "${@:2}" <"$folder/model" >"$folder/images" &&
     python3 deploy/swarm/secret_files.py "$project" >"$folder/secrets" &&
-    python3 deploy/swarm/stack_file.py "$folder" >"$folder/stages"
+    python3 deploy/swarm/stack_file.py "$folder" "${edge_node[@]}" >"$folder/stages"
 }
 
 deploy_stages() { # FOLDER

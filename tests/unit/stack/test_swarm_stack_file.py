@@ -161,6 +161,29 @@ def test_only_nginx_is_published_and_only_on_the_edge_nodes(services: dict[str, 
     assert services["watch"]["deploy"]["mode"] == "global"
 
 
+def test_with_drills_the_site_is_published_on_one_node_only(
+    swarm: Any, model: dict[str, Any]
+) -> None:
+    found = swarm.services_of(model, swarm.Context({}), "n1")["nginx"]["deploy"]["placement"]
+    assert found["constraints"] == ["node.labels.mayday.m.edge==true", "node.id==n1"]
+
+
+@pytest.mark.parametrize(("running", "wanted"), [("m-db:1@sha256:0", "old"), ("m-db:2", "new")])
+def test_the_database_has_old_secrets_only_until_it_is_replaced(
+    swarm: Any, tmp_path: Path, running: str, wanted: str
+) -> None:
+    volume = {"type": "volume", "source": "secrets", "target": "/run/secrets"}
+    model = {"name": "m", "services": {"db": {"image": "db", "volumes": [volume]}}}
+    new = {"file": "password", "docker_name": "new", "uid": 0, "gid": 0, "mode": 0o400}
+    kept = {"db": {"image": running, "secrets": [{"source": "old"}]}}
+    (tmp_path / "model").write_text(json.dumps(model))
+    (tmp_path / "images").write_text('{"db": "m-db:1"}')
+    (tmp_path / "secrets").write_text(json.dumps({"secrets": [new], "kept_secrets": kept}))
+    assert swarm.main(tmp_path) == 0
+    stack = json.loads((tmp_path / "1.json").read_text())
+    assert [secret["source"] for secret in stack["services"]["db"]["secrets"]] == [wanted]
+
+
 def test_networks_without_a_route_to_the_outside_stay_so(swarm: Any, model: dict[str, Any]) -> None:
     networks = swarm.networks_of(model)
     internal = [name for name in networks if networks[name].get("internal")]
