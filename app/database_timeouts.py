@@ -27,6 +27,8 @@ SHORT_CONNECT_TIMEOUT: Final = 0.2  # the same, while another thread waits for a
 PING_TIMEOUT: Final = 1.5  # for the first statement of a connection from the pool
 CHECK_INTERVAL: Final = 2.0  # between checks, during a statement, that the server still answers
 
+EVENTS: Final = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
+
 READ_ONLY: Final = "25006"  # the SQLSTATE of a write to a standby
 
 
@@ -102,10 +104,10 @@ def _wait(connection: Any) -> None:
     deadline = time.monotonic() + (CHECK_INTERVAL if timeout is None else timeout)
     while (state := connection.poll()) != extensions.POLL_OK:
         remaining = max(0.0, deadline - time.monotonic())
-        reading = [connection] if state == extensions.POLL_READ else []
-        writing = [connection] if state == extensions.POLL_WRITE else []
+        watched = select.poll()  # unlike select(), it takes file descriptors of 1024 and above
         try:
-            ready = any(select.select(reading, writing, [], remaining))
+            watched.register(connection, EVENTS[state])
+            ready = bool(watched.poll(remaining * 1000))
         except (OSError, ValueError) as error:  # the socket is closed already
             raise DatabaseTimeoutError("the connection to the database server is broken") from error
         if not ready and timeout is not None:

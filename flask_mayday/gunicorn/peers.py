@@ -47,6 +47,8 @@ class Peers:
 
     def allow(self, address: str) -> bool:
         """Return whether the host at ``address`` may connect."""
+        # A listening address of [::] shows clients of IPv4 in this form.
+        address = address.removeprefix("::ffff:")
         age = time.monotonic() - self._resolved_at
         if address in self._known:
             if age > MAX_AGE:

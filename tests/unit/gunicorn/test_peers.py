@@ -39,6 +39,13 @@ def test_only_the_named_host_and_this_machine_may_connect() -> None:
     assert guard.allow("::1")
 
 
+def test_a_client_of_ipv4_is_known_on_a_listener_of_ipv6() -> None:
+    guard = Peers(("nginx",), Names(NGINX))
+    assert guard.allow(f"::ffff:{NGINX}")
+    assert guard.allow("::ffff:127.0.0.1")
+    assert not guard.allow(f"::ffff:{OTHER}")
+
+
 def test_an_address_counts_as_a_name() -> None:
     guard = Peers((NGINX,), addresses_of)
     assert guard.allow(NGINX)
