@@ -43,7 +43,7 @@ def main() -> None:
             replace(step)
         else:
             sys.exit(__doc__)
-    except BackupError as error:
+    except (BackupError, OSError) as error:  # such as a disk that is full
         sys.exit(str(error))
 
 

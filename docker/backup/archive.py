@@ -160,14 +160,15 @@ def _read(tar: tarfile.TarFile, first: tarfile.TarInfo | None) -> tuple[Manifest
 
 
 def _members(tar: tarfile.TarFile, manifest: str) -> Iterator[Member]:
-    found = {MANIFEST: manifest}
+    found, links = {MANIFEST: manifest}, set[Path]()
     while (info := tar.next()) is not None:
         if info.name == CHECKSUMS:
             if _json(_content(tar, info)) != found:
                 raise BackupError("The file is damaged: a checksum differs.")
             return
-        _check_name(info)
+        _check_name(info, links)
         if info.issym():
+            links.add(Path(info.name))
             found[info.name] = _checksum_of_link(info)
         content = tar.extractfile(info) if info.isfile() else None
         reader = HashingReader(content or io.BytesIO())  # type: ignore[arg-type]
@@ -179,11 +180,12 @@ def _members(tar: tarfile.TarFile, manifest: str) -> Iterator[Member]:
     raise BackupError("The file is damaged: its end is missing.")
 
 
-def _check_name(info: tarfile.TarInfo) -> None:
+def _check_name(info: tarfile.TarInfo, links: set[Path]) -> None:
     path = Path(info.name)
     if (
         path.is_absolute()
         or ".." in path.parts
+        or not links.isdisjoint(path.parents)  # a link may lead out of the folder
         or not (info.isfile() or info.isdir() or info.issym())
     ):
         raise BackupError(f"The file is not a backup of this stack: it contains {info.name!r}.")

@@ -70,10 +70,13 @@ def from_file() -> str | None:
 
 
 def ask(prompt: str) -> str:
-    """Ask on the terminal, also where stdin is another file."""
+    """Ask on the terminal, also where stdin is another file; exit if the user leaves the prompt."""
     if not has_terminal():
         sys.exit(f"error: A passphrase is needed. {HOW}")
-    return getpass.getpass(prompt)
+    try:
+        return getpass.getpass(prompt)
+    except (EOFError, KeyboardInterrupt):
+        sys.exit("\nerror: No passphrase was given. Nothing was changed.")
 
 
 def has_terminal() -> bool:

@@ -99,4 +99,9 @@ def current() -> Compose:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        sys.exit(
+            f"error: The program {command[0]} is not installed. To see what to do: make doctor"
+        )

@@ -178,3 +178,28 @@ def test_the_manifest_is_the_first_member_and_names_the_format(archive: Any) -> 
         content = tar.extractfile("manifest.json")
         assert content is not None
         assert json.load(content) == {"format": 1, "app": "Microblog"}
+
+
+def test_a_path_through_a_link_is_refused(archive: Any) -> None:
+    def add(writer: Any) -> None:
+        writer.add_link("instance/link", "/run/secrets")
+        writer.add_bytes("instance/link/secret_key", b"mine")
+
+    target = io.BytesIO()
+    archive.write(target, {"app": "Microblog"}, add, None)
+    text = problem(archive, target.getvalue(), None)
+    assert "it contains 'instance/link/secret_key'" in text
+
+
+def test_a_disk_that_is_full_ends_a_step_with_a_message(
+    archive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backup import __main__ as steps
+
+    def fail(step: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(steps, "replace", fail)
+    monkeypatch.setattr("sys.argv", ["backup", "swap"])
+    with pytest.raises(SystemExit, match="No space left on device"):
+        steps.main()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +110,40 @@ def test_the_address_of_a_site_on_a_swarm_follows_from_its_settings(
     assert ("a swarm cannot publish a port on one address" in done.stderr) == (
         "DOMAIN" not in settings
     )
+
+
+def run(
+    tmp_path: Path, script: str, docker: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with another program in the place of Docker's client."""
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\n{docker}\n")
+    program.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "YES": "", "REQUEST": ""}
+    return subprocess.run(
+        [ROOT / script],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+def test_without_a_stack_the_log_is_missing_and_no_image_is_built(tmp_path: Path) -> None:
+    docker = 'case "$1 $2" in "volume inspect") exit 1 ;; "compose run") echo built ;; esac'
+    done = run(tmp_path, "docker/verbs/logs", docker)
+    assert done.returncode == 1
+    assert "There is no log yet." in done.stderr
+    assert "built" not in done.stdout
+
+
+def test_leaving_the_question_of_clean_deletes_nothing_and_says_so(tmp_path: Path) -> None:
+    main, terminal = pty.openpty()
+    os.write(main, b"\x04")  # Ctrl-D
+    done = run(tmp_path, "docker/verbs/clean", "", stdin=terminal)
+    os.close(main)
+    os.close(terminal)
+    assert done.returncode == 1
+    assert "Nothing was deleted." in done.stderr

@@ -69,3 +69,17 @@ def test_only_an_encrypted_backup_needs_one(run: Callable[..., Any], tmp_path: P
     for other in (a_file(tmp_path / "other", "readme"), str(tmp_path / "text")):
         with pytest.raises(SystemExit, match="is not a backup of this stack"):
             run("known", other)
+
+
+@pytest.mark.parametrize("key", [EOFError, KeyboardInterrupt])
+def test_leaving_the_prompt_ends_with_a_message(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, key: type[BaseException]
+) -> None:
+    def leave(prompt: str) -> str:
+        raise key
+
+    module = load("docker/verbs/passphrase.py")
+    monkeypatch.setattr(module, "has_terminal", lambda: True)
+    monkeypatch.setattr("getpass.getpass", leave)
+    with pytest.raises(SystemExit, match="error: No passphrase was given"):
+        module.ask("Passphrase: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,3 +34,11 @@ def test_with_a_mail_server_of_its_own_a_stack_has_no_page_of_mails(
     monkeypatch.setattr(runtime, "_run", lambda *command: listing)
     with pytest.raises(SystemExit, match="MailHog is not part of this stack"):
         runtime.Compose().mail_page()
+
+
+def test_a_machine_without_docker_is_told_what_to_run(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"docker is not installed.*make doctor"):
+        load("docker/verbs/runtime.py").current()
