@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,12 @@ VARIABLES = (
         re.MULTILINE,
     ),
 )
+
+
+# A shell that runs the tests in the background has these ignored, and so would all children.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +137,7 @@ def free_port() -> Callable[[], int]:
 def wait_until() -> Callable[..., Any]:
     """Return a function that waits for a condition and returns what it returned, or fails."""
 
-    def wait(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    def wait(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
         deadline = time.monotonic() + seconds
         while True:
             found = condition()

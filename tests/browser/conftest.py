@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.compose import Stack
 from tests.support.visitor import PASSWORD, Visitor
@@ -24,6 +24,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+expect.set_options(timeout=60_000)  # milliseconds
 WIDTHS = {"phone": 390, "wide": 1280}
 
 
@@ -79,7 +80,7 @@ def new_context(chromium: Browser) -> Iterator[object]:
     def make(**options: object) -> BrowserContext:
         # Without transitions: axe and the screenshots need the final colours.
         context = chromium.new_context(reduced_motion="reduce", **options)  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         return context
 

@@ -56,7 +56,7 @@ class Postgres:
     def run(self, program: str, *arguments: str) -> None:
         as_user = ["setpriv", f"--reuid={self.user}", "--regid=nogroup", "--clear-groups"]
         command = [*(as_user if self.user else []), str(self.binaries / program), *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
     def create(self) -> None:
@@ -167,7 +167,7 @@ def _upgrade(url: str, folder: Path) -> None:
     environment = _environment(folder) | {"DATABASE_URL": url, "FLASK_APP": "app:create_app"}
     command = [sys.executable, "-m", "flask", "db", "upgrade"]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -231,7 +231,9 @@ class MailServer:
                     server.connections += 1
                     return _MisbehavingSMTP(self.handler, hostname="mail.example")
 
-            self._controller = _Controller(_Handler(self), hostname="127.0.0.1", port=self.port)
+            self._controller = _Controller(
+                _Handler(self), hostname="127.0.0.1", port=self.port, ready_timeout=60
+            )
             self._controller.start()
 
     def close(self) -> None:
@@ -416,17 +418,17 @@ class Gunicorn:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
-            pytest.fail("gunicorn did not stop within 20 s:\n" + self.output)
+            pytest.fail("gunicorn did not stop within 60 s:\n" + self.output)
 
     def kill(self) -> None:
         """Kill the master and its workers at once."""
         workers = self.workers()
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
         for worker in workers:
             try:
                 os.kill(worker, signal.SIGKILL)
@@ -470,7 +472,7 @@ def _is_live(server: Gunicorn) -> bool:
     if server.process.poll() is not None:
         pytest.fail(f"gunicorn ended with {server.process.returncode}:\n{server.output}")
     try:
-        return server.request("/health/live", timeout=5).status == 200
+        return server.request("/health/live", timeout=20).status == 200
     except (OSError, http.client.HTTPException):
         return False
 
@@ -505,7 +507,7 @@ def refused_gunicorn(tmp_path: Path) -> Callable[..., tuple[int, str]]:
         kept = {name: value for name, value in environment.items() if value is not None}
         process = _spawn(tmp_path, free_port(), kept, options)
         try:
-            status = process.wait(20)
+            status = process.wait(200)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

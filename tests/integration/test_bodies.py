@@ -18,7 +18,7 @@ def test_a_body_that_the_app_does_not_read_is_still_received(gunicorn: Callable[
     server = gunicorn()
     head = f"POST /nothing-here HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n".encode()
     for _ in range(5):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
             client.sendall(head + b"a" * (BODY // 2))
             answer = http.client.HTTPResponse(client)
             answer.begin()
@@ -37,7 +37,7 @@ def test_a_body_with_malformed_chunks_is_refused_and_not_reported(
     server = gunicorn()
     head = b"POST /login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
     form = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(head + form + chunks)
         client.shutdown(socket.SHUT_WR)
         answer = http.client.HTTPResponse(client)
@@ -52,7 +52,7 @@ def test_a_request_that_gunicorn_cannot_read_is_logged_without_its_query(
     gunicorn: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
     server = gunicorn()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(b"GET /login?q=private-words&next=\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
     refused = r"WARNING: Invalid request from ip=127\.0\.0\.1: .*'GET /login HTTP/1\.1'"

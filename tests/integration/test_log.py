@@ -110,14 +110,14 @@ def test_a_killed_writer_leaves_no_torn_line_and_does_not_affect_the_others(
         killed = mortal.pop(victim)
         assert killed.pid is not None
         os.kill(killed.pid, signal.SIGKILL)
-        killed.join(10)
+        killed.join(60)
         mortal[name] = start(name, 1_000_000)
         name += 1
     for process in mortal.values():
         process.kill()
-        process.join(10)
+        process.join(60)
     for process in lasting.values():
-        process.join(10)
+        process.join(60)
         assert process.exitcode == 0
     found = read_back(tmp_path)
     for writer, numbers in found.items():

@@ -73,7 +73,6 @@ def test_a_bad_mail_server_does_not_delay_the_error_page_and_gets_the_mail_later
     wait_until(
         lambda: wanted <= {mail["X-Request-ID"] for mail in list(smtp_server.mails)},
         "the mails after the mail server was fixed",
-        30,
     )
     assert max(Counter(mail["Message-ID"] for mail in smtp_server.mails).values()) == 1
 
@@ -88,7 +87,7 @@ def test_one_refused_recipient_does_not_block_the_others(
     settings = smtp_server.settings | {"ADMINS": "gone@microblog.example, here@microblog.example"}
     gunicorn(**settings).fail("boom")
     states = "SELECT state, recipients FROM mails"
-    wait_until(lambda: query_spool(states) == [("delivered", "[]")], "the delivery", 10)
+    wait_until(lambda: query_spool(states) == [("delivered", "[]")], "the delivery")
     assert smtp_server.recipients == [("here@microblog.example",)]
 
 
@@ -137,7 +136,7 @@ def test_waiting_mails_are_delivered_after_a_restart(
     gunicorn(ask=False, **smtp_server.settings)  # and no request is sent to it
     for answer in answers:
         (mail,) = wait_until(
-            lambda wanted=answer.request_id: smtp_server.with_request_id(wanted), "the mail", 30
+            lambda wanted=answer.request_id: smtp_server.with_request_id(wanted), "the mail"
         )
         assert mail["X-Error-Count"] == "1"
 
@@ -184,10 +183,10 @@ def test_another_worker_takes_over_delivery_from_a_killed_one(
     assert first in server.workers()
     os.kill(first, signal.SIGKILL)
     killed = time.monotonic()
-    wait_until(lambda: courier_of(server) not in (0, first), "another courier", 2)
+    wait_until(lambda: courier_of(server) not in (0, first), "another courier")
     record_property("another courier after (s)", round(time.monotonic() - killed, 2))
     answer = server.fail("after the kill")
-    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 5)
+    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
 
 
 def test_another_server_on_the_spool_takes_over_delivery_from_a_killed_one(
@@ -201,13 +200,13 @@ def test_another_server_on_the_spool_takes_over_delivery_from_a_killed_one(
     wait_until(lambda: courier_of(one) in one.workers(), "the first one's courier")
     other = gunicorn(**smtp_server.settings, WEB_CONCURRENCY=1)
     answer = other.fail("while the first delivers")
-    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 10)
+    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
     one.kill()
     killed = time.monotonic()
-    wait_until(lambda: courier_of(other) in other.workers(), "the other one's courier", 2)
+    wait_until(lambda: courier_of(other) in other.workers(), "the other one's courier")
     record_property("another courier after (s)", round(time.monotonic() - killed, 2))
     answer = other.fail("after the kill")
-    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail", 5)
+    wait_until(lambda: smtp_server.with_request_id(answer.request_id), "the mail")
 
 
 def test_a_thousand_identical_errors_of_four_workers_become_one_mail_and_one_digest(
@@ -224,7 +223,7 @@ def test_a_thousand_identical_errors_of_four_workers_become_one_mail_and_one_dig
         statuses = Counter(clients.map(fail, range(1000)))
     windows = int((time.monotonic() - started) // window)  # 0, except on a very slow machine
     assert statuses == {500: 1000}
-    wait_until(lambda: smtp_server.total() == 1000, "all of them counted", 40)
+    wait_until(lambda: smtp_server.total() == 1000, "all of them counted")
     first, *digests = smtp_server.mails
     assert first["Subject"] == "[Microblog] DrillError: the same again at POST /drill/<kind>"
     assert first["X-Error-Count"] == "1"
@@ -244,7 +243,7 @@ def test_different_errors_beyond_the_cap_are_counted_in_a_summary(
     wait_until(lambda: smtp_server.total() == 30, "all of them counted")
     kinds = Counter("more error" in subject for subject in smtp_server.subjects())
     assert kinds[False] == 3
-    assert 1 <= kinds[True] <= 15
+    assert 1 <= kinds[True] <= 27
 
 
 def test_no_secret_of_a_request_is_in_mail_log_or_spool(
@@ -307,7 +306,7 @@ def test_every_answered_error_is_reported_while_workers_are_killed(
     def ask(number: int) -> str | None:
         try:
             if number % 2:
-                server.request("/health/live", timeout=20)
+                server.request("/health/live", timeout=60)
                 return None
             answer = server.fail(f"error of kind {'abcde'[number % 5]}")
         except (OSError, http.client.HTTPException):
@@ -342,5 +341,4 @@ def test_every_answered_error_is_reported_while_workers_are_killed(
     wait_until(
         lambda: smtp_server.total() == query_spool("SELECT count(*) FROM reports")[0][0],
         "every report counted once in a delivered mail",
-        30,
     )

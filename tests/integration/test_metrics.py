@@ -30,7 +30,7 @@ class Measured:
         self.status_port = status_port
 
     def scrape(self) -> dict[str, float]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.status_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.status_port, timeout=60)
         try:
             connection.request("GET", "/metrics")
             answer = connection.getresponse()

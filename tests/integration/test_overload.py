@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 APP = "tests.integration.sources_app:make()"
 JSON = {"Accept": "application/json"}
-TIMEOUT = 3  # REQUEST_TIMEOUT, in seconds
+TIMEOUT = 6  # REQUEST_TIMEOUT, in seconds
 VISITORS = 60
 
 
 def visit(server: Any, path: str) -> Any:
-    """Send a request as nginx does: with its start, and for a second longer than the app's limit.
-
-    Returns the response, or 504 where nginx would answer with its own page.
-    """
+    """Send a request with its start, as nginx does, and wait for the response."""
     headers = {**JSON, "X-Mayday-Start": f"{time.time():.3f}"}
-    try:
-        return server.request(path, headers=headers, timeout=TIMEOUT + 1)
-    except TimeoutError:
-        return 504
+    return server.request(path, headers=headers, timeout=90)
 
 
 def test_each_504_for_60_visitors_at_once_is_reported(
@@ -45,29 +39,29 @@ def test_each_504_for_60_visitors_at_once_is_reported(
     )
     wait_until(lambda: len(server.workers()) == 2, "both workers")
     workers = server.workers()
-    path = f"/sleep?seconds={TIMEOUT * 0.7}"
+    path = f"/sleep?seconds={TIMEOUT * 0.6}"
     with ThreadPoolExecutor(VISITORS) as clients:
         answers = list(clients.map(lambda _: visit(server, path), range(VISITORS)))
-    wait_until(lambda: visit(server, "/log_warning") != 504, "a free thread")
-    ours = [answer for answer in answers if answer != 504]
-    late = [answer for answer in ours if answer.status == 504]
-    assert Counter(answer.status for answer in ours) == {200: 8, 504: len(late)}
-    # Those that were being served when their time was over cannot be answered.
-    assert len(late) >= VISITORS - 16 - 8
-    assert max(answer.seconds for answer in late) < TIMEOUT + 1
+    assert {answer.status for answer in answers} == {200, 504}
+    late = [answer for answer in answers if answer.status == 504]
+    # Two rounds of eight fit into the time, the second with its end after it.
+    assert len(late) >= VISITORS - 2 * 8
     for answer in late:
         assert json.loads(answer.body)["request_id"] == answer.request_id
-    wait_until(lambda: smtp_server.total() == VISITORS - 8, "a mail that counts each")
-    reports = query_spool("SELECT json_extract(body, '$.message'), fingerprint FROM reports")
-    assert len(reports) == VISITORS - 8
-    overloaded = {group for message, group in reports if message.startswith("Overloaded: ")}
-    others = [message for message, group in reports if group not in overloaded]
+    query = "SELECT json_extract(body, '$.message'), fingerprint, request_id FROM reports"
+    wait_until(lambda: smtp_server.total() == len(query_spool(query)), "a mail that counts each")
+    reports = query_spool(query)
+    overloaded = {group for message, group, _ in reports if message.startswith("Overloaded: ")}
     assert len(overloaded) == 1
-    assert len(others) <= 8
-    assert all(" s of them in the queue" in message for message in others)
-    assert any(" more are queued" in message for message, _ in reports)
+    in_queue = {identifier for _, group, identifier in reports if group in overloaded}
+    assert in_queue == {answer.request_id for answer in late}
+    # Those that were begun in time, and then took too long. Their client, nginx, has gone.
+    others = [message for message, group, _ in reports if group not in overloaded]
+    assert len(others) <= 2 * 8
+    assert all(message.startswith(f"Request timed out after {TIMEOUT} s") for message in others)
+    assert any(" more are queued" in message for message, *_ in reports)
     # Nobody waits for the others, so they were not begun; and no thread has hung.
-    assert server.log.read_text().count("It sleeps") == 8 + len(others)
+    assert server.log.read_text().count("It sleeps") == VISITORS - len(late)
     assert server.workers() == workers
 
 
@@ -109,12 +103,12 @@ def test_a_client_without_a_trusted_proxy_cannot_set_the_start(
 def test_a_request_that_waited_is_reported_at_the_limit_that_its_visitor_sees(
     gunicorn: Callable[..., Any], query_spool: Callable[[str], list[tuple[Any, ...]]]
 ) -> None:
-    server = gunicorn(APP, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=TIMEOUT, WEB_CONCURRENCY=1)
-    headers = {"X-Mayday-Start": f"{time.time() - TIMEOUT + 1:.3f}"}
+    server = gunicorn(APP, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=10, WEB_CONCURRENCY=1)
+    headers = {"X-Mayday-Start": f"{time.time() - 6:.3f}"}
     try:
-        answer = server.request("/sleep?seconds=2", headers=headers)
+        answer = server.request("/sleep?seconds=5", headers=headers)
     except http.client.HTTPException:
         raise AssertionError("its worker was replaced, though no thread hangs") from None
     assert answer.status == 200
     ((message,),) = query_spool("SELECT json_extract(body, '$.message') FROM reports")
-    assert message.startswith(f"Request timed out after {TIMEOUT} s, 2.")
+    assert re.match(r"Request timed out after 10 s, [6-9]\.", message)

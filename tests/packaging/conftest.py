@@ -48,7 +48,7 @@ def interpreters() -> dict[str, Path]:
 def _is_python(path: Path, version: str) -> bool:
     if not path.is_file():
         return False
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=180)
     return done.stdout.startswith(f"Python {version}.")
 
 
@@ -93,7 +93,7 @@ class Sink:
     def __init__(self, port: int) -> None:
         self.port = port
         self.mails: list[EmailMessage] = []
-        self.controller = Controller(self, hostname="127.0.0.1", port=port)
+        self.controller = Controller(self, hostname="127.0.0.1", port=port, ready_timeout=60)
 
     async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:  # noqa: N802 - aiosmtpd's name
         content: bytes = envelope.content  # type: ignore[attr-defined]

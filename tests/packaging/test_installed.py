@@ -74,7 +74,7 @@ def serving(
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
         output.seek(0)
         print(output.read())  # noqa: T201 - pytest shows it where the test fails
         output.close()
@@ -88,7 +88,7 @@ def failing_page(
     def ask() -> tuple[str, str] | None:
         assert server.poll() is None, "The server has ended."
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60)
         except urllib.error.HTTPError as answer:
             with answer:
                 return str(answer.headers["X-Request-ID"]), answer.read().decode()

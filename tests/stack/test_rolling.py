@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -55,7 +56,7 @@ def load(stack: Stack) -> AbstractContextManager[Counter[int | str]]:
 def _settle(stack: Stack) -> None:
     """Wait until nginx has forgotten the removed containers, which takes a second."""
     good_since = time.monotonic()
-    deadline = good_since + 30
+    deadline = good_since + 120
     while time.monotonic() - good_since < 2:
         if request(f"{stack.url}/explore").status != 200:
             good_since = time.monotonic()
@@ -102,7 +103,7 @@ QUICK_HEALTH = """\
 services:
   web:
     stop_grace_period: 3s
-    healthcheck: {start_period: 20s, interval: 1s, timeout: 2s, retries: 2}
+    healthcheck: {start_period: 30s, interval: 1s, timeout: 5s, retries: 2}
 """
 GATEWAY = (
     "while read _ to gateway _; do [ $to != 00000000 ] || echo $gateway; done </proc/net/route"
@@ -110,11 +111,19 @@ GATEWAY = (
 
 
 def test_an_unhealthy_new_version_does_not_replace_the_old_one(own_stack: Stack) -> None:
-    override = own_stack.directory / "compose.override.yaml"
-    override.write_text(QUICK_HEALTH)
-    own_stack.make("up")
     code = own_stack.directory / "app" / "__init__.py"
+    override = own_stack.directory / "compose.override.yaml"
     good = code.read_text()
+    override.write_text(QUICK_HEALTH)
+    try:
+        _replace_by_a_broken_version_and_a_good_one(own_stack, code, good)
+    finally:
+        code.write_text(good)
+        override.unlink()
+
+
+def _replace_by_a_broken_version_and_a_good_one(own_stack: Stack, code: Path, good: str) -> None:
+    own_stack.make("up")
     broken = '    app.add_url_rule("/health/live", view_func=lambda: 1 / 0)\n'
     assert FIRST in good
     code.write_text(good.replace(FIRST, broken + FIRST))
@@ -144,7 +153,6 @@ def test_an_unhealthy_new_version_does_not_replace_the_old_one(own_stack: Stack)
     own_stack.run("docker", "restart", after)
     wait_until(lambda: own_stack.get("/explore").status == 200, "the restarted container")
     assert own_stack.shell("web", GATEWAY) == gateway != ""
-    override.unlink()
 
 
 def test_scaling_up_and_down_fails_no_request(stack: Stack) -> None:
@@ -167,7 +175,7 @@ def test_killing_one_of_two_web_containers_fails_only_its_own_requests(stack: St
             sent = outcomes.total()
             wait_until(lambda: outcomes.total() > sent + 3 * RATE, "requests of 3 s")
         assert set(outcomes) <= {200, 502}
-        assert outcomes[502] <= 4
+        assert outcomes[502] <= 2 * 4 + 2  # those in its threads; nginx asks the other for the rest
     finally:
         stack.make("scale", "N=1")
 
@@ -176,9 +184,11 @@ def test_restarts_of_the_database_cause_only_503_pages(stack: Stack) -> None:
     _settle(stack)
     with load(stack) as outcomes:
         for _ in range(5):
+            before = outcomes[200]
+            wait_until(lambda: outcomes[200] > before + 4, "pages")  # noqa: B023
             stack.compose("restart", "db")
-            wait_until(lambda: request(f"{stack.url}/explore").status == 200, "the database")
     assert set(outcomes) == {200, 503}
+    _settle(stack)  # each worker notices for itself that the database is back
     with load(stack) as after:
         wait_until(lambda: after.total() > 2 * RATE, "requests of 2 s")
     assert set(after) == {200}

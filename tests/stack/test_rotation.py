@@ -37,7 +37,7 @@ def test_a_rotation_under_load_fails_no_request_and_logs_nobody_out(stack: Stack
     with steady_load(*[profile] * 9, post) as outcomes:
         printed = stack.run("make", "rotate-secrets", timeout=900).stdout
     assert set(outcomes) == {200}, outcomes
-    assert sum(outcomes.values()) > 20 * RATE
+    assert sum(outcomes.values()) > 2 * RATE
     written = "SELECT count(*) FROM post WHERE body = 'Written while the secrets change'"
     posts = int(stack.shell("db", f'psql -U postgres microblog -Atc "{written}"'))
     assert posts >= sum(outcomes.values()) // 10

@@ -51,7 +51,7 @@ def test_a_thousand_identical_errors_become_one_mail_and_one_digest_across_a_res
         sending = background.submit(_raise, three, mark, 500)
         three.compose("restart", "--timeout", "20", "web")
         sending.result()
-    counts = wait_until(lambda: _counts(three, mark), "the digest", timeout=90)
+    counts = wait_until(lambda: _counts(three, mark), "the digest")
     assert isinstance(counts, list)
     assert sum(counts) == 1000
     assert counts[0] == 1
@@ -112,7 +112,7 @@ def test_a_thousand_different_errors_stay_within_the_cap_and_add_up(other_stack:
         query += " WHERE state = 'delivered' AND body LIKE '%th of its kind%'"
         return other_stack.spool(query) == [[1000]]
 
-    wait_until(all_mailed, "1,000 errors in mails", timeout=90)
+    wait_until(all_mailed, "1,000 errors in mails")
     kinds = {
         str(kind): int(str(count))
         for kind, count in other_stack.spool("SELECT kind, count(*) FROM mails GROUP BY kind")

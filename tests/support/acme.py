@@ -68,7 +68,7 @@ def acme_stack(project: str, checkout: Path) -> Stack:
 
 def served_certificate(stack: Stack) -> str:
     """Return the certificate that nginx serves, in PEM format."""
-    return ssl.get_server_certificate(("127.0.0.1", stack.https_port), timeout=10)
+    return ssl.get_server_certificate(("127.0.0.1", stack.https_port), timeout=60)
 
 
 def authority(stack: Stack) -> str:

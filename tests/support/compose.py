@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -13,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_string
@@ -55,19 +56,30 @@ def base_images() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens.
+    """Return a port on which nothing listens, and which no other test has got or will get.
 
     The kernel gives clients ports from 32768 on. One of those could be taken while the stack that
-    it belongs to is stopped.
+    it belongs to is stopped. For the same reason a port is returned only once in 2,000 calls, and
+    each of pytest's processes has ports of its own.
     """
-    for port in random.sample(range(16_000, 32_000), 100):
+    for port in itertools.islice(_ports, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("100 ports are taken")
 
 
-def wait_until(look: Callable[[], object], what: str, timeout: float = 30.0) -> object:
+def _own_ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    own = [16_000 + worker * 2000 + number for number in range(2000)]
+    start = random.randrange(len(own))  # other checkouts may run their tests too
+    return itertools.cycle(own[start:] + own[:start])
+
+
+_ports = _own_ports()
+
+
+def wait_until(look: Callable[[], object], what: str, timeout: float = 120.0) -> object:
     """Call ``look`` until it returns something, for at most ``timeout`` s; return that."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
@@ -135,6 +147,7 @@ class Stack:
     http_port: int = field(default_factory=free_port)
     mailhog_port: int = field(default_factory=free_port)
     https_port: int = field(default_factory=free_port)
+    debug_port: int = field(default_factory=free_port)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -143,7 +156,7 @@ class Stack:
             "HTTP_PORT": str(self.http_port),
             "HTTPS_PORT": str(self.https_port),
             "MAILHOG_PORT": str(self.mailhog_port),
-            "DEBUG_PORT": str(self.http_port + 1),
+            "DEBUG_PORT": str(self.debug_port),
         }
         return {**os.environ, **SETTINGS, **base_images(), **self.settings, **own}
 
@@ -158,7 +171,7 @@ class Stack:
         return f"http://127.0.0.1:{self.mailhog_port}"
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 600, **environment: str
+        self, *command: str, check: bool = True, timeout: float = 1200, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout with the project's environment."""
         done = subprocess.run(
@@ -270,7 +283,7 @@ class Stack:
             return False
 
     def up(self, *arguments: str) -> None:
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *arguments)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "300", *arguments)
 
     def remove(self) -> None:
         """Remove everything of the project."""

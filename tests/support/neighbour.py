@@ -18,7 +18,7 @@ sent = dict(header.split(": ", 1) for header in headers)
 for _ in range(int(count)):
     request = urllib.request.Request(url, data, sent, method=method)
     try:
-        answer = urllib.request.urlopen(request, timeout=20)
+        answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         answer = error
     print(f"status={answer.status}")

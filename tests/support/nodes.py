@@ -22,11 +22,14 @@ QUOTA = 64 << 20  # bytes
 # The service watch without a site, with shorter times for the tests.
 PROGRAM = """
 import sys
-from flask_mayday.agreement import board, connection
+from flask_mayday.agreement import board, connection, statements
 from flask_mayday.courier import shared_planner
 board.GRACE, board.EXPIRY, board.RECOVERY_TIME = 1.5, 4.0, 3.0
 connection.RETRY_AFTER = (0.2, 1.0)
-connection.CALL_TIMEOUT = 1.5
+connection.CALL_TIMEOUT = {call_timeout}
+connection.BUSY_PATIENCE = 60.0
+statements.SHARED = statements.SHARED.replace("2500", "30000")
+statements.EXCLUSIVE = statements.EXCLUSIVE.replace("2500", "30000")
 shared_planner.RENEW_INTERVAL = 1.0
 shared_planner.TAKE_BACK_AFTER = 3.0
 shared_planner.AWAIT_PAUSES = (0.5, 1.0)
@@ -38,11 +41,16 @@ sys.exit(main())
 
 @dataclass
 class Node:
-    """A machine: its spool, and the process that delivers from it."""
+    """A machine: its spool, and the process that delivers from it.
+
+    It waits for PostgreSQL for ``call_timeout`` seconds before it decides alone. They are few only
+    where PostgreSQL is meant to fail.
+    """
 
     name: str
     folder: Path
     settings: dict[str, str]
+    call_timeout: float = 30.0
     process: subprocess.Popen[bytes] | None = None
     outbox: Outbox = field(init=False)
 
@@ -62,7 +70,7 @@ class Node:
         }
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM.format(extra=extra)],
+                [sys.executable, "-c", PROGRAM.format(extra=extra, call_timeout=self.call_timeout)],
                 cwd=ROOT,
                 env=environment,
                 stdout=output,
@@ -75,7 +83,7 @@ class Node:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        status = self.process.wait(30)
+        status = self.process.wait(60)
         self.process = None
         return status
 

@@ -40,7 +40,7 @@ class Visitor:
     def open(self, path: str, **fields: str) -> Page:
         body = urlencode(fields).encode() if fields else None
         try:
-            response = self.opener.open(self.site + path, body, timeout=30)
+            response = self.opener.open(self.site + path, body, timeout=60)
         except urllib.error.HTTPError as error:
             response = error
         with response:

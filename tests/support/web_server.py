@@ -38,7 +38,7 @@ def web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.paths.append(self.path)
-            server.hangs.wait(30)
+            server.hangs.wait(60)
             body = json.dumps(server.body).encode()
             self.send_response(server.status)
             for name, value in server.headers.items():

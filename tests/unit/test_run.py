@@ -105,7 +105,7 @@ def test_a_signal_reaches_the_command(
     assert process.stdout.readline() == "ready\n"
     process.terminate()
     assert process.stdout.read() == "bye\n"
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert read_reports() == []
 
 

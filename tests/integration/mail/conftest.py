@@ -22,6 +22,7 @@ from flask_mayday.report.report import Report
 from flask_mayday.settings import Settings, read_settings
 from flask_mayday.spool.mailbox import Mailbox
 from flask_mayday.spool.outbox import Outbox
+from tests.support.compose import free_port
 from tests.support.reports import a_delivery
 
 START = 1_767_225_600.0  # 2026-01-01
@@ -230,7 +231,7 @@ class Authority:
 
     def _openssl(self, *arguments: object) -> None:
         command = ["openssl", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
 
 
@@ -261,9 +262,10 @@ class Server:
             options |= {"authenticator": self.authenticate, "auth_required": True}
             options |= {"auth_require_tls": kind == "starttls"}
         self.kind = kind
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.controller = Controller(self, hostname="127.0.0.1", port=port, **options)
+        port = free_port()
+        self.controller = Controller(
+            self, hostname="127.0.0.1", port=port, ready_timeout=60, **options
+        )
         if kind == "tls":
             self.controller._trigger_server = lambda: _knock(port)  # type: ignore[method-assign]
         self.controller.start()

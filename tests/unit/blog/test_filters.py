@@ -17,9 +17,9 @@ from app.models import now
     ("passed", "text"),
     [
         (timedelta(seconds=-30), "just now"),
-        (timedelta(seconds=59), "just now"),
+        (timedelta(seconds=50), "just now"),
         (timedelta(minutes=1), "1 minute ago"),
-        (timedelta(minutes=59, seconds=59), "59 minutes ago"),
+        (timedelta(minutes=59, seconds=50), "59 minutes ago"),
         (timedelta(hours=1), "1 hour ago"),
         (timedelta(hours=25), "1 day ago"),
         (timedelta(days=29), "29 days ago"),

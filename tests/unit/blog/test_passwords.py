@@ -80,14 +80,14 @@ def test_two_hashes_at_a_time_and_a_third_is_a_503(app, visitor, monkeypatch, re
 
     def hold():
         entered.release()
-        leave.wait(20)
+        leave.wait(60)
 
     threads = [
         threading.Thread(target=passwords.in_slot, args=(hold, 20)) for _ in range(passwords.SLOTS)
     ]
     for thread in threads:
         thread.start()
-        assert entered.acquire(timeout=20)
+        assert entered.acquire(timeout=60)
     try:
         answer = visitor.send("/login", username="nobody", password=PASSWORD)
     finally:

@@ -30,7 +30,7 @@ def end_slow_texts() -> Iterator[None]:
 
 class SlowError(Exception):
     def __str__(self) -> str:
-        over.wait(20)
+        over.wait(60)
         return "late"
 
 
@@ -49,7 +49,7 @@ def test_a_slow_exception_delays_a_record_only_shortly_wherever_it_is(place: str
     begun = time.monotonic()
     assert message_of(record) == f"It failed: {error_text.TOO_SLOW}"
     text = error_text.traceback_if_slow(error)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert ("ValueError: quick" in text) == (place != "argument")
 
 
@@ -91,7 +91,7 @@ def test_the_report_is_made_before_another_handler_waits_for_the_text(
 def test_no_more_than_a_few_threads_run_slow_texts() -> None:
     begun = time.monotonic()
     assert all(error_text.is_slow(SlowError()) for _ in range(40))
-    assert time.monotonic() - begun < error_text.THREADS * error_text.SECONDS + 5
+    assert time.monotonic() - begun < error_text.THREADS * error_text.SECONDS + 12
 
 
 def test_a_text_that_was_not_tried_is_tried_when_the_slow_ones_are_over(

@@ -69,7 +69,7 @@ def test_a_thread_does_not_see_the_request_of_another() -> None:
     begun = threading.Event()
 
     def look() -> None:
-        begun.wait(10)
+        begun.wait(60)
         seen.append(request_id.current())
 
     thread = threading.Thread(target=look)

@@ -27,7 +27,7 @@ def begin() -> str:
 def in_thread(work: Callable[[], object], kind: type[threading.Thread] = threading.Thread) -> None:
     thread = kind(target=work)
     thread.start()
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_thread_has_the_id_of_the_request_that_started_it() -> None:
@@ -83,7 +83,7 @@ def test_the_courier_belongs_to_no_request(make_app: Callable[..., object]) -> N
     courier = app.extensions["mayday"].courier  # type: ignore[attr-defined]
     courier._run = lambda: ids.append(request_id.current())
     app.test_client().get("/health/live")  # type: ignore[attr-defined]
-    courier._thread.join(10)
+    courier._thread.join(60)
     assert ids == [None]
 
 

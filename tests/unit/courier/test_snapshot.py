@@ -52,7 +52,7 @@ def test_a_courier_ends_its_work_before_the_copy_and_goes_on_after_it(
     assert copying.is_alive()  # it waits for the courier
     assert not (tmp_path / "copy" / "reports.db").exists()
     courier.release()
-    copying.join(20)
+    copying.join(60)
     assert (tmp_path / "copy" / "reports.db").exists()
     assert courier.acquire()
     courier.release()

@@ -75,7 +75,7 @@ def test_a_worker_that_cannot_accept_says_what_it_lacks(
 
 def test_a_held_connection_is_closed_by_the_thread_that_has_served_it(worker: Any) -> None:
     connection = Connection()
-    worker.hold(connection).result(10)
+    worker.hold(connection).result(60)
     worker.method_queue.run()
     assert connection.closed_by not in (None, threading.current_thread())
     assert worker.nr_conns == 0

@@ -173,7 +173,7 @@ def followed(path: Path) -> Callable[[int], list[str]]:
     def read(lines: int) -> list[str]:
         nonlocal text
         while text.count("\n") < lines:
-            text += pieces.get(timeout=20)
+            text += pieces.get(timeout=60)
         return text.splitlines()
 
     return read

@@ -206,7 +206,7 @@ def test_a_writer_that_rotates_notices_that_its_lock_file_was_deleted(path: Path
         done.start()
         done.join(0.2)
         assert content(path) == ["first"]
-    done.join(10)
+    done.join(60)
     assert content(path) == ["first", "second"]
     lock.unlink()
     log(old, "third")
@@ -360,7 +360,7 @@ def test_a_lock_held_by_another_process_delays_only_one_record(
         for number in range(20):
             log(to, str(number))
         taken = time.monotonic() - begun
-    assert LOCK_TIMEOUT <= taken < 2 * LOCK_TIMEOUT
+    assert LOCK_TIMEOUT <= taken < 10 * LOCK_TIMEOUT
     warning, *lines = capsys.readouterr().err.splitlines()
     assert "another process holds its lock" in warning
     assert lines == [str(number) for number in range(20)]
@@ -372,19 +372,19 @@ def test_the_lock_is_awaited_as_long_as_others_write(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a busy machine a process can lose the race for the lock for longer than the timeout."""
-    monkeypatch.setattr(rotation, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(rotation, "LOCK_TIMEOUT", 1.0)
     to = handler(path, max_bytes=10_000)
     log(to, "before")
     with Path(lock_path(str(path))).open() as lock, path.open("a") as file:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = threading.Thread(target=log, args=(to, "after"))
         waiting.start()
-        end = time.monotonic() + 5 * rotation.LOCK_TIMEOUT
+        end = time.monotonic() + 2.5 * rotation.LOCK_TIMEOUT
         while time.monotonic() < end:
             file.write("other\n")
             file.flush()
             time.sleep(0.01)  # the interval of the other writer; there is no condition to wait for
-    waiting.join(10)
+    waiting.join(60)
     assert content(path)[-1] == "after"
 
 

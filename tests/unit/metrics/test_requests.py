@@ -98,7 +98,7 @@ def test_without_the_setting_nothing_is_wrapped_or_imported() -> None:
         "print('prometheus_client' in sys.modules, type(app.wsgi_app).__name__)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=180
     )
     assert done.stdout.split() == ["False", "ErrorMiddleware"]
 

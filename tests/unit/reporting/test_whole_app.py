@@ -66,7 +66,7 @@ def test_the_mail_in_the_spool_shows_no_secrets(
 
     def content() -> bytes:
         try:
-            with sqlite3.connect(path, timeout=10) as connection:
+            with sqlite3.connect(path, timeout=60) as connection:
                 row = connection.execute("SELECT content FROM mails").fetchone()
         except sqlite3.OperationalError:  # the courier has not made the tables yet
             return b""

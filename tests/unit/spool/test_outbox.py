@@ -189,7 +189,7 @@ def test_a_frozen_process_does_not_stop_others_from_reporting(
             for number in range(20):
                 begun = time.monotonic()
                 outbox.put(a_report(f"meanwhile {number}"), mailable=True)
-                assert time.monotonic() - begun < 1  # 100 ms, on a busy machine
+                assert time.monotonic() - begun < 4  # 100 ms, on a quiet machine
         finally:
             busy.kill()
     assert {f"meanwhile {number}" for number in range(20)} < set(in_files(outbox))
@@ -201,7 +201,7 @@ def test_a_thread_that_waits_too_long_for_the_others_writes_a_file_of_its_own(
     with outbox._lock:
         begun = time.monotonic()
         outbox.put(a_report("boom"), mailable=True)
-        assert LOCK_TIMEOUT <= time.monotonic() - begun < 1
+        assert LOCK_TIMEOUT <= time.monotonic() - begun < 10
     assert in_files(outbox) == ["boom"]
     outbox.put(a_report("after"), mailable=True)
     assert len(outbox.incoming.waiting()) == 2

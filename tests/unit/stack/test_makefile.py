@@ -24,7 +24,7 @@ def test_a_value_on_the_command_line_is_not_run(
     value = form.format(file)
     command = ["make", "--silent", verb, f"{name}={value}"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180
     )
     assert not file.exists()
     assert (done.returncode == 0) == (verb == "help"), done.stderr
@@ -37,5 +37,5 @@ def test_a_value_on_the_command_line_reaches_the_command_as_it_is(tmp_path: Path
     makefile = tmp_path / "Makefile"
     makefile.write_text((ROOT / "Makefile").read_text().replace("docker/verbs/clean", str(probe)))
     command = ["make", "--file", str(makefile), "clean", "FILE=a b", "APP_DIR=$(x)`y`", "YES=1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
     assert done.stdout.splitlines() == ["a b", "$(x)`y`", "1"]

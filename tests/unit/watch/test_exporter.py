@@ -33,7 +33,7 @@ def scrape(machine_checks: MachineChecks) -> Iterator[Callable[[], dict[str, flo
     Exporter(machine_checks, "127.0.0.1", port).start(stopping)
 
     def get(path: str = "/metrics") -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
             return str(answer.read().decode())
 
