@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from ..spool.database import NO_FILE, identity
+from ..spool.ownership import make_folder, open_file
 
 RENEW_INTERVAL: Final = 5.0  # seconds
 EXPIRY: Final = 20.0  # seconds without renewal after which another process takes over
@@ -41,9 +42,9 @@ class Lease:
 
         The lease of a frozen process is found to have expired only after repeated calls.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         self.was_expired = False
-        descriptor = _open(self.path)
+        descriptor = open_file(self.path)
         if not _lock(descriptor):
             expired = self._has_expired(os.fstat(descriptor))
             os.close(descriptor)
@@ -98,10 +99,7 @@ class Lease:
 
     def _replace(self) -> int:
         path = self.path.with_name(f"courier.{secrets.token_hex(4)}.lock")
-        descriptor = _open(path)
-        if os.geteuid() == 0:  # others must be able to open it
-            owner = self.path.parent.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        descriptor = open_file(path)
         _lock(descriptor)
         path.rename(self.path)
         return descriptor
@@ -130,10 +128,6 @@ def is_locked(folder: Path) -> bool:
         return not _lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ..spool.ownership import make_folder, open_file
+
 
 class Presence:
     """A shared lock in ``folder`` that each process with a courier holds until it stops."""
@@ -18,9 +20,8 @@ class Presence:
     def enter(self) -> None:
         """Take the lock, if the folder can be written."""
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self.path, flags, 0o640)
+            make_folder(self.path.parent)
+            self._descriptor = open_file(self.path)
             fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def leave(self) -> bool:

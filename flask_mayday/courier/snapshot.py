@@ -14,6 +14,7 @@ from typing import Final
 
 from ..spool.damaged import DamagedDatabase
 from ..spool.database import Database
+from ..spool.ownership import make_folder, open_file
 from .lease import Lease
 
 HOLDER_TIMEOUT: Final = 60.0  # seconds in which a courier finishes the mail that it is sending
@@ -64,12 +65,9 @@ def keep_undelivered(replaced: Path, incoming: Path) -> int:
 @contextmanager
 def _paused_delivery(spool: Path) -> Iterator[Lease]:
     """Hold the courier's lease. A courier that does not end its work is kept from writing."""
-    spool.mkdir(parents=True, exist_ok=True)
-    holder = os.open(spool / "courier.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    make_folder(spool)
+    holder = open_file(spool / "courier.lock")
     try:
-        owner = spool.stat()
-        if os.geteuid() == 0:  # the couriers must be able to open it
-            os.fchown(holder, owner.st_uid, owner.st_gid)
         lease = Lease(spool)
         lease.take()
         try:

@@ -13,6 +13,7 @@ from typing import Final
 
 from ..report.report import Report
 from . import schema
+from .ownership import make_folder, open_file
 
 LOCK_TIMEOUT: Final = 5.0  # seconds that a statement waits for other writers
 WAL_KEPT: Final = 1 << 20  # bytes to which the -wal file shrinks after it was larger
@@ -37,9 +38,12 @@ class Database:
     def __init__(self, path: Path, timeout: float = LOCK_TIMEOUT) -> None:
         self.path = path
         self.epoch: int | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with folder_lock(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
             before = identity(path)
+            if before == NO_FILE and os.geteuid() == 0:
+                with suppress(FileExistsError):  # SQLite gives its other files to the same owner
+                    os.close(open_file(path, os.O_EXCL, 0o644))
             self.connection = _connect(path, timeout)
             self.identity = identity(path)
         if before not in (self.identity, NO_FILE):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from .database import NO_FILE, identity
+from .ownership import make_folder, open_file
 from .stored_report import StoredReport
 
 LINES: Final = ".lines"
@@ -74,14 +75,13 @@ class ReportFile:
             self._descriptor = -1
 
     def _open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         # The name begins with the time, so that the courier reads the first of identical errors
         # first.
         made = f"{time.time_ns():020d}"
         name = f"{made}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{LINES}"
         self._path = str(self.folder / name)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o640)
+        self._descriptor = open_file(self.folder / name, os.O_APPEND | os.O_EXCL)
         status = os.fstat(self._descriptor)
         self._identity = (status.st_dev, status.st_ino)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .ownership import make_folder, open_file
+
 FOLDER: Final = "starts"
 MAX_BYTES: Final = 4096  # of one file; then only its last lines are kept
 KEPT_LINES: Final = 20
@@ -33,12 +35,12 @@ def note_server_event(spool: Path, kind: str) -> None:
     """Record that the server on this host has started or stops. Never raises."""
     with suppress(OSError):
         folder = spool / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         path = folder / socket.gethostname()
         if path.exists() and path.stat().st_size > MAX_BYTES:
             lines = path.read_text(encoding="ascii", errors="replace").splitlines()
             path.write_text("\n".join(lines[-KEPT_LINES:]) + "\n", encoding="ascii")
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = open_file(path, os.O_APPEND)
         try:
             os.write(descriptor, f"{time.time():.3f} {kind}\n".encode("ascii"))
         finally:

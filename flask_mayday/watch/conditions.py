@@ -12,6 +12,7 @@ from typing import Final
 
 from ..spool.inventory import mail_state
 from ..spool.outbox import Outbox
+from ..spool.ownership import make_folder
 from ..spool.starts import START, STOP, server_events
 from . import texts
 from .alerts import Alert
@@ -127,7 +128,7 @@ def spool_trouble(outbox: Outbox) -> str:
     """Write a file to the spool; return why it cannot be written, or an empty string."""
     probe = outbox.folder / PROBE
     try:
-        outbox.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(outbox.folder)
         with probe.open("wb") as file:
             file.write(bytes(PROBE_BYTES))
         probe.unlink()

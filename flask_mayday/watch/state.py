@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from ..spool.ownership import make_folder, open_file
+
 NAME: Final = "watch.json"
 
 
@@ -89,7 +91,8 @@ class StateFile:
         if text == self._saved and self.path.exists():
             return
         new = self.path.with_suffix(".new")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text, encoding="utf-8")
+        make_folder(self.path.parent)
+        with open(open_file(new, os.O_TRUNC, 0o644), "w", encoding="utf-8") as file:
+            file.write(text)
         os.replace(new, self.path)
         self._saved = text
