@@ -187,9 +187,9 @@ def test_a_site_that_redirects_to_https_is_asked_there_under_its_name(
         site.headers = {"Location": "https://blog.example/health/live"}
         settings = WatchSettings(site_url=site.url, https_port=encrypted.port)
         watched = Site(settings)
-        assert watched.look(1.0).trouble == "502 Bad Gateway"
+        assert watched.check(1.0).trouble == "502 Bad Gateway"
         encrypted.status = 200
-        assert watched.look(1.0).trouble == ""
+        assert watched.check(1.0).trouble == ""
         assert watched.tls == ("127.0.0.1", encrypted.port, "blog.example")
     assert set(asked) == {"blog.example"}
-    assert "connection was refused" in watched.look(1.0).trouble
+    assert "connection was refused" in watched.check(1.0).trouble
