@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> int:
         OUTCOME.write_text(failure)
         print(failure or "The certificate was renewed.")
         return 1 if failure else 0
+    if arguments:
+        sys.exit(__doc__)
     failures = 0
     deploy()
     while True:

@@ -113,7 +113,7 @@ def test_the_address_of_a_site_on_a_swarm_follows_from_its_settings(
 
 
 def run(
-    tmp_path: Path, script: str, docker: str, **options: Any
+    tmp_path: Path, script: str, docker: str, arguments: tuple[str, ...] = (), **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with another program in the place of Docker's client."""
     program = tmp_path / "docker"
@@ -121,7 +121,7 @@ def run(
     program.chmod(0o755)
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "YES": "", "REQUEST": ""}
     return subprocess.run(
-        [ROOT / script],
+        [ROOT / script, *arguments],
         env=environ,
         capture_output=True,
         text=True,
@@ -147,3 +147,10 @@ def test_leaving_the_question_of_clean_deletes_nothing_and_says_so(tmp_path: Pat
     os.close(terminal)
     assert done.returncode == 1
     assert "Nothing was deleted." in done.stderr
+
+
+def test_the_base_images_are_not_rebuilt_for_an_unknown_argument(tmp_path: Path) -> None:
+    done = run(tmp_path, "docker/bases/ensure", "echo docker was run", arguments=("fresh",))
+    assert done.returncode == 1
+    assert "The argument is 'fresh'" in done.stderr
+    assert "docker was run" not in done.stdout + done.stderr

@@ -18,3 +18,12 @@ def test_a_renewal_by_hand_replaces_the_reason_of_the_last_failure(
         monkeypatch.setattr(renewal, "obtain", lambda *options, result=failure: result)
         assert renewal.main(["now"]) == bool(failure)
         assert renewal.OUTCOME.read_text() == failure
+
+
+def test_an_unknown_argument_starts_no_second_renewal(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewal = load("docker/acme/renewal.py")
+    monkeypatch.setattr(renewal, "deploy", lambda: pytest.fail("it has begun to renew"))
+    with pytest.raises(SystemExit, match=r"renewal\.py now"):
+        renewal.main(["Now"])
