@@ -81,3 +81,31 @@ def test_a_second_proxy_without_its_address_stops_the_start() -> None:
 def test_another_apps_pages_are_not_taken_for_the_demos_login() -> None:
     assert "EDGE_LOGIN_PATHS=/login|/register|" in source().stdout
     assert "EDGE_LOGIN_PATHS=(?!)\n" in source(APP_DIR="../shop").stdout
+
+
+@pytest.mark.parametrize(
+    ("networks", "used"),
+    [
+        ("192.0.2.7, 10.0.0.0/24,2001:db8::/32", True),
+        ("::1", True),
+        ("::ffff:192.0.2.7/128", True),
+        ("fd6d:6963:726f:1:0:0:0:1", True),
+        ("10.0.0.300", False),
+        ("10.0.0.0/33", False),
+        ("1.2", False),
+        ("2001:db8::/129", False),
+        ("12345::1", False),
+        ("10.0.0.1,proxy", False),
+    ],
+)
+def test_nginx_gets_no_network_that_it_cannot_read(networks: str, used: bool) -> None:
+    script = SCRIPT.with_name("16-check-settings.envsh")
+    done = subprocess.run(
+        ["sh", "-euc", f'. {script}; echo "$PROXY_FROM"'],
+        env={"PATH": "/usr/bin:/bin", "PROXY_FROM": networks, "LOG_FORMAT": "text"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (networks if used else "")
+    assert (f"nginx: PROXY_FROM is '{networks}'" in done.stderr) != used
