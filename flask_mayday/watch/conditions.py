@@ -20,6 +20,7 @@ from .state import WatchState
 
 NEARLY_FULL: Final = 0.1  # the free share of a volume below which it is nearly full
 NEARLY_FULL_BYTES: Final = 5 << 30  # more than this is enough, whatever the share
+FULL_BYTES: Final = 256 << 10  # with less than this, nothing but small writes succeeds
 CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
 WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail suppresses the heartbeat
 MAIL_STUCK: Final = 900.0  # seconds after which a waiting mail is an alert
@@ -69,7 +70,7 @@ class Conditions:
 def volume_conditions(
     volumes: Mapping[str, Path], status: Callable[[Path], os.statvfs_result] = os.statvfs
 ) -> Iterator[Condition]:
-    """Yield for each volume whether it is nearly full."""
+    """Yield for each volume whether it is nearly full, or full."""
     for name, path in volumes.items():
         try:
             found = status(path)
@@ -77,6 +78,11 @@ def volume_conditions(
             continue
         free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         limit = min(NEARLY_FULL * total, NEARLY_FULL_BYTES)
+        if name in texts.WITHOUT_VOLUME:
+            alert = texts.volume_full(name, str(path)) if free < FULL_BYTES else None
+            yield Condition(f"volume {name} full", alert, is_uncertain=FULL_BYTES <= free < limit)
+            if alert:
+                continue
         if free < limit:
             alert = texts.volume_nearly_full(name, str(path), free, total)
             yield Condition(f"volume {name}", alert)

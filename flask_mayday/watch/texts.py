@@ -13,6 +13,11 @@ from .alerts import Alert
 from .state import ErrorPages
 
 LISTED: Final = 100  # requests in a mail
+# What happens while a volume is full; the spool has an alert of its own.
+WITHOUT_VOLUME: Final = {
+    "logs": "log lines go to stdout and stderr only",
+    "edge-log": "error pages of nginx are not counted",
+}
 
 
 def site_down(
@@ -67,6 +72,12 @@ def volume_nearly_full(name: str, path: str, free: int, total: int) -> Alert:
     share = 100 * free // max(1, total)
     what = f"The volume {name} is nearly full: {_size(free)} of {_size(total)} are free ({share} %)"
     return Alert(what, f"volume {name} nearly full", {"Mounted at": path})
+
+
+def volume_full(name: str, path: str) -> Alert:
+    """Return the alert that a volume is full."""
+    what = f"The volume {name} is full. Until there is space, {WITHOUT_VOLUME[name]}"
+    return Alert(what, f"volume {name} full", {"Mounted at": path})
 
 
 def mail_stuck(seconds: float, reason: str) -> Alert:

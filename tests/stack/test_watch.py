@@ -19,6 +19,9 @@ from tests.support.steady_load import steady_load
 TOKEN = "b0c1d2e3-not-for-the-log"
 DOWN, BACK = "The site does not answer", "The site answers again"
 CRASHES = "services:\n  web: {environment: {FLASK_APP: 'no_such_module:app'}}\n"
+# The log on a disk of its own that can be filled.
+TMPFS = "{type: tmpfs, device: tmpfs, o: 'size=32m,uid=10001,gid=10001,mode=0750'}"
+SMALL_LOGS = f"volumes:\n  logs: {{driver_opts: {TMPFS}}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(f"{PROJECT}-watch", clone)
     stack.remove()
     (clone / "secrets/heartbeat_url").write_text(f"http://pulse:8000/{TOKEN}")
+    (clone / "compose.override.yaml").write_text(SMALL_LOGS)
     stack.compose("build")
     stack.up()
     run = ["docker", "run", "--detach", "--rm", "--name", f"{stack.project}-pulse"]
@@ -169,11 +173,11 @@ def test_a_crash_loop_is_reported_as_one_outage(
     override = stack.directory / "compose.override.yaml"
 
     def crash() -> None:
-        override.write_text(CRASHES)
+        override.write_text(SMALL_LOGS + CRASHES)
         stack.compose("up", "--detach", "--no-build", "--no-deps", "web")
 
     def repair() -> None:
-        override.unlink()
+        override.write_text(SMALL_LOGS)
         stack.compose("up", "--detach", "--wait", "--no-build", "--no-deps", "web")
 
     expect_outage(stack, record_property, crash, repair, "web keeps restarting|fails to start")
@@ -237,6 +241,69 @@ def test_no_log_shows_the_address_of_the_heartbeat(stack: Stack) -> None:
 
 def watch_log(stack: Stack) -> str:
     return stack.compose("logs", "--no-log-prefix", "watch")
+
+
+def test_a_full_log_is_mailed_and_delays_no_page(stack: Stack) -> None:
+    def fail_while_full() -> str:
+        """Raise an error; return its request id once the log cannot take its lines."""
+        answer = stack.drill("exception", message="while the log is full")
+        assert answer.status == 500
+        is_full = "No space left on device" in stack.get("/health/live").text
+        return answer.request_id if is_full else ""
+
+    stack.shell("web", "cat /dev/zero >/var/log/microblog/filler || true")
+    try:
+        identifier = str(wait_until(fail_while_full, "a log that is full"))
+        wait_until(lambda: mails(stack, "The volume logs is full"), "the mail", 90)
+        stack.mail_of(identifier)
+        assert identifier in stack.compose("logs", "--no-log-prefix", "web")
+    finally:
+        stack.shell("web", "rm /var/log/microblog/filler")
+    wait_until(
+        lambda: stack.drill("exception", message="afterwards").request_id in stack.log(),
+        "a log that can be written again",
+    )
+    assert '"log":"ok"' in stack.get("/health/live").text.replace(" ", "")
+
+
+def test_restarts_of_nginx_are_mailed_and_those_of_the_database_are_seen(stack: Stack) -> None:
+    ask = (
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/health/ready').read())"
+    )
+
+    def database_started() -> str:
+        found = stack.execute("web", "python3", "-c", ask, check=False)
+        return "".join(re.findall(r'"database_started": ([0-9.]+)', found))
+
+    before = database_started()
+    stack.run("docker", "restart", "--time", "5", *stack.containers("db"))
+    wait_until(lambda: database_started() not in ("", before), "another start of the database")
+
+    def restart_once_more() -> bool:
+        stack.run("docker", "restart", "--time", "1", *stack.containers("nginx"))
+        return bool(mails(stack, "nginx keeps restarting: "))
+
+    wait_until(restart_once_more, "the mail", 120)
+    wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
+
+
+def test_a_mail_that_waits_stops_the_heartbeat(stack: Stack) -> None:
+    older = "UPDATE mails SET created = created - 100 WHERE state = 'waiting'"
+    age = (
+        "import sqlite3; spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=10);"
+        f'rows = spool.execute("{older}"); spool.commit(); print(rows.rowcount)'
+    )
+    stack.run("docker", "stop", "--time", "1", *stack.containers("mailhog"))
+    try:
+        stack.drill("exception", message="while no mail can be sent")
+        wait_until(lambda: stack.execute("web", "python3", "-c", age) != "0\n", "a mail that waits")
+        reason = "No heartbeat is sent to HEARTBEAT_URL: mail is waiting: "
+        wait_until(lambda: reason in watch_log(stack), "the end of the heartbeat", 60)
+    finally:
+        stack.run("docker", "start", *stack.containers("mailhog", "--all"))
+        wait_until(lambda: request(f"{stack.mailhog}/api/v2/jim").status == 404, "MailHog")
+    stack.execute("web", "flask", "reports", "retry")
+    wait_until(lambda: mails(stack, "while no mail can be sent"), "the mail", 60)
 
 
 def test_a_spool_that_cannot_be_written_stops_the_heartbeat_and_is_mailed_directly(

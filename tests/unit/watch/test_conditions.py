@@ -73,6 +73,28 @@ def test_a_volume_is_nearly_full_by_share_and_by_size(free: int, total: int, sta
         assert "The volume spool is nearly full" in found.alert.what
 
 
+def test_a_volume_that_was_nearly_full_is_reported_once_more_when_it_is_full() -> None:
+    conditions, free = Conditions(WatchState()), 5 << 20
+
+    def status(path: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 25_600, 0, free // 4096, 0, 0, 0, 0, 255))
+
+    def news() -> list[str]:
+        found = volume_conditions({"logs": Path("/x")}, status)
+        return [alert.what for alert in conditions.news(found, 1.0)]
+
+    assert news() == ["The volume logs is nearly full: 5 MiB of 100 MiB are free (5 %)"]
+    free = 0
+    full = "The volume logs is full. Until there is space, log lines go to stdout and stderr only"
+    assert news() == [full]
+    free = 5 << 20
+    assert news() == []
+    free = 50 << 20
+    assert news() == []
+    free = 0
+    assert news() == [full]
+
+
 # Restarts
 
 

@@ -32,6 +32,7 @@ class FakeSite:
     """A site that is as ``trouble`` says."""
 
     trouble = ""
+    tls = None
 
     def check(self, now: float) -> SiteCheck:
         return SiteCheck(now, self.trouble)
@@ -226,9 +227,8 @@ def test_the_heartbeat_is_sent_only_while_all_is_well(
     assert "502 Bad Gateway" in machine_checks.trouble(watch.now)
     watch.run(2)
     assert machine_checks.trouble(watch.now) == ""
-    late = {
-        machine_checks.trouble(watch.now + seconds) for seconds in (31, 60)
-    }  # the other loop hangs
+    # If the other loop hangs:
+    late = {machine_checks.trouble(watch.now + seconds) for seconds in (31, 60)}
     assert late == {f"the site has not been checked since {moment(watch.now)}"}  # logged once
     machine_checks.spool_trouble = "No space left on device"
     assert machine_checks.trouble(watch.now) == "the spool: No space left on device"
@@ -261,6 +261,22 @@ def test_the_heartbeat_depends_on_a_site_of_which_only_the_app_is_checked(
     watcher = Watcher(pipeline_with(WATCH_READY_URL="http://web:8000/health/ready"))
     watcher.last_check = SiteCheck(START, "no answer")
     assert MachineChecks(watcher).trouble(START) == "the site does not answer: no answer"
+
+
+def test_a_database_that_is_started_three_times_in_a_minute_is_reported(
+    watch: Simulation,
+) -> None:
+    machine_checks = MachineChecks(watch.watcher)
+    alerts = "Alert: db keeps restarting: 3 starts within 1 min"
+    for started in (START - 86_400, START, START + 20, START + 40):
+        assert alerts not in watch.messages()
+        watch.now = START + 45
+        ready = {"database": "ok", "database_started": started}
+        watch.watcher.last_check = SiteCheck(watch.now, "", ready)
+        machine_checks.go(watch.now)
+        machine_checks.go(watch.now)  # without a restart since
+        watch.watcher.alerts.deliver()
+    assert watch.messages().count(alerts) == 1
 
 
 def test_pages_beyond_the_limit_are_only_counted(
