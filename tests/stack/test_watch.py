@@ -267,17 +267,17 @@ def test_a_full_log_is_mailed_and_delays_no_page(stack: Stack) -> None:
 
 
 def test_restarts_of_nginx_are_mailed_and_those_of_the_database_are_seen(stack: Stack) -> None:
-    ask = (
-        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/health/ready').read())"
-    )
+    url = "http://web.inner:8001/health/ready"
+    script = f"import urllib.request; print(urllib.request.urlopen('{url}').read().decode())"
 
-    def database_started() -> str:
-        found = stack.execute("web", "python3", "-c", ask, check=False)
-        return "".join(re.findall(r'"database_started": ([0-9.]+)', found))
+    def database_started() -> object:
+        printed = stack.execute("watch", "python3", "-c", script, check=False)
+        return json.loads(printed)["database_started"] if printed else None
 
     before = database_started()
+    assert before
     stack.run("docker", "restart", "--time", "5", *stack.containers("db"))
-    wait_until(lambda: database_started() not in ("", before), "another start of the database")
+    wait_until(lambda: database_started() not in (None, before), "another start of the database")
 
     def restart_once_more() -> bool:
         stack.run("docker", "restart", "--time", "1", *stack.containers("nginx"))
