@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
@@ -279,12 +280,17 @@ def test_restarts_of_nginx_are_mailed_and_those_of_the_database_are_seen(stack: 
     stack.run("docker", "restart", "--time", "5", *stack.containers("db"))
     wait_until(lambda: database_started() not in (None, before), "another start of the database")
 
+    def is_up() -> bool:
+        with suppress(OSError):
+            return request(f"{stack.url}/explore", timeout=10).status == 200
+        return False
+
     def restart_once_more() -> bool:
         stack.run("docker", "restart", "--time", "1", *stack.containers("nginx"))
+        wait_until(is_up, "a page")
         return bool(mails(stack, "nginx keeps restarting: "))
 
     wait_until(restart_once_more, "the mail", 120)
-    wait_until(lambda: request(f"{stack.url}/explore").status == 200, "a page")
 
 
 def test_a_mail_that_waits_stops_the_heartbeat(stack: Stack) -> None:
