@@ -176,8 +176,17 @@ addresses() {
   _row "Check it" "make drill"
   if [[ $(setting_of HTTP_BIND "$(default_bind)") =~ ^(127\.|\[?::1) && $(setting_of TRUSTED_PROXIES 1) == 1 ]]; then
     _row Limits "not per client: on loopback, all clients have one address (docs/operations.md#limits)"
+  elif shares_ipv6_addresses; then
+    _row Limits "not per client over IPv6: Docker before 27 needs ip6tables (docs/operations.md#put-it-on-the-internet)"
   fi
   if has_service acme; then certificate_state; fi
+}
+
+shares_ipv6_addresses() { # all visitors over IPv6 have the gateway's address
+  local version experimental
+  [[ -n $(setting_of DOMAIN '') && $(setting_of IPV6 true) == true ]] || return 1
+  read -r version experimental < <(docker version --format '{{.Server.Version}} {{.Server.Experimental}}')
+  [[ $experimental == false && ${version%%.*} -lt 27 ]]
 }
 
 web_owns_tables() { # without migrations, the app has to create its tables itself

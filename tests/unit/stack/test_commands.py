@@ -154,3 +154,33 @@ def test_the_base_images_are_not_rebuilt_for_an_unknown_argument(tmp_path: Path)
     assert done.returncode == 1
     assert "The argument is 'fresh'" in done.stderr
     assert "docker was run" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine", "shared"),
+    [
+        ({"DOMAIN": "blog.example.org"}, "26.1.5+dfsg1 false", True),
+        ({"DOMAIN": "blog.example.org"}, "26.1.5+dfsg1 true", False),
+        ({"DOMAIN": "blog.example.org"}, "27.0.1 false", False),
+        ({"DOMAIN": "blog.example.org", "IPV6": "false"}, "26.1.5 false", False),
+        ({}, "26.1.5 false", False),
+    ],
+)
+def test_make_up_says_if_all_visitors_over_ipv6_have_the_address_of_the_gateway(
+    settings: dict[str, str], engine: str, shared: bool
+) -> None:
+    stubs = "app_name() { echo Blog; }; has_service() { return 1; }; site_address() { :; }\n"
+    stubs += f"web_containers() {{ :; }}; docker() {{ echo '{engine}'; }}\n"
+    done = call("docker/verbs/up", f"{stubs}default_bind() {{ echo ::; }}\naddresses", **settings)
+    assert ("  Limits      not per client over IPv6" in done.stdout) == shared
+
+
+def test_the_rows_of_a_long_name_are_aligned() -> None:
+    stubs = "app_name() { echo a-very-long-name; }; has_service() { return 1; }\n"
+    stubs += "site_address() { echo URL; }; default_bind() { echo ::; }\n"
+    stubs += "web_containers() { echo web; }; docker() { :; }\n"
+    done = call("docker/verbs/up", f"{stubs}addresses", APP_DIR="../app")
+    rows = done.stdout.splitlines()[1:]
+    columns = {len(row) - len(row[18:].lstrip()) for row in rows}
+    assert columns == {20}, done.stdout
+    assert any(row.startswith("  Database ") for row in rows)
