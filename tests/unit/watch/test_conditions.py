@@ -81,7 +81,8 @@ def test_a_volume_that_was_nearly_full_is_reported_once_more_when_it_is_full() -
 
     def news() -> list[str]:
         found = volume_conditions({"logs": Path("/x")}, status)
-        return [alert.what for alert in conditions.news(found, 1.0)]
+        alerts = [conditions.alert_to_send(condition, 1.0) for condition in found]
+        return [alert.what for alert in alerts if alert]
 
     assert news() == ["The volume logs is nearly full: 5 MiB of 100 MiB are free (5 %)"]
     free = 0
