@@ -251,7 +251,8 @@ def _mail_ui(reader: SettingsReader, server: str | None) -> str | None:
 
 
 def _check_mail(reader: SettingsReader, mail: MailSettings) -> None:
-    if mail.server and not mail.admins:
+    is_known = any("ADMINS is " in problem for problem in reader.problems)
+    if mail.server and not mail.admins and not is_known:
         reader.problem(
             "ADMINS", None, "MAIL_SERVER is set, so name the addresses that receive error mails."
         )

@@ -69,7 +69,7 @@ class SettingsReader:
     def finish(self) -> None:
         """Raise :exc:`ConfigurationError` if any value was invalid."""
         if self.problems:
-            raise ConfigurationError(self.problems)
+            raise ConfigurationError(dict.fromkeys(self.problems))  # one may be found twice
 
     def problem(self, name: str, value: str | None, fix: str) -> None:
         """Record that ``name`` cannot have ``value`` (``None``: that it is not set)."""

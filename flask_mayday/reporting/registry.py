@@ -24,6 +24,7 @@ from .pipeline import Pipeline
 PIPELINE: Final = "flask_mayday.pipeline"
 OWN_LOGGERS: Final = ("flask_mayday", "gunicorn")
 
+logger = logging.getLogger(__name__)
 _own_loggers: list[logging.Logger] = []
 _pipelines: list[weakref.ref[Pipeline]] = []
 _lock = threading.Lock()
@@ -103,9 +104,14 @@ def _uninstall() -> None:
 
 
 def deliver_before_exit() -> None:
-    """Deliver the reports of this process for which no courier is running."""
+    """Deliver the reports of this process for which no courier is running. Never raises."""
     for pipeline in pipelines():
-        pipeline.courier.deliver_before_exit()
+        courier = pipeline.courier
+        try:
+            courier.deliver_before_exit()
+        except Exception as error:
+            folder = courier.outbox.folder
+            logger.warning("Not delivered from %s before the exit: %s", folder, error)
 
 
 def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:

@@ -109,6 +109,16 @@ def test_a_signal_reaches_the_command(
     assert read_reports() == []
 
 
+def test_a_spool_that_cannot_be_used_is_named_without_a_traceback(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "spool" / "courier.lock").mkdir(parents=True)  # root could open any file
+    done = run("sh", "-c", "exit 3")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert f"Not delivered from {tmp_path / 'spool'} before the exit: " in done.stderr
+
+
 def test_without_a_command_the_usage_is_printed(run: Callable[..., Any]) -> None:
     done = run()
     assert done.returncode == 2

@@ -179,6 +179,16 @@ def test_mail_without_administrators_is_refused() -> None:
     assert problem.startswith("ADMINS is not set")
 
 
+def test_a_wrong_administrator_is_not_reported_as_missing_too() -> None:
+    (problem,) = problems(MAIL_SERVER="mail.example.com", ADMINS="nobody")
+    assert problem.startswith("ADMINS is 'nobody'")
+
+
+def test_a_problem_of_a_setting_that_is_read_twice_is_reported_once() -> None:
+    found = problems(NODE_NAME="a\x1bb", COURIERS_AGREE="1", AGREEMENT_URL="postgresql://h/d")
+    assert len(found) == len(set(found))
+
+
 def test_administrators_are_separated_by_commas() -> None:
     settings = read(MAIL_SERVER="mail.example.com", ADMINS="a@example.com, b@example.com,")
     assert settings.mail.admins == ("a@example.com", "b@example.com")
