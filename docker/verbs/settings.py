@@ -206,7 +206,7 @@ def value_problems(values: dict[str, str]) -> list[str]:
         for name, allowed in CHOICES.items()
         if values[name].strip().lower() not in allowed
     ]
-    if not re.fullmatch(r"[1-9][0-9]{0,9}[kKmMgG]?", values["MAX_BODY"].strip()):
+    if not re.fullmatch(r"[1-9][0-9]{0,9}[kKmM]?|[1-9][0-9]{0,5}[gG]", values["MAX_BODY"].strip()):
         problems.append(
             f"MAX_BODY is '{values['MAX_BODY']}': use a size in bytes, or with k or m, such as 20m."
         )

@@ -109,3 +109,16 @@ def test_nginx_gets_no_network_that_it_cannot_read(networks: str, used: bool) ->
     )
     assert done.stdout.strip() == (networks if used else "")
     assert (f"nginx: PROXY_FROM is '{networks}'" in done.stderr) != used
+
+
+@pytest.mark.parametrize(("size", "used"), [("20m", "20m"), ("5G", "5G"), ("9999999999g", "1m")])
+def test_nginx_gets_no_size_that_it_cannot_compute(size: str, used: str) -> None:
+    script = SCRIPT.with_name("16-check-settings.envsh")
+    done = subprocess.run(
+        ["sh", "-euc", f'. {script}; echo "$MAX_BODY"'],
+        env={"PATH": "/usr/bin:/bin", "MAX_BODY": size, "LOG_FORMAT": "text"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == used

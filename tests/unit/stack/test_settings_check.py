@@ -55,6 +55,7 @@ def test_the_defaults_are_valid(settings: Any) -> None:
         ("WEB_REPLICAS", "2 "),
         ("WEB_REPLICAS", "0"),
         ("MAX_BODY", "1MiB; return 200"),
+        ("MAX_BODY", "9999999999g"),
         ("DATABASE", "mysql"),
         ("STATIC", "apache"),
         ("TRUSTED_PROXIES", "0"),
