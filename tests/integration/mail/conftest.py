@@ -276,7 +276,7 @@ class Server:
             "ADMINS": ADMINS,
             "MAIL_USE_TLS": kind == "starttls",
             "MAIL_USE_SSL": kind == "tls",
-            "MAIL_TIMEOUT": 2,
+            "MAIL_TIMEOUT": 20,
         }
 
     def authenticate(self, server: Any, session: Any, envelope: Any, how: str, data: Any) -> Any:

@@ -20,7 +20,7 @@ WaitUntil = Callable[..., Any]
 @pytest.fixture
 def courier(make_courier: Callable[..., Any], scripted_server: Any) -> Any:
     """Return a courier for the scripted server, with one mail to send."""
-    made = make_courier(**scripted_server.settings, MAIL_TIMEOUT=1)
+    made = make_courier(**scripted_server.settings, MAIL_TIMEOUT=20)
     made.fail("one")
     return made
 

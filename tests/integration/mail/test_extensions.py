@@ -34,7 +34,7 @@ def offer(scripted_server: Any) -> Callable[..., Verdict]:
     """Return a function that sends a mail to the scripted server."""
 
     def send(content: bytes) -> Verdict:
-        settings = read_settings({**scripted_server.settings, "MAIL_TIMEOUT": 2}).mail
+        settings = read_settings({**scripted_server.settings, "MAIL_TIMEOUT": 20}).mail
         with SmtpSession(settings) as session:
             return session.send(settings.admins, content)
 
