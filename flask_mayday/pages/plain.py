@@ -56,5 +56,6 @@ def problem(status: int, title: str, detail: str, request_id: str) -> str:
             "status": status,
             "detail": detail,
             "request_id": request_id,
-        }
+        },
+        default=str,  # an app can pass anything to abort(): an exception, a text to translate
     )

@@ -95,6 +95,13 @@ def test_an_error_is_a_problem_document_for_a_client_that_wants_json(
     assert trouble(answer)["title"]
 
 
+def test_a_description_that_is_an_exception_is_shown_as_text(app: Flask) -> None:
+    app.add_url_rule("/described", view_func=lambda: abort(400, ValueError("no such day")))
+    answer = app.test_client().get("/described", headers=JSON)
+    assert trouble(answer)["detail"] == "no such day"
+    assert "no such day" in app.test_client().get("/described").text
+
+
 @pytest.mark.parametrize("headers", [{}, JSON])
 @pytest.mark.parametrize(("path", "status"), PATHS)
 def test_an_error_is_not_cached_and_varies_by_accept(
