@@ -116,4 +116,6 @@ def _locked(key: str, moment: datetime) -> LoginAttempts:
     counter: LoginAttempts = db.session.scalars(locked.returning(LoginAttempts)).one()
     if counter.latest < moment - MEMORY:
         counter.count = 0
+    # A clock may be set back, and those of several machines differ.
+    counter.latest = min(counter.latest, moment)
     return counter

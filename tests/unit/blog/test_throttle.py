@@ -77,6 +77,15 @@ def test_failures_are_forgotten_after_a_while(app, visitor, clock):
     assert [guess(visitor).status_code for _ in range(5)] == [200] * 5
 
 
+def test_a_clock_that_was_set_back_delays_nobody(visitor, clock):
+    for _ in range(5):
+        guess(visitor)
+    clock.pass_seconds(-3600)
+    assert guess(visitor).headers["Retry-After"] == "1"
+    clock.pass_seconds(1)
+    assert guess(visitor).status_code == 200
+
+
 def test_a_browser_that_was_logged_in_before_is_not_delayed_by_the_guesses_of_others(
     app, visitor, clock
 ):
