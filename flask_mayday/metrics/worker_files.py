@@ -25,8 +25,8 @@ TOO_LATE: Final = (
     "METRICS is on, but prometheus_client was imported before gunicorn's logger was made, so each "
     f"worker would count for itself.\nImport it later, or set {FOLDER_VARIABLE} to an empty folder."
 )
-NOT_MADE: Final = (
-    f"METRICS is on, and {FOLDER_VARIABLE} is %r: this folder cannot be made (%s).\n"
+NOT_WRITABLE: Final = (
+    f"METRICS is on, and {FOLDER_VARIABLE} is %r: this folder cannot be written (%s).\n"
     "Set it to a folder that the server can write, or leave it unset."
 )
 
@@ -58,14 +58,16 @@ def prepare() -> Path | None:
     """Make the folder and name it in the environment, before prometheus_client is imported.
 
     Return it, to be deleted when the server stops; ``None`` if the environment names one already.
-    Exits with the fix if that folder cannot be made, or prometheus_client was imported too early.
+    Exits with the fix if that folder cannot be written, or if prometheus_client was imported too
+    early.
     """
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         try:
             Path(named).mkdir(parents=True, exist_ok=True)
+            (Path(named) / LOCK).touch(0o600)
         except OSError as error:
-            sys.exit(NOT_MADE % (named, error.strerror))
+            sys.exit(NOT_WRITABLE % (named, error.strerror))
         return None
     if "prometheus_client" in sys.modules:
         sys.exit(TOO_LATE)

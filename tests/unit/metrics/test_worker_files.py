@@ -117,12 +117,12 @@ def test_a_folder_in_the_environment_is_used(
     assert (tmp_path / "metrics").is_dir()
 
 
-def test_a_folder_that_cannot_be_made_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("folder", ["/proc", "/dev/null/metrics"])
+def test_a_folder_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv(worker_files.FOLDER_VARIABLE, str(tmp_path / "file/metrics"))
-    with pytest.raises(SystemExit, match="/file/metrics': this folder cannot be made"):
+    monkeypatch.setenv(worker_files.FOLDER_VARIABLE, folder)
+    with pytest.raises(SystemExit, match=f"{folder}': this folder cannot be written"):
         worker_files.prepare()
 
 
