@@ -112,6 +112,8 @@ def _database_url(reader: SettingsReader, instance_path: Path) -> URL:
         reader.problem("DATABASE_URL", f"{url.drivername}://…", "use postgresql:// or sqlite://.")
     if url.drivername == "sqlite":
         return url
+    if url.port is not None and not 0 < url.port < 65536:
+        reader.problem("DATABASE_URL", f"…:{url.port}/…", "use a port from 1 to 65535.")
     if user := reader.secret("POSTGRES_USER"):
         url = url.set(username=user)
     if password is None:

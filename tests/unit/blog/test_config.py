@@ -137,6 +137,12 @@ def test_an_unsupported_database_is_refused(scheme: str) -> None:
     assert problem.startswith(f"DATABASE_URL is '{scheme}://…'")
 
 
+@pytest.mark.parametrize("port", [0, 65536, 99999999])
+def test_a_database_url_needs_a_port_that_exists(port: int) -> None:
+    (problem,) = problems(DATABASE_URL=f"postgresql://web:secret@db:{port}/microblog")
+    assert problem == f"DATABASE_URL is '…:{port}/…': use a port from 1 to 65535."
+
+
 def test_the_login_and_earlier_keys_are_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "user").write_text("microblog_web_2\n")
     (tmp_path / "keys").write_text(f"{'a' * 40}\n{'b' * 40}\n")
