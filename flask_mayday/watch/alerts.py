@@ -88,9 +88,13 @@ class Alerts:
     def deliver(self) -> None:
         """Deliver the waiting alerts, and keep those that cannot be delivered now. Never raises."""
         for text in self.state.unsent:
-            report = Report.from_json(text)
-            if not self._deliver_one(report):
-                return
+            try:
+                report = Report.from_json(text)
+            except (ValueError, TypeError):
+                logger.error("A saved alert cannot be read and is dropped: %.1000r", text)
+            else:
+                if not self._deliver_one(report):
+                    return
             with self._lock:
                 self.state.unsent = [one for one in self.state.unsent if one != text]
 

@@ -249,6 +249,13 @@ def test_a_check_that_fails_does_not_lose_the_alerts_of_those_before_it(
     assert "The spool cannot be written" in watch.watcher.state.unsent[0]
 
 
+def test_a_saved_alert_that_cannot_be_read_does_not_delay_the_others(watch: Simulation) -> None:
+    watcher = watch.watcher
+    watcher.state.unsent = ["torn", 5, a_report("The site is down").to_json()]  # type: ignore[list-item]
+    watcher.alerts.deliver()
+    assert watcher.state.unsent == []
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "unheard of"}'])
 def test_a_state_that_cannot_be_read_is_begun_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / "watch.json").write_text(text)
