@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import errors, log, pages, requests
+from tests.bench import connections, errors, log, pages, requests
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).with_name("results")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=("log", "errors", "pages"))
+    parser.add_argument("--only", choices=("log", "errors", "pages", "connections"))
     parser.add_argument("--json", action="store_true", help="print the figures only, as JSON")
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
@@ -40,6 +40,9 @@ def main() -> int:
     if arguments.only in (None, "pages"):
         figures["pages"] = rows = pages.measure(arguments.rounds, say)
         tables.append(f"## The pages\n\n{pages.table(rows)}")
+    if arguments.only in (None, "connections"):
+        figures["connections"] = rows = connections.measure(say)
+        tables.append(f"## Connections from nginx to web\n\n{connections.table(rows)}")
     conditions = (
         f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(begun))}, {os.cpu_count()} processors, "
         f"Python {platform.python_version()}, load before: {load[0]:.1f}; medians of "

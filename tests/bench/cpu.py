@@ -8,10 +8,15 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 
 
+def pid_of(container: str) -> str:
+    """Return the id of a running container's first process, on this machine."""
+    command = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def cpu_seconds(container: str) -> float:
     """Return the CPU time that a running container has used, in seconds."""
-    command = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
-    pid = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    pid = pid_of(container)
     groups = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
     for _, controllers, path in groups:
         if "cpuacct" in controllers.split(","):
