@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from http.cookies import _unquote
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
@@ -17,11 +18,15 @@ CACHE: Final = "flask_mayday.secrets"  # in the WSGI environ: the parsed body an
 MAX_VALUES: Final = 64  # of the headers, and of the body
 MAX_CHARACTERS: Final = 32_000  # of all values of the headers, and of the body
 MAX_ENCODED: Final = 4000  # characters of the first values: also searched for in base64 and hex
+KEPT_SEARCHES: Final = 64  # of at most 0.3 MB each
+MAX_KEPT: Final = 1000  # characters of the headers whose search is kept
 SPLIT_HEADERS: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets
 MAX_NODES: Final = 2000  # values of a JSON document that are examined
 MAX_QUERY_LENGTH: Final = 100_000  # characters
 
 Parsed = tuple[object, object]
+# Authorization, Cookie, query, Referer, and then the other headers with secret names.
+_Head = tuple[str, ...]
 
 
 def search_for_secrets(environ: Mapping[str, object], names: SecretNames) -> ValueSearch:
@@ -31,13 +36,23 @@ def search_for_secrets(environ: Mapping[str, object], names: SecretNames) -> Val
     if isinstance(known, tuple) and known[0][0] is parsed[0] and known[0][1] is parsed[1]:
         found: ValueSearch = known[1]
         return found
-    # A body can contain many secrets, which must not displace those of the headers.
-    head, plain_head = _first(_in_head(environ, names))
+    head = _head_of(environ, names)
     body, plain_body = _first(_in_body(parsed, names))
-    found = ValueSearch((*head, *body), (*plain_head, *plain_body))
+    if body or plain_body or sum(map(len, head)) > MAX_KEPT:
+        # A body can contain many secrets, which must not displace those of the headers.
+        values, plain_values = _first(_in_head(head, names))
+        found = ValueSearch((*values, *body), (*plain_values, *plain_body))
+    else:
+        found = _search_of_head(head, names)
     if isinstance(environ, dict):
         environ[CACHE] = (parsed, found)
     return found
+
+
+@lru_cache(maxsize=KEPT_SEARCHES)
+def _search_of_head(head: _Head, names: SecretNames) -> ValueSearch:
+    """Return the search for the secrets of headers; a visitor sends them with every request."""
+    return ValueSearch(*_first(_in_head(head, names)))
 
 
 def parsed_body(environ: Mapping[str, object]) -> Parsed:
@@ -80,19 +95,31 @@ def _meanings(value: str) -> Iterator[str]:
             yield value.encode("latin-1").decode("utf-8")
 
 
-def _in_head(environ: Mapping[str, object], names: SecretNames) -> Iterator[str]:
+def _head_of(environ: Mapping[str, object], names: SecretNames) -> _Head:
+    addresses = [str(environ.get(source) or "") for source in ("QUERY_STRING", "HTTP_REFERER")]
+    return (
+        str(environ.get("HTTP_AUTHORIZATION") or ""),
+        str(environ.get("HTTP_COOKIE") or ""),
+        *(address if "=" in address else "" for address in addresses),
+        *(
+            str(value)
+            for name, value in environ.items()
+            if name.startswith("HTTP_") and name not in SPLIT_HEADERS and names.match(name[5:])
+        ),
+    )
+
+
+def _in_head(head: _Head, names: SecretNames) -> Iterator[str]:
     """Return the secret values of the headers, the most sensitive ones first."""
-    if authorization := environ.get("HTTP_AUTHORIZATION"):
-        yield from _credentials(str(authorization))
-    cookies = _cookies(str(environ.get("HTTP_COOKIE") or ""), names)
+    authorization, cookie_header, query, referrer, *others = head
+    if authorization:
+        yield from _credentials(authorization)
+    cookies = _cookies(cookie_header, names) if cookie_header else []
     yield from (value for is_login, value in cookies if is_login)
-    for name, value in environ.items():
-        if name.startswith("HTTP_") and name not in SPLIT_HEADERS and names.match(name[5:]):
-            yield str(value)
-    for source in ("QUERY_STRING", "HTTP_REFERER"):
-        query = str(environ.get(source) or "")
-        if "=" in query:
-            yield from _fields(query.partition("?")[2] if "?" in query else query, names)
+    yield from others
+    for address in (query, referrer):
+        if address:
+            yield from _fields(address.partition("?")[2] if "?" in address else address, names)
     yield from (value for is_login, value in cookies if not is_login)
 
 
