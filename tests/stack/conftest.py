@@ -12,12 +12,13 @@ from tests.support.compose import PROJECT, Stack, end
 
 # Two processes share the files. The longest come first, so that both end at about the same time.
 LONGEST = (
+    "rolling",
     "any_app",
     "documented_commands",
     "watch",
-    "rolling",
     "backup",
     "verbs",
+    "rotation",
     "three_containers",
     "pages",
 )
