@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -30,9 +32,13 @@ def swarm_state(stack: Stack) -> str:
     return stack.run("docker", "info", "--format", "{{.Swarm.LocalNodeState}}").stdout.strip()
 
 
-def task_of(stack: Stack, service: str) -> str:
+def tasks_of(stack: Stack, service: str) -> list[str]:
     name = f"label=com.docker.swarm.service.name={stack.project}_{service}"
-    return stack.run("docker", "ps", "--quiet", "--filter", name).stdout.split()[0]
+    return stack.run("docker", "ps", "--quiet", "--filter", name).stdout.split()
+
+
+def task_of(stack: Stack, service: str) -> str:
+    return tasks_of(stack, service)[0]
 
 
 def container(stack: Stack, identifier: str) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A clone on a swarm that this test has made. An engine in another swarm is refused."""
     clone = clone_checkout(tmp_path_factory.mktemp("swarm") / "clone")
     (clone / "compose.override.yaml").write_text(QUICK_HEALTH)
-    settings = {"HTTP_BIND": "0.0.0.0", "DRILL": "1", "WEB_REPLICAS": "2"}
+    settings = {"HTTP_BIND": "0.0.0.0", "DRILL": "1", "WEB_REPLICAS": "2", "REPORT_WINDOW": "300"}
     stack = Stack(f"{PROJECT}-swarm", clone, settings)
     if swarm_state(stack) != "inactive":
         pytest.skip("this engine is in a swarm that the tests did not make")
@@ -58,12 +64,30 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.remove()
 
 
+@contextmanager
+def swarm_of_others(stack: Stack) -> Iterator[None]:
+    """Put this engine into a swarm that `make swarm-up` has not made, during the block."""
+    address = ("--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1")
+    stack.run("docker", "swarm", "init", *address)
+    try:
+        yield
+    finally:
+        stack.run("docker", "swarm", "leave", "--force")
+        stack.run("docker", "network", "rm", "docker_gwbridge")
+
+
 @pytest.fixture(scope="module")
 def running(swarm: Stack) -> Stack:
     """The stack on the swarm, healthy."""
     refused = make(swarm, "swarm-up", check=False, HTTP_BIND="127.0.0.1", DRILL="0")
     assert "set HTTP_BIND=0.0.0.0" in refused.stderr
     assert swarm_state(swarm) == "inactive"
+    with swarm_of_others(swarm):
+        refused = make(swarm, "swarm-up", check=False, DRILL="0")
+        assert "set SWARM=existing" in refused.stderr
+        assert not swarm.run("docker", "service", "ls", "--quiet").stdout
+        make(swarm, "swarm-down")
+        assert swarm_state(swarm) == "active"
     make(swarm, "swarm-up")
     return swarm
 
@@ -126,6 +150,34 @@ def test_scaling_and_a_new_version_fail_no_request(running: Stack) -> None:
     assert task_of(running, "web") != before
 
 
+def serving_tasks(stack: Stack) -> set[str]:
+    """Return the web tasks that have answered requests from nginx."""
+    tasks = tasks_of(stack, "web")
+    logs = {task: stack.run("docker", "logs", "--tail", "50", task).stdout for task in tasks}
+    return {task for task, log in logs.items() if '"GET /explore"' in log}
+
+
+def test_a_killed_task_costs_only_the_requests_that_it_held(running: Stack) -> None:
+    failed: list[float] = []
+
+    def ask() -> int:
+        begun = time.monotonic()
+        answer = request(f"{running.url}/explore", timeout=30)
+        if answer.status != 200:
+            assert answer.request_id in answer.text
+            failed.append(begun)
+        return answer.status
+
+    with steady_load(ask) as outcomes:
+        for task in tasks_of(running, "web"):
+            wait_until(lambda: len(serving_tasks(running)) == 2, "two tasks serve", 120)
+            running.run("docker", "kill", "--signal", "KILL", task)
+            killed = time.monotonic()
+            wait_until(lambda: len(serving_tasks(running)) == 2, "a new task serves", 120)
+            assert not [begun for begun in failed if begun > killed]
+    assert set(outcomes) <= {200, 502}
+
+
 def test_a_version_that_is_not_healthy_is_rolled_back(running: Stack) -> None:
     code = running.directory / "app" / "__init__.py"
     good = code.read_text()
@@ -139,6 +191,8 @@ def test_a_version_that_is_not_healthy_is_rolled_back(running: Stack) -> None:
     assert done.returncode != 0
     assert "the swarm went back to the one before" in done.stderr
     assert set(outcomes) == {200}
+    subjects = [line for line in running.make("mail").stdout.splitlines() if "health" in line]
+    assert len(subjects) == 1, "one mail about the errors of the refused version"
 
 
 def secret_names(stack: Stack, service: str) -> set[str]:
@@ -155,9 +209,14 @@ def test_rotated_secrets_fail_no_request(running: Stack) -> None:
     assert before
     assert not before & secret_names(running, "web")
     assert task_of(running, "db") == database
+    listing = ("docker", "service", "ls", "--format", "{{.Name}}")
+    services = running.run(*listing).stdout.replace(f"{running.project}_", "").split()
+    used = {name for service in services for name in secret_names(running, service)}
+    secrets = running.run("docker", "secret", "ls", "--format", "{{.Name}}").stdout.split()
+    assert set(secrets) == used, "none is left that nothing uses"
 
 
-def test_swarm_down_keeps_the_data_and_leaves_the_swarm(running: Stack) -> None:
+def test_swarm_down_leaves_the_swarm_and_deletes_the_data_only_if_told_to(running: Stack) -> None:
     make(running, "swarm-down")
     assert swarm_state(running) == "inactive"
     volumes = running.run("docker", "volume", "ls", "--format", "{{.Name}}").stdout.split()
@@ -166,3 +225,7 @@ def test_swarm_down_keeps_the_data_and_leaves_the_swarm(running: Stack) -> None:
         lambda: "docker_gwbridge" not in running.run("docker", "network", "ls").stdout,
         "the bridge is removed",
     )
+    make(running, "swarm-down", YES="1")
+    volumes = running.run("docker", "volume", "ls", "--format", "{{.Name}}").stdout
+    images = running.run("docker", "images", "--format", "{{.Repository}}").stdout
+    assert running.project not in volumes + images
