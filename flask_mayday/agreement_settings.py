@@ -31,7 +31,7 @@ def read_agreement(reader: SettingsReader) -> AgreementSettings:
     if not url:
         fix = "COURIERS_AGREE is on, so name a database such as postgresql://user@host/name."
         reader.problem("AGREEMENT_URL", None, fix)
-    elif not _is_usable(url):
+    elif not _is_postgresql_url(url):
         # It may hold a password, so the message does not show it.
         reader.problems.append(
             "AGREEMENT_URL cannot be used: write an address such as postgresql://user@host/name."
@@ -40,7 +40,7 @@ def read_agreement(reader: SettingsReader) -> AgreementSettings:
     return AgreementSettings(url, user or None, password or None, node)
 
 
-def _is_usable(url: str) -> bool:
+def _is_postgresql_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises if it is invalid

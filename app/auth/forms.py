@@ -51,13 +51,13 @@ def new_password(label: str) -> PasswordField:
     )
 
 
-def repeated_password(other: str) -> PasswordField:
-    """Return the field in which the new password of the field ``other`` is repeated."""
+def repeated_password() -> PasswordField:
+    """Return the field in which the new password, in the field ``password``, is repeated."""
     return PasswordField(
         "Repeat password",
         validators=[
             DataRequired("Please repeat the password."),
-            EqualTo(other, message="The passwords do not match."),
+            EqualTo("password", message="The passwords do not match."),
         ],
     )
 
@@ -89,7 +89,7 @@ class RegistrationForm(Form):
         ],
     )
     password = new_password("Password")
-    password2 = repeated_password("password")
+    password2 = repeated_password()
     submit = SubmitField("Register")
 
 
@@ -100,7 +100,7 @@ class ChangePasswordForm(Form):
         "Current password", validators=[DataRequired("Please enter your current password.")]
     )
     password = new_password("New password")
-    password2 = repeated_password("password")
+    password2 = repeated_password()
     submit = SubmitField("Change password")
 
 

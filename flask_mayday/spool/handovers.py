@@ -13,7 +13,6 @@ from typing import Final
 
 from .mailbox import Mailbox
 
-ELSEWHERE: Final = "elsewhere"  # the kind and the state of a mail that another machine makes
 TALLIES: Final = (
     "SELECT reports.fingerprint, previous, count(*), min(time), max(time),"
     " coalesce((SELECT title FROM error_groups WHERE"

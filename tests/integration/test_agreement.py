@@ -22,6 +22,8 @@ from tests.support.webhook_server import WebhookServer
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("node-1", "node-2", "node-3")
+MakeNodes = Callable[..., list[Node]]
+WaitUntil = Callable[..., Any]
 
 
 @pytest.fixture
@@ -33,12 +35,12 @@ def agreement_url(bare_postgres_server: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_nodes(tmp_path: Path, smtp_server: Any) -> Iterator[Callable[..., list[Node]]]:
+def make_nodes(tmp_path: Path, smtp_server: Any, agreement_url: str) -> Iterator[MakeNodes]:
     """Return a function that starts nodes which agree through a database."""
     made: list[Node] = []
 
-    def make(url: str, *names: str, call_timeout: float = 30.0, **settings: str) -> list[Node]:
-        wanted = settings_for(smtp_server, url, **settings)
+    def make(*names: str, call_timeout: float = 30.0, **settings: str) -> list[Node]:
+        wanted = settings_for(smtp_server, agreement_url, **settings)
         for name in names or NAMES:
             made.append(Node(name, tmp_path / name, wanted, call_timeout).start())
         return made
@@ -88,12 +90,9 @@ def assert_one_mail_and_a_digest(counts: list[int], total: int) -> None:
 
 
 def test_a_thousand_identical_errors_on_three_machines_are_two_mails(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
-    nodes = make_nodes(agreement_url)
+    nodes = make_nodes()
     fail_everywhere(nodes, {"same": 333})
     nodes[0].fail("same")
     wait_until(lambda: settled(nodes), "the digest")
@@ -109,12 +108,9 @@ def test_a_thousand_identical_errors_on_three_machines_are_two_mails(
 
 
 def test_different_errors_on_three_machines_share_the_hourly_cap(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
-    nodes = make_nodes(agreement_url, REPORT_MAILS_PER_HOUR="20")
+    nodes = make_nodes(REPORT_MAILS_PER_HOUR="20")
     fail_everywhere(nodes, {f"kind-{number}": 2 for number in range(200)})
     wait_until(lambda: settled(nodes), "the summaries")
     kinds = Counter(
@@ -126,14 +122,10 @@ def test_different_errors_on_three_machines_share_the_hourly_cap(
 
 
 def test_without_postgresql_each_machine_decides_alone_and_says_so(
-    make_nodes: Callable[..., list[Node]],
-    bare_postgres_server: Any,
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, bare_postgres_server: Any, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
     database = bare_postgres_server
-    nodes = make_nodes(agreement_url, call_timeout=1.5)
+    nodes = make_nodes(call_timeout=1.5)
     fail_everywhere(nodes, {"before": 10})
     wait_until(lambda: settled(nodes), "the digest")
     together = len(smtp_server.mails)
@@ -157,14 +149,10 @@ def test_without_postgresql_each_machine_decides_alone_and_says_so(
 
 
 def test_a_frozen_database_delays_a_mail_by_seconds_only(
-    make_nodes: Callable[..., list[Node]],
-    bare_postgres_server: Any,
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, bare_postgres_server: Any, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
     database = bare_postgres_server
-    (node,) = make_nodes(agreement_url, "node-1", call_timeout=1.5)
+    (node,) = make_nodes("node-1", call_timeout=1.5)
     node.fail("first")
     wait_until(lambda: smtp_server.mails, "the mail")
     with database.frozen():
@@ -173,12 +161,9 @@ def test_a_frozen_database_delays_a_mail_by_seconds_only(
 
 
 def test_a_machine_that_was_down_delivers_all_that_it_had_recorded(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
-    nodes = make_nodes(agreement_url)
+    nodes = make_nodes()
     node = nodes[2]
     node.stop(signal.SIGKILL)
     fail_everywhere(nodes, {"same": 50, "other": 1})
@@ -191,14 +176,11 @@ def test_a_machine_that_was_down_delivers_all_that_it_had_recorded(
 
 
 def test_the_claim_of_a_killed_courier_is_taken_over(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, agreement_url: str, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
     """It is killed after it has claimed a mail and before it sends it."""
     smtp_server.behave("hang")
-    first, second = make_nodes(agreement_url, "node-1", "node-2")
+    first, second = make_nodes("node-1", "node-2")
     first.fail("same", 21)
     claim = "SELECT node FROM mayday.claim"
     database = postgres(agreement_url)
@@ -218,12 +200,9 @@ def test_the_claim_of_a_killed_courier_is_taken_over(
 
 
 def test_the_digest_of_a_killed_courier_is_taken_over_with_all_counts(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, agreement_url: str, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
-    nodes = make_nodes(agreement_url, "node-1", "node-2")
+    nodes = make_nodes("node-1", "node-2")
     fail_everywhere(nodes, {"same": 10})
     wait_until(lambda: smtp_server.total() == 1, "the mail")
     smtp_server.behave("hang")
@@ -242,12 +221,9 @@ def test_the_digest_of_a_killed_courier_is_taken_over_with_all_counts(
 
 
 def test_the_last_courier_of_a_machine_delivers_before_it_ends(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    smtp_server: Any,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
-    first, second = make_nodes(agreement_url, "node-1", "node-2", REPORT_WINDOW="600")
+    first, second = make_nodes("node-1", "node-2", REPORT_WINDOW="600")
     first.fail("same")
     wait_until(lambda: smtp_server.total() == 1, "the mail")
     second.fail("same", 7)
@@ -288,14 +264,11 @@ def test_the_couriers_role_can_use_their_two_tables_and_nothing_else(
 
 
 def test_the_webhook_follows_the_same_decisions(
-    make_nodes: Callable[..., list[Node]],
-    agreement_url: str,
-    wait_until: Callable[..., Any],
+    make_nodes: MakeNodes, agreement_url: str, wait_until: WaitUntil
 ) -> None:
     """Without a mail server too."""
     webhook = WebhookServer()
     nodes = make_nodes(
-        agreement_url,
         "node-1",
         "node-2",
         MAIL_SERVER="",
