@@ -55,6 +55,8 @@ class _Walk:
     def value(self, value: object, depth: int) -> object:
         if depth > MAX_DEPTH:
             return "…"
+        if type(value) is str:  # most are, and to ask for a Mapping takes longest
+            return self.text(value, MAX_VALUE_LENGTH)
         if isinstance(value, Mapping):
             return self.mapping(value, depth)
         if isinstance(value, (list, tuple, set, frozenset)):
