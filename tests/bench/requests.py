@@ -19,7 +19,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
     """Return the throughput with and without the line, and their ratio."""
     rates: dict[str, list[float]] = {name: [] for name in APPS}
     with tempfile.TemporaryDirectory(prefix="microblog-bench-") as folder, ExitStack() as started:
-        ports = {
+        apps = {
             name: started.enter_context(app(name, free_port(), Path(folder) / name))
             for name in APPS
         }
@@ -27,7 +27,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
             say(f"request logging, round {number + 1} of {rounds}")
             # In alternating order, because the second run finds a warmer machine.
             for name in APPS if number % 2 else reversed(APPS):
-                rates[name].append(load(ports[name], SECONDS, "/login")["rate"])
+                rates[name].append(load(apps[name].port, SECONDS, "/login")["rate"])
     ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
     return {
         "with": statistics.median(rates[APPS[0]]),

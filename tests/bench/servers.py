@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from tests.bench.cpu import children
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUNICORN = [sys.executable, "-m", "gunicorn"]
@@ -28,9 +31,16 @@ APPS = {
 START = 60.0  # seconds, on a busy machine
 
 
+class RunningApp(NamedTuple):
+    """An app's port, and the process that started its workers."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def app(name: str, mail_port: int, folder: Path) -> Iterator[int]:
-    """Run one of the apps; yield its port."""
+def app(name: str, mail_port: int, folder: Path) -> Iterator[RunningApp]:
+    """Run one of the apps."""
     port = free_port()
     (folder / "logs").mkdir(parents=True)
     environment = {
@@ -51,12 +61,12 @@ def app(name: str, mail_port: int, folder: Path) -> Iterator[int]:
             "ADMINS": "admin@microblog.example",
         }
     command = [*APPS[name], "-b", f"127.0.0.1:{port}"]
-    with (folder / "output").open("wb") as output, process(command, environment, output):
+    with (folder / "output").open("wb") as output, process(command, environment, output) as pid:
         try:
             _wait(port, "/login")
         except RuntimeError as error:
             raise RuntimeError(f"{name}: {(folder / 'output').read_text()[-2000:]}") from error
-        yield port
+        yield RunningApp(port, pid)
 
 
 @contextmanager
@@ -73,24 +83,21 @@ def mail_server(behaviour: str) -> Iterator[int]:
 
 
 @contextmanager
-def process(command: list[str], environment: dict[str, str], output: Any) -> Iterator[None]:
-    """Run a program for as long as the block lasts."""
+def process(command: list[str], environment: dict[str, str], output: Any) -> Iterator[int]:
+    """Run a program for as long as the block lasts; yield its process id."""
     running = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
     )
     try:
-        yield
+        yield running.pid
     finally:
         # Sync workers that wait for a mail server do not end in time, nor does the master.
-        workers = _children(running.pid)
+        workers = children(running.pid)
         running.kill()
         running.wait()
         for worker in workers:
-            subprocess.run(["kill", "-KILL", worker], check=False, stderr=subprocess.DEVNULL)
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
 
 
 def free_port() -> int:
