@@ -28,6 +28,7 @@ from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.posts import next_post
 from ..spool.recovery import quarantine, recover
+from .backoff import MIN_PAUSE, pause_after
 from .delivery import NO_AGREEMENT, NO_WEBHOOK, Delivery
 from .lease import RENEW_INTERVAL, Lease
 from .posting import PostingThread
@@ -37,7 +38,6 @@ from .tasks import Tasks
 from .webhook import TIMEOUT, WebhookDelivery
 
 POLL_INTERVAL: Final = 0.2  # seconds between two checks for reports of other processes
-PAUSE: Final = 0.1  # seconds between two deliveries, however fast reports come in
 ACQUIRE_INTERVAL: Final = 1.0  # seconds between two tries to get the lease
 FULL_INTERVAL: Final = 1.0  # seconds between two checks of windows and retries
 HUNG_AFTER: Final = 900.0  # seconds in one delivery after which the lease is not renewed
@@ -272,7 +272,7 @@ class Courier:
         )
 
     def _deliver_until_stopped(self, mailbox: Mailbox, delivery: Delivery) -> None:
-        seen, looked = -1, 0.0
+        seen, looked, pause = -1, 0.0, MIN_PAUSE
         while not self._stopping.is_set() and mailbox.is_current() and self.lease.is_held():
             now = time.time()
             changes = mailbox.change_number()
@@ -282,10 +282,11 @@ class Courier:
                 self.outbox.flush()
             if self._wake.is_set() or changes != seen or is_full or self.outbox.incoming.waiting():
                 self._wake.clear()
-                seen = changes
+                seen, begun = changes, time.monotonic()
                 delivery.run(now)
-            self._stopping.wait(PAUSE)
-            self._wake.wait(POLL_INTERVAL - PAUSE)
+                pause = pause_after(time.monotonic() - begun)
+            self._stopping.wait(pause)
+            self._wake.wait(POLL_INTERVAL - MIN_PAUSE)
 
 
 _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
