@@ -95,7 +95,7 @@ test: lint ## run everything that CI runs: check, stack and browser tests
 lint: .venv ## run only the linters and the type check
 	@tests/lint
 
-bench: .venv ## benchmark log, errors and pages against alternatives (ROUNDS=7 ONLY=pages JSON=1)
+bench: .venv ## benchmark log, errors, pages and connections against alternatives (ROUNDS=7 ONLY=pages JSON=1)
 	@$(VENV)/python -m tests.bench --rounds $(if $(ROUNDS),$(call quoted,ROUNDS),7) $(if $(ONLY),--only $(call quoted,ONLY)) $(if $(JSON),--json)
 
 sbom: .venv ## list the packages in each image: CycloneDX files in sbom/
