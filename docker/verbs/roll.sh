@@ -36,7 +36,7 @@ roll_web() {
 # Web containers that nginx cannot reach: those of a failed roll, and stopped ones, which Compose would start again.
 remove_unreachable() {
   local unreachable
-  mapfile -t unreachable < <(comm -23 <(docker compose ps --all --quiet web | sort) \
+  mapfile -t unreachable < <(comm -23 <(containers_of web --all | sort) \
     <(docker ps --quiet --no-trunc --filter "network=$front" | sort))
   if ((${#unreachable[@]})); then docker rm --force "${unreachable[@]}" >/dev/null; fi
 }
@@ -45,7 +45,7 @@ add_web() { # HOW_MANY_THERE_ARE HOW_MANY_MORE
   local new
   step "Creating the new web containers" docker compose up --no-start --no-build --no-recreate \
     --scale "web=$(($1 + $2))" web || exit 1
-  mapfile -t new < <(docker compose ps --all --quiet --status created web)
+  mapfile -t new < <(containers_of web --all --filter status=created)
   step "Starting the new web containers" start_without_traffic "${new[@]}" && return
   _explain_services
   die "The new web containers are not healthy and will be removed; the old ones keep running." \
@@ -73,7 +73,7 @@ becomes_healthy() { # CONTAINER: returns 1 as soon as it has failed
 }
 
 start_if_outdated() { # SERVICE
-  if [[ -n $(outdated_containers "$1") || -z $(docker compose ps --quiet --status running "$1") ]]; then
+  if [[ -n $(outdated_containers "$1") || -z $(containers_of "$1" --filter status=running) ]]; then
     start_stack --force-recreate "$1"
   fi
 }
@@ -81,8 +81,8 @@ start_if_outdated() { # SERVICE
 # Containers with an outdated image, configuration or secrets, and those that do not become healthy.
 outdated_containers() { # SERVICE
   local container name image now hash wanted
-  wanted=$(docker compose config --hash "$1" | cut -d ' ' -f 2)
-  for container in $(docker compose ps --quiet "$1"); do
+  wanted=$(config_hash "$1")
+  for container in $(containers_of "$1"); do
     read -r name image hash < <(docker inspect --format \
       '{{.Config.Image}} {{.Image}} {{index .Config.Labels "com.docker.compose.config-hash"}}' "$container")
     now=$(docker image inspect --format '{{.Id}}' "$name" 2>/dev/null) || now=

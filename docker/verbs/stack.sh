@@ -16,7 +16,7 @@ start_stack() { # COMPOSE_UP_ARGUMENT...: waits until every service is healthy; 
   local log services all=()
   log=$(mktemp)
   services=$(printf '%s\n' "$@" | grep -xE '[a-z]+' | paste --serial --delimiters ' ') || true
-  if [[ -z $services ]]; then mapfile -t all < <(docker compose config --services | grep -vx watch); fi
+  if [[ -z $services ]]; then mapfile -t all < <(service_names | grep -vx watch); fi
   if step "Starting ${services:-the stack}" _compose_up "$log" "$@" "${all[@]}"; then
     rm -f "$log"
     return
@@ -40,7 +40,7 @@ run_once() { # SERVICE: a one-shot service; it must exit with status 0
 
 _run_to_end() { # SERVICE
   docker compose up --detach --no-build "$1" &&
-    [[ $(docker wait "$(docker compose ps --all --quiet "$1")") == 0 ]]
+    [[ $(docker wait "$(containers_of "$1" --all)") == 0 ]]
 }
 
 _compose_up() { # LOG COMPOSE_UP_ARGUMENT...: prints Compose's messages if it fails
@@ -52,14 +52,35 @@ _compose_up() { # LOG COMPOSE_UP_ARGUMENT...: prints Compose's messages if it fa
   return "$status"
 }
 
-project_name() {
-  docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p'
+# Compose takes a fifth of a second of CPU time to read its files, and a command asks it dozens of times. Call this once
+# the settings are checked, and after the last change to a variable that compose.yaml reads.
+remember_model() {
+  known_services=$(service_names)
+  known_hashes=$(docker compose config --hash '*')
+  known_project=$(project_name)
 }
 
-web_containers() { # those that serve requests, without those of `docker compose run`
-  docker ps --quiet --no-trunc --filter status=running --filter label=com.docker.compose.service=web \
-    --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.project=$(project_name)"
+project_name() {
+  if [[ -n ${known_project:-} ]]; then
+    say "$known_project"
+  else
+    docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p'
+  fi
 }
+
+service_names() { if [[ -n ${known_services:-} ]]; then say "$known_services"; else docker compose config --services; fi; }
+
+config_hash() { # SERVICE: of its configuration, as in the labels of its containers
+  if [[ -n ${known_hashes:-} ]]; then say "$known_hashes"; else docker compose config --hash "$1"; fi |
+    sed -n "s/^$1 //p"
+}
+
+containers_of() { # SERVICE DOCKER_PS_ARGUMENT...: without those of `docker compose run`
+  docker ps --quiet --no-trunc --filter "label=com.docker.compose.project=$(project_name)" \
+    --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False "${@:2}"
+}
+
+web_containers() { containers_of web --filter status=running; } # those that serve requests
 
 on_swarm() { # whether the stack runs on the swarm of this engine
   [[ $(docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null) == true ]] &&
@@ -94,7 +115,7 @@ run_alone() { # SERVICE COMMAND...: a service that has no network, in a containe
 
 has_volumes() { docker volume inspect "$(project_name)_secrets" >/dev/null 2>&1; }
 
-has_service() { docker compose config --services | grep -xF "$1" >/dev/null; } # -q would end the pipe early
+has_service() { service_names | grep -xF "$1" >/dev/null; } # -q would end the pipe early
 
 app_name() { # of the running app: Microblog, or APP
   if [[ -n $(setting_of APP_DIR '') ]]; then setting_of APP ''; else say Microblog; fi
