@@ -87,7 +87,7 @@ def test_pages_of_other_sites_open_no_websocket_to_mailhog(
     sent += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     if origin is not None:
         sent += f"Origin: {stack.mailhog if origin == 'own' else origin}\r\n"
-    with socket.create_connection(("127.0.0.1", stack.mailhog_port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", stack.mailhog_port), timeout=60) as client:
         client.sendall(f"{sent}\r\n".encode())
         assert client.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
 

@@ -255,7 +255,7 @@ def test_a_full_log_is_mailed_and_delays_no_page(stack: Stack) -> None:
     stack.shell("web", "cat /dev/zero >/var/log/microblog/filler || true")
     try:
         identifier = str(wait_until(fail_while_full, "a log that is full"))
-        wait_until(lambda: mails(stack, "The volume logs is full"), "the mail", 90)
+        wait_until(lambda: mails(stack, "The volume logs is full"), "the mail")
         stack.mail_of(identifier)
         assert identifier in stack.compose("logs", "--no-log-prefix", "web")
     finally:
@@ -282,7 +282,7 @@ def test_restarts_of_nginx_are_mailed_and_those_of_the_database_are_seen(stack: 
 
     def is_up() -> bool:
         with suppress(OSError):
-            return request(f"{stack.url}/explore", timeout=10).status == 200
+            return request(f"{stack.url}/explore", timeout=60).status == 200
         return False
 
     def restart_once_more() -> bool:
@@ -296,7 +296,7 @@ def test_restarts_of_nginx_are_mailed_and_those_of_the_database_are_seen(stack: 
 def test_a_mail_that_waits_stops_the_heartbeat(stack: Stack) -> None:
     older = "UPDATE mails SET created = created - 100 WHERE state = 'waiting'"
     age = (
-        "import sqlite3; spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=10);"
+        "import sqlite3; spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=60);"
         f'rows = spool.execute("{older}"); spool.commit(); print(rows.rowcount)'
     )
     stack.run("docker", "stop", "--time", "1", *stack.containers("mailhog"))
@@ -304,12 +304,12 @@ def test_a_mail_that_waits_stops_the_heartbeat(stack: Stack) -> None:
         stack.drill("exception", message="while no mail can be sent")
         wait_until(lambda: stack.execute("web", "python3", "-c", age) != "0\n", "a mail that waits")
         reason = "No heartbeat is sent to HEARTBEAT_URL: mail is waiting: "
-        wait_until(lambda: reason in watch_log(stack), "the end of the heartbeat", 60)
+        wait_until(lambda: reason in watch_log(stack), "the end of the heartbeat")
     finally:
         stack.run("docker", "start", *stack.containers("mailhog", "--all"))
         wait_until(lambda: request(f"{stack.mailhog}/api/v2/jim").status == 404, "MailHog")
     stack.execute("web", "flask", "reports", "retry")
-    wait_until(lambda: mails(stack, "while no mail can be sent"), "the mail", 60)
+    wait_until(lambda: mails(stack, "while no mail can be sent"), "the mail")
 
 
 def test_a_spool_that_cannot_be_written_stops_the_heartbeat_and_is_mailed_directly(

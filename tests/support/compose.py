@@ -266,7 +266,7 @@ class Stack:
             "import glob, json, sqlite3, sys, time;"
             "waiting = '/var/spool/microblog/incoming/*.[lt]*';"  # .lines and .taken
             "[time.sleep(0.1) for _ in range(100) if glob.glob(waiting)];"
-            "spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=10);"
+            "spool = sqlite3.connect('/var/spool/microblog/reports.db', timeout=60);"
             "print(json.dumps(spool.execute(sys.argv[1]).fetchall()))"
         )
         found: list[list[object]] = json.loads(self.execute("web", "python3", "-c", script, query))
@@ -275,8 +275,8 @@ class Stack:
     def is_healthy(self) -> bool:
         try:
             return (
-                request(f"{self.url}/health/live", timeout=2).status == 200
-                and request(f"{self.mailhog}/api/v2/jim", timeout=2).status == 404
+                request(f"{self.url}/health/live", timeout=20).status == 200
+                and request(f"{self.mailhog}/api/v2/jim", timeout=20).status == 404
                 and len(self.containers("db")) == len(self.containers("web")) == 1
             )
         except OSError:

@@ -109,7 +109,7 @@ class Node:
         path = self.folder / "spool" / "reports.db"
         if waiting or not path.exists():
             return waiting
-        with closing(sqlite3.connect(path, timeout=5)) as database:
+        with closing(sqlite3.connect(path, timeout=60)) as database:
             query = (
                 "SELECT count(*) FROM reports LEFT JOIN mails ON mails.id = mail_id"
                 " WHERE mailable AND state IS NOT 'delivered'"

@@ -103,7 +103,7 @@ def query(folder: Path, statement: str) -> list[tuple[Any, ...]]:
         waiting = Incoming(folder / "incoming").read()
         path = folder / "reports.db"
         if path.exists():
-            with closing(sqlite3.connect(path, timeout=10)) as source:
+            with closing(sqlite3.connect(path, timeout=60)) as source:
                 source.backup(copy)
         made = copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'reports'").fetchone()
         if not made and not waiting:
