@@ -212,7 +212,7 @@ shares_ipv6_addresses() { # all visitors over IPv6 have the gateway's address
 
 web_owns_tables() { # without migrations, the app has to create its tables itself
   local web
-  [[ -n $(setting_of APP_DIR '') ]] || return 1
+  [[ -n $(setting_of APP_DIR '') ]] && has_service db || return 1
   web=$(web_containers | head -n 1)
   [[ -n $web ]] && docker exec "$web" test -r /run/secrets/app_password
 }

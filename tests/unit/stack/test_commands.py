@@ -176,7 +176,7 @@ def test_make_up_says_if_all_visitors_over_ipv6_have_the_address_of_the_gateway(
 
 
 def test_the_rows_of_a_long_name_are_aligned() -> None:
-    stubs = "app_name() { echo a-very-long-name; }; has_service() { return 1; }\n"
+    stubs = "app_name() { echo a-very-long-name; }; has_service() { [[ $1 == db ]]; }\n"
     stubs += "site_address() { echo URL; }; default_bind() { echo ::; }\n"
     stubs += "web_containers() { echo web; }; docker() { :; }\n"
     done = call("docker/verbs/up", f"{stubs}addresses", APP_DIR="../app")
