@@ -119,7 +119,7 @@ def test_an_exception_that_is_retrieved_or_whose_task_is_cancelled_is_not_logged
         assert cancelled.cancel()
         over.set()
         with pytest.raises(ValueError, match="boom"):
-            list(pool.map(lambda _: fail(), range(3)))
+            list(pool.map(lambda number: number or fail(), range(3)))
         pool.submit(str)
     del cancelled
     assert caplog.records == []
