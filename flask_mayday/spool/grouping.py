@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ..report.fingerprint import mask_varying
@@ -25,6 +25,7 @@ INSERT_REPORTS: Final = (
     "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mailable, hidden)"
 )
 STORED_UUIDS: Final = "SELECT uuid FROM reports WHERE uuid IN ({0})"
+NAMES_AT_ONCE: Final = 900  # in one query: SQLite before 3.32 takes 999 values
 # The fingerprints that have a group, another name or a mail.
 KNOWN_NAMES: Final = (
     "SELECT fingerprint FROM error_groups WHERE fingerprint IN ({0})"
@@ -59,8 +60,7 @@ class GroupedInserts:
         stored = self._column(STORED_UUIDS.format(places(len(uuids))), uuids)
         self._is_stored = dict.fromkeys(uuids, False) | dict.fromkeys(stored, True)
         names = {name for report in reports for name in _names(report.fingerprint, report.facts)}
-        query = KNOWN_NAMES.format(places(len(names)))
-        self._unknown = names.difference(self._column(query, [*names] * 3))
+        self._unknown = names.difference(self._known(list(names)))
 
     def insert(self, report: StoredReport, counted: frozenset[str] = frozenset()) -> None:
         """Insert a report, unless it is there already, and hide it if it is muted or ignored.
@@ -123,6 +123,12 @@ class GroupedInserts:
     def _insert_rows(self) -> None:
         insert_rows(self._connection, INSERT_REPORTS, self._rows)
         self._rows.clear()
+
+    def _known(self, names: list[str]) -> Iterator[str]:
+        for start in range(0, len(names), NAMES_AT_ONCE):
+            some = names[start : start + NAMES_AT_ONCE]
+            numbered = ", ".join(f"?{number}" for number in range(1, len(some) + 1))
+            yield from self._column(KNOWN_NAMES.format(numbered), some)
 
     def _column(self, query: str, values: list[str]) -> list[str]:
         return [row[0] for row in self._connection.execute(query, values).fetchall()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -151,6 +152,16 @@ def test_texts_that_sqlite_does_not_take_stop_nothing(
 
 
 # Fingerprints
+
+
+def test_any_number_of_former_fingerprints_is_looked_up(
+    mailbox: Mailbox, record: Callable[..., None]
+) -> None:
+    mailbox.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)  # of SQLite 3.31
+    record(a_report(fingerprint="1old"))
+    former = ("1old", *map(str, range(2000)))
+    record(*(a_report(fingerprint=f"2new{number}", former=former) for number in range(100)))
+    assert group_of(mailbox, "1old").count == 2
 
 
 def test_an_error_whose_fingerprint_changes_stays_in_its_group(
