@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-MOST_FAILURES: Final = 3
+MOST_FAILURES: Final = 5
 ALONE: Final = ("--numprocesses=0", "--last-failed", "--last-failed-no-failures=none")
 
 

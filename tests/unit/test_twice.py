@@ -26,10 +26,10 @@ def first_time():
 PASSES = "def test_passes():\n    pass\n"
 FAILS_ONCE = "def test_fails_once():\n    assert not first_time()\n"
 FAILS = "def test_fails():\n    assert False\n"
-FOUR_FAIL = "@pytest.mark.parametrize('n', range(4))\ndef test_fails(n):\n    assert False\n"
+SIX_FAIL = "@pytest.mark.parametrize('n', range(6))\ndef test_fails(n):\n    assert False\n"
 SETUP_FAILS_ONCE = (
     "@pytest.fixture(scope='module')\ndef started():\n    assert not first_time()\n\n"
-    + "@pytest.mark.parametrize('n', range(4))\ndef test_needs_it(n, started):\n    pass\n"
+    + "@pytest.mark.parametrize('n', range(6))\ndef test_needs_it(n, started):\n    pass\n"
 )
 
 
@@ -70,7 +70,7 @@ def test_a_test_that_passes_at_the_second_try_is_named(tmp_path: Path) -> None:
 def test_tests_with_the_same_error_in_set_up_count_as_one(tmp_path: Path) -> None:
     status, output = run(tmp_path, FIRST_TIME + SETUP_FAILS_ONCE, "--numprocesses=1")
     assert status == 0, output
-    assert output.count("PASSED AT THE SECOND TRY, fix it: test_one.py::test_needs_it") == 4
+    assert output.count("PASSED AT THE SECOND TRY, fix it: test_one.py::test_needs_it") == 6
 
 
 def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
@@ -82,12 +82,12 @@ def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "environment", "expected"),
     [
-        (FIRST_TIME + FOUR_FAIL, {}, 1),
+        (FIRST_TIME + SIX_FAIL, {}, 1),
         (FIRST_TIME + FAILS_ONCE, {"TWICE": "0"}, 1),
         (PASSES, {}, 0),
         (PASSES, {"PYTEST_ADDOPTS": "--no-such-option"}, 4),
     ],
-    ids=["four failures", "turned off", "no failure", "wrong option"],
+    ids=["six failures", "turned off", "no failure", "wrong option"],
 )
 def test_there_is_no_second_try(
     tmp_path: Path, source: str, environment: dict[str, str], expected: int
