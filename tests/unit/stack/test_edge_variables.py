@@ -83,6 +83,19 @@ def test_another_apps_pages_are_not_taken_for_the_demos_login() -> None:
     assert "EDGE_LOGIN_PATHS=(?!)\n" in source(APP_DIR="../shop").stdout
 
 
+def check_setting(name: str, value: str) -> tuple[str, str]:
+    """Return the value that nginx gets for a setting, and what is said about it."""
+    script = SCRIPT.with_name("16-check-settings.envsh")
+    done = subprocess.run(
+        ["sh", "-euc", f'. {script}; echo "${name}"'],
+        env={"PATH": "/usr/bin:/bin", name: value, "LOG_FORMAT": "text"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip(), done.stderr
+
+
 @pytest.mark.parametrize(
     ("networks", "used"),
     [
@@ -99,26 +112,11 @@ def test_another_apps_pages_are_not_taken_for_the_demos_login() -> None:
     ],
 )
 def test_nginx_gets_no_network_that_it_cannot_read(networks: str, used: bool) -> None:
-    script = SCRIPT.with_name("16-check-settings.envsh")
-    done = subprocess.run(
-        ["sh", "-euc", f'. {script}; echo "$PROXY_FROM"'],
-        env={"PATH": "/usr/bin:/bin", "PROXY_FROM": networks, "LOG_FORMAT": "text"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == (networks if used else "")
-    assert (f"nginx: PROXY_FROM is '{networks}'" in done.stderr) != used
+    checked, message = check_setting("PROXY_FROM", networks)
+    assert checked == (networks if used else "")
+    assert (f"nginx: PROXY_FROM is '{networks}'" in message) != used
 
 
 @pytest.mark.parametrize(("size", "used"), [("20m", "20m"), ("5G", "5G"), ("9999999999g", "1m")])
 def test_nginx_gets_no_size_that_it_cannot_compute(size: str, used: str) -> None:
-    script = SCRIPT.with_name("16-check-settings.envsh")
-    done = subprocess.run(
-        ["sh", "-euc", f'. {script}; echo "$MAX_BODY"'],
-        env={"PATH": "/usr/bin:/bin", "MAX_BODY": size, "LOG_FORMAT": "text"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == used
+    assert check_setting("MAX_BODY", size)[0] == used
