@@ -18,7 +18,7 @@ AT_ONCE = 8  # tasks
 
 
 def main(service: str, without: str = "") -> int:
-    """Print the tasks' logs, the newest task first."""
+    """Print the tasks' logs, in the order of ``docker service ps``."""
     listing = ["docker", "service", "ps", "--no-trunc", "--format", "{{.ID}} {{.Node}}", service]
     done = subprocess.run(listing, capture_output=True, text=True, check=False)
     if done.returncode:

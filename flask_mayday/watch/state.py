@@ -79,7 +79,8 @@ class StateFile:
             text = self.path.read_text(encoding="utf-8")
             known = json.loads(text)
             fields = {name: known[name] for name in WatchState.__slots__ if name in known}
-            fields["phase"] = Phase(fields["phase"])
+            phase = fields["phase"]
+            fields["phase"] = Phase.DOWN if phase == "away" else Phase(phase)  # its earlier name
             fields["pages"] = ErrorPages(**fields["pages"])
             fields["seen"] = [(when, what) for when, what in fields["seen"]]
             return WatchState(**fields)

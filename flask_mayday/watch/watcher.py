@@ -49,7 +49,8 @@ class Watcher:
         self.site = site or Site(settings)
         self.edge = EdgeLog(settings.edge_log, self.state.offsets) if settings.edge_log else None
         self.last_check = SiteCheck(0.0)
-        # By status, since the process started. Prometheus sees no increase from nothing to 1.
+        # By status, since the process started. Each starts at 0: Prometheus sees an increase only
+        # in a series that exists.
         self.edge_pages = Counter({"502": 0, "503": 0, "504": 0})
         self._unrecorded: list[Outage] = []
         self._check = BoundedCall("checking the site", self.site.check, CHECK_TIMEOUT)

@@ -20,7 +20,7 @@ from flask_mayday.spool.outages import Outage, outages_between
 from flask_mayday.watch import history
 from flask_mayday.watch.machine_checks import MachineChecks
 from flask_mayday.watch.site import SiteCheck
-from flask_mayday.watch.state import StateFile, WatchState
+from flask_mayday.watch.state import Phase, StateFile, WatchState
 from flask_mayday.watch.watcher import Watcher
 from tests.support.reports import a_report
 
@@ -254,6 +254,13 @@ def test_a_saved_alert_that_cannot_be_read_does_not_delay_the_others(watch: Simu
     watcher.state.unsent = ["torn", 5, a_report("The site is down").to_json()]  # type: ignore[list-item]
     watcher.alerts.deliver()
     assert watcher.state.unsent == []
+
+
+def test_the_state_that_an_earlier_version_saved_in_an_outage_is_kept(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.save(WatchState(phase=Phase.DOWN, unsent=["an alert"]))
+    file.path.write_text(file.path.read_text().replace('"down"', '"away"'))
+    assert file.load() == WatchState(phase=Phase.DOWN, unsent=["an alert"])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "unheard of"}'])
