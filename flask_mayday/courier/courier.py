@@ -272,9 +272,9 @@ class Courier:
         )
 
     def _deliver_until_stopped(self, mailbox: Mailbox, delivery: Delivery) -> None:
-        seen, looked, pause = -1, 0.0, MIN_PAUSE
+        seen, looked = -1, 0.0
         while not self._stopping.is_set() and mailbox.is_current() and self.lease.is_held():
-            now = time.time()
+            now, pause = time.time(), MIN_PAUSE
             changes = mailbox.change_number()
             is_full = not 0 <= now - looked < FULL_INTERVAL
             if is_full:

@@ -137,10 +137,10 @@ class DirectConnection(HTTPConnection):
     def connect(self) -> None:
         """Connect, with TLS if there is a context for it."""
         self._plain = self.sock = socket.create_connection(self._address, self.timeout)
-        if self._context is not None:
-            self.sock = self._context.wrap_socket(self._plain, server_hostname=self.host)
         if self.is_aborted:  # abort() came before there was a socket that it could shut down
             raise TimeoutError("timed out")
+        if self._context is not None:
+            self.sock = self._context.wrap_socket(self._plain, server_hostname=self.host)
 
     def abort(self) -> None:
         """Make the exchange fail, from another thread."""

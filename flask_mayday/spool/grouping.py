@@ -55,7 +55,7 @@ class GroupedInserts:
         self._rows: list[tuple[object, ...]] = []
 
     def look_up(self, reports: Iterable[StoredReport]) -> None:
-        """Find out with two queries what :meth:`insert` would else ask for each of ``reports``."""
+        """Look up at once what :meth:`insert` would otherwise look up for each of ``reports``."""
         uuids = [report.uuid for report in reports]
         stored = self._column(STORED_UUIDS.format(places(len(uuids))), uuids)
         self._is_stored = dict.fromkeys(uuids, False) | dict.fromkeys(stored, True)

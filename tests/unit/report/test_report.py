@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +276,11 @@ def test_a_repetition_has_its_own_requests() -> None:
     setattr(another, REQUESTS, [{"request_id": "b" * 32}])
     assert BUILDER.repeat(another, whole).requests == ({"request_id": "b" * 32},)
     assert BUILDER.repeat(logged(None), whole).requests == ()
+
+
+def test_a_forked_process_gives_its_reports_ids_of_its_own(
+    in_child: Callable[[Callable[[], object]], int], tmp_path: Path
+) -> None:
+    made = tmp_path / "uuid"
+    assert in_child(lambda: made.write_text(BUILDER.build(logged()).uuid)) == 0
+    assert made.read_text() != BUILDER.build(logged()).uuid
