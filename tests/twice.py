@@ -11,13 +11,26 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 MOST_FAILURES: Final = 5
-ALONE: Final = ("--numprocesses=0", "--last-failed", "--last-failed-no-failures=none")
+ALONE: Final = (
+    *("--numprocesses=0", "--last-failed", "--last-failed-no-failures=none"),
+    *("-p", "tests.twice"),
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Let a test that is skipped at the second try, where this module is a plugin, fail."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+    return report
 
 
 class FailureCauses:

@@ -125,7 +125,7 @@ def test_without_postgresql_each_machine_decides_alone_and_says_so(
     make_nodes: MakeNodes, bare_postgres_server: Any, smtp_server: Any, wait_until: WaitUntil
 ) -> None:
     database = bare_postgres_server
-    nodes = make_nodes(call_timeout=1.5)
+    nodes = make_nodes()
     fail_everywhere(nodes, {"before": 10})
     wait_until(lambda: settled(nodes), "the digest")
     together = len(smtp_server.mails)

@@ -13,6 +13,7 @@ from email.message import EmailMessage
 
 import pytest
 
+from flask_mayday.watch.watcher import CHECK_TIMEOUT
 from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Stack, end, request, wait_until
 from tests.support.steady_load import steady_load
@@ -90,7 +91,7 @@ def expect_outage(
     assert len(mails(stack, DOWN)) == down + 1
     assert len(mails(stack, BACK)) == back + 1
     ((began, ended),) = stack.spool("SELECT began, ended FROM outages ORDER BY began DESC LIMIT 1")
-    first = datetime.fromtimestamp(float(str(began)), UTC) + timedelta(seconds=5)
+    first = datetime.fromtimestamp(float(str(began)), UTC) + timedelta(seconds=CHECK_TIMEOUT + 2)
     last = datetime.fromtimestamp(float(str(ended)), UTC)
     assert [beat for beat in heartbeats(stack) if first < beat < last] == []
     record_property(cause, f"mailed after {seconds:.1f} s, visitors got {dict(outcomes)}")

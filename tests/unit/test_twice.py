@@ -73,6 +73,13 @@ def test_tests_with_the_same_error_in_set_up_count_as_one(tmp_path: Path) -> Non
     assert output.count("PASSED AT THE SECOND TRY, fix it: test_one.py::test_needs_it") == 6
 
 
+def test_a_test_that_is_skipped_at_the_second_try_fails_the_run(tmp_path: Path) -> None:
+    skips = "def test_skips():\n    first_time() or pytest.skip('later')\n    assert False\n"
+    status, output = run(tmp_path, FIRST_TIME + skips)
+    assert status == 1, output
+    assert "PASSED AT THE SECOND TRY" not in output
+
+
 def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
     status, output = run(tmp_path, FIRST_TIME + FAILS_ONCE + FAILS)
     assert status == 1, output

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flask_mayday.courier.courier import Courier
 from flask_mayday.redaction.redactor import Redactor
 from flask_mayday.reporting.pipeline import Pipeline
 from flask_mayday.settings import read_settings
@@ -28,8 +28,9 @@ def make_pipeline(tmp_path: Path) -> Callable[..., Pipeline]:
     return make
 
 
-def couriers() -> int:
-    return sum(thread.name == "courier" for thread in threading.enumerate())
+def is_running(courier: Courier) -> bool:
+    """Return whether a courier runs; those of other tests may run too."""
+    return courier._thread is not None and courier._thread.is_alive()
 
 
 def test_a_courier_runs_until_its_last_pipeline_is_gone(
@@ -43,21 +44,23 @@ def test_a_courier_runs_until_its_last_pipeline_is_gone(
     assert not courier._stopping.is_set()
     del second
     gc.collect()
-    wait_until(lambda: couriers() == 0, "the end of the courier")
+    wait_until(lambda: not is_running(courier), "the end of the courier")
 
 
 def test_a_courier_with_other_settings_ends_with_its_own_pipeline(
     make_pipeline: Callable[..., Pipeline], wait_until: WaitUntil
 ) -> None:
     first, second = make_pipeline(), make_pipeline(REPORT_WINDOW=60)
-    assert couriers() == 2
+    one, other = first.courier, second.courier
+    assert one is not other
+    assert is_running(one)
     del first
     gc.collect()
-    wait_until(lambda: couriers() == 1, "the end of the first courier")
-    assert not second.courier._stopping.is_set()
+    wait_until(lambda: not is_running(one), "the end of the first courier")
+    assert is_running(other)
     del second
     gc.collect()
-    wait_until(lambda: couriers() == 0, "the end of the second courier")
+    wait_until(lambda: not is_running(other), "the end of the second courier")
 
 
 def test_a_pipeline_made_after_the_last_one_is_gone_delivers_again(
@@ -70,8 +73,9 @@ def test_a_pipeline_made_after_the_last_one_is_gone_delivers_again(
     second = make_pipeline()
     assert stopped._stopping.is_set()
     assert second.courier is not stopped
-    wait_until(lambda: couriers() == 1, "the end of the first courier")
-    assert not second.courier._stopping.is_set()
+    wait_until(lambda: not is_running(stopped), "the end of the first courier")
+    courier = second.courier
+    assert is_running(courier)
     del second
     gc.collect()
-    wait_until(lambda: couriers() == 0, "the end of the second courier")
+    wait_until(lambda: not is_running(courier), "the end of the second courier")
