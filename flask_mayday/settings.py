@@ -251,8 +251,8 @@ def _mail_ui(reader: SettingsReader, server: str | None) -> str | None:
 
 
 def _check_mail(reader: SettingsReader, mail: MailSettings) -> None:
-    is_known = any("ADMINS is " in problem for problem in reader.problems)
-    if mail.server and not mail.admins and not is_known:
+    is_invalid = not reader.invalid.isdisjoint(("ADMINS", "MAYDAY_ADMINS"))
+    if mail.server and not mail.admins and not is_invalid:
         reader.problem(
             "ADMINS", None, "MAIL_SERVER is set, so name the addresses that receive error mails."
         )

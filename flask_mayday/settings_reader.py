@@ -64,6 +64,7 @@ class SettingsReader:
         self.config = config
         self.environ = environ
         self.problems: list[str] = []
+        self.invalid: set[str] = set()  # the names of settings with a problem
         self._warned_of: set[Path] = set()
 
     def finish(self) -> None:
@@ -74,6 +75,7 @@ class SettingsReader:
     def problem(self, name: str, value: str | None, fix: str) -> None:
         """Record that ``name`` cannot have ``value`` (``None``: that it is not set)."""
         shown = "is not set" if value is None else f"is {value!r}"
+        self.invalid.add(name)
         self.problems.append(f"{name} {shown}: {fix}")
 
     def line(self, name: str) -> str:

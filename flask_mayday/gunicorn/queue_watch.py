@@ -48,10 +48,10 @@ class QueueWatch:
             self.look()
 
     def look(self) -> None:
-        """Answer what is overdue if connections have been queued without a break for long.
+        """Answer the overdue connections if the queue has not been empty for nearly ``timeout``.
 
-        This is nearly ``timeout``: the wait may have begun one interval before it was first seen,
-        and the next look comes one interval later.
+        Two intervals less: the wait may have begun one before it was first seen, and the next look
+        comes one later.
         """
         now = time.monotonic()
         if self._held is None and not self.length():
