@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -140,10 +141,10 @@ class Inventory(Database):
         """Make every mail due now; return how many that waited, and how many that had failed."""
         with self.transaction():
             failed = self.connection.execute(
-                "UPDATE mails SET state = 'waiting', next_try = 0, finished = unixepoch(),"
+                "UPDATE mails SET state = 'waiting', next_try = 0, finished = ?,"
                 " notice_id = NULL, recipients = CASE recipients WHEN '[]' THEN ?"
                 " ELSE recipients END WHERE state = 'failed'",
-                (json.dumps(admins),),
+                (time.time(), json.dumps(admins)),
             ).rowcount
             waiting = self.connection.execute(
                 "UPDATE mails SET next_try = 0 WHERE state = 'waiting' AND next_try > 0"
@@ -159,9 +160,9 @@ class Inventory(Database):
         with self.transaction():
             return self.connection.execute(
                 "UPDATE mails SET state = 'waiting', next_try = 0, tries = 0, error = NULL,"
-                " finished = unixepoch(), recipients = ? WHERE state = 'delivered'"
+                " finished = ?, recipients = ? WHERE state = 'delivered'"
                 " AND content != '' AND (finished >= ? OR id IN (SELECT value FROM json_each(?)))",
-                (json.dumps(admins), since, json.dumps(numbers)),
+                (time.time(), json.dumps(admins), since, json.dumps(numbers)),
             ).rowcount
 
     def _value(self, query: str, *values: object) -> Any:
