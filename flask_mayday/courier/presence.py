@@ -22,7 +22,7 @@ class Presence:
         with suppress(OSError):
             make_folder(self.path.parent)
             self._descriptor = open_file(self.path)
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)  # waits while another process leaves
 
     def leave(self) -> bool:
         """Release the lock; return whether no other process holds it."""
