@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 class Courier:
     """Delivers what is in ``outbox`` while this process holds the lease on its folder.
 
-    Making one starts no thread and opens no file. ``users`` stand for the pipelines that share it.
+    Making one starts no thread and opens no file. ``users`` has one object for each pipeline.
     """
 
     def __init__(
@@ -90,7 +90,6 @@ class Courier:
         with self._starting:
             if self._thread_pid == os.getpid():
                 return
-            self._wake, self._stopping = threading.Event(), threading.Event()
             self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
             self._thread.start()
             self._thread_pid = os.getpid()
@@ -137,8 +136,7 @@ class Courier:
                     delivery.leave()
                 webhook = WebhookDelivery(mailbox, self.webhook, delivery.stopping)
                 while (remaining := deadline - time.monotonic()) > 0:
-                    patience = min(self.mail.timeout, remaining)
-                    delivery.mail = replace(self.mail, timeout=patience)
+                    delivery.mail = replace(self.mail, timeout=min(self.mail.timeout, remaining))
                     delivery.run(time.time())
                     webhook.run(time.time(), min(TIMEOUT, max(0.1, deadline - time.monotonic())))
                     left = deadline - time.monotonic()
@@ -159,7 +157,7 @@ class Courier:
         return min((one for one in tries if one is not None), default=math.inf)
 
     def stop(self, timeout: float) -> None:
-        """Stop the thread, and wait up to ``timeout`` seconds for it to finish its present mail.
+        """Stop the thread, and wait up to ``timeout`` seconds for it to finish its current mail.
 
         With COURIERS_AGREE, wait :data:`LEAVE_WITHIN` longer: the last courier of a machine then
         delivers what it holds.
@@ -294,7 +292,9 @@ _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
 
 def _reset_in_child() -> None:
     for courier in list(_couriers):
-        courier._starting = threading.Lock()  # another thread may have held it during the fork
+        # Another thread may have held their locks during the fork.
+        courier._starting = threading.Lock()
+        courier._wake, courier._stopping = threading.Event(), threading.Event()
 
 
 os.register_at_fork(after_in_child=_reset_in_child)

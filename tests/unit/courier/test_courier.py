@@ -61,6 +61,17 @@ def test_a_child_forked_during_the_start_of_the_thread_can_start_its_own(
         assert in_child(start) == 0
 
 
+def test_a_child_forked_while_another_thread_wakes_the_courier_can_wake_its_own(
+    courier: Courier, in_child: Callable[[Callable[[], object]], int]
+) -> None:
+    def wake() -> None:
+        signal.alarm(30)
+        courier.wake()
+
+    with courier._wake._cond:
+        assert in_child(wake) == 0
+
+
 def test_a_failing_command_does_not_wait_for_a_mail_that_is_due_after_its_end(
     settings: Settings, mail_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
