@@ -6,7 +6,6 @@ A process is live if it serves requests, and ready if it can serve visitors.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from werkzeug.wrappers import Response
 from . import database
 from .context.in_flight import HEALTH_PATHS
 from .context.request_id import REPORTED_KEY
+from .context.status_port import is_status_request
 from .metrics import exposition
 from .reporting.pipeline import Pipeline
 
@@ -72,7 +72,7 @@ class HealthMiddleware:
         trouble = database.trouble_of(self.app)
         if trouble is not None:
             return _json({"status": "unavailable", "database": trouble}, 503)
-        # The process watch needs it to notice that the database keeps restarting.
+        # The watch process needs it to notice that the database keeps restarting.
         started = database.server_started(self.app)
         extra = {} if started is None else {"database_started": started}
         return _json({"status": "ok", "database": "ok", **extra}, 200)
@@ -100,15 +100,6 @@ def is_monitoring(environ: WSGIEnvironment, port: int) -> bool:
     """Return whether a request is a health check or a scrape; ``port`` is the status port."""
     path = environ.get("PATH_INFO")
     return path in HEALTH_PATHS or (path == exposition.PATH and is_status_request(environ, port))
-
-
-def is_status_request(environ: WSGIEnvironment, port: int) -> bool:
-    """Return whether a request has come to the status port ``port``."""
-    if environ.get("SERVER_PORT") != str(port):
-        return False
-    # Behind a Unix socket, gunicorn takes the port from the header Host, which a client chooses.
-    connection = environ.get("gunicorn.socket")
-    return connection is None or connection.family != socket.AF_UNIX
 
 
 def _metrics() -> Response:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import request_id
 from ..context.in_flight import HEALTH_PATHS
+from ..context.status_port import is_status_request
 from ..report.request import ROUTE
 from .instruments import NO_ROUTE, Instruments, safely
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RequestMetrics:
-    """WSGI middleware around all others that counts what ``instruments`` measure.
+    """WSGI middleware that counts requests with ``instruments``.
 
     Requests to ``status_port`` and health checks are not counted: visitors do not send them.
     """
@@ -24,13 +25,13 @@ class RequestMetrics:
     def __init__(self, app: WSGIApplication, instruments: Instruments, status_port: int) -> None:
         self.app = app
         self.instruments = instruments
-        self.status_port = str(status_port)
+        self.status_port = status_port
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Pass on one request, and count it once its response is complete (PEP 3333)."""
         if (
             environ.get("PATH_INFO") in HEALTH_PATHS
-            or environ.get("SERVER_PORT") == self.status_port
+            or is_status_request(environ, self.status_port)
             or request_id.ENVIRON_KEY in environ  # mounted in an app that counts it
         ):
             return self.app(environ, start_response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,20 @@ def test_health_checks_and_scrapes_are_not_counted(app: Flask, scrape: Scrape) -
     app.test_client().get("/health/live", buffered=True)
     scrape(app)
     assert not [name for name in scrape(app) if name.startswith("mayday_http_requests_total")]
+
+
+def test_a_host_header_does_not_make_a_request_a_scrape(app: Flask, scrape: Scrape) -> None:
+    """gunicorn takes SERVER_PORT from the Host header if it listens on a Unix socket."""
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        app.test_client().get(
+            "/login",
+            base_url=f"http://web.inner:{STATUS_PORT}",
+            environ_overrides={"gunicorn.socket": one},
+            buffered=True,
+        )
+    found = scrape(app)
+    assert found['mayday_http_requests_total{method="GET",route="/login",status="200"}'] == 1
 
 
 def test_without_the_setting_nothing_is_wrapped_or_imported() -> None:

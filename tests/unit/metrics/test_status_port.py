@@ -38,7 +38,7 @@ def test_metrics_are_not_served_unless_they_are_on(make_app: MakeApp) -> None:
 
 
 def test_a_host_header_does_not_open_the_status_port(make_app: MakeApp) -> None:
-    """gunicorn takes SERVER_PORT from the header Host if it listens on a Unix socket."""
+    """gunicorn takes SERVER_PORT from the Host header if it listens on a Unix socket."""
     app = make_app(METRICS=True, STATUS_PORT=STATUS_PORT)
     one, other = socket.socketpair(socket.AF_UNIX)
     with one, other:
