@@ -154,7 +154,9 @@ class Incoming:
 
     def unreadable(self) -> list[Path]:
         """Return the files that this user may not read: the courier leaves them where they are."""
-        return [path for path in self.waiting() if not os.access(path, os.R_OK)]
+        refused = [path for path in self.waiting() if not os.access(path, os.R_OK)]
+        # A courier may have deleted a file since it was listed.
+        return [path for path in refused if identity(path) != NO_FILE]
 
     def expire(self, before: float) -> None:
         """Delete the files that the courier never takes, if older than ``before``.

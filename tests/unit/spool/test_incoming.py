@@ -275,6 +275,16 @@ def test_a_file_that_this_user_cannot_read_is_kept_and_named(
     assert in_database(outbox) == ["mine", "restored"]
 
 
+def test_a_file_that_is_deleted_while_it_is_looked_at_is_not_called_unreadable(
+    outbox: Outbox,
+) -> None:
+    outbox.incoming.folder.mkdir(parents=True)
+    (outbox.incoming.folder / "gone.lines").symlink_to("nowhere")  # listed, and not there
+    assert outbox.incoming.waiting() != []
+    assert outbox.incoming.unreadable() == []
+    assert outbox.trouble() == ""
+
+
 def test_a_full_disk_leaves_no_partial_line(
     outbox: Outbox, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
