@@ -39,7 +39,8 @@ def note_server_event(spool: Path, kind: str) -> None:
         path = folder / socket.gethostname()
         if path.exists() and path.stat().st_size > MAX_BYTES:
             lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-            path.write_text("\n".join(lines[-KEPT_LINES:]) + "\n", encoding="ascii")
+            with open(open_file(path, os.O_TRUNC), "w", encoding="ascii", errors="replace") as file:
+                file.write("\n".join(lines[-KEPT_LINES:]) + "\n")
         descriptor = open_file(path, os.O_APPEND)
         try:
             os.write(descriptor, f"{time.time():.3f} {kind}\n".encode("ascii"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from flask_mayday.courier.presence import Presence
 from flask_mayday.spool.database import Database
 from flask_mayday.spool.outbox import Outbox
 from flask_mayday.spool.ownership import open_file
-from flask_mayday.spool.starts import START, note_server_event
+from flask_mayday.spool.starts import MAX_BYTES, START, note_server_event
 from flask_mayday.watch.state import StateFile, WatchState
 from tests.support.reports import a_report
 
@@ -61,3 +62,12 @@ def test_root_follows_no_link_out_of_the_spool(given: set[Path], tmp_path: Path)
         open_file(tmp_path / "courier.lock")
     assert not foreign.exists()
     assert given == set()
+
+
+def test_a_link_in_the_place_of_a_file_of_starts_is_not_followed(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"line\n" * MAX_BYTES)
+    (tmp_path / "starts").mkdir()
+    (tmp_path / "starts" / socket.gethostname()).symlink_to(foreign)
+    note_server_event(tmp_path, START)
+    assert foreign.stat().st_size == 5 * MAX_BYTES
