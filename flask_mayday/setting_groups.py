@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .time_limits import TimeLimits
 
@@ -94,8 +94,8 @@ class AgreementSettings:
     @property
     def secret_values(self) -> tuple[str, ...]:
         """The passwords."""
-        in_url = urlsplit(self.url).password if self.url else None
-        return tuple(one for one in (self.password, in_url) if one)
+        in_url = (urlsplit(self.url).password if self.url else None) or ""
+        return tuple(one for one in (self.password, in_url, unquote(in_url)) if one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What the process ``flask_mayday.watch`` requests and reads; ``None`` switches a part off."""
+    """What the ``watch`` process requests and reads; ``None`` switches a part off."""
 
     site_url: str | None = None  # requested through nginx, as by a visitor
     https_port: int = 443  # used instead of the URL's when the site redirects to HTTPS

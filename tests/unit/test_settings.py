@@ -268,6 +268,12 @@ def test_without_psycopg2_the_agreement_says_what_to_install(
         read_settings({}, environ=AGREEMENT)
 
 
+def test_a_password_in_the_address_of_the_agreement_is_masked_in_both_forms() -> None:
+    environ = {**AGREEMENT, "AGREEMENT_URL": "postgresql://x:correct%20horse@db/y"}
+    values = read_settings({}, environ=environ).secret_values
+    assert {"correct horse", "correct%20horse"} <= set(values)
+
+
 def test_the_password_of_the_agreement_is_masked() -> None:
     environ = {**AGREEMENT, "AGREEMENT_PASSWORD": "correct-horse"}
     read = read_settings({}, environ=environ)
