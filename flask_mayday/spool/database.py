@@ -17,7 +17,7 @@ from .ownership import make_folder, open_file
 
 LOCK_TIMEOUT: Final = 5.0  # seconds that a statement waits for other writers
 WAL_KEPT: Final = 1 << 20  # bytes to which the -wal file shrinks after it was larger
-ROWS_AT_ONCE: Final = 40  # that one statement inserts: SQLite before 3.32 takes 999 values
+ROWS_AT_ONCE: Final = 40  # that one statement inserts
 NO_FILE: Final = (0, 0)  # the identity of a file that does not exist
 
 # A mail began to wait when it was made, or when it was sent again by hand.
@@ -53,8 +53,8 @@ class Database:
     def close(self) -> None:
         """Close the connection.
 
-        When the last connection is closed, SQLite deletes the -wal file by its name. If another
-        database has taken this one's place, that name is the other one's -wal file.
+        When the last connection is closed, SQLite deletes the -wal file by its name. If the
+        database was replaced, the file of that name belongs to the new one.
         https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
         """
         if not self.is_current():
@@ -69,10 +69,10 @@ class Database:
         return self.identity != NO_FILE and self.identity == identity(self.path)
 
     def take_over(self) -> None:
-        """Make the transactions of every connection that has called this before fail.
+        """Claim the database: from now on, the transactions of earlier claimants fail.
 
         A courier that was frozen and then continues gets :exc:`LeaseLostError`. Connections that
-        have never called it, such as those of commands, may go on writing.
+        have never called this method, such as those of commands, can still write.
         """
         with self.transaction():
             (self.epoch,) = self.connection.execute(
@@ -192,13 +192,8 @@ def insert_rows(
     """
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
-        values = ", ".join(f"({places(len(row))})" for row in some)
+        values = ", ".join(f"({', '.join('?' * len(row))})" for row in some)
         connection.execute(f"{insert} VALUES {values} {rest}", [one for row in some for one in row])
-
-
-def places(number: int) -> str:
-    """Return that many question marks, as a statement takes values."""
-    return ", ".join("?" * number)
 
 
 def lenient_text(text: bytes) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from ..report.fingerprint import mask_varying
-from .database import ROWS_AT_ONCE, Database, insert_rows, places
+from .database import ROWS_AT_ONCE, Database, insert_rows
 from .error_group import IGNORED, ErrorGroup
 from .groups import canonical, load, save
 from .ignore_rules import IgnoreRule, count_hidden, ignore_rules
@@ -24,13 +25,13 @@ TEXT_LENGTH: Final = 500  # characters
 INSERT_REPORTS: Final = (
     "INSERT INTO reports (uuid, time, fingerprint, request_id, body, mailable, hidden)"
 )
-STORED_UUIDS: Final = "SELECT uuid FROM reports WHERE uuid IN ({0})"
-NAMES_AT_ONCE: Final = 900  # in one query: SQLite before 3.32 takes 999 values
+STORED_UUIDS: Final = "SELECT uuid FROM reports WHERE uuid IN (SELECT value FROM json_each(?1))"
 # The fingerprints that have a group, another name or a mail.
 KNOWN_NAMES: Final = (
-    "SELECT fingerprint FROM error_groups WHERE fingerprint IN ({0})"
-    " UNION ALL SELECT alias FROM fingerprint_aliases WHERE alias IN ({0})"
-    " UNION ALL SELECT fingerprint FROM mails WHERE fingerprint IN ({0})"
+    "WITH names AS (SELECT value FROM json_each(?1))"
+    " SELECT fingerprint FROM error_groups WHERE fingerprint IN names"
+    " UNION ALL SELECT alias FROM fingerprint_aliases WHERE alias IN names"
+    " UNION ALL SELECT fingerprint FROM mails WHERE fingerprint IN names"
 )
 
 
@@ -40,8 +41,8 @@ class GroupedInserts:
     Groups and rules are read once. Call :meth:`save` before the transaction ends: it writes the
     last of the reports too.
 
-    Python gives up its lock for each statement, and in a busy worker has to wait until a thread
-    that serves a request returns it. So one statement asks for, or inserts, many rows.
+    Each statement releases the GIL, and in a busy worker it takes long to get it back from the
+    threads that serve requests. So one statement reads or inserts many rows.
     """
 
     def __init__(self, database: Database) -> None:
@@ -57,10 +58,10 @@ class GroupedInserts:
     def look_up(self, reports: Iterable[StoredReport]) -> None:
         """Look up at once what :meth:`insert` would otherwise look up for each of ``reports``."""
         uuids = [report.uuid for report in reports]
-        stored = self._column(STORED_UUIDS.format(places(len(uuids))), uuids)
+        stored = self._found(STORED_UUIDS, uuids)
         self._is_stored = dict.fromkeys(uuids, False) | dict.fromkeys(stored, True)
         names = {name for report in reports for name in _names(report.fingerprint, report.facts)}
-        self._unknown = names.difference(self._known(list(names)))
+        self._unknown = names.difference(self._found(KNOWN_NAMES, list(names)))
 
     def insert(self, report: StoredReport, counted: frozenset[str] = frozenset()) -> None:
         """Insert a report, unless it is there already, and hide it if it is muted or ignored.
@@ -68,8 +69,7 @@ class GroupedInserts:
         A report of a group in ``counted`` is counted already: it is neither counted nor hidden.
         """
         if report.uuid not in self._is_stored:
-            query = STORED_UUIDS.format("?")
-            self._is_stored[report.uuid] = bool(self._column(query, [report.uuid]))
+            self._is_stored[report.uuid] = bool(self._found(STORED_UUIDS, [report.uuid]))
         if self._is_stored[report.uuid]:
             return
         self._is_stored[report.uuid] = True
@@ -124,14 +124,9 @@ class GroupedInserts:
         insert_rows(self._connection, INSERT_REPORTS, self._rows)
         self._rows.clear()
 
-    def _known(self, names: list[str]) -> Iterator[str]:
-        for start in range(0, len(names), NAMES_AT_ONCE):
-            some = names[start : start + NAMES_AT_ONCE]
-            numbered = ", ".join(f"?{number}" for number in range(1, len(some) + 1))
-            yield from self._column(KNOWN_NAMES.format(numbered), some)
-
-    def _column(self, query: str, values: list[str]) -> list[str]:
-        return [row[0] for row in self._connection.execute(query, values).fetchall()]
+    def _found(self, query: str, values: list[str]) -> list[str]:
+        rows = self._connection.execute(query, (json.dumps(values),)).fetchall()
+        return [row[0] for row in rows]
 
 
 def catch_up(database: Database) -> None:
