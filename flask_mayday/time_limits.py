@@ -15,8 +15,8 @@ from dataclasses import dataclass
 class TimeLimits:
     """The limits, in seconds, if a request may take ``request`` seconds.
 
-    compose.yaml and nginx/templates have the limits of the containers and of nginx once more, as
-    ``REQUEST_TIMEOUT`` plus a number. A test compares them with these.
+    compose.yaml and nginx/templates repeat the limits of the containers and of nginx as
+    ``REQUEST_TIMEOUT`` plus a number. A test compares the two.
     """
 
     request: float

@@ -1,4 +1,4 @@
-"""One node's part in ``mayday.claim`` and ``mayday.count``: it writes its counts, claims mails."""
+"""One node's part in ``mayday.claim`` and ``mayday.count``: it writes counts and claims mails."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Board:
         """Delete old rows."""
         self.connection.call(sql.DELETE_OLD_ROWS)
 
-    def _named(self, **values: object) -> Any:
+    def _named(self, **values: object) -> dict[str, object]:
         return {"node": self.node, **values}
 
     def has_recovered(self, has_just_started: bool) -> bool:

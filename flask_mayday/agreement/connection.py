@@ -7,6 +7,7 @@ import random
 import re
 import select
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..settings import AgreementSettings
@@ -27,7 +28,7 @@ class UnreachableError(Exception):
 
 
 class BusyError(UnreachableError):
-    """PostgreSQL has no connection to spare, or others hold the lock: to be tried again soon."""
+    """PostgreSQL has no free connection, or others hold the lock: try again soon."""
 
 
 class Connection:
@@ -50,7 +51,9 @@ class Connection:
         self._busy_since = 0.0  # time.monotonic()
         self._next_try = 0.0
 
-    def call(self, statements: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    def call(
+        self, statements: str, values: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run statements and return the rows of the last one. Raises :exc:`UnreachableError`.
 
         After a failure, all calls fail at once until it is time to try again.
@@ -69,7 +72,7 @@ class Connection:
             rows = cursor.fetchall() if cursor.description else []
         except (psycopg2.Error, OSError) as error:
             self.close()
-            if _is_busy(error) and self._is_patient():
+            if _is_busy(error) and self._may_wait():
                 self._next_try = time.monotonic() + random.uniform(*BUSY_PAUSES)  # noqa: S311
                 self.reason = _words(error)
                 raise BusyError(self.reason) from error
@@ -128,8 +131,8 @@ class Connection:
             poll.poll(left * 1000)
             poll.unregister(descriptor)
 
-    def _is_patient(self) -> bool:
-        """Return whether to wait for a busy server; not for long, and not after a failure."""
+    def _may_wait(self) -> bool:
+        """Return whether to wait for a busy server: only for a while, and not after a failure."""
         self._busy_since = self._busy_since or time.monotonic()
         is_short = time.monotonic() - self._busy_since < BUSY_PATIENCE
         if self.unreachable_since is not None or not is_short:
@@ -150,7 +153,7 @@ class Connection:
 
 
 def _is_busy(error: Exception) -> bool:
-    """Return whether an error is a cancelled wait for the lock, or a refused connection too many.
+    """Return whether a wait for the lock was cancelled, or the server has too many connections.
 
     psycopg2 has no code for an error while it connects, only the server's words.
     """

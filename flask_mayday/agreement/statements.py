@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# Nodes write their counts at the same time, but nobody else may write while one claims mails: no
-# window is closed while a count is written to it. A node first reads whether there is anything to
+# Nodes share a lock to write counts, and a node holds it alone to claim mails: no window is closed
+# while a count is written to it. A node first reads whether there is anything to
 # claim, so that a thousand nodes that want the same mail do not wait for each other.
 SHARED: Final = """
 BEGIN;

@@ -1,9 +1,9 @@
 """The two tables of the agreement. The database's owner creates them before the app starts.
 
 ``claim``
-    One row per mail. ``window`` is its number, unique and rising: the time on the database's clock
-    in microseconds. ``fingerprint`` is the error's, empty for a summary of several. ``node`` makes
-    the mail; another node takes it over if ``renewed_at`` is old and ``sent_at`` is not set.
+    One row per mail. ``window`` is its number, unique and increasing: the time on the database's
+    clock in microseconds. ``fingerprint`` is the error's, empty for a summary of several. ``node``
+    makes the mail; another node takes it over if ``renewed_at`` is old and ``sent_at`` is not set.
     ``previous`` is the window before, whose counts the mail reports. ``source`` is the route or
     logger, for a fair share of the hourly cap.
 ``count``

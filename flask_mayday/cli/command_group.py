@@ -20,7 +20,7 @@ from ..spool.stored_report import StoredReport
 from .open_spool import open_spool
 
 NO_COURIER: Final = (
-    "No process is delivering mail: it stays queued until the server or the process watch runs."
+    "No process is delivering mail: it stays queued until the server or the watch process runs."
 )
 
 group = AppGroup("reports", help="Read and control the error reports in the spool.")

@@ -168,8 +168,7 @@ def _add_rule(inventory: Inventory, rule: IgnoreRule) -> None:
         number = rule.id = ignore_rules.add_rule(inventory, rule)
         hidden = hide_matching(inventory, rule)
     click.echo(
-        f"Rule {number} added. {counted(hidden, 'error')} waiting for a digest or summary "
-        f"{'is' if hidden == 1 else 'are'} hidden by it."
+        f"Rule {number} added. It hides {counted(hidden, 'error')} waiting for a digest or summary."
     )
 
 

@@ -33,8 +33,7 @@ TROUBLE: Final = {  # by SQLite's primary error code
     sqlite3.SQLITE_CANTOPEN: OTHER_USER,
     sqlite3.SQLITE_PERM: OTHER_USER,
     sqlite3.SQLITE_READONLY: OTHER_USER,
-    sqlite3.SQLITE_FULL: "it or its disk is full: raise SPOOL_MAX_BYTES, or run "
-    "`flask mayday reports purge`.",
+    sqlite3.SQLITE_FULL: "its disk is full: free some space on it.",
 }
 
 

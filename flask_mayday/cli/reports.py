@@ -67,7 +67,8 @@ def _admins() -> tuple[str, ...]:
 def list_reports(last: int) -> None:
     """Count the errors and list the last mails.
 
-    Exit status 1: mail has been stuck for an hour or was refused, or reports cannot be read.
+    The exit status is 1 if mail has been stuck for an hour or was refused, or if reports cannot be
+    read.
     """
     settings = settings_of_app()
     with open_inventory() as (inventory, waiting):
@@ -195,13 +196,15 @@ def _show_mail(identifier: str, content: bytes) -> None:
 def status(request_id: str, wait: float) -> None:
     """Say whether the mail server has accepted the mail about a request's error.
 
-    Exit status 1: it has not, although MAIL_SERVER is set, or the error is not processed yet.
+    The exit status is 1 if it has not, although MAIL_SERVER is set, or if the error has not been
+    processed yet.
     """
     settings = settings_of_app()
+    request_id = escape_controls(request_id)
     deadline = time.monotonic() + wait
     while True:
         with open_inventory() as (inventory, _):
-            found = inventory.delivery_of(escape_controls(request_id))
+            found = inventory.delivery_of(request_id)
         if (found and found.is_final) or time.monotonic() >= deadline:
             break
         time.sleep(0.1)

@@ -37,7 +37,7 @@ class MessageWriter:
         """Add a message, within a transaction; return the id of its mail.
 
         If there is no mail server, the mail is only a record of what the webhook gets. ``count``
-        is how many of its errors no other message counts; by default all in the draft.
+        is how many errors it adds to the totals, by default all in the draft: a notice adds none.
         ``identity`` names a message that any machine may make: each gives it the same Message-ID,
         and a thread id made from the fingerprint, because a machine may not know the thread's
         first mail.

@@ -1,4 +1,4 @@
-"""Makes messages from reports: which error is mailed at once, which is counted, and where."""
+"""Makes messages from reports: decides which errors are mailed at once and which are counted."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from .messages import MessageWriter
 from .planner import HELD_INTERVAL, Planner, unchanged
 from .shared_mails import SharedMails, alone
 
-PAUSES: Final = (0.2, 2.0)  # seconds between two exchanges: at first, and if nothing follows
-AWAIT_PAUSES: Final = (1.0, 30.0)  # … and if this node only waits for the mails of others
+PAUSES: Final = (0.2, 2.0)  # seconds between two exchanges: the shortest and the longest pause
+AWAIT_PAUSES: Final = (1.0, 30.0)  # … while this node only waits for the mails of others
 RENEW_INTERVAL: Final = 20.0  # seconds
 EXPIRE_INTERVAL: Final = 3600.0  # seconds
 # Seconds without an answer from PostgreSQL after which this node mails errors that it has handed
@@ -53,7 +53,9 @@ class SharedPlanner:
         self.mails = SharedMails(mailbox, writer, app, reports.mails_per_hour)
         self.handovers = self.mails.handovers
         self.is_leaving = False
-        self._pause, self._next = PAUSES[0], 0.0  # times of time.monotonic() from here on
+        self._pause = PAUSES[0]
+        # The times below are in seconds of time.monotonic().
+        self._next = 0.0
         self._seen: set[str] = set()  # fingerprints in the last exchange
         self._written: set[tuple[object, ...]] = set()  # the counts that the others know
         self._is_behind = False  # whether the others may know counts that are wrong by now

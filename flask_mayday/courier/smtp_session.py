@@ -75,7 +75,7 @@ class _Progress:
 
     recipients: tuple[str, ...]
     rest: tuple[str, ...]  # not offered yet
-    accepted: tuple[str, ...] = ()  # in the present transaction
+    accepted: tuple[str, ...] = ()  # in the current transaction
     delivered: bool = False  # to some, in an earlier one
     refused: dict[str, Reply] = field(default_factory=dict)
 
@@ -132,7 +132,8 @@ class SmtpSession:
     ) -> Verdict | None:
         """Offer the mail to as many of the rest as one transaction takes.
 
-        Returns a verdict if the server does not confirm the mail. Raises what goes wrong.
+        Returns a verdict if the server does not confirm the mail. Raises any exception of the
+        connection, and :exc:`RefusedError`.
         """
         progress.accepted = ()
         content, options = connection.sendable(content)
@@ -185,7 +186,9 @@ class SmtpSession:
         self, progress: _Progress, pending: PendingReply[Verdict] | None = None
     ) -> Verdict:
         place = f"{self.settings.server}:{self.settings.port}"
-        words = f"{place} received the whole mail and has not confirmed it. It may be delivered."
+        words = (
+            f"{place} received the whole mail and has not confirmed it. It may have been delivered."
+        )
         return Verdict(Fate.UNCONFIRMED, words, progress.later(), progress.missing(), pending)
 
     def _failed(self, progress: _Progress, fate: Fate, error: Exception) -> Verdict:

@@ -25,7 +25,7 @@ POLL_INTERVAL: Final = 0.05  # seconds
 def copy_spool(spool: Path, target: Path) -> None:
     """Copy the database and the waiting reports of ``spool`` into the new folder ``target``.
 
-    Meanwhile no mail is delivered; reports are recorded as always. Raises :exc:`sqlite3.Error`
+    Meanwhile no mail is delivered; reports are recorded as usual. Raises :exc:`sqlite3.Error`
     if the database is damaged, and :exc:`OSError`.
     """
     (target / "incoming").mkdir(parents=True)

@@ -22,7 +22,7 @@ def render_text(content: Content) -> str:
 
 
 def render_html(content: Content, subject: str) -> str:
-    """Return a mail's HTML: no script, nothing loaded, for phones and dark screens too."""
+    """Return a mail's HTML: it runs and loads nothing, and supports phones and dark mode."""
     return _render("mail.html", content=content, subject=subject)
 
 
@@ -63,5 +63,5 @@ def _column(rows: list[tuple[str, str]]) -> int:
 
 
 def _hanging(text: str, width: int) -> str:
-    """Indent the lines after the first: what a visitor sent cannot look like a line of ours."""
+    """Indent the lines after the first, so that nothing a visitor sent looks like one of ours."""
     return text.replace("\n", "\n" + " " * width)

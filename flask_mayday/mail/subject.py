@@ -58,7 +58,7 @@ def _is_route(report: Report) -> bool:
 
 
 def _without_request(message: str, report: Report) -> str:
-    """Leave out of a message the method and path at its end: the subject ends with them anyway."""
+    """Return a message without the method and path at its end: the subject ends with them too."""
     request = report.request or {}
     asked = f"{request.get('method', '')} {request.get('path', '')}"
     for before in (": ", " to "):

@@ -1,4 +1,4 @@
-"""The answer to a scrape: all metrics of a server in the text format OpenMetrics."""
+"""The answer to a scrape: all metrics of a server in the OpenMetrics text format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTENT_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-
 def exposition_of_server() -> bytes:
     """Return the metrics of all processes of this server.
 
-    Under gunicorn these are all metrics that were made with prometheus_client, the app's own too.
+    Under gunicorn these are all metrics made with prometheus_client, including the app's own.
     """
     folder = worker_files.folder()
     return exposition(instruments().registry if folder is None else _WorkerFiles(folder))

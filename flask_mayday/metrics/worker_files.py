@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
-# The file would otherwise be on a disk: if that is full, a process that writes to it is killed.
+# Not on a disk: the files are mapped, and writing to one on a full disk kills the process.
 MEMORY: Final = Path("/dev/shm")  # noqa: S108
 LOCK: Final = "lock"
 ENDED: Final = "ended"  # in place of a process id: the sum of the processes that have ended
@@ -57,9 +57,9 @@ MERGES: Final[dict[str, Callable[[Value, Value], Value]]] = {
 def prepare() -> Path | None:
     """Make the folder and name it in the environment, before prometheus_client is imported.
 
-    Return it, to be deleted when the server stops; ``None`` if the environment names one already.
-    Exits with the fix if that folder cannot be written, or if prometheus_client was imported too
-    early.
+    Returns it, to be deleted when the server stops, or ``None`` if the environment names one
+    already. Exits with a message that names the fix if that folder cannot be written, or if
+    prometheus_client was imported too early.
     """
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
@@ -104,7 +104,7 @@ def merge_ended(where: Path) -> None:
 
     ended = {pid: paths for pid, paths in _by_process(where).items() if not _is_alive(pid)}
     for pid in ended:
-        mark_process_dead(pid, str(where))  # its gauges: a reader expects that these disappear
+        mark_process_dead(pid, str(where))  # deletes the files of its live gauges
     with suppress(BlockingIOError), _locked(where, fcntl.LOCK_EX | fcntl.LOCK_NB):
         for path in (path for paths in ended.values() for path in paths if path.exists()):
             _merge(path)

@@ -38,9 +38,10 @@ class Mailbox(PendingReports):
     # Reports
 
     def take_incoming(self, after_batch: Callable[[], None] = lambda: None) -> None:
-        """Move the reports of ``incoming/`` into the database, calling ``after_batch`` in between.
+        """Move the reports of ``incoming/`` into the database, in batches.
 
-        Each report is counted in its error group. Raises :exc:`OSError` if no file can be read.
+        ``after_batch`` is called after each batch. Each report is counted in its error group.
+        Raises :exc:`OSError` if no file can be read.
         """
         catch_up(self)
         for file in self.outbox.incoming.take():

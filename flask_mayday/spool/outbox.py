@@ -71,9 +71,10 @@ class Outbox:
         if not len(self.backlog) and (dropped := self.backlog.take_dropped()):
             logger.error(
                 "%s dropped: the spool %s could not be written and the memory for reports was "
-                "full. They are in the log only",
+                "full. The log still has %s",
                 f"{counted(dropped, 'error report')} {'was' if dropped == 1 else 'were'}",
                 self.folder,
+                "it" if dropped == 1 else "them",
             )
 
     def trouble(self) -> str:

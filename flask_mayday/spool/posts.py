@@ -103,7 +103,7 @@ def postpone_all_posts(database: Database, until: float, error: str) -> None:
 
 
 def postpone_new_posts(database: Database) -> None:
-    """Let new messages wait as long as those that were postponed."""
+    """Postpone new messages until the next try of the others."""
     with database.transaction():
         database.connection.execute(
             "UPDATE posts SET next_try = earlier.next_try, error = earlier.error FROM"

@@ -62,9 +62,9 @@ def recover(mailbox: Mailbox) -> None:
             for part in PARTS:
                 Path(f"{earlier}{part}").unlink(missing_ok=True)
         logger.error(
-            "The spool's database could not be used and has been replaced. %s not mailed yet and "
-            "could be read; the old database is kept as %s",
-            f"{counted(count, 'error report')} {'was' if count == 1 else 'were'}",
+            "The spool's database could not be used and has been replaced. %s recovered; "
+            "the old database is kept as %s",
+            f"{counted(count, 'unmailed error report')} {'was' if count == 1 else 'were'}",
             _move(damaged, damaged.with_name(damaged.name.replace(QUARANTINED, COPIED))),
         )
 

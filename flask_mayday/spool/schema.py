@@ -18,13 +18,13 @@ Old and new containers share the file while they are replaced, so later versions
     logger of the error).
 ``counters``
     Since version 2, ``name`` and ``value``: ``dropped``, errors that were deleted without a mail
-    and not yet counted in one; ``epoch``, which courier may write; a row per damaged database whose
-    contents have been copied; and ``unconfirmed ID``, how often the mail of that id may have been
-    delivered. Since version 5 ``unposted``, errors that were deleted without a message to the
-    webhook, ``grouped``, up to which id the reports are in
-    ``error_groups``, the ``week_…`` counters of the weekly summary, and ``release NAME`` with the
-    time at which a courier of that release has begun; ``mails_delivered``, ``mails_refused`` and
-    ``posts_delivered`` for metrics, which only grow.
+    and not yet counted in one; ``epoch``, the number of the courier that may write; a row per
+    damaged database whose contents have been copied; and ``unconfirmed ID``, how often the mail of
+    that id may have been delivered. Since version 5 ``unposted``, errors that were deleted without
+    a message to the webhook, ``grouped``, up to which id the reports are in ``error_groups``, the
+    ``week_…`` counters of the weekly summary, and ``release NAME`` with the time at which a courier
+    of that release last started; ``mails_delivered``, ``mails_refused`` and ``posts_delivered`` for
+    metrics, which only grow.
 ``outages``
     Since version 4, one row for each time that the site was down: ``began`` (unique), ``ended``
     (NULL while it is down), ``pages`` (the error pages that nginx sent in the app's place).

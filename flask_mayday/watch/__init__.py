@@ -1,1 +1,1 @@
-"""The process ``watch``: checks the site from outside and reports when it does not answer."""
+"""The ``watch`` process: checks the site from outside and reports when it does not answer."""

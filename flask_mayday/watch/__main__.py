@@ -1,4 +1,4 @@
-"""The process ``watch``: ``python -m flask_mayday.watch``, with settings from the environment.
+"""The ``watch`` process: ``python -m flask_mayday.watch``, with settings from the environment.
 
 It checks the site, reports when the site does not answer, and delivers mail if it holds the
 courier's lease. SIGTERM ends it.

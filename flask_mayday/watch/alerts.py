@@ -74,8 +74,8 @@ class Alerts:
         self._lock = threading.Lock()
         self._next_mail = 0.0  # the next direct attempt, in seconds of time.monotonic
         self._failures = 0
-        self._put = BoundedCall("spool", self._put_into_spool, SPOOL_TIMEOUT)
-        self._send = BoundedCall("mail", self._send_directly, SMTP_TIMEOUT)
+        self._put = BoundedCall("a write to the spool", self._put_into_spool, SPOOL_TIMEOUT)
+        self._send = BoundedCall("sending an alert", self._send_directly, SMTP_TIMEOUT)
 
     def add(self, alert: Alert) -> None:
         """Log an alert and keep it for :meth:`deliver`. Callable from any thread."""

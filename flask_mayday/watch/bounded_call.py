@@ -12,6 +12,8 @@ T = TypeVar("T")
 class BoundedCall(Generic[T]):
     """Calls ``function`` in a thread and waits for it for at most ``timeout`` seconds.
 
+    ``name`` is the subject of the messages, such as "reading the spool".
+
     Only one call runs at a time: as long as an earlier one hangs, calling raises
     :exc:`TimeoutError` at once. What a late call returns is dropped.
     """

@@ -11,8 +11,8 @@ from . import texts
 from .conditions import Condition
 
 TIMEOUT: Final = 5.0  # seconds for each step of the connection
-# A certificate is an alert in its last two weeks, or in the last fifth of its validity if that is
-# shorter.
+# A certificate raises an alert in its last two weeks, or in the last fifth of its validity if that
+# is shorter.
 SOON: Final = 14 * 86_400.0  # seconds
 SHARE: Final = 0.2
 

@@ -20,11 +20,11 @@ from .state import WatchState
 
 NEARLY_FULL: Final = 0.1  # the free share of a volume below which it is nearly full
 NEARLY_FULL_BYTES: Final = 5 << 30  # more than this is enough, whatever the share
-FULL_BYTES: Final = 256 << 10  # with less than this, nothing but small writes succeeds
+FULL_BYTES: Final = 256 << 10  # with less than this free, only small writes succeed
 CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
 WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail suppresses the heartbeat
-MAIL_STUCK: Final = 900.0  # seconds after which a waiting mail is an alert
-RESTARTS: Final = 3  # starts within RESTARTS_WITHIN are an alert
+MAIL_STUCK: Final = 900.0  # seconds after which a waiting mail raises an alert
+RESTARTS: Final = 3  # so many starts within RESTARTS_WITHIN raise an alert
 RESTARTS_WITHIN: Final = 60.0  # seconds
 AGAIN_AFTER: Final = 86_400.0  # seconds after which a condition that lasts is reported again
 PROBE: Final = "watch.probe"
@@ -36,7 +36,7 @@ NGINX_STARTS: Final = "starts"  # a line per start of nginx, in seconds since th
 class Condition:
     """A condition: ``alert`` describes it while it lasts and is ``None`` when it is over.
 
-    If ``is_uncertain``, the condition is neither, and its last state is kept.
+    If ``is_uncertain``, neither can be said, and the last known state is kept.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Condition:
 
 
 class Conditions:
-    """The conditions that last. ``state.raised`` maps their names to the times of their reports.
+    """The ongoing conditions: ``state.raised`` maps their names to when they were last reported.
 
     The dictionary is replaced and never changed: another thread may be saving the state.
     """
@@ -127,7 +127,8 @@ def starts_of_nginx(edge_log: Path) -> list[float]:
     path = edge_log / NGINX_STARTS
     if not path.exists():
         return []
-    return [float(line) for line in path.read_text().split()[-20:] if line.isdigit()]
+    words = path.read_text("ascii", "replace").split()
+    return [float(word) for word in words[-20:] if word.isdecimal()]
 
 
 def spool_trouble(outbox: Outbox) -> str:

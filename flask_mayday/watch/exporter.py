@@ -37,7 +37,7 @@ class Exporter:
     def __init__(self, machine_checks: MachineChecks, host: str, port: int) -> None:
         self.address = (host, port)
         outbox = machine_checks.outbox
-        read = BoundedCall("figures", read_figures, SPOOL_TIMEOUT)
+        read = BoundedCall("reading the spool", read_figures, SPOOL_TIMEOUT)
         self.collectors = (
             SpoolCollector(
                 lambda: read(outbox),

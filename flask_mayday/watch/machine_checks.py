@@ -58,8 +58,8 @@ class MachineChecks:
         self._slow_checks = Task(SLOW_INTERVAL)
         self._certificate = Task(CERTIFICATE_INTERVAL)
         self._spool = Task(SPOOL_INTERVAL)
-        self._probe = BoundedCall("spool", spool_trouble, SPOOL_TIMEOUT)
-        self._why_mail_waits = BoundedCall("reports", why_mail_waits, SPOOL_TIMEOUT)
+        self._probe = BoundedCall("a write to the spool", spool_trouble, SPOOL_TIMEOUT)
+        self._why_mail_waits = BoundedCall("reading the spool", why_mail_waits, SPOOL_TIMEOUT)
         self._logged_trouble = ""
 
     def run(self, stopping: threading.Event) -> None:

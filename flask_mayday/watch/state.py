@@ -16,7 +16,7 @@ NAME: Final = "watch.json"
 
 
 class Phase(StrEnum):
-    """How the site is, as :class:`.history.History` sees it."""
+    """The state of the site: see :class:`.history.History`."""
 
     STARTING = "starting"
     WELL = "well"
@@ -42,10 +42,10 @@ class WatchState:
     """What watch remembers. Times are in seconds since the epoch.
 
     ``began`` and ``ended`` are the times of the first failed and the first successful check of the
-    present or last outage. ``last_well`` is when the site was last well, or a later start of
+    current or last outage. ``last_well`` is when the site was last well, or a later start of
     watch; ``was_well`` is whether the site ever was. ``seen`` holds the last failed checks,
     ``recent`` the ends of the last outages. ``pages`` are the error pages sent since
-    ``counted_from``, which belong to the present outage; ``loose`` are those that belong to none
+    ``counted_from``, which belong to the current outage; ``loose`` are those that belong to none
     yet. ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in
     JSON, that are neither in the spool nor mailed. ``raised`` is when each condition that lasts
     was last reported, by its name.

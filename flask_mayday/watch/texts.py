@@ -70,7 +70,7 @@ def spool_broken(reason: str) -> Alert:
 def volume_nearly_full(name: str, path: str, free: int, total: int) -> Alert:
     """Return the alert about a volume; ``free`` and ``total`` are in bytes."""
     share = 100 * free // max(1, total)
-    what = f"The volume {name} is nearly full: {_size(free)} of {_size(total)} are free ({share} %)"
+    what = f"The volume {name} is nearly full: {_size(free)} of {_size(total)} are free ({share}%)"
     return Alert(what, f"volume {name} nearly full", {"Mounted at": path})
 
 

@@ -54,10 +54,10 @@ class Watcher:
         self.edge_pages = Counter({"502": 0, "503": 0, "504": 0})
         self._unrecorded: list[Outage] = []
         self._check = BoundedCall("checking the site", self.site.check, CHECK_TIMEOUT)
-        self._diagnose = BoundedCall("diagnosis", self.site.diagnose, CHECK_TIMEOUT)
-        self._save = BoundedCall("state", self.file.save, SPOOL_TIMEOUT)
-        self._record = BoundedCall("outages", self._record_outages, SPOOL_TIMEOUT)
-        self._reported_requests = BoundedCall("reports", reported_requests, SPOOL_TIMEOUT)
+        self._diagnose = BoundedCall("the diagnosis", self.site.diagnose, CHECK_TIMEOUT)
+        self._save = BoundedCall("saving the state", self.file.save, SPOOL_TIMEOUT)
+        self._record = BoundedCall("recording outages", self._record_outages, SPOOL_TIMEOUT)
+        self._reported_requests = BoundedCall("reading reports", reported_requests, SPOOL_TIMEOUT)
 
     def run(self, stopping: threading.Event, alive: Path | None = None) -> None:
         """Check the site until ``stopping`` is set; touch the file ``alive`` before each check."""

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import click
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from flask_mayday import cli as cli_module
-from flask_mayday.cli.open_spool import delivery_words
+from flask_mayday.cli.open_spool import delivery_words, open_spool
 from flask_mayday.context import request_id
 from flask_mayday.courier.lease import Lease
 from flask_mayday.spool.database import Database, folder_lock
@@ -415,7 +416,7 @@ def test_reports_in_files_for_an_hour_count_as_stuck(
 
 @pytest.mark.usefixtures("spool")
 def test_a_missing_courier_is_mentioned(cli: FlaskCliRunner, folder: Path) -> None:
-    words = "No process is delivering mail: it stays queued until the server or the process watch"
+    words = "No process is delivering mail: it stays queued until the server or the watch process"
     assert words in cli.invoke(args=["reports", "list"]).output
     lease = Lease(folder)
     assert lease.acquire()
@@ -445,7 +446,7 @@ def test_control_characters_from_servers_and_visitors_are_escaped(
 ) -> None:
     spool.execute("UPDATE mails SET error = ?", ("450 \x1b[2J\x9b2J",))
     spool.execute("UPDATE reports SET body = ?", (json.dumps({"message": "/\x9b2J"}),))
-    for arguments in (["list"], ["show", ID]):
+    for arguments in (["list"], ["show", ID], ["status", "\x1b[2J\x9b2J"]):
         output = cli.invoke(args=["reports", *arguments]).output
         assert "2J" in output
         assert "\x1b" not in output
@@ -503,6 +504,18 @@ def replaced(folder: Path) -> str:
 
 
 kept: list[sqlite3.Connection | ExitStack] = []
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_full_disk_is_named_without_advice_that_does_not_help(folder: Path) -> None:
+    def fill() -> None:
+        with open_spool(folder) as (inventory, _):
+            inventory.connection.execute("PRAGMA max_page_count = 1")
+            inventory.connection.execute("CREATE TABLE large AS SELECT randomblob(1000000)")
+
+    with pytest.raises(click.ClickException, match="its disk is full") as found:
+        fill()
+    assert "SPOOL_MAX_BYTES" not in str(found.value)
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "1"], ["retry"], ["purge"]])

@@ -114,7 +114,9 @@ def test_a_fingerprint_must_name_one_error(shell: Shell) -> None:
 
 def test_a_rule_is_added_listed_and_deleted(shell: Shell) -> None:
     assert "There are no rules." in shell.run("ignore")
-    assert "Rule 1 added. 1 error waiting" in shell.run("ignore", "--exception", "KeyError")
+    assert "Rule 1 added. It hides 1 error waiting" in shell.run(
+        "ignore", "--exception", "KeyError"
+    )
     shell.record(B, type="KeyError", time=8.0)
     listed = shell.run("ignore")
     assert "2 errors hidden, the last at 1970-01-01 00:00:08 UTC  exception KeyError" in listed

@@ -252,6 +252,7 @@ def test_reports_that_exceed_the_memory_backlog_are_counted(
     kept = len(in_files(outbox))
     assert 5 < kept < 50
     assert f"{100 - kept} error reports were dropped" in caplog.text
+    assert "The log still has them" in caplog.text
     caplog.clear()
     outbox.flush()
     assert caplog.text == ""

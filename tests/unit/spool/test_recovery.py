@@ -74,7 +74,7 @@ def test_readable_reports_that_were_not_delivered_are_recovered(
     assert 80 < len(saved) < 98
     assert {"kind 1", "kind 3", "kind 99"} <= set(saved)
     assert not {"kind 0", "kind 2"} & set(saved)
-    assert f"{len(saved)} error reports were not mailed yet" in caplog.text
+    assert f"{len(saved)} unmailed error reports were recovered" in caplog.text
 
 
 def test_a_broken_page_loses_only_its_own_reports(whole: Outbox) -> None:
@@ -135,7 +135,7 @@ def test_a_waiting_mail_is_recovered_if_some_of_its_reports_are_missing(
         quarantine(outbox.path)
         mailbox = mailbox_of()
         recover(mailbox)
-        assert "3 error reports were not mailed yet" in caplog.text
+        assert "3 unmailed error reports were recovered" in caplog.text
         (mail,) = mailbox.due(2.0, 300)
         assert (mail.content, mail.recipients) == (before.content, before.recipients)
         assert kinds(mailbox) == ["digest"] * left

@@ -84,7 +84,7 @@ def test_a_volume_that_was_nearly_full_is_reported_once_more_when_it_is_full() -
         alerts = [conditions.alert_to_send(condition, 1.0) for condition in found]
         return [alert.what for alert in alerts if alert]
 
-    assert news() == ["The volume logs is nearly full: 5 MiB of 100 MiB are free (5 %)"]
+    assert news() == ["The volume logs is nearly full: 5 MiB of 100 MiB are free (5%)"]
     free = 0
     full = "The volume logs is full. Until there is space, log lines go to stdout and stderr only"
     assert news() == [full]
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_stops_no_server(tmp_path: Path) -> None
 
 def test_nginx_notes_its_starts_in_a_file(tmp_path: Path) -> None:
     assert starts_of_nginx(tmp_path) == []
-    (tmp_path / "starts").write_text("100\n101\nnonsense\n102\n")
+    (tmp_path / "starts").write_bytes(b"100\n101\nnonsense\n\xff\n102\n")
     assert starts_of_nginx(tmp_path) == [100, 101, 102]
 
 
