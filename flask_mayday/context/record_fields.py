@@ -42,6 +42,13 @@ def request_id_of(record: logging.LogRecord) -> str | None:
     return None if environ is None else str(environ[request_id.ENVIRON_KEY])
 
 
+def error_of(record: logging.LogRecord) -> BaseException | None:
+    """Return the exception of a record, or ``None``; a record made by hand may hold anything."""
+    raised = record.exc_info
+    error = raised[1] if isinstance(raised, tuple) else None
+    return error if isinstance(error, BaseException) else None
+
+
 def extra_of(record: logging.LogRecord) -> dict[str, object]:
     """Return what the caller passed as ``extra`` or to ``mayday.capture()``."""
     fields = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from ..context.record_fields import environ_of, message_of
+from ..context.record_fields import environ_of, error_of, message_of
 from ..redaction.redactor import CUT_CONTEXT, BoundRedactor
 
 BREADCRUMBS: Final = "flask_mayday.breadcrumbs"  # key in the WSGI environment
@@ -38,8 +38,8 @@ class Breadcrumbs(logging.Handler):
             if not isinstance(kept, deque):
                 kept = environ[BREADCRUMBS] = deque(maxlen=MAX_LINES)
             message = message_of(record)
-            if record.exc_info and (raised := record.exc_info[0]) is not None:
-                message += f" ({raised.__name__})"
+            if (error := error_of(record)) is not None:
+                message += f" ({type(error).__name__})"
             missing = max(0, len(message) - 2 * END_LENGTH)
             if missing:
                 message = message[:END_LENGTH] + message[-END_LENGTH:]

@@ -19,6 +19,7 @@ from ..context.record_fields import (
     REQUESTS,
     STACK,
     environ_of,
+    error_of,
     message_of,
     request_id_of,
     requests_as_text,
@@ -112,7 +113,7 @@ class ReportBuilder:
             return self._bare(record, failure)
 
     def _whole(self, record: logging.LogRecord) -> Report:
-        error = record.exc_info[1] if record.exc_info else None
+        error = error_of(record)
         environ = environ_of(record)
         redactor = self.redactor.bind(environ)
         exceptions = or_reason(lambda: self._exceptions(error, redactor), _as_exceptions)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..context.error_text import exact, is_slow
-from ..context.record_fields import GROUP, STACK, message_of
+from ..context.record_fields import GROUP, STACK, error_of, message_of
 from ..report.report import Report
 
 INTERVAL: Final = 1.0  # seconds for which a full report stands for identical errors
@@ -74,7 +74,7 @@ def _occurrence(record: logging.LogRecord) -> Occurrence | None:
         return None
     parts: list[Hashable] = [record.name, record.levelno, record.pathname, record.lineno]
     kept_alive: list[object] = []
-    error = record.exc_info[1] if record.exc_info else None
+    error = error_of(record)
     if error is None:
         parts.append(_short(getattr(record, GROUP, None) or message_of(record)))
     for link in _chain(error):

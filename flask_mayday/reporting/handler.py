@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from ..context.record_fields import UNREPORTED, environ_of
+from ..context.record_fields import UNREPORTED, environ_of, error_of
 from ..context.request_id import REPORTED_KEY
 from ..courier.courier import Courier
 from ..report.builder import ReportBuilder
@@ -126,6 +126,8 @@ class ReportHandler(logging.Handler):
         for change in self.before_report:
             try:
                 changed = change(report)
+                if not isinstance(changed, Report | None):
+                    raise TypeError(f"It returned {type(changed).__name__} and not a report")
             except Exception:
                 logger.warning("A before_report function failed: report unchanged", exc_info=True)
                 continue
@@ -167,6 +169,6 @@ class ReportHandler(logging.Handler):
 def _mark_reported(record: logging.LogRecord) -> None:
     """Store the reported exception in the environment of its request."""
     environ = environ_of(record)
-    error = record.exc_info[1] if record.exc_info else None
+    error = error_of(record)
     if error is not None and isinstance(environ, dict):
         environ[REPORTED_KEY] = error

@@ -119,7 +119,7 @@ class Pipeline:
             return False
         if record.pathname.startswith(self.root_path):
             return True
-        trace = record.exc_info[2] if record.exc_info else None
+        trace = record.exc_info[2] if isinstance(record.exc_info, tuple) else None
         while trace is not None:
             if trace.tb_frame.f_code.co_filename.startswith(self.root_path):
                 return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from contextlib import suppress
 from typing import Final
 
 from flask import current_app, has_app_context
@@ -133,9 +134,10 @@ def hide_parameters(record: logging.LogRecord) -> None:
 
     They hold what visitors have typed, and password hashes.
     """
-    for error in chain_of(record.exc_info[1] if record.exc_info else None):
-        if getattr(error, "hide_parameters", None) is False:
-            error.hide_parameters = True  # type: ignore[attr-defined]
+    with suppress(Exception):  # an exception's attributes are code of the app, and may raise
+        for error in chain_of(record_fields.error_of(record)):
+            if getattr(error, "hide_parameters", None) is False:
+                error.hide_parameters = True  # type: ignore[attr-defined]
 
 
 def enable_own_loggers() -> None:

@@ -184,6 +184,17 @@ def test_before_report_changes_a_report_or_drops_it(
     assert "was dropped by" in (tmp_path / "logs" / "shop.log").read_text()
 
 
+def test_a_before_report_function_that_returns_no_report_loses_none(
+    foreign: Callable[..., Flask], tmp_path: Path, read_reports: ReadReports
+) -> None:
+    mayday = Mayday()
+    mayday.before_report(lambda report: True)  # type: ignore[arg-type,return-value]
+    foreign(mayday)
+    logging.getLogger("shop").error("a customer came by")
+    assert [report.message for report in read_reports()] == ["a customer came by"]
+    assert "It returned bool and not a report" in (tmp_path / "logs" / "shop.log").read_text()
+
+
 def test_a_fingerprint_function_decides_which_errors_are_identical(
     foreign: Callable[..., Flask], read_reports: ReadReports
 ) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from flask_mayday.context import request_id
+from flask_mayday.context.record_fields import ENVIRON
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import registry
 from flask_mayday.reporting.handler import ReportHandler
@@ -44,6 +46,33 @@ def test_a_record_whose_arguments_do_not_fit_is_reported(
     handler.handle(logging.LogRecord("app", logging.ERROR, __file__, 1, "%d users", ("x",), None))
     (report,) = read_reports()
     assert "%d users" in report.message
+
+
+class Secretive(Exception):  # noqa: N818
+    def __getattribute__(self, name: str) -> object:
+        raise KeyError(name)
+
+
+class Broken(Exception):  # noqa: N818
+    @property
+    def hide_parameters(self) -> bool:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "exc_info",
+    [(Secretive, Secretive(), None), (Broken, Broken(), None), (None, None, None), True, 1],
+)
+def test_no_exception_breaks_the_call_that_logs_it(
+    make_app: Callable[..., Flask], read_reports: ReadReports, exc_info: object
+) -> None:
+    for _ in range(2):  # with two apps, the traceback decides which one reports
+        make_app()
+    log = logging.Logger("app")  # without pytest's handlers, which refuse such a record
+    log.addHandler(logging.NullHandler())
+    known = {"levelno": logging.ERROR, ENVIRON: {request_id.ENVIRON_KEY: "0" * 32}}
+    log.handle(logging.makeLogRecord({**known, "msg": "Lost", "exc_info": exc_info}))
+    assert len(read_reports()) == 1
 
 
 def test_making_an_app_opens_no_file_and_starts_no_thread(
