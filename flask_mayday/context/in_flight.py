@@ -99,7 +99,7 @@ class RequestTable:
             )
         entry = {
             "request_id": environ[request_id.ENVIRON_KEY],
-            "method": environ.get("REQUEST_METHOD", ""),
+            "method": environ.get("REQUEST_METHOD", "")[:20],
             "path": environ.get("PATH_INFO", "")[:200],
             "thread": thread,
         }

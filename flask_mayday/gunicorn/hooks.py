@@ -55,7 +55,8 @@ def when_ready(server: Any) -> None:
     for name in _unconnected(server.cfg):
         logger.error(
             "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours. "
-            "Otherwise worker deaths may not be reported, and reports may not be delivered",
+            "Otherwise workers may not stop when asked to, their deaths may not be reported, and "
+            "reports may not be delivered",
             name,
             name,
         )

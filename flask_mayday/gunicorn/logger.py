@@ -72,12 +72,13 @@ class Logger(GunicornLogger):  # type: ignore[misc]
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log at WARNING; a request that gunicorn has refused is logged without its query."""
-        if msg.startswith(REFUSED):
+        if isinstance(msg, str) and msg.startswith(REFUSED):
             msg = shortened(QUERY.sub("", msg))
         self._log(logging.WARNING, msg, args, kwargs)
 
     def _log(self, level: int, msg: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if worker_deaths.note_worker_end(msg, args):
+        # gunicorn's own message may be an exception.
+        if isinstance(msg, str) and worker_deaths.note_worker_end(msg, args):
             kwargs = {**kwargs, "extra": {UNREPORTED: True}}
         self.error_log.log(level, msg, *args, **kwargs)
 

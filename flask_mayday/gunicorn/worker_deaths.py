@@ -132,6 +132,8 @@ def after_fork(worker: Any) -> None:
     gunicorn aborts a worker whose main loop has stopped. ``faulthandler`` writes the stacks even
     if a C extension never returns to Python, and then lets the signal end the process.
     """
+    if not hasattr(worker, "in_flight"):  # the app's own pre_fork does not call ours
+        before_fork(worker, worker.cfg.threads)
     use(worker.in_flight)
     faulthandler.enable(file=worker.last_stack, all_threads=True)
 

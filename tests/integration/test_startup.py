@@ -53,6 +53,17 @@ def test_start_and_stop_are_logged_once_for_any_number_of_workers(
     assert len(re.findall(r" INFO: Microblog shutdown \[", text)) == 1
 
 
+def test_a_hook_that_does_not_call_ours_is_named_and_the_server_runs(
+    gunicorn: Callable[..., Any], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from flask_mayday.gunicorn import *\n\n\ndef pre_fork(server, worker):\n    pass\n"
+    )
+    server = gunicorn("-c", str(own))
+    assert "gunicorn's hook pre_fork is not connected" in server.log.read_text()
+
+
 def test_the_access_log_names_the_path_without_its_query_and_no_health_check(
     gunicorn: Callable[..., Any],
 ) -> None:

@@ -150,6 +150,13 @@ def test_a_request_that_follows_a_reported_one_is_not_marked_as_reported() -> No
     assert (left.request_id, left.reported) == ("2", False)
 
 
+def test_a_long_method_does_not_overwrite_another_request() -> None:
+    table = RequestTable(1)
+    table.begin({"REQUEST_METHOD": "M" * 2000, "PATH_INFO": "/", request_id.ENVIRON_KEY: "1"})
+    (left,) = table.interrupted()
+    assert (left.method, left.path) == ("M" * 20, "/")
+
+
 @pytest.mark.parametrize(
     ("path", "ending", "reports_its_end", "lost"),
     [
