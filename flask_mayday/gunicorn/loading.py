@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from inspect import signature
+from types import FunctionType
 from typing import Any, Final
 
 import click
@@ -56,8 +57,8 @@ def load(application: Any) -> Any:
 def connect(wsgi: Any, app_uri: str) -> None:
     """Call ``init_app`` for the Flask apps in a WSGI callable that have not called it themselves.
 
-    ``app_uri`` is the app's name on gunicorn's command line, for the messages. Exits with the
-    correction if ``wsgi`` is a function: a factory without ``()``.
+    ``app_uri`` is the app's name on gunicorn's command line, for the messages. Exits if ``wsgi`` is
+    a function that cannot take a request, most likely a factory without ``()``.
     """
     apps = list(flask_apps_in(wsgi))
     if not apps:
@@ -67,7 +68,7 @@ def connect(wsgi: Any, app_uri: str) -> None:
             app_uri,
             app_uri,
         )
-        if isinstance(wsgi, type(connect)) and len(signature(wsgi).parameters) != 2:
+        if isinstance(wsgi, FunctionType) and not _takes_request(wsgi):
             sys.exit(f"{app_uri} is a function and not an app: is it a factory? Write {app_uri}()")
         return
     for app in apps:
@@ -77,8 +78,21 @@ def connect(wsgi: Any, app_uri: str) -> None:
             _replace(wsgi, inner, app)
 
 
+def _takes_request(function: FunctionType) -> bool:
+    try:
+        signature(function).bind("environ", "start_response")
+    except TypeError:
+        return False
+    return True
+
+
 def flask_apps_in(wsgi: Any) -> Iterator[Flask]:
     """Yield the Flask apps that a WSGI callable is or wraps, the outermost first."""
+    return (layer for layer in _layers(wsgi) if isinstance(layer, Flask))
+
+
+def _layers(wsgi: Any) -> Iterator[Any]:
+    """Yield a WSGI callable, the middlewares in it and their apps, the outermost first."""
     seen: set[int] = set()
     waiting = [wsgi]
     while waiting and len(seen) < 50:
@@ -87,8 +101,8 @@ def flask_apps_in(wsgi: Any) -> Iterator[Flask]:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
+        yield one
         if isinstance(one, Flask):
-            yield one
             continue
         mounts = getattr(one, "mounts", None)  # Werkzeug's DispatcherMiddleware
         waiting += [getattr(one, name, None) for name in ("app", "wsgi_app")]
@@ -96,13 +110,14 @@ def flask_apps_in(wsgi: Any) -> Iterator[Flask]:
 
 
 def _replace(wsgi: Any, inner: Any, app: Flask) -> None:
-    """Make the middleware that wraps the old ``app.wsgi_app``, ``inner``, call the new one."""
-    for _ in range(50):
+    """Make the middlewares that wrap the old ``app.wsgi_app``, ``inner``, call the new one."""
+    for layer in [one for one in _layers(wsgi) if not isinstance(one, Flask)]:
         for name in ("app", "wsgi_app"):
-            if getattr(wsgi, name, None) == inner and not isinstance(wsgi, Flask):
-                setattr(wsgi, name, app.wsgi_app)
-                return
-        wsgi = getattr(wsgi, "app", None) or getattr(wsgi, "wsgi_app", None)
+            if getattr(layer, name, None) == inner:
+                setattr(layer, name, app.wsgi_app)
+        mounts = getattr(layer, "mounts", None)
+        if isinstance(mounts, dict):
+            mounts.update({path: app.wsgi_app for path, one in mounts.items() if one == inner})
 
 
 def add_unreadable_requests() -> None:

@@ -69,12 +69,26 @@ def test_two_mounted_apps_are_both_connected(app: Flask, tmp_path: Path) -> None
     assert "mayday" in other.extensions
 
 
+@pytest.mark.parametrize("wrap", [lambda app: app.wsgi_app, lambda app: ProxyFix(app.wsgi_app)])
+def test_a_mounted_app_answers_with_a_request_id(app: Flask, wrap: Callable[[Flask], Any]) -> None:
+    wsgi = DispatcherMiddleware(OldFashioned(None), {"/other": wrap(app)})
+    connect(wsgi, "foreign:app")
+    assert "X-Request-ID" in Client(wsgi).get("/other/nowhere").headers
+
+
 def test_a_factory_without_its_call_is_refused_with_the_correction() -> None:
-    def create_app() -> Flask:
+    def create_app(config: object = None) -> Flask:
         return Flask("never")
 
     with pytest.raises(SystemExit, match=r"is it a factory\? Write foreign:create_app\(\)"):
         connect(create_app, "foreign:create_app")
+
+
+def test_a_function_that_can_take_a_request_is_not_refused() -> None:
+    def application(environ: Any, start_response: Any, charset: str = "utf-8") -> Any:
+        raise NotImplementedError
+
+    connect(application, "foreign:application")
 
 
 def test_an_app_of_another_framework_is_served_and_an_error_logged(
