@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = "X-Mayday-Start"
 TIME: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")  # seconds since the epoch, as nginx's $msec
+MAX_SKEW: Final = 1.0  # seconds by which the proxy's clock may be ahead of ours
 MAX_EXCESS: Final = 60.0  # seconds beyond the time limit; after a longer wait, a clock is wrong
 PAUSE: Final = 60.0  # seconds without an overdue request, after which the count starts again
 
@@ -38,9 +39,9 @@ def seconds_waited(environ: WSGIEnvironment, timeout: float) -> float:
 def seconds_since(sent: str, timeout: float) -> float:
     """Return the seconds since the time in a header, or 0 if that cannot be right."""
     global _has_warned
-    waited = time.time() - float(sent) if TIME.fullmatch(sent) else -1.0
-    if 0 <= waited <= timeout + MAX_EXCESS:
-        return waited
+    waited = time.time() - float(sent) if TIME.fullmatch(sent) else float("-inf")
+    if -MAX_SKEW <= waited <= timeout + MAX_EXCESS:
+        return max(0.0, waited)
     if not _has_warned:
         _has_warned = True
         logger.warning(

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from ..settings import is_loopback
@@ -53,7 +54,8 @@ class Peers:
         if address in self._known:
             if age > MAX_AGE:
                 self._resolved_at = time.monotonic()
-                threading.Thread(target=self._resolve, daemon=True).start()
+                with suppress(RuntimeError):  # no thread can be started: the next try is later
+                    threading.Thread(target=self._resolve, daemon=True).start()
             return True
         if not self.names or is_loopback(address):
             return True

@@ -17,6 +17,7 @@ import time
 from concurrent.futures import Future
 from typing import Any, Final
 
+from ..context import request_id
 from ..context.waiting import HEADER, seconds_since
 from .thread_worker import Worker
 
@@ -80,7 +81,10 @@ class QueueWatch:
             if not self._is_overdue(connection):
                 self._held = connection, self.worker.hold(connection)
                 return False
-        self.worker.handle(connection)
+        try:
+            self.worker.handle(connection)
+        finally:
+            request_id.forget()
         connection.close(graceful=True)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,19 @@ def test_an_unresponsive_name_server_blocks_no_known_client(
     names.addresses = set()
     monkeypatch.setattr(peers, "MIN_AGE", 0)
     assert not guard.allow(OTHER)
+    assert guard.allow(NGINX)
+
+
+def test_a_known_client_may_connect_when_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    guard = Peers(("nginx",), Names(NGINX))
+    assert guard.allow(NGINX)
+    monkeypatch.setattr(peers, "MAX_AGE", 0)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     assert guard.allow(NGINX)
 
 

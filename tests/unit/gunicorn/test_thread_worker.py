@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
+from flask_mayday.context import request_id
+from flask_mayday.gunicorn.queue_watch import QueueWatch
 from flask_mayday.gunicorn.thread_worker import Worker
 
 
@@ -93,3 +95,12 @@ def test_a_held_connection_can_be_cancelled_while_all_threads_are_busy(worker: A
     worker.tpool.shutdown()
     worker.method_queue.run()
     assert (connection.closed_by, worker.nr_conns) == (None, 0)
+
+
+def test_the_queue_watch_belongs_to_no_request_after_it_has_answered_one(worker: Any) -> None:
+    watch = QueueWatch(worker, 0)
+    worker.take_from_queue = Connection
+    worker.handle = lambda connection: request_id.begin({}, trusted=False)
+    watch._is_overdue = lambda connection: True  # type: ignore[method-assign]
+    assert watch._answer_next()
+    assert request_id.current() is None
