@@ -102,20 +102,24 @@ def flood() -> Response:
     count = _number("count", FLOOD_DEFAULT, MAX_FLOOD)
     message = f"Flood of {count} errors from request {request_id.current()}"
     address = _own_address()
+    body = urlencode({"message": message})
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Accept": "application/json",
+        "Host": request.host,  # the app may refuse its address as a host name
+    }
     deadline = time.monotonic() + FLOOD_TIMEOUT
     shares = [count // FLOOD_CLIENTS + (n < count % FLOOD_CLIENTS) for n in range(FLOOD_CLIENTS)]
     with ThreadPoolExecutor(FLOOD_CLIENTS) as clients:
-        results = clients.map(lambda n: _raise_errors(address, message, n, deadline), shares)
+        results = clients.map(lambda n: _raise_errors(address, body, headers, n, deadline), shares)
     statuses: Counter[str] = sum(results, Counter())
     return _json(ordered=count, raised=statuses["500"], statuses=statuses, message=message)
 
 
 def _raise_errors(
-    address: tuple[str, int], message: str, count: int, deadline: float
+    address: tuple[str, int], body: str, headers: dict[str, str], count: int, deadline: float
 ) -> Counter[str]:
     statuses: Counter[str] = Counter()
-    body = urlencode({"message": message})
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     for _ in range(count):
         remaining = deadline - time.monotonic()
         if remaining <= 0:

@@ -92,7 +92,12 @@ def log_path(environ: Mapping[str, str]) -> Path:
         raise ValueError("LOG_DIR is not set. Set it to the folder that the server logs to.")
     if name:
         return Path(folder, name)
-    found = sorted(Path(folder).glob("*.log"))
+    try:
+        found = sorted(path for path in Path(folder).iterdir() if path.suffix == ".log")
+    except OSError as error:
+        raise ValueError(
+            f"LOG_FILE is not set, and LOG_DIR, {folder}, cannot be read: {error.strerror}."
+        ) from error
     if len(found) == 1:
         return found[0]
     names = ", ".join(path.name for path in found) or "none"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import re
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from app.database import db
@@ -87,6 +89,25 @@ def test_a_flood_goes_to_the_address_at_which_the_server_listens(
         environ = {"gunicorn.socket": connection, "SERVER_NAME": listens_at}
         with app.test_request_context(environ_overrides=environ):
             assert _own_address() == (used, connection.getsockname()[1])
+
+
+def test_a_flood_reaches_an_app_that_accepts_its_own_name_only(
+    app: Flask, read_reports: ReadReports
+) -> None:
+    app.config["TRUSTED_HOSTS"] = ["shop.example"]
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        environ = {"SERVER_PORT": str(server.server_port)}
+        headers = {"Host": "shop.example", "Accept": "application/json"}
+        answer = app.test_client().post(
+            "/drill/flood", data={"count": "2"}, headers=headers, environ_overrides=environ
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert answer.get_json()["statuses"] == {"500": 2}
+    assert len(read_reports()) == 2
 
 
 def test_an_unknown_drill_is_not_found(app: Flask) -> None:

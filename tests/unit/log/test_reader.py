@@ -327,6 +327,11 @@ def test_a_log_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
         reader.log_path({"LOG_DIR": str(tmp_path)})
 
 
+def test_a_folder_that_cannot_be_read_is_not_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"LOG_DIR, .*/gone, cannot be read: No such file"):
+        reader.log_path({"LOG_DIR": str(tmp_path / "gone")})
+
+
 def test_a_log_of_another_user_is_explained_without_a_traceback(
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
