@@ -6,7 +6,7 @@ VENV := .venv/bin
 
 .DEFAULT_GOAL := help
 # Settings that `make up` writes to .env if they are given on its command line.
-SAVED := APP_DIR APP MIGRATE DATABASE INSTANCE_PATH STATIC
+SAVED := APP_DIR APP MIGRATE DATABASE DATABASE_ROLE INSTANCE_PATH STATIC
 TO_SAVE := $(foreach name,$(SAVED),$(if $(filter command,$(origin $(name))),$(name)))
 
 # Values on the command line may be pasted from a page or a mail: make must not evaluate them. `override`

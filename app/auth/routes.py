@@ -9,7 +9,6 @@ from collections.abc import Callable
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
-from werkzeug.exceptions import TooManyRequests
 
 from .. import accounts
 from ..database import db
@@ -63,16 +62,11 @@ def _check(username: str, password: str, purpose: str = "Login") -> int | None:
     ``purpose`` is what the log says has failed.
     """
     account = accounts.credentials(username)
-    limits = limits_of(username, account.user_id)
-    seconds = count_login(limits)
-    if seconds:
-        unit = "second" if seconds == 1 else "seconds"
-        message = f"Too many failed logins. Try again in {seconds} {unit}."
-        raise TooManyRequests(message, retry_after=seconds)
+    attempt = count_login(limits_of(username, account.user_id))
     try:
         stored = check_password(password, account.password_hash, with_old=account.any_old_hash)
     except TooManyLoginsError:
-        undo_count(limits, is_right=False)
+        undo_count(attempt, is_right=False)
         raise
     if stored is None:
         # Without the typed name: people type their password there.
@@ -83,7 +77,7 @@ def _check(username: str, password: str, purpose: str = "Login") -> int | None:
             f"user {account.user_id}" if known else "an unknown name",
         )
         return None
-    undo_count(limits, is_right=True)
+    undo_count(attempt, is_right=True)
     if stored != account.password_hash:
         accounts.renew_hash(account, stored)
     return account.user_id

@@ -10,15 +10,16 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
 
 from flask import current_app
-from sqlalchemy import delete, select, update
+from sqlalchemy import case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import TooManyRequests
 
 from ..database import db
 from ..models import LoginAttempts, now
@@ -54,49 +55,69 @@ class Limit:
         return timedelta(seconds=min(2 ** min(failures - self.allowed, 10), MAX_DELAY))
 
 
-def count_login(limits: Sequence[Limit]) -> int:
-    """Count a login as failed, unless it is refused; return for how many seconds it is refused.
+@dataclass(frozen=True, slots=True)
+class CountedLogin:
+    """A login that :func:`count_login` has counted as failed.
+
+    ``counted`` has the key of each counter, whether a right password resets it, and when it last
+    counted a login before this one, which was at ``moment``.
+    """
+
+    moment: datetime
+    counted: Sequence[tuple[str, bool, datetime]] = ()
+
+
+def count_login(limits: Sequence[Limit]) -> CountedLogin:
+    """Count a login as failed. Call :func:`undo_count` unless the password is wrong.
 
     It is counted before the password is checked: otherwise, many guesses at the same moment would
-    all be allowed. Call :func:`undo_count` unless the password is wrong. Returns 0 if the login may
-    go on, also if the counters cannot be used.
+    all be allowed. If the counters cannot be used, nothing is counted. Raises
+    :exc:`~werkzeug.exceptions.TooManyRequests`, and counts nothing, if the login is refused.
     """
+    login = CountedLogin(now())
     if not current_app.config["LOGIN_LIMITS"]:
-        return 0
-    moment = now()
+        return login
     try:
-        counters = [(_locked(limit.key, moment), limit) for limit in limits]
+        counters = [(_locked(limit.key, login.moment), limit) for limit in limits]
         ends = [counter.latest + limit.delay(counter.count) for counter, limit in counters]
-        wait = max(0, *(ceil((end - moment).total_seconds()) for end in ends))
+        wait = max(0, *(ceil((end - login.moment).total_seconds()) for end in ends))
+        counted = [(counter.key, limit.resets, counter.latest) for counter, limit in counters]
         if not wait:
             for counter, _ in counters:
                 counter.count += 1
-                counter.latest = moment
+                counter.latest = login.moment
         db.session.commit()
     except SQLAlchemyError as error:
         db.session.rollback()
         logger.warning("Failed logins cannot be counted: %s", type(error).__name__)
-        return 0
-    return wait
+        return login
+    if wait:
+        unit = "second" if wait == 1 else "seconds"
+        message = f"Too many failed logins. Try again in {wait} {unit}."
+        raise TooManyRequests(message, retry_after=wait)
+    return replace(login, counted=counted)
 
 
-def undo_count(limits: Sequence[Limit], *, is_right: bool) -> None:
+def undo_count(login: CountedLogin, *, is_right: bool) -> None:
     """Undo :func:`count_login` for a login that has not failed; delete outdated counters.
 
     ``is_right`` says that the password was right, otherwise it could not be checked: only a right
     one resets counters.
     """
-    if not current_app.config["LOGIN_LIMITS"]:
+    if not login.counted:
         return
     outdated = LoginAttempts.latest < now() - MEMORY
+    # Another login that has been counted meanwhile keeps its time.
+    is_latest = LoginAttempts.latest == login.moment
     try:
-        for limit in limits:
-            own = LoginAttempts.key == limit.key
-            if limit.resets and is_right:
+        for key, resets, former in login.counted:
+            own = LoginAttempts.key == key
+            if resets and is_right:
                 db.session.execute(delete(LoginAttempts).where(own))
             else:
-                one_less = update(LoginAttempts).values(count=LoginAttempts.count - 1)
-                db.session.execute(one_less.where(own, LoginAttempts.count > 0))
+                undone = update(LoginAttempts).where(own, LoginAttempts.count > 0)
+                latest = case((is_latest, former), else_=LoginAttempts.latest)
+                db.session.execute(undone.values(count=LoginAttempts.count - 1, latest=latest))
         db.session.commit()
         # Without waiting for counters that other logins have locked.
         free = select(LoginAttempts.key).where(outdated).with_for_update(skip_locked=True)

@@ -23,6 +23,11 @@ POLL = 0.3  # seconds
 FAILED = ("failed", "rejected", "orphaned")
 FILLED_IN = ("DNSConfig", "Isolation", "StopGracePeriod")
 JOBS = ("ReplicatedJob", "GlobalJob")
+OUTCOMES = {  # of an update that has failed
+    "paused": "the swarm has stopped the update",
+    "rollback_completed": "the swarm went back to the one before",
+    "rollback_paused": "the swarm went back to the one before, which is not healthy either",
+}
 
 Json = dict[str, Any]
 
@@ -124,9 +129,9 @@ def is_ready(service: Json, tasks: Sequence[Json]) -> bool:
         return bool(tasks) and all(task["Status"]["State"] == "complete" for task in tasks)
     state = service.get("UpdateStatus", {}).get("State", "completed")
     wanted = container_of(service["Spec"]["TaskTemplate"])
-    if state in ("rollback_completed", "rollback_paused", "paused"):
+    if state in OUTCOMES:
         raise DeploymentError(
-            f"the new version of {name} was not healthy: the swarm went back to the one before.",
+            f"the new version of {name} was not healthy: {OUTCOMES[state]}.",
             failed[0]["ID"] if failed else "",
         )
     present = [task for task in failed if container_of(task["Spec"]) == wanted]

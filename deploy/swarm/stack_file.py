@@ -37,18 +37,18 @@ def main(folder: Path, edge_node: str = "") -> int:
     secrets = tuple(SecretFile(**secret) for secret in given["secrets"])
     try:
         services = services_of(model, Context(images, secrets), edge_node)
+        for name, kept in given["kept_secrets"].items():
+            if name in services and _tag(services[name]["image"]) == _tag(kept["image"]):
+                services[name]["secrets"] = kept["secrets"]
         common = {"networks": networks_of(model), "volumes": volumes_of(model)}
+        for number, stage in enumerate(stages(model["services"]), 1):
+            path = folder / f"{number}.json"
+            chosen = {name: services[name] for name in stage}
+            path.write_text(json.dumps(with_resources(chosen, common, model), indent=1))
+            print(path, *stage)
     except UntranslatableError as error:
         print(f"error: {error} See docs/many-machines.md.", file=sys.stderr)
         return 1
-    for name, kept in given["kept_secrets"].items():
-        if name in services and _tag(services[name]["image"]) == _tag(kept["image"]):
-            services[name]["secrets"] = kept["secrets"]
-    for number, stage in enumerate(stages(model["services"]), 1):
-        path = folder / f"{number}.json"
-        chosen = {name: services[name] for name in stage}
-        path.write_text(json.dumps(with_resources(chosen, common, model), indent=1))
-        print(path, *stage)
     return 0
 
 

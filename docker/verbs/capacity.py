@@ -7,12 +7,12 @@ settings, their values and the fix, and exits with status 1.
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from runtime import compose_model
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMULAS = ROOT / "flask_mayday" / "capacity.py"
@@ -22,25 +22,10 @@ DEFAULT_CONNECTIONS = 100  # PostgreSQL's own
 
 def main() -> int:
     """Print every problem; return 1 if there is one."""
-    found = problems(compose_model())
+    found = problems(compose_model()["services"])
     for problem in found:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if found else 0
-
-
-def compose_model() -> dict[str, Any]:
-    """Return the services as Compose would start them. Exits if there is an error in them."""
-    done = subprocess.run(
-        ["docker", "compose", "config", "--format", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    if done.returncode:
-        sys.exit(f"error: {done.stderr.strip()}")
-    services: dict[str, Any] = json.loads(done.stdout)["services"]
-    return services
 
 
 def problems(services: dict[str, Any]) -> list[str]:
@@ -70,7 +55,7 @@ def connections_of(database: dict[str, Any]) -> int:
 
 
 def number(name: str, value: str) -> int:
-    """Return the number in a setting; exit if it is none. `make scale` checks no other settings."""
+    """Return the number in a setting; exit if it is not one: `make scale` has not checked it."""
     try:
         return int(value)
     except ValueError:
@@ -78,7 +63,7 @@ def number(name: str, value: str) -> int:
 
 
 def load_formulas() -> ModuleType:
-    """Import the app's module by its path: there is no virtual environment here."""
+    """Import flask_mayday/capacity.py by its path: Flask need not be installed here."""
     spec = importlib.util.spec_from_file_location("capacity_formulas", FORMULAS)
     if spec is None or spec.loader is None:
         raise ImportError(str(FORMULAS))

@@ -24,7 +24,7 @@ class Compose:
         """Return the URL of MailHog's page; exit if the settings leave MailHog out."""
         if published := published_at("mailguard", 8025):
             return url(*published)
-        services = _run("docker", "compose", "config", "--services")
+        services = run("docker", "compose", "config", "--services")
         if services.returncode == 0 and "mailguard" not in services.stdout.split():
             sys.exit("MailHog is not part of this stack: with DOMAIN, mails go to MAIL_SERVER.")
         return address("mailguard", 8025)
@@ -35,7 +35,7 @@ class Compose:
 
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a container of a service."""
-        return _run("docker", "compose", "exec", "-T", service, *command)
+        return run("docker", "compose", "exec", "-T", service, *command)
 
     def log_of(self, request_id: str) -> str:
         """Return the lines of the app's log that a request wrote."""
@@ -52,11 +52,12 @@ class Swarm(Compose):
     def site(self) -> str:
         """Return the URL of the site on this node."""
         ports = "{{range .Endpoint.Ports}}{{.TargetPort}} {{.PublishedPort}}\n{{end}}"
-        found = _run("docker", "service", "inspect", "--format", ports, f"{self.project}_nginx")
+        found = run("docker", "service", "inspect", "--format", ports, f"{self.project}_nginx")
         published = dict(line.split() for line in found.stdout.splitlines() if line)
-        if "8443" in published:
-            return f"https://127.0.0.1:{published['8443']}"
-        return f"http://127.0.0.1:{published['8080']}"
+        for scheme, port in (("https", "8443"), ("http", "8080")):
+            if port in published:
+                return f"{scheme}://127.0.0.1:{published[port]}"
+        sys.exit("The service nginx is not running. Start the stack: make swarm-up")
 
     def mail_page(self) -> str:
         """Return an empty text: MailHog has no port on a swarm."""
@@ -75,30 +76,37 @@ class Swarm(Compose):
         """Run a command in a container of a service; exit if none is on this node."""
         name = f"{self.project}_{service}"
         label = f"label=com.docker.swarm.service.name={name}"
-        found = _run("docker", "ps", "--quiet", "--filter", label).stdout.split()
+        found = run("docker", "ps", "--quiet", "--filter", label).stdout.split()
         if not found:
             sys.exit(f"{service} does not run on this node. To see where: docker service ps {name}")
-        return _run("docker", "exec", found[0], *command)
+        return run("docker", "exec", found[0], *command)
 
     def log_of(self, request_id: str) -> str:
         """Return the lines that a request wrote on any node."""
-        return _run("deploy/swarm/request-log", self.project, request_id).stdout
+        return run("deploy/swarm/request-log", self.project, request_id).stdout
 
 
 def current() -> Compose:
     """Return how the stack runs. Exits if there is an error in its settings."""
-    if _run("docker", "info", "--format", "{{.Swarm.ControlAvailable}}").stdout.strip() != "true":
+    if run("docker", "info", "--format", "{{.Swarm.ControlAvailable}}").stdout.strip() != "true":
         return Compose()
-    model = _run("docker", "compose", "config", "--format", "json")
-    if model.returncode:
-        sys.exit(f"error: {model.stderr.strip()}")
-    project = json.loads(model.stdout)["name"]
+    project = compose_model()["name"]
     label = f"label={STACK_LABEL}={project}"
-    services = _run("docker", "service", "ls", "--quiet", "--filter", label).stdout
+    services = run("docker", "service", "ls", "--quiet", "--filter", label).stdout
     return Swarm(project) if services.strip() else Compose()
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
+def compose_model() -> dict[str, Any]:
+    """Return the services, networks and volumes as Compose sees them; exit if it finds an error."""
+    done = run("docker", "compose", "config", "--format", "json")
+    if done.returncode:
+        sys.exit(f"error: {done.stderr.strip()}")
+    model: dict[str, Any] = json.loads(done.stdout)
+    return model
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Return a finished command, with its output as text; exit if its program is not installed."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
+from runtime import run
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "sbom"
@@ -45,24 +46,21 @@ def main() -> int:
 
 
 def images() -> Iterator[str]:
-    """Return the images of the services that the settings start."""
-    command = ["docker", "compose", "config", "--images"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    """Yield the images of the services that the settings start, and warn of missing ones."""
+    done = run("docker", "compose", "config", "--images")
     if done.returncode:
         sys.exit(f"error: {done.stderr.strip()}")
     for image in done.stdout.split():
-        if not subprocess.run(
-            ["docker", "image", "inspect", image], capture_output=True, check=False
-        ).returncode:
-            yield image
-        else:
+        if run("docker", "image", "inspect", image).returncode:
             print(f"warning: {image} is not on this machine: run make up", file=sys.stderr)
+        else:
+            yield image
 
 
 def read(image: str, *command: str) -> str:
     """Return what a command in a container of an image prints; nothing if it cannot run."""
-    run = ["docker", "run", "--rm", "--network", "none", "--entrypoint", command[0], image]
-    output = subprocess.run([*run, *command[1:]], capture_output=True, check=False).stdout
+    start = ["docker", "run", "--rm", "--network", "none", "--entrypoint", command[0], image]
+    output = subprocess.run([*start, *command[1:]], capture_output=True, check=False).stdout
     return output.decode("utf-8", "replace")
 
 

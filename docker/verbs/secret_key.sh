@@ -1,4 +1,4 @@
-# Changes the secrets of a running stack in two rolls. Sourced after docker/verbs/roll.sh.
+# Changes the secrets of a running stack in two rolls. Sourced after docker/verbs/stack.sh.
 # shellcheck shell=bash
 
 rotation() { # STEP: runs a step of docker/rotation.py in the image init
@@ -15,6 +15,12 @@ has_new_secret_key() { # whether the operator has written one to secrets/ that t
 switch_secret_key() { # after a roll: now every container accepts both keys, and signs with the old one
   rotation switch
   roll_web # now every container signs with the new one
+}
+
+say_rotated() {
+  say "The secrets are rotated. Sessions that the old secret key has signed stay valid until the next rotation:" \
+    "to end them too, run make rotate-secrets again, in a day or so."
+  say_what_is_lost
 }
 
 say_what_is_lost() { # in apps other than the demo, which accepts the earlier key everywhere

@@ -253,7 +253,7 @@ def app_problems(values: dict[str, str]) -> list[str]:
         return [f"APP_DIR is '{folder}': there is no such folder. Relative paths start at {ROOT}."]
     if not app:
         return [f"APP_DIR is '{folder}' and APP is not set. {candidates(ROOT / folder)}"]
-    if "/" in values["INSTANCE_PATH"] and not values["INSTANCE_PATH"].startswith("/"):
+    if values["INSTANCE_PATH"] and not values["INSTANCE_PATH"].startswith("/"):
         return [f"INSTANCE_PATH is '{values['INSTANCE_PATH']}': use an absolute path."]
     return []
 

@@ -41,3 +41,18 @@ def test_memory_and_disk_are_measured() -> None:
     found = doctor()
     assert " GiB available" in found.stdout
     assert " GiB free" in found.stdout
+
+
+def test_a_registry_with_a_port_is_looked_up_by_its_host() -> None:
+    found = doctor(PYTHON_IMAGE="localhost:1/python:3")
+    assert "The registry localhost:1 does not answer" in found.stdout
+
+
+def test_without_curl_no_registry_is_called_unreachable(tmp_path: Path) -> None:
+    for folder in os.environ["PATH"].split(":"):
+        for program in Path(folder).glob("*"):
+            if program.name != "curl" and not (tmp_path / program.name).is_symlink():
+                (tmp_path / program.name).symlink_to(program)
+    found = doctor(PYTHON_IMAGE="localhost:1/python:3", PATH=str(tmp_path))
+    assert "because curl is not installed" in found.stdout
+    assert "does not answer" not in found.stdout

@@ -33,6 +33,12 @@ def stopped_clock(clock):
     """Let no time pass between two guesses, however slow the machine is."""
 
 
+@pytest.fixture(autouse=True)
+def no_gateway(monkeypatch, tmp_path):
+    """Count guesses from every address but loopback, whatever this machine's gateway is."""
+    monkeypatch.setattr(clients, "ROUTES", tmp_path / "none")
+
+
 def test_the_delay_grows_to_a_minute():
     limit = Limit("account susan", 5, resets=True)
     delays = [limit.delay(failures).total_seconds() for failures in range(14)]
@@ -197,3 +203,18 @@ def test_outdated_counters_are_deleted(app, visitor, clock):
     visitor.log_in("susan")
     with app.app_context():
         assert db.session.scalars(select(LoginAttempts.key)).all() == []
+
+
+def test_logins_that_succeed_do_not_prolong_the_failures_of_their_address(app, visitor, clock):
+    visitor.register("susan")
+    for number in range(20):
+        guess(visitor, f"name{number}", "192.0.2.1")
+    for _ in range(3):
+        clock.pass_seconds(throttle.MEMORY.total_seconds() / 2)
+        for _ in range(2):
+            other = ClientVisitor(app)
+            data = {"username": "susan", "password": PASSWORD, "csrf_token": other.token("/login")}
+            sender = {"REMOTE_ADDR": "192.0.2.1"}
+            assert other.client.post("/login", data=data, environ_base=sender).status_code == 302
+    with app.app_context():
+        assert set(db.session.scalars(select(LoginAttempts.count))) <= {0}

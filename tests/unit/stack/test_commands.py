@@ -184,3 +184,18 @@ def test_the_rows_of_a_long_name_are_aligned() -> None:
     columns = {len(row) - len(row[18:].lstrip()) for row in rows}
     assert columns == {20}, done.stdout
     assert any(row.startswith("  Database ") for row in rows)
+
+
+def test_an_engine_that_manages_no_swarm_is_told_that_no_stack_was_removed(tmp_path: Path) -> None:
+    docker = 'case "$1" in info) echo false ;; compose) echo \'  "name": "blog",\' ;; esac'
+    done = run(tmp_path, "deploy/swarm/down", docker)
+    assert done.returncode == 0, done.stderr
+    assert "This engine does not manage a swarm, so no stack was removed." in done.stdout
+
+
+@pytest.mark.parametrize("script", ["docker/verbs/rotate-secrets", "deploy/swarm/rotate-secrets"])
+@pytest.mark.parametrize("folder", ["", "../app"])
+def test_a_rotation_says_what_becomes_invalid_in_your_app(script: str, folder: str) -> None:
+    done = call(script, "say_rotated", APP_DIR=folder)
+    assert "The secrets are rotated." in done.stdout
+    assert ("Flask-Login's remember cookies" in done.stdout) == bool(folder)

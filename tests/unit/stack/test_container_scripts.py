@@ -60,3 +60,12 @@ def test_zeros_in_front_of_a_number_do_not_stop_the_database_roles(tmp_path: Pat
     settings = {"WEB_THREADS": "019", "WEB_CONCURRENCY": " 08"}
     output = run(ROOT / "docker/postgres/roles", tmp_path, ROLES_SECRETS=str(tmp_path), **settings)
     assert f"limit={2 * 8 * (19 + 1) + 5}\n" in output
+
+
+def test_virtual_environments_are_left_out_of_the_image_even_around_the_app(tmp_path: Path) -> None:
+    for name in ("pyvenv.cfg", "lib/python3.13/a.py", "lib/mine.py", "venv/pyvenv.cfg", "app.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    run(ROOT / "docker/your-app/leave-out", tmp_path, str(tmp_path))
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"app.py", "lib/mine.py"}

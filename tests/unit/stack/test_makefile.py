@@ -39,3 +39,15 @@ def test_a_value_on_the_command_line_reaches_the_command_as_it_is(tmp_path: Path
     command = ["make", "--file", str(makefile), "clean", "FILE=a b", "APP_DIR=$(x)`y`", "YES=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
     assert done.stdout.splitlines() == ["a b", "$(x)`y`", "1"]
+
+
+def test_the_settings_of_the_app_on_the_command_line_are_saved(tmp_path: Path) -> None:
+    probe = tmp_path / "probe"
+    probe.write_text("#!/bin/sh\nprintf '%s\\n' $TO_SAVE\n")
+    probe.chmod(0o755)
+    makefile = tmp_path / "Makefile"
+    makefile.write_text((ROOT / "Makefile").read_text().replace("docker/verbs/up", str(probe)))
+    values = ["APP_DIR=a", "APP=b", "DATABASE_ROLE=owner", "RELEASE=1"]
+    command = ["make", "--file", str(makefile), "up", *values]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
+    assert done.stdout.split() == ["APP_DIR", "APP", "DATABASE_ROLE"]

@@ -20,7 +20,7 @@ def test_an_error_in_the_settings_is_shown_on_a_swarm_too(
             return subprocess.CompletedProcess(command, 0, "true\n", "")
         return subprocess.CompletedProcess(command, 1, "", "the file .env is invalid\n")
 
-    monkeypatch.setattr(runtime, "_run", docker)
+    monkeypatch.setattr(runtime, "run", docker)
     with pytest.raises(SystemExit, match=r"^error: the file \.env is invalid$"):
         runtime.current()
 
@@ -31,7 +31,7 @@ def test_with_a_mail_server_of_its_own_a_stack_has_no_page_of_mails(
     runtime = load("docker/verbs/runtime.py")
     listing = subprocess.CompletedProcess((), 0, "nginx\nweb\n", "")
     monkeypatch.setattr(runtime, "published_at", lambda service, port: None)
-    monkeypatch.setattr(runtime, "_run", lambda *command: listing)
+    monkeypatch.setattr(runtime, "run", lambda *command: listing)
     with pytest.raises(SystemExit, match="MailHog is not part of this stack"):
         runtime.Compose().mail_page()
 
@@ -42,3 +42,30 @@ def test_a_machine_without_docker_is_told_what_to_run(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"docker is not installed.*make doctor"):
         load("docker/verbs/runtime.py").current()
+
+
+@pytest.mark.parametrize("script", ["capacity", "sbom"])
+def test_so_is_one_on_which_another_command_is_run(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
+) -> None:
+    module = load(f"docker/verbs/{script}.py")
+    monkeypatch.setattr(module, "TARGET", tmp_path, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"docker is not installed.*make doctor"):
+        module.main()
+
+
+@pytest.mark.parametrize(
+    ("ports", "site"),
+    [("8080 80\n\n", "http://127.0.0.1:80"), ("8080 80\n8443 443\n", "https://127.0.0.1:443")],
+)
+def test_the_site_on_a_swarm_is_reached_at_the_port_of_nginx(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, ports: str, site: str
+) -> None:
+    runtime = load("docker/verbs/runtime.py")
+    found = subprocess.CompletedProcess((), 0, ports, "")
+    monkeypatch.setattr(runtime, "run", lambda *command: found)
+    assert runtime.Swarm("m").site() == site
+    found.stdout = ""
+    with pytest.raises(SystemExit, match="nginx is not running"):
+        runtime.Swarm("m").site()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +93,9 @@ def test_an_app_needs_a_folder_and_a_name(settings: Any, tmp_path: Path) -> None
     package.mkdir()
     (package / "__init__.py").touch()
     assert "APP=flaskr, for example" in problems(settings, APP_DIR=str(tmp_path))
-    assert problems(settings, APP_DIR=str(tmp_path), APP="flaskr", DATABASE="none") == ""
+    flaskr = {"APP_DIR": str(tmp_path), "APP": "flaskr"}
+    assert problems(settings, **flaskr, DATABASE="none") == ""
+    assert "INSTANCE_PATH is 'data': use an" in problems(settings, **flaskr, INSTANCE_PATH="data")
 
 
 def test_a_name_that_is_no_setting_is_warned_of_with_the_nearest_one(settings: Any) -> None:
@@ -188,3 +193,21 @@ def test_a_comment_in_another_encoding_does_not_stop_the_check(settings: Any) ->
     settings.ENV.write_bytes("# für uns\nAGREEMENT_PASSWORD=x\n".encode("latin-1"))
     [warning] = settings.unknown_names(settings.read_defaults())
     assert warning.startswith("AGREEMENT_PASSWORD in .env is ignored. Secrets go in files")
+
+
+@pytest.mark.parametrize("app", [{}, {"APP_DIR": ".", "APP": "flaskr"}])
+@pytest.mark.parametrize("agreement", [{}, {"COURIERS_AGREE": "1"}])
+def test_drills_are_off_in_every_process_of_a_site_on_the_internet(
+    settings: Any, app: dict[str, str], agreement: dict[str, str]
+) -> None:
+    values = {"DOMAIN": "blog.example.org", "HTTP_BIND": "192.0.2.1", **app, **agreement}
+    environ = {**os.environ, "COMPOSE_PROJECT_NAME": "m", **values}
+    command = ["docker", "compose", "--env-file", "/dev/null", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, check=True)
+    services = json.loads(done.stdout)["services"]
+    for name in ("web", "migrate", "watch"):
+        environ = services[name]["environment"]
+        values = {
+            key: environ[key] for key in ("MAYDAY_DRILL", "MAYDAY_HTTP_BIND") if key in environ
+        }
+        assert not read_settings({}, environ=values).drill, name

@@ -60,6 +60,11 @@ def test_a_version_that_was_rolled_back_is_an_error(deployment: Any) -> None:
         deployment.is_ready(web(update="rollback_completed"), [failed, task("running")])
 
 
+def test_an_update_that_the_swarm_has_stopped_is_not_called_a_rollback(deployment: Any) -> None:
+    with pytest.raises(deployment.DeploymentError, match="the swarm has stopped the update"):
+        deployment.is_ready(web(update="paused"), [task("failed")])
+
+
 def test_a_service_that_fails_again_and_again_is_an_error(deployment: Any) -> None:
     failed = [task("failed", desired="shutdown")] * 2
     assert not deployment.is_ready(web(), [task("starting"), *failed])

@@ -261,3 +261,14 @@ def test_a_secrets_name_changes_with_its_content_and_fits(load: Callable[[str], 
     assert names("m", b"1")["a"] != names("m", b"2")["a"]
     assert names("m", b"1")["secret_key"] == names("m", b"2")["secret_key"]
     assert all(len(name) <= 64 for name in names("p" * 60, b"1").values())
+
+
+def test_a_part_of_the_model_without_counterpart_is_an_error_without_a_traceback(
+    swarm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {"name": "m", "services": {"db": {"image": "db"}}, "models": {"llm": {}}}
+    (tmp_path / "model").write_text(json.dumps(model))
+    (tmp_path / "images").write_text("{}")
+    (tmp_path / "secrets").write_text('{"secrets": [], "kept_secrets": {}}')
+    assert swarm.main(tmp_path) == 1
+    assert "error: models: no counterpart is known." in capsys.readouterr().err
