@@ -86,16 +86,33 @@ def test_a_pyproject_that_is_no_toml_is_named(packages: Any, tmp_path: Path) -> 
         packages.install_app(packages.Pip(Path(sys.prefix)), tmp_path)
 
 
+def keep_requirements(app: Path) -> None:
+    subprocess.run(["sh", ROOT / "docker/your-app/requirements-only", app], check=True)
+
+
+@pytest.mark.parametrize("include", ["-r ", "-r", "--requirement=", "-c "])
 def test_an_app_whose_other_requirements_file_names_one_of_its_folders_is_kept_whole(
-    tmp_path: Path,
+    tmp_path: Path, include: str
 ) -> None:
     (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements.txt").write_text("-r requirements/production.txt\n")
-    (tmp_path / "requirements" / "production.txt").write_text("./library\n")
+    (tmp_path / "requirements.txt").write_text(f"{include}requirements/production.txt\n")
+    (tmp_path / "requirements" / "production.txt").write_text("-r base.txt\n")
+    (tmp_path / "requirements" / "base.txt").write_text("-r production.txt\n./library\n")
     module = tmp_path / "library.py"
     module.touch()
-    subprocess.run(["sh", ROOT / "docker/your-app/requirements-only", tmp_path], check=True)
+    keep_requirements(tmp_path)
     assert module.exists()
-    (tmp_path / "requirements" / "production.txt").write_text("flask\n")
-    subprocess.run(["sh", ROOT / "docker/your-app/requirements-only", tmp_path], check=True)
+    (tmp_path / "requirements" / "base.txt").write_text("-r production.txt\nflask\n")
+    keep_requirements(tmp_path)
+    assert not module.exists()
+
+
+def test_only_the_requirements_are_kept_if_a_file_that_pip_does_not_read_names_a_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "requirements.txt").write_text("flask\n")
+    (tmp_path / "requirements-dev.txt").write_text("-r requirements.txt\n-e .\n")
+    module = tmp_path / "library.py"
+    module.touch()
+    keep_requirements(tmp_path)
     assert not module.exists()
