@@ -10,7 +10,7 @@ import psycopg2
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from flask_mayday.capacity import SPARE_CONNECTIONS
+from flask_mayday.capacity import Capacity, or_raise
 
 ALLOWED: Final = """
     SELECT current_setting('max_connections')::int
@@ -34,25 +34,16 @@ def _compare(workers: int, threads: int, connection: Any, record: object) -> Non
         connection.rollback()
     except psycopg2.Error:
         return  # the statement that needed the connection is about to fail too
-    needed = workers * (threads + SPARE_CONNECTIONS)
-    if needed > allowed:
+    capacity = Capacity(workers, threads)
+    if capacity.container_connections > allowed:
         logger.error(
             "WEB_CONCURRENCY=%d x WEB_THREADS=%d may open %d connections, with one spare "
             "connection per worker, but the database allows all of its clients together only %d: "
-            "requests that get none are answered with 503. Lower %s, or "
-            "raise max_connections (in the stack: DB_MAX_CONNECTIONS)",
+            "requests that get none are answered with 503. %s max_connections "
+            "(in the stack: DB_MAX_CONNECTIONS)",
             workers,
             threads,
-            needed,
+            capacity.container_connections,
             allowed,
-            what_to_lower(workers, threads, allowed),
+            or_raise(capacity.fix(lambda one: one.container_connections <= allowed)),
         )
-
-
-def what_to_lower(workers: int, threads: int, allowed: int) -> str:
-    """Return the setting to lower, and to which value, so that ``allowed`` connections suffice."""
-    most_threads = allowed // workers - SPARE_CONNECTIONS
-    if most_threads > 0:
-        return f"WEB_THREADS to {most_threads} or less"
-    most_workers = allowed // (threads + SPARE_CONNECTIONS)
-    return f"WEB_CONCURRENCY to {most_workers} or less" if most_workers else "both settings"

@@ -39,16 +39,20 @@ class Capacity:
         return (BASE_MEMORY + self.workers * WORKER_MEMORY) * MIB
 
     @property
+    def container_connections(self) -> int:
+        """The most database connections of one container."""
+        return self.workers * (self.threads + SPARE_CONNECTIONS)
+
+    @property
     def connections(self) -> int:
         """The most database connections in use at once: while containers are being replaced."""
-        each = self.workers * (self.threads + SPARE_CONNECTIONS)
-        return GENERATIONS * self.containers * each + OTHER_CONNECTIONS
+        return GENERATIONS * self.containers * self.container_connections + OTHER_CONNECTIONS
 
     def thread_problem(self, limit: int) -> str | None:
         """Return why one container with ``limit`` threads is not enough, and the fix."""
         if self.thread_count <= limit:
             return None
-        fix = _or_raise(self._fix(lambda one: one.thread_count <= limit))
+        fix = or_raise(self.fix(lambda one: one.thread_count <= limit))
         return (
             f"{self._product()} needs {self.thread_count} threads ({self.workers} x "
             f"({self.threads} + {OWN_THREADS} of its own) + {OTHER_THREADS} others), and a web "
@@ -61,7 +65,7 @@ class Capacity:
         if self.memory <= limit:
             return None
         workers = (limit // MIB - BASE_MEMORY) // WORKER_MEMORY
-        fix = _or_raise(f"Set WEB_CONCURRENCY={workers}" if workers > 0 else "")
+        fix = or_raise(f"Set WEB_CONCURRENCY={workers}" if workers > 0 else "")
         return (
             f"WEB_CONCURRENCY={self.workers} needs at least {self.memory // MIB} MiB "
             f"({self.workers} x {WORKER_MEMORY} + {BASE_MEMORY}), and a web container may use "
@@ -73,7 +77,7 @@ class Capacity:
         """Return why a database with ``limit`` connections is not enough, and the fix."""
         if self.connections <= limit:
             return None
-        fix = self._fix(lambda one: one.connections <= limit)
+        fix = self.fix(lambda one: one.connections <= limit)
         return (
             f"WEB_REPLICAS={self.containers} x {self._product()} needs {self.connections} database "
             f"connections while new containers replace the old ones ({GENERATIONS} x "
@@ -82,11 +86,8 @@ class Capacity:
             f"{f'{fix}, or set' if fix else 'Set'} DB_MAX_CONNECTIONS={self.connections}."
         )
 
-    def _product(self) -> str:
-        return f"WEB_CONCURRENCY={self.workers} x WEB_THREADS={self.threads}"
-
-    def _fix(self, fits: Callable[[Capacity], bool]) -> str:
-        """Return the setting that fits: as many threads as possible, else fewer workers.
+    def fix(self, fits: Callable[[Capacity], bool]) -> str:
+        """Return what to set so that ``fits`` is true: as many threads as possible, else workers.
 
         Returns an empty text if not even one worker with one thread fits.
         """
@@ -99,6 +100,10 @@ class Capacity:
         fits_at_all = fits(replace(self, workers=1, threads=1))
         return "Lower WEB_CONCURRENCY and WEB_THREADS" if fits_at_all else ""
 
+    def _product(self) -> str:
+        return f"WEB_CONCURRENCY={self.workers} x WEB_THREADS={self.threads}"
 
-def _or_raise(fix: str) -> str:
+
+def or_raise(fix: str) -> str:
+    """Return the start of a sentence that names a fix, if there is one, or a limit to raise."""
     return f"{fix}, or raise" if fix else "Raise"

@@ -229,4 +229,4 @@ def test_too_few_database_connections_for_the_threads_are_reported_at_the_first_
     ((message,),) = query_spool("SELECT json_extract(body, '$.message') FROM reports")
     assert message.startswith("WEB_CONCURRENCY=1 x WEB_THREADS=128 may open 129 connections")
     assert "allows all of its clients together only 97" in message
-    assert "Lower WEB_THREADS to 96 or less" in message
+    assert "Set WEB_THREADS=96, or raise max_connections" in message
