@@ -78,7 +78,7 @@ class Outbox:
             )
 
     def trouble(self) -> str:
-        """Return in one sentence why reports cannot be written or read, or an empty string."""
+        """Return what is wrong, as a predicate of "the spool", or an empty string."""
         if held := len(self.backlog):
             verb = "is" if held == 1 else "are"
             return f"cannot be written; {counted(held, 'report')} {verb} held in memory only"
@@ -86,9 +86,8 @@ class Outbox:
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
                 return f"cannot be written: check the owner of {folder}"
         if files := self.incoming.unreadable():
-            return f"{counted(len(files), 'file')} of {self.incoming.folder} cannot be read: " + (
-                "check the owner"
-            )
+            unreadable = counted(len(files), "unreadable file")
+            return f"has {unreadable}: check the owner in {self.incoming.folder}"
         return ""
 
     def close(self) -> None:

@@ -132,7 +132,7 @@ def starts_of_nginx(edge_log: Path) -> list[float]:
 
 
 def spool_trouble(outbox: Outbox) -> str:
-    """Write a file to the spool; return why it cannot be written, or an empty string."""
+    """Write a file to the spool; return what is wrong, as :meth:`.Outbox.trouble` does."""
     probe = outbox.folder / PROBE
     try:
         make_folder(outbox.folder)
@@ -140,8 +140,13 @@ def spool_trouble(outbox: Outbox) -> str:
             file.write(bytes(PROBE_BYTES))
         probe.unlink()
     except OSError as error:
-        return error.strerror or type(error).__name__
+        return not_written(error.strerror or type(error).__name__)
     return outbox.trouble()
+
+
+def not_written(reason: str) -> str:
+    """Return that the spool cannot be written, as :meth:`.Outbox.trouble` would."""
+    return f"cannot be written: {reason}. Errors are kept in memory only"
 
 
 def why_mail_waits(outbox: Outbox, now: float) -> str:

@@ -11,14 +11,14 @@ from .site import SiteCheck
 from .state import Phase, WatchState
 
 FAILURES: Final = 2  # failed checks in a row, at least, before the site counts as down
-# Seconds since the site was last well before it counts as down:
+# Seconds since the site was last up before it counts as down:
 PATIENCE: Final = 9.0
 PATIENCE_STOPPED: Final = 30.0  # after an orderly stop of the app, which may be a restart
 # Seconds since this process has started, if the site has not answered it yet:
 PATIENCE_STARTING: Final = 60.0
 PATIENCE_NEW: Final = 120.0  # if it has never answered: a first start prepares the database
 GOOD: Final = 3  # successful checks in a row before the site counts as back
-STEADY: Final = 4.0  # seconds for which it must be well before it counts as back
+STEADY: Final = 4.0  # seconds for which it must be up before it counts as back
 FLAPPING: Final = 2  # recent outages; each further one doubles STEADY
 RECENT: Final = 600.0  # seconds for which an outage counts as recent
 STEADY_LIMIT: Final = 120.0  # seconds, however often STEADY is doubled
@@ -38,12 +38,12 @@ class History:
     ==========  ===================================  ==========
     phase       what is seen                         next phase
     ==========  ===================================  ==========
-    starting    an answer                            well
+    starting    an answer                            up
     starting    none for 60 s; a new site: 120 s     down
-    well        no answer                            failing
-    failing     an answer                            well
+    up          no answer                            failing
+    failing     an answer                            up
     failing     none, twice and for 9 s              down
-    down        answers, three times and for 4 s     well
+    down        answers, three times and for 4 s     up
     ==========  ===================================  ==========
     """
 
@@ -55,19 +55,19 @@ class History:
         self._failures = 0
         self._good = 0
         self._good_since = 0.0
-        self._well_at = clock()
-        if state.phase is Phase.WELL:
+        self._up_at = clock()
+        if state.phase is Phase.UP:
             state.phase = Phase.STARTING  # everything may just be starting with this process
-        self._start_patience = PATIENCE_STARTING if state.was_well else PATIENCE_NEW
+        self._start_patience = PATIENCE_STARTING if state.was_up else PATIENCE_NEW
         if state.phase is Phase.STARTING:
-            state.last_well = now
+            state.last_up = now
         elif state.phase is Phase.FAILING:
-            self._well_at -= min(max(0.0, now - state.last_well), PATIENCE_STARTING)
+            self._up_at -= min(max(0.0, now - state.last_up), PATIENCE_STARTING)
 
     @property
-    def is_well(self) -> bool:
-        """Whether the site is well: the last check succeeded, and no outage is in progress."""
-        return self.state.phase is Phase.WELL
+    def is_up(self) -> bool:
+        """Whether the site is up: the last check succeeded, and no outage is in progress."""
+        return self.state.phase is Phase.UP
 
     def note(self, check: SiteCheck, *, stopped: bool = False) -> Change | None:
         """Record the result of a check; return the change of state, or ``None``.
@@ -80,9 +80,9 @@ class History:
         state = self.state
         self._good = 0
         self._failures += 1
-        if self._failures == 1 and state.phase in (Phase.STARTING, Phase.WELL):
+        if self._failures == 1 and state.phase in (Phase.STARTING, Phase.UP):
             state.began, state.seen = check.time, []
-        if state.phase is Phase.WELL:
+        if state.phase is Phase.UP:
             state.phase = Phase.FAILING
         state.seen = [*state.seen, (check.time, check.trouble)][-SEEN_LINES:]
         if state.phase is Phase.DOWN or self._failures < FAILURES:
@@ -90,7 +90,7 @@ class History:
         patience = PATIENCE_STOPPED if stopped else PATIENCE
         if state.phase is Phase.STARTING:
             patience = self._start_patience
-        if self.clock() - self._well_at < patience:
+        if self.clock() - self._up_at < patience:
             return None
         state.phase = Phase.DOWN
         return Change.DOWN
@@ -99,7 +99,7 @@ class History:
         self._failures = 0
         if self.state.phase is Phase.DOWN:
             return self._note_answer_while_down(check)
-        self._set_well(check)
+        self._note_up(check)
         return None
 
     def _note_answer_while_down(self, check: SiteCheck) -> Change | None:
@@ -110,13 +110,13 @@ class History:
         if self._good < GOOD or self.clock() - self._good_since < self._steady(check.time):
             return None
         state.recent = [*self._recent(check.time), check.time]
-        self._set_well(check)
+        self._note_up(check)
         return Change.BACK
 
-    def _set_well(self, check: SiteCheck) -> None:
+    def _note_up(self, check: SiteCheck) -> None:
         state = self.state
-        state.phase, state.last_well, state.was_well = Phase.WELL, check.time, True
-        self._well_at = self.clock()
+        state.phase, state.last_up, state.was_up = Phase.UP, check.time, True
+        self._up_at = self.clock()
 
     def _steady(self, now: float) -> float:
         more = max(0, len(self._recent(now)) - FLAPPING)

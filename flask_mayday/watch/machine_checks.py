@@ -21,6 +21,7 @@ from .conditions import (
     Condition,
     Conditions,
     mail_conditions,
+    not_written,
     restart_conditions,
     spool_trouble,
     starts_of_nginx,
@@ -95,10 +96,10 @@ class MachineChecks:
                 return "the site has not been checked yet"
             if now - check.time > CHECK_EXPIRES:
                 return f"the site has not been checked since {moment(check.time)}"
-            if check.trouble or not self.watcher.history.is_well:
+            if check.trouble or not self.watcher.history.is_up:
                 return f"the site does not answer: {check.trouble}".removesuffix(": ")
         if self.spool_trouble:
-            return f"the spool: {self.spool_trouble}"
+            return f"the spool {self.spool_trouble}"
         if self.settings.mail.server is None:
             return ""
         try:
@@ -110,7 +111,7 @@ class MachineChecks:
         try:
             self.spool_trouble = self._probe(self.outbox)
         except TimeoutError as error:
-            self.spool_trouble = str(error)
+            self.spool_trouble = not_written(str(error))
 
     def _conditions(self, now: float) -> Iterator[Condition]:
         trouble = self.spool_trouble
@@ -127,7 +128,7 @@ class MachineChecks:
     def _restarts(self, now: float) -> Iterator[Condition]:
         with suppress(OSError):
             # While the site is down, the alert about the outage names restarts as its cause.
-            if self.watcher.history.is_well:
+            if self.watcher.history.is_up:
                 back = max(self.watcher.state.recent, default=0.0)
                 starts = [one for one in starts_of_web(self.outbox.folder, now) if one > back]
                 yield from restart_conditions("web", starts, now)

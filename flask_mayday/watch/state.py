@@ -13,13 +13,16 @@ from typing import Any, Final
 from ..spool.ownership import make_folder, open_file
 
 NAME: Final = "watch.json"
+# What files of earlier versions hold, and its present name.
+EARLIER_NAMES: Final = {"last_well": "last_up", "was_well": "was_up"}
+EARLIER_PHASES: Final = {"away": "down", "well": "up"}
 
 
 class Phase(StrEnum):
     """The state of the site: see :class:`.history.History`."""
 
     STARTING = "starting"
-    WELL = "well"
+    UP = "up"
     FAILING = "failing"
     DOWN = "down"
 
@@ -42,8 +45,8 @@ class WatchState:
     """What watch remembers. Times are in seconds since the epoch.
 
     ``began`` and ``ended`` are the times of the first failed and the first successful check of the
-    current or last outage. ``last_well`` is when the site was last well, or a later start of
-    watch; ``was_well`` is whether the site ever was. ``seen`` holds the last failed checks,
+    current or last outage. ``last_up`` is when the site was last up, or a later start of
+    watch; ``was_up`` is whether the site ever was. ``seen`` holds the last failed checks,
     ``recent`` the ends of the last outages. ``pages`` are the error pages sent since
     ``counted_from``, which belong to the current outage; ``loose`` are those that belong to none
     yet. ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in
@@ -54,8 +57,8 @@ class WatchState:
     phase: Phase = Phase.STARTING
     began: float = 0.0
     ended: float = 0.0
-    last_well: float = 0.0
-    was_well: bool = False
+    last_up: float = 0.0
+    was_up: bool = False
     counted_from: float = 0.0
     seen: list[tuple[float, str]] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)
@@ -78,9 +81,10 @@ class StateFile:
         with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
             text = self.path.read_text(encoding="utf-8")
             known = json.loads(text)
+            known |= {new: known[old] for old, new in EARLIER_NAMES.items() if old in known}
             fields = {name: known[name] for name in WatchState.__slots__ if name in known}
             phase = fields["phase"]
-            fields["phase"] = Phase.DOWN if phase == "away" else Phase(phase)  # its earlier name
+            fields["phase"] = Phase(EARLIER_PHASES.get(phase, phase))
             fields["pages"] = ErrorPages(**fields["pages"])
             fields["seen"] = [(when, what) for when, what in fields["seen"]]
             return WatchState(**fields)

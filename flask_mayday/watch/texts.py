@@ -57,14 +57,9 @@ def error_pages(pages: ErrorPages) -> Alert:
     return Alert(what, "error pages of nginx", details, requests, level=logging.ERROR)
 
 
-def spool_broken(reason: str) -> Alert:
-    """Return the alert that the spool does not work; ``reason`` is from :func:`.spool_trouble`."""
-    if "cannot be read" in reason:
-        what = f"The spool cannot be used: {reason}"
-    else:
-        reason = reason.removeprefix("cannot be written: ")
-        what = f"The spool cannot be written: {reason}. Errors are kept in memory only"
-    return Alert(what, "spool cannot be written")
+def spool_broken(trouble: str) -> Alert:
+    """Return the alert that the spool does not work; ``trouble`` says what it does or does not."""
+    return Alert(f"The spool {trouble}", "spool cannot be written")
 
 
 def volume_nearly_full(name: str, path: str, free: int, total: int) -> Alert:

@@ -25,7 +25,7 @@ from .history import Change, History
 from .site import TIMEOUT, Site, SiteCheck
 from .state import ErrorPages, Phase, StateFile
 
-INTERVAL: Final = 2.0  # seconds between two checks while the site is well
+INTERVAL: Final = 2.0  # seconds between two checks while the site is up
 INTERVAL_FAILING: Final = 1.0  # … and while it is not
 CHECK_TIMEOUT: Final = 3 * TIMEOUT  # seconds for a check: the site, and the app at a few addresses
 REPORTED_WITHIN: Final = 15.0  # seconds in which the app itself reports a request that it lost
@@ -70,7 +70,7 @@ class Watcher:
                 self.tick(time.time())
             except Exception:
                 logger.exception("Checking the site failed; watch continues")
-            interval = INTERVAL if self.history.is_well else INTERVAL_FAILING
+            interval = INTERVAL if self.history.is_up else INTERVAL_FAILING
             stopping.wait(max(0.1, begun + interval - time.monotonic()))
 
     def tick(self, now: float) -> None:
@@ -79,7 +79,7 @@ class Watcher:
         change = self.history.note(check, stopped=bool(check.trouble) and self._was_stopped(now))
         self.last_check = check
         if change is Change.DOWN:
-            self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_well
+            self.state.pages, self.state.counted_from = ErrorPages(), self.state.last_up
         self._read_pages(now, change)
         if change is Change.DOWN:
             self._report_outage(now)
@@ -102,10 +102,10 @@ class Watcher:
     def _was_stopped(self, now: float) -> bool:
         """Return whether an orderly stop of a server explains why the site does not answer.
 
-        A stop before the site was last well did no harm. Nor does a stop explain the outage if the
+        A stop before the site was last up did no harm. Nor does a stop explain the outage if the
         server has been started several times since.
         """
-        since = self.state.last_well - INTERVAL
+        since = self.state.last_up - INTERVAL
         try:
             events = server_events(self.outbox.folder, since)
             starts = [one for one in starts_of_web(self.outbox.folder, now) if one > since]
@@ -155,7 +155,7 @@ class Watcher:
             self._move_to_outage()
 
     def _move_to_outage(self) -> None:
-        """Add the pages that were sent since the site was last well to those of the outage."""
+        """Add the pages that were sent since the site was last up to those of the outage."""
         since, loose = self.state.counted_from, self.state.loose
         for one in loose:
             if one["time"] >= since:

@@ -213,7 +213,7 @@ def test_a_restart_and_a_roll_are_no_outage(stack: Stack) -> None:
     stack.make("up")
     wait_until(lambda: stack.health("watch") == "healthy", "the watch")
     state = json.loads(stack.shell("watch", "cat /var/spool/microblog/watch.json"))
-    assert state["phase"] in ("starting", "well")
+    assert state["phase"] in ("starting", "up")
     assert mails(stack, DOWN) == []  # make down has emptied MailHog
 
 
@@ -322,7 +322,9 @@ def test_a_spool_that_cannot_be_written_stops_the_heartbeat_and_is_mailed_direct
 
     set_mode("0500")
     try:
-        reason = "No heartbeat is sent to HEARTBEAT_URL: the spool: Permission denied"
+        reason = (
+            "No heartbeat is sent to HEARTBEAT_URL: the spool cannot be written: Permission denied"
+        )
         wait_until(lambda: reason in watch_log(stack), "the end of the heartbeat")
         wait_until(lambda: mails(stack, "The spool cannot be written"), "the mail")
         assert "directly by watch, because the spool failed" in text_of(

@@ -270,7 +270,7 @@ def test_a_file_that_this_user_cannot_read_is_kept_and_named(
         mailbox.take_incoming()
         assert in_database(outbox) == ["mine"]
         assert outbox.incoming.unreadable() == [taken]
-        assert outbox.trouble().startswith("1 file of ")
+        assert outbox.trouble().startswith("has 1 unreadable file: ")
     mailbox.take_incoming()
     assert in_database(outbox) == ["mine", "restored"]
 

@@ -46,21 +46,21 @@ class Simulation:
         pytest.fail("nothing changed")
 
 
-def well() -> Simulation:
+def site_up() -> Simulation:
     simulation = Simulation()
     assert simulation.check() is None
-    assert simulation.state.phase is Phase.WELL
+    assert simulation.state.phase is Phase.UP
     return simulation
 
 
 def down() -> Simulation:
-    simulation = well()
+    simulation = site_up()
     simulation.seconds_until(DOWN, "502")
     return simulation
 
 
 def test_a_site_that_fails_is_down_after_nine_seconds() -> None:
-    simulation = well()
+    simulation = site_up()
     assert simulation.seconds_until(DOWN, "502") == PATIENCE
     assert simulation.state.phase is Phase.DOWN
     assert simulation.state.began == START + 2
@@ -68,28 +68,28 @@ def test_a_site_that_fails_is_down_after_nine_seconds() -> None:
 
 
 def test_a_single_failure_is_never_an_outage() -> None:
-    simulation = well()
+    simulation = site_up()
     simulation.now += PATIENCE
     assert simulation.check("no answer") is None
     assert simulation.check("no answer") is DOWN
 
 
 def test_an_answer_resets_the_failures() -> None:
-    simulation = well()
+    simulation = site_up()
     for _ in range(20):
         for _ in range(int(PATIENCE) - 1):
             assert simulation.check("502") is None
         assert simulation.check() is None
-        assert simulation.state.phase is Phase.WELL
+        assert simulation.state.phase is Phase.UP
 
 
 def test_after_an_orderly_stop_the_site_has_more_time() -> None:
-    assert well().seconds_until(DOWN, "502", stopped=True) == PATIENCE_STOPPED
+    assert site_up().seconds_until(DOWN, "502", stopped=True) == PATIENCE_STOPPED
 
 
 def test_a_site_that_has_never_answered_has_the_most_time() -> None:
     assert Simulation().seconds_until(DOWN, "502") == PATIENCE_NEW
-    known = Simulation(WatchState(last_well=START - 100, was_well=True))
+    known = Simulation(WatchState(last_up=START - 100, was_up=True))
     assert known.seconds_until(DOWN, "502") == PATIENCE_STARTING
     restarted = Simulation(Simulation().state)
     assert restarted.seconds_until(DOWN, "502") == PATIENCE_NEW
@@ -103,7 +103,7 @@ def test_a_site_that_is_down_is_reported_once() -> None:
 def test_a_site_is_back_when_it_answers_steadily() -> None:
     simulation = down()
     assert simulation.seconds_until(BACK) == STEADY + 1
-    assert simulation.state.phase is Phase.WELL
+    assert simulation.state.phase is Phase.UP
     assert simulation.state.ended == START + simulation.now - STEADY
 
 
@@ -124,9 +124,9 @@ def test_a_site_that_flaps_must_be_steady_for_longer_each_time() -> None:
     assert waits == [STEADY * factor + 1 for factor in (1, 1, 1, 2, 4, 8)]
 
 
-@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.WELL])
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.UP])
 def test_a_new_process_waits_for_everything_to_start(phase: Phase) -> None:
-    simulation = Simulation(WatchState(phase=phase, last_well=START - 5, was_well=True))
+    simulation = Simulation(WatchState(phase=phase, last_up=START - 5, was_up=True))
     assert simulation.seconds_until(DOWN, "502") == PATIENCE_STARTING
 
 
@@ -138,5 +138,5 @@ def test_a_new_process_continues_an_outage_without_a_second_report() -> None:
 
 
 def test_a_new_process_reports_an_outage_that_the_old_one_could_not() -> None:
-    simulation = Simulation(WatchState(phase=Phase.FAILING, last_well=START - 20))
+    simulation = Simulation(WatchState(phase=Phase.FAILING, last_up=START - 20))
     assert simulation.seconds_until(DOWN, "502") == 2

@@ -59,7 +59,7 @@ class Simulation:
         self.monkeypatch.setattr("time.time", lambda: self.now)
         self.watcher = Watcher(self.pipeline, self.site)
         self.watcher.history.clock = lambda: self.now
-        self.watcher.history._well_at = self.now
+        self.watcher.history._up_at = self.now
 
     def run(self, seconds: int, trouble: str = "", pages: int = 0) -> None:
         """Let time pass, with ``pages`` error pages of nginx in each second."""
@@ -216,7 +216,7 @@ def test_a_page_whose_request_the_app_has_reported_is_not_reported_again(watch: 
     assert report.requests[0]["request_id"] == other
 
 
-def test_the_heartbeat_is_sent_only_while_all_is_well(
+def test_the_heartbeat_is_sent_only_while_all_is_up(
     watch: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine_checks = MachineChecks(watch.watcher)
@@ -230,8 +230,8 @@ def test_the_heartbeat_is_sent_only_while_all_is_well(
     # If the other loop hangs:
     late = {machine_checks.trouble(watch.now + seconds) for seconds in (31, 60)}
     assert late == {f"the site has not been checked since {moment(watch.now)}"}  # logged once
-    machine_checks.spool_trouble = "No space left on device"
-    assert machine_checks.trouble(watch.now) == "the spool: No space left on device"
+    machine_checks.spool_trouble = "cannot be written"
+    assert machine_checks.trouble(watch.now) == "the spool cannot be written"
 
 
 def test_a_check_that_fails_does_not_lose_the_alerts_of_those_before_it(
@@ -241,7 +241,7 @@ def test_a_check_that_fails_does_not_lose_the_alerts_of_those_before_it(
         raise OSError("the disk is broken")
 
     machine_checks = MachineChecks(watch.watcher)
-    machine_checks.spool_trouble = "Input/output error"
+    machine_checks.spool_trouble = "cannot be written: Input/output error"
     monkeypatch.setattr(machine_checks, "_check_spool", lambda: None)
     monkeypatch.setattr("flask_mayday.watch.machine_checks.volume_conditions", fail)
     with pytest.raises(OSError, match="the disk is broken"):
@@ -256,11 +256,17 @@ def test_a_saved_alert_that_cannot_be_read_does_not_delay_the_others(watch: Simu
     assert watcher.state.unsent == []
 
 
-def test_the_state_that_an_earlier_version_saved_in_an_outage_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("phase", "earlier"), [(Phase.DOWN, "away"), (Phase.UP, "well")])
+def test_the_state_that_an_earlier_version_saved_is_kept(
+    tmp_path: Path, phase: Phase, earlier: str
+) -> None:
     file = StateFile(tmp_path)
-    file.save(WatchState(phase=Phase.DOWN, unsent=["an alert"]))
-    file.path.write_text(file.path.read_text().replace('"down"', '"away"'))
-    assert file.load() == WatchState(phase=Phase.DOWN, unsent=["an alert"])
+    state = WatchState(phase=phase, last_up=START, was_up=True, unsent=["an alert"])
+    file.save(state)
+    saved = json.loads(file.path.read_text()) | {"phase": earlier}
+    saved |= {"last_well": saved.pop("last_up"), "was_well": saved.pop("was_up")}
+    file.path.write_text(json.dumps(saved))
+    assert file.load() == state
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "unheard of"}'])
