@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 from wtforms import Field
 from wtforms.validators import StopValidation
 
-from flask_mayday.pages.negotiation import prefers_json
+from flask_mayday import prefers_json
 
 from .rotated_keys import RotatedKeyCSRF
 
