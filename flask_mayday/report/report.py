@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .traceback_data import RaisedException, mappings, text_of, to_json
+from .traceback_data import RaisedException, compact_json, mappings, text_of
 
 # Fields that are not texts.
 NOT_TEXTS: Final = frozenset(
@@ -89,9 +89,9 @@ class Report:
             if name != "exceptions" and (value := getattr(self, name))
         }
         if not self.exceptions:
-            return to_json(known)
+            return compact_json(known)
         exceptions = ",".join(one.to_json() for one in self.exceptions)
-        return f'{to_json(known)[:-1]},"exceptions":[{exceptions}]}}'
+        return f'{compact_json(known)[:-1]},"exceptions":[{exceptions}]}}'
 
     @classmethod
     def from_json(cls, text: str) -> Report:

@@ -79,12 +79,12 @@ class Frames(tuple[Frame, ...]):
     """The frames of one traceback, which many reports share, with what was made of them.
 
     Errors that differ in their messages often have come the same way through the code.
-    ``cleaned`` holds the same frames with redacted source and the places of that source, by the
-    function that has redacted it.
+    ``cleaned`` holds the function that has redacted their source last, the frames with redacted
+    source, and the places of that source.
     """
 
     def __init__(self, _frames: Iterable[Frame] = ()) -> None:
-        self.cleaned: dict[object, tuple[Frames, frozenset[tuple[str, int]]]] = {}
+        self.cleaned: tuple[object, Frames, frozenset[tuple[str, int]]] | None = None
         self._made: dict[object, Any] = {}
 
     def once(self, make: Callable[[tuple[Frame, ...]], T]) -> T:
@@ -122,16 +122,9 @@ class RaisedException:
     earlier_left_out: bool = False
     members_left_out: int = 0
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the exception for JSON, without values that are their defaults."""
-        known = self._without_frames()
-        if self.frames:
-            known["frames"] = _dicts(self.frames)
-        return known
-
     def to_json(self) -> str:
-        """Return :meth:`to_dict` as JSON."""
-        text = to_json(self._without_frames())
+        """Return the exception as JSON, without values that are their defaults."""
+        text = compact_json(self._without_frames())
         if not self.frames:
             return text
         return f'{text[:-1]},"frames":{made_of(self.frames, _json)}}}'
@@ -145,7 +138,7 @@ class RaisedException:
 
     @classmethod
     def from_dict(cls, known: Mapping[str, object]) -> RaisedException:
-        """Return the exception that :meth:`to_dict` wrote; values of a wrong type are empty."""
+        """Return the exception that :meth:`to_json` wrote; values of a wrong type are empty."""
         link = known.get("link")
         return cls(
             text=text_of(known.get("text")),
@@ -164,15 +157,11 @@ _OMISSIONS: Final = ("earlier_left_out", "members_left_out")
 
 
 # Made once: json.dumps makes a new encoder in each call that asks for no spaces.
-to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _dicts(frames: tuple[Frame, ...]) -> list[dict[str, object]]:
-    return [frame.to_dict() for frame in frames]
+compact_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _json(frames: tuple[Frame, ...]) -> str:
-    return to_json(_dicts(frames))
+    return compact_json([frame.to_dict() for frame in frames])
 
 
 def mappings(value: object) -> list[dict[str, object]]:

@@ -201,13 +201,14 @@ class ExceptionReader:
         """Return frames with their source redacted, the same object for the same places."""
         frames = self.frames.frames(trace)
         is_first = not self._shown
-        if is_first and (known := frames.cleaned.get(self.clean_source)):
-            cleaned, self._shown = known[0], set(known[1])
+        if is_first and (known := frames.cleaned) and known[0] == self.clean_source:
+            _, cleaned, shown = known
+            self._shown = set(shown)
             return cleaned
         cleaned = Frames(map(self._with_clean_source, frames))
         if is_first:
-            # Only the last: another function masks with other secrets.
-            frames.cleaned = {self.clean_source: (cleaned, frozenset(self._shown))}
+            # Another function masks with other secrets.
+            frames.cleaned = (self.clean_source, cleaned, frozenset(self._shown))
         return cleaned
 
     def _with_clean_source(self, frame: Frame) -> Frame:

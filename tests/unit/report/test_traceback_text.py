@@ -343,7 +343,7 @@ def test_the_data_is_read_back_from_json_unchanged(tmp_path: Path) -> None:
 
     view = own(VIEW, tmp_path)["fail"]
     exceptions = read(caught(fail), tmp_path / "app")
-    stored = json.loads(json.dumps([raised.to_dict() for raised in exceptions]))
-    again = [RaisedException.from_dict(known) for known in stored]
+    stored = [raised.to_json() for raised in exceptions]
+    again = [RaisedException.from_dict(json.loads(text)) for text in stored]
     assert render_traceback(again) == render_traceback(exceptions)
-    assert [raised.to_dict() for raised in again] == [raised.to_dict() for raised in exceptions]
+    assert [raised.to_json() for raised in again] == stored
