@@ -87,8 +87,7 @@ def _text_of_exception(raised: tuple[Any, Any, Any]) -> str:
 def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:
     """Return the requests of a record as text, one line each."""
     requests = list(requests)
-    by_nginx = all(request.get("state") == ANSWERED_BY_NGINX for request in requests)
-    lines = ["Requests answered by nginx:" if by_nginx else "Requests in progress:"]
+    lines = [f"{title_of_requests(requests)}:"]
     for request in requests:
         line = f"  {request.get('method', '')} {request.get('path', '')}"
         identifier = request.get("request_id", "-")
@@ -97,6 +96,12 @@ def requests_as_text(requests: Iterable[Mapping[str, object]]) -> str:
         else:
             lines.append(f"{line} [request {identifier}]")
     return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def title_of_requests(requests: Iterable[Mapping[str, object]]) -> str:
+    """Return the heading of a list of requests in a log or mail."""
+    by_nginx = all(request.get("state") == ANSWERED_BY_NGINX for request in requests)
+    return "Requests answered by nginx" if by_nginx else "Requests in progress"
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..redaction.redactor import Redactor
+from ..report.wording import printable_line
 from ..settings import MailSettings
 from .smtp_connection import NotOfferedError, RefusedError, Reply, UnsendableError
 
@@ -217,9 +218,8 @@ def _explain_connection(error: Exception, settings: MailSettings) -> str:
 
 def safe_line(text: str, settings: MailSettings) -> str:
     """Return a text that may hold a server's words, safe for a log, a terminal and the spool."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     secrets = [settings.password] if settings.password else []
-    return Redactor(secrets).bind(None).text(line)[:LENGTH_LIMIT]
+    return Redactor(secrets).bind(None).text(printable_line(text))[:LENGTH_LIMIT]
 
 
 def _place(settings: MailSettings) -> str:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from ..mail.draft import draft_notice
+from ..report.wording import printable_line
 from ..settings import AppSettings, WebhookSettings
 from ..spool.database import Database
 from ..spool.posts import (
@@ -145,9 +146,7 @@ def _outcome(reply: HttpReply, *, is_reduced: bool) -> tuple[Outcome, str, float
     status = reply.status
     if 200 <= status < 300:
         return Outcome.DELIVERED, "", 0.0
-    printable = "".join(char if char.isprintable() else " " for char in reply.text)
-    words = " ".join(printable.split())[:200]
-    reason = f"answered {status} {words}".rstrip()
+    reason = f"answered {status} {printable_line(reply.text)[:200]}".rstrip()
     if status in CONTENT_STATUS and not is_reduced:
         return Outcome.REDUCED, reason, 0.0
     if 300 <= status < 400:

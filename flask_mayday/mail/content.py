@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..context.record_fields import ANSWERED_BY_NGINX, REPORTED, RESPONDING
+from ..context.record_fields import ANSWERED_BY_NGINX, REPORTED, RESPONDING, title_of_requests
 from ..report.report import Report
 from ..report.traceback_data import RaisedException
 from ..report.wording import counted
@@ -199,8 +199,7 @@ def _traceback(report: Report) -> list[Section]:
     if report.exceptions:
         sections.append(Traceback("Exception", report.exceptions))
     if report.requests:
-        by_nginx = all(one.get("state") == ANSWERED_BY_NGINX for one in report.requests)
-        title = "Requests" if by_nginx else "Requests in progress"
+        title = title_of_requests(report.requests)
         sections.append(Rows(title, [_interrupted(one) for one in report.requests]))
     # Reports of versions before this one, and repetitions, have their traceback as text only.
     has_data = report.exceptions or report.requests or report.stack

@@ -34,7 +34,7 @@ from .size_limit import cut
 from .traceback_data import RaisedException
 from .traceback_reader import NAME_LENGTH, ExceptionReader, FrameReader
 from .traceback_text import render_traceback
-from .wording import or_reason
+from .wording import result_or_reason
 
 PYTHON: Final = platform.python_version()
 MESSAGE_LENGTH: Final = 8000  # characters
@@ -116,12 +116,12 @@ class ReportBuilder:
         error = error_of(record)
         environ = environ_of(record)
         redactor = self.redactor.bind(environ)
-        exceptions = or_reason(lambda: self._exceptions(error, redactor), _as_exceptions)
+        exceptions = result_or_reason(lambda: self._exceptions(error, redactor), _as_exceptions)
         requests = _requests(record, redactor)
-        stack = or_reason(lambda: _stack(record, error, redactor), str)
+        stack = result_or_reason(lambda: _stack(record, error, redactor), str)
         message = redactor.bounded(_message(record, error), MESSAGE_LENGTH)
         request = None if environ is None else whole_request(environ, redactor)
-        fingerprint, *former = or_reason(
+        fingerprint, *former = result_or_reason(
             lambda: fingerprints(record, error, message, exceptions),
             lambda reason: (hash_of(reason),),
         )
@@ -138,7 +138,7 @@ class ReportBuilder:
             place=_place(exceptions),
             request_id=request_id_of(record),
             request=request,
-            traceback=or_reason(lambda: _as_text(exceptions, requests, stack), str),
+            traceback=result_or_reason(lambda: _as_text(exceptions, requests, stack), str),
             earlier=_earlier(environ, redactor),
             python=PYTHON,
             user=_user(request),
@@ -192,7 +192,7 @@ def _as_exceptions(reason: str) -> tuple[RaisedException, ...]:
 def _message(record: logging.LogRecord, error: BaseException | None) -> str:
     if error is not None:
         return message_of_error(error)
-    return or_reason(lambda: exact(message_of(record)), str)
+    return result_or_reason(lambda: exact(message_of(record)), str)
 
 
 def _type_name(record: logging.LogRecord, error: BaseException | None) -> str:
@@ -229,7 +229,7 @@ def _stack(record: logging.LogRecord, error: BaseException | None, redactor: Bou
 
 def _requests(record: logging.LogRecord, redactor: BoundRedactor) -> tuple[dict[str, object], ...]:
     requests = getattr(record, REQUESTS, None) or ()
-    return or_reason(
+    return result_or_reason(
         lambda: tuple(redactor.fields(request) for request in requests),
         lambda reason: ({"path": reason},),
     )
@@ -243,7 +243,7 @@ def _context(record: logging.LogRecord, redactor: BoundRedactor) -> dict[str, ob
     def instead(reason: str) -> dict[str, object]:
         return {"context": reason}
 
-    return or_reason(lambda: redactor.fields(context), instead)
+    return result_or_reason(lambda: redactor.fields(context), instead)
 
 
 def _as_text(
@@ -258,4 +258,4 @@ def _as_text(
 def _earlier(environ: Mapping[str, object] | None, redactor: BoundRedactor) -> list[str]:
     if environ is None:
         return []
-    return or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])
+    return result_or_reason(lambda: earlier_lines(environ, redactor), lambda reason: [reason])

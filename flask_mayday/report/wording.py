@@ -13,7 +13,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
+def printable_line(text: str) -> str:
+    """Return ``text`` as one line, with a space for each run of spaces and control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def result_or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
     """Return what ``part`` returns; if it raises, the reason, which ``wrap`` makes from a text."""
     try:
         return part()
