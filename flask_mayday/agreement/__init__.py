@@ -1,1 +1,4 @@
-"""Lets the couriers of several machines agree on which one mails what, through PostgreSQL."""
+"""Lets the couriers of several nodes agree on which one mails what, through PostgreSQL.
+
+A node is a machine with its own spool.
+"""

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from ..settings import AgreementSettings
 from . import statements as sql
 from .connection import Connection, UnreachableError
-from .question import SUMMARY, Answer, Claim, Question, Tally, Window, Wish, counts_in
+from .question import SUMMARY, Answer, Candidate, Claim, Question, Tally, Window, counts_in
 
 GRACE: Final = 3.0  # seconds from the end of a window to its mail, for nodes to write counts
 EXPIRY: Final = 60.0  # seconds without renewal after which another node takes over a claim
@@ -96,7 +96,7 @@ class _Exchange:
         self.tallies = {(one.fingerprint, one.window): one for one in question.tallies}
         self.taken: list[Window] = []  # claims of others, and forgotten ones of this node
         self.new: list[tuple[str, str, int | None]] = []  # fingerprint, source, previous window
-        self.wishes = {wish.fingerprint: wish for wish in question.wishes}
+        self.candidates = {candidate.fingerprint: candidate for candidate in question.candidates}
         self.may_close = True
 
     def call(self, statements: str, **values: object) -> list[tuple[Any, ...]]:
@@ -126,7 +126,7 @@ class _Exchange:
             expiry=EXPIRY,
             windows=list(question.awaited),
             counted=list(counted),
-            fingerprints=[SUMMARY, *self.wishes],
+            fingerprints=[SUMMARY, *self.candidates],
         )
         known = sorted((Window(*row) for row in rows), key=lambda one: one.window)
         followers = {one.previous: one for one in known if one.previous in counted}
@@ -149,9 +149,9 @@ class _Exchange:
         windows, summary = self.answer.windows, self.answer.windows.get(SUMMARY)
         if any(map(self._is_for_taking, self.answer.awaited.values())):
             return True
-        for wish in self.question.wishes:
-            current = windows.get(wish.fingerprint)
-            if current is None or self._is_for_taking(current) or self._is_over(current, wish):
+        for candidate in self.question.candidates:
+            current = windows.get(candidate.fingerprint)
+            if current is None or self._is_for_taking(current) or self._is_over(current, candidate):
                 return True
         if summary is not None and self._is_for_taking(summary):
             return True
@@ -170,21 +170,21 @@ class _Exchange:
             made[source] += number
             self.board.nodes |= {node} - {"", self.board.node}
         budget = self.board.budget_of(made)
-        for wish in self.question.wishes:
-            self._decide_about(wish, budget)
+        for candidate in self.question.candidates:
+            self._decide_about(candidate, budget)
 
-    def _decide_about(self, wish: Wish, budget: Budget) -> None:
-        current = self.answer.windows.get(wish.fingerprint)
+    def _decide_about(self, candidate: Candidate, budget: Budget) -> None:
+        current = self.answer.windows.get(candidate.fingerprint)
         if current is not None and self._is_for_taking(current):
             self._take_over([current])
-        elif current is not None and not self._is_over(current, wish):
+        elif current is not None and not self._is_over(current, candidate):
             return
-        elif not budget.allows(wish.source):
-            self._hold(wish)
+        elif not budget.allows(candidate.source):
+            self._hold(candidate.fingerprint)
         else:
-            budget.spend(wish.source)
-            known = [window for window in (current and current.window, wish.known) if window]
-            self.new.append((wish.fingerprint, wish.source, max(known, default=None)))
+            budget.spend(candidate.source)
+            known = [window for window in (current and current.window, candidate.known) if window]
+            self.new.append((candidate.fingerprint, candidate.source, max(known, default=None)))
 
     def _is_for_taking(self, window: Window) -> bool:
         """Return whether a mail was not sent, and no node is about to send it."""
@@ -198,19 +198,19 @@ class _Exchange:
             one for one in windows if one.window not in known and self._is_for_taking(one)
         ]
 
-    def _is_over(self, window: Window, wish: Wish | None = None) -> bool:
-        if wish is not None and wish.force and wish.known == window.window:
+    def _is_over(self, window: Window, candidate: Candidate | None = None) -> bool:
+        if candidate is not None and candidate.force and candidate.known == window.window:
             return True
         return self.may_close and window.age >= self.board.window + GRACE
 
-    def _hold(self, wish: Wish) -> None:
+    def _hold(self, fingerprint: str) -> None:
         """Count an error and its repeats in the next summary."""
-        self.answer.held.append(wish.fingerprint)
-        moved = [self.tallies.pop(key) for key in list(self.tallies) if key[0] == wish.fingerprint]
+        self.answer.held.append(fingerprint)
+        moved = [self.tallies.pop(key) for key in list(self.tallies) if key[0] == fingerprint]
         if moved:
             window = self.answer.summary_window
-            self.tallies[wish.fingerprint, window] = Tally(
-                wish.fingerprint,
+            self.tallies[fingerprint, window] = Tally(
+                fingerprint,
                 window,
                 sum(one.number for one in moved),
                 min(one.first for one in moved),
@@ -296,5 +296,5 @@ class _Exchange:
 
     def _is_digest(self, fingerprint: str, tallies: list[Tally]) -> bool:
         others = any(one.node != self.board.node for one in tallies)
-        wish = self.wishes[fingerprint]
-        return others or (bool(tallies) and wish.repeats)
+        candidate = self.candidates[fingerprint]
+        return others or (bool(tallies) and candidate.repeats)

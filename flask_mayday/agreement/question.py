@@ -27,7 +27,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Candidate:
     """An error that this node would mail now, if no other node does.
 
     ``known`` is the window that this node knows. ``repeats`` says whether its errors are repeats
@@ -47,11 +47,11 @@ class Question:
 
     ``tallies`` are all of its counts in windows that it does not know to be closed. ``mine`` are
     the windows whose mails wait on this node, ``awaited`` those whose mails other nodes make.
-    ``is_leaving`` says that the last courier of this machine is stopping.
+    ``is_leaving`` says that the last courier of this node is stopping.
     """
 
     tallies: tuple[Tally, ...] = ()
-    wishes: tuple[Wish, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     mine: frozenset[int] = frozenset()
     awaited: frozenset[int] = frozenset()
     is_leaving: bool = False

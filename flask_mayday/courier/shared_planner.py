@@ -9,7 +9,7 @@ from typing import Final
 from ..agreement import board as agreement
 from ..agreement.board import Board
 from ..agreement.connection import BusyError, UnreachableError
-from ..agreement.question import SUMMARY, Answer, Question, Tally, Wish
+from ..agreement.question import SUMMARY, Answer, Candidate, Question, Tally
 from ..mail.times import moment
 from ..settings import AgreementSettings, AppSettings, ReportSettings
 from ..spool.mailbox import Mailbox
@@ -173,13 +173,13 @@ class SharedPlanner:
         tallies = tuple(Tally(*row) for row in self.handovers.tallies())
         summary = self._summary_window()
         counted = [one for one in tallies if one.window != summary]
-        wishes = self._wishes(due, counted, now)
+        candidates = self._candidates(due, counted, now)
         awaited = frozenset(self.handovers.awaited())
         has_summary = len(counted) < len(tallies) and clock >= self._summary_at
         written = {one for one in self._written if one[1] != summary}
         is_new = written != {(one.fingerprint, one.window, one.number) for one in counted}
         if not (
-            wishes
+            candidates
             or is_new
             or self._is_behind
             or has_summary
@@ -187,17 +187,17 @@ class SharedPlanner:
             or (tallies and self.is_leaving)
         ):
             return None
-        if self.is_leaving or (not self._held and set(wishes) - self._seen):
+        if self.is_leaving or (not self._held and set(candidates) - self._seen):
             self._pause, self._next = PAUSES[0], 0.0
         if clock < self._next:
             return None
-        self._seen = set(wishes)
+        self._seen = set(candidates)
         mine = frozenset(self.handovers.mine().values())
-        return Question(tallies, tuple(wishes.values()), mine, awaited, self.is_leaving)
+        return Question(tallies, tuple(candidates.values()), mine, awaited, self.is_leaving)
 
-    def _wishes(
+    def _candidates(
         self, due: list[PendingErrors], counted: Iterable[Tally], now: float
-    ) -> dict[str, Wish]:
+    ) -> dict[str, Candidate]:
         """Return the errors to mail, by fingerprint.
 
         They are those that are due, and those whose counts in a window are to be summed. The end
@@ -205,7 +205,7 @@ class SharedPlanner:
         """
         moments = {errors.fingerprint: (errors.first, errors.is_back) for errors in due}
         moments |= {one.fingerprint: (one.first, False) for one in counted}
-        wishes = {}
+        candidates = {}
         for fingerprint, (first, is_back) in moments.items():
             known = self.handovers.window(fingerprint)
             force = is_back or self.is_leaving
@@ -216,8 +216,8 @@ class SharedPlanner:
             repeats = last is not None and first < last + self.window and not is_back
             source = self.mailbox.source_of(fingerprint)
             number = known.number if known else None
-            wishes[fingerprint] = Wish(fingerprint, source, number, repeats, force)
-        return wishes
+            candidates[fingerprint] = Candidate(fingerprint, source, number, repeats, force)
+        return candidates
 
     def _learn(self, question: Question, answer: Answer) -> None:
         clock = time.monotonic()
@@ -237,7 +237,7 @@ class SharedPlanner:
         if answer.claims:
             self._pause = PAUSES[0]
         else:
-            first, longest = PAUSES if question.wishes else AWAIT_PAUSES
+            first, longest = PAUSES if question.candidates else AWAIT_PAUSES
             self._pause = max(first, min(longest, 2 * self._pause))
         self._next = clock + self._pause
 

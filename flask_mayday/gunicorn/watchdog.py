@@ -54,14 +54,14 @@ class Watchdog:
 
     def run(self) -> None:
         """Watch the worker until it has to end, and end it."""
-        while not self._check():
+        while not self._retire_if_necessary():
             time.sleep(POLL_INTERVAL)
         logger.warning("Worker %d ends because %s", os.getpid(), self._reason)
         self.before_end()
         # SystemExit would wait for a thread that hangs. The master starts another worker at once.
         os._exit(0)
 
-    def _check(self) -> bool:
+    def _retire_if_necessary(self) -> bool:
         """Report hung requests, retire the worker if necessary, and return whether it can end."""
         timed_out = [one for one in self._requests() if one.age >= self.limits.request]
         for request in timed_out:

@@ -24,7 +24,7 @@ from ..redaction.redactor import Redactor
 
 # Characters of one message and of one traceback. JSON writes up to 12 bytes for a character, so
 # a record stays below rotation.RECORD_BYTES.
-LENGTH: Final = 32_768
+MAX_TEXT_LENGTH: Final = 32_768
 LINE: Final = f"{PREFIX}line"  # on a record: the formatter that has formatted it, and the line
 
 # Control characters, line and paragraph separators, and marks that change the direction of text:
@@ -83,14 +83,14 @@ class TextFormatter(LineFormatter):
     def line(self, record: logging.LogRecord) -> str:
         """Return the line of ``record``, and below it the lines of its traceback and stack."""
         redactor = self.redactor.bind(environ_of(record))
-        message = redactor.bounded(_message(record), LENGTH)
+        message = redactor.bounded(_message(record), MAX_TEXT_LENGTH)
         first = (
             f"{self.formatTime(record)} {record.levelname}: {message}"
             f" [in {record.pathname}:{record.lineno}] [request {request_id_of(record) or '-'}]"
         )
         lines = [escape_controls(first)]
         if traceback := traceback_of(record):
-            redacted = redactor.bounded(traceback, LENGTH)
+            redacted = redactor.bounded(traceback, MAX_TEXT_LENGTH)
             lines += [f"  {escape_controls(line)}" for line in redacted.split("\n")]
         return "\n".join(lines)
 
@@ -115,13 +115,13 @@ class JsonFormatter(LineFormatter):
             "time": created.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": redactor.bounded(_message(record), LENGTH),
+            "message": redactor.bounded(_message(record), MAX_TEXT_LENGTH),
             "path": record.pathname,
             "line": record.lineno,
             "request_id": request_id_of(record),
             "process": record.process,
             "host": self.host,
-            "exception": redactor.bounded(traceback, LENGTH) if traceback else None,
+            "exception": redactor.bounded(traceback, MAX_TEXT_LENGTH) if traceback else None,
         }
         if trace := trace_of(environ):
             entry |= {"trace_id": trace.trace_id, "span_id": trace.span_id}

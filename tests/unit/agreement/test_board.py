@@ -9,7 +9,7 @@ import pytest
 from flask_mayday.agreement import board as module
 from flask_mayday.agreement import statements as sql
 from flask_mayday.agreement.board import Board
-from flask_mayday.agreement.question import SUMMARY, Question, Tally, Wish
+from flask_mayday.agreement.question import SUMMARY, Candidate, Question, Tally
 from flask_mayday.courier.budget import FairBudget
 from flask_mayday.settings import AgreementSettings
 
@@ -42,7 +42,9 @@ def test_a_mail_without_a_window_before_it_has_no_counts_of_the_first_summary(
     board = Board(settings, 300.0, lambda made: FairBudget(60, made))
     held = Tally("1b", 0, 1, 1.0, 1.0, "ValueError: b")
     repeats = Tally("1a", 5, 2, 1.0, 2.0, "ValueError: a")
-    answer = board.exchange(Question(tallies=(held, repeats), wishes=(Wish("1a", "GET /a", 5),)))
+    answer = board.exchange(
+        Question(tallies=(held, repeats), candidates=(Candidate("1a", "GET /a", 5),))
+    )
     (claim,) = answer.claims
     assert (claim.window, claim.previous, claim.tallies) == (5, None, ())
     assert answer.windows.get(SUMMARY) is None
