@@ -157,7 +157,7 @@ def test_texts_that_sqlite_does_not_take_stop_nothing(
 def test_any_number_of_former_fingerprints_is_looked_up(
     mailbox: Mailbox, record: Callable[..., None]
 ) -> None:
-    mailbox.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)  # of SQLite 3.31
+    mailbox.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)  # the names are more
     record(a_report(fingerprint="1old"))
     former = ("1old", *map(str, range(2000)))
     record(*(a_report(fingerprint=f"2new{number}", former=former) for number in range(100)))
