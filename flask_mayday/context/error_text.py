@@ -14,7 +14,7 @@ SECONDS: Final = 0.5  # that __str__ may take
 THREADS: Final = 8  # that may run a slow __str__ at a time, in one process
 MAX_CHAIN: Final = 30  # exceptions connected by cause or context
 PLAIN: Final = (str, bytes, int, float, bool, type(None))
-SUBSTITUTE: Final = "_mayday_no_message"  # attribute of an exception: its substitute, once tried
+SUBSTITUTE: Final = "_mayday_no_message"  # the attribute that keeps what _try_text has returned
 TOO_SLOW: Final = f"<no message: __str__ takes longer than {SECONDS:g} s>"
 TOO_MANY: Final = "<no message: too many slow __str__ are running>"
 
@@ -38,7 +38,7 @@ def message_of_error(error: BaseException) -> str:
 def is_slow(error: BaseException) -> bool:
     """Return whether the exception's ``__str__`` must not be called: it takes too long.
 
-    Tried once for each exception, or again if too many others were running.
+    ``__str__`` is tried once for each exception, and again if too many others were running.
     """
     return bool(_substitute(error))
 
@@ -51,7 +51,7 @@ def _substitute(error: BaseException) -> str:
         return ""  # Python's own
     known = vars(error).get(SUBSTITUTE)
     if known is None:
-        known = _tried(error)
+        known = _try_text(error)
         if known != TOO_MANY:
             with suppress(Exception):
                 BaseException.__setattr__(error, SUBSTITUTE, known)
@@ -66,7 +66,7 @@ def traceback_if_slow(error: BaseException) -> str:
     return "\n".join(map(_without_message, reversed(chain)))
 
 
-def _tried(error: BaseException) -> str:
+def _try_text(error: BaseException) -> str:
     """Call ``__str__`` in a thread, in a copy of this context; return what replaces its text."""
     if not _threads.acquire(blocking=False):
         return TOO_MANY

@@ -1,9 +1,9 @@
 """Gives the threads that a request starts its request id, in the log and in reports.
 
 A new thread inherits context variables only from Python 3.14 on, and there only with
-``-X thread_inherit_context``. Often a library starts the thread. So ``Thread.start`` and
-``ThreadPoolExecutor.submit`` are replaced. They pass on only the current request, not all context
-variables: with Flask's contexts, threads would share a database session.
+``-X thread_inherit_context``, and an app cannot change the threads that a library starts. So
+``Thread.start`` and ``ThreadPoolExecutor.submit`` are replaced. They pass on only the current
+request, not all context variables: with Flask's contexts, threads would share a database session.
 
 The exception of a thread-pool task goes to the caller of ``Future.result``. If it is never
 retrieved, it is logged, as asyncio does for its tasks.
@@ -78,7 +78,7 @@ def submit(
         future = _submit(pool, run_for_request)
     finally:
         request_id.resume(environ)
-    # submit() makes the future itself, and has no way to choose its class.
+    # submit() makes the future itself and offers no way to choose its class.
     future.__class__ = _WatchedFuture
     future.environ = environ  # type: ignore[attr-defined]
     return future

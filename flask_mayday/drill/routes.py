@@ -18,13 +18,18 @@ from ..pages.negotiation import prefers_json
 from ..pages.style_policy import MAIL_POLICY, POLICY, allow_inline_style
 from ..pages.words import WORDS
 from ..report.request import ROUTE
+from ..report.wording import counted
 from ..settings import is_loopback
 from .drills import DRILLS, DrillNotPossibleError, DrillUnavailableError
 from .outage import sample_mail
 
 PATH: Final = re.compile(
-    r"/drill(?:/(?P<outage>outage(?:/mail/(?P<sample>down|back))?)|/(?P<page>pages(?:/(?P<status>\d{3}))?|pages/nginx/(?P<nginx>\d{3})"
-    r"|mail/(?P<mail>[0-9a-f]{32})|(?P<kind>[a-z-]+)))?/?"
+    r"/drill(?:/(?:"
+    r"(?P<outage>outage)(?:/mail/(?P<sample>down|back))?"
+    r"|(?P<pages>pages)(?:/(?P<status>\d{3})|/nginx/(?P<nginx>\d{3}))?"
+    r"|mail/(?P<mail>[0-9a-f]{32})"
+    r"|(?P<kind>[a-z-]+)"
+    r"))?/?"
 )
 NGINX_PAGES: Final = (400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505)
 UNSAFE_HOST: Final = (
@@ -94,8 +99,10 @@ class DrillRoutes:
         if found["mail"]:
             return self._mail(found["mail"])
         if found["kind"]:
-            abort(405, valid_methods=["POST"]) if found["kind"] in DRILLS else abort(404)
-        if found["page"]:
+            if found["kind"] not in DRILLS:
+                abort(404)
+            abort(405, valid_methods=["POST"])
+        if found["pages"]:
             nginx = NGINX_PAGES if self._is_behind_nginx else ()
             return self._render("error_pages.html", words=WORDS, nginx=nginx)
         return self._render("drill.html", settings=self.pages.settings)
@@ -103,7 +110,7 @@ class DrillRoutes:
     def _preview(self, status: int) -> Response:
         """Return an error page without an error, and so without a report.
 
-        nginx replaces those under ``/drill/pages/nginx`` by its own.
+        nginx replaces those under ``/drill/pages/nginx`` with its own.
         """
         if status not in WORDS:
             abort(404)
@@ -119,10 +126,9 @@ class DrillRoutes:
 
     def _outage(self, sample: str | None) -> Response:
         """Return the page on what happens when the site is down, or a sample of a mail about it."""
-        pipeline = current_app.extensions["mayday"]
         if sample is None:
             return self._render("outage.html")
-        return _mail_page(sample_mail(sample, pipeline))
+        return _mail_page(sample_mail(sample, current_app.extensions["mayday"]))
 
     def _no_mail(self, identifier: str) -> Response:
         reloads = request.args.get("reloads", 0, int)
@@ -160,8 +166,8 @@ def _page(text: str, policy: str = POLICY) -> Response:
 
 def _duration(seconds: float) -> str:
     """Return a duration such as ``1 minute`` or ``90 seconds``."""
-    count, unit = (int(seconds // 60), "minute") if seconds % 60 == 0 else (int(seconds), "second")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    minutes, rest = divmod(int(seconds), 60)
+    return counted(int(seconds), "second") if rest else counted(minutes, "minute")
 
 
 def _wants_page() -> bool:

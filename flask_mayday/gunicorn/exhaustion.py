@@ -37,11 +37,11 @@ class Resources:
         self.kind = FILES
         free = _free_descriptors()
         wanted = DESCRIPTORS + 4 * threads
-        self._descriptors = 0 if free is None else min(wanted, free // 2)
-        self.first_scarce_descriptor = _descriptor_limit() - self._descriptors
-        self._resident = _memory_sizes()[1]
-        address_space, limit = _memory_sizes()[0], _address_space_limit()
-        self._address_space = max(limit * MEMORY_SHARE, (address_space + limit) / 2)
+        self._least_descriptors = 0 if free is None else min(wanted, free // 2)
+        self.first_scarce_descriptor = _descriptor_limit() - self._least_descriptors
+        address_space, self._first_resident = _memory_sizes()
+        limit = _address_space_limit()
+        self._most_address_space = max(limit * MEMORY_SHARE, (address_space + limit) / 2)
         self._reserve = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(RESERVE)]
 
     def exhausted(self) -> str:
@@ -59,17 +59,17 @@ class Resources:
 
     def _lacks_descriptors(self) -> str:
         free = _free_descriptors()
-        if free is None or free >= self._descriptors:
+        if free is None or free >= self._least_descriptors:
             return ""
         self.release_reserve()
         return lack_of_descriptors()
 
     def _lacks_memory(self) -> str:
         address_space, resident = _memory_sizes()
-        if address_space >= self._address_space:
+        if address_space >= self._most_address_space:
             most = int(_address_space_limit())
             return f"uses {address_space // MIB} of {most // MIB} MiB of address space (ulimit -v)"
-        if resident < GROWTH * self._resident:
+        if resident < GROWTH * self._first_resident:
             return ""
         used, limit = cgroup.memory_used(), cgroup.memory_limit()
         if used is None or limit is None or used < limit * MEMORY_SHARE or not _is_largest():

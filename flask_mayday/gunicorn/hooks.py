@@ -78,10 +78,10 @@ def pre_fork(server: Any, worker: Any) -> None:
     del server
     worker_metrics.count_start()
     worker_deaths.before_fork(worker, worker.cfg.threads)
-    # Garbage collections in the worker then leave the master's objects, and so their pages, alone.
+    # The worker's garbage collector then skips the master's objects, whose memory stays shared.
     gc.freeze()
-    # A new worker still has the master's signal handlers, which would not end it.
-    # So its signals wait until it is ready.
+    # A new worker still has the master's signal handlers, which would not end it, so its signals
+    # are blocked until it is ready.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
 
 
@@ -134,5 +134,5 @@ def on_exit(server: Any) -> None:
     current = pipeline()
     if current is not None:
         logger.info("%s shutdown", current.settings.app.name)
-        if not worker_deaths.has_failed():
+        if not worker_deaths.server_has_failed():
             note_server_event(current.settings.spool.folder, STOP)

@@ -22,7 +22,7 @@ RESPONSE_FAILED = "Error handling request"
 # The start of gunicorn's message about a request that it cannot read; it quotes the request.
 REFUSED = "Invalid request from "
 QUERY = re.compile(r"\?[^\s']*")
-# Characters of a path or of a refused request: long ones must not push older lines out of the log.
+# Characters that are logged of a path or of a refused request: long ones must not fill the log.
 SHOWN = 300
 
 
@@ -38,7 +38,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         settings = server.boot_settings(server.app_named_in(cfg))
         super().setup(cfg)
         if settings.log.level != "DEBUG":
-            # gunicorn logs two lines for debugging per request, which nothing would keep.
+            # gunicorn makes two DEBUG records per request, which the log would not keep.
             self.error_log.setLevel(logging.INFO)
         for log in (self.error_log, self.access_log):
             log.handlers.clear()

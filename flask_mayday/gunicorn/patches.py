@@ -1,4 +1,4 @@
-"""Every change to gunicorn for which it has no setting or hook, with the reason.
+"""The changes to gunicorn for which it has no setting or hook, each with its reason.
 
 They rely on names that gunicorn does not document; each has a contract test in
 ``tests/unit/gunicorn/test_patches.py``, and ``flask-mayday[gunicorn]`` pins the version.

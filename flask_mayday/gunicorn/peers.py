@@ -2,7 +2,8 @@
 
 The app believes the headers with the client's address and the request id, whoever connects. Usually
 a firewall or the listening address decides who can. But in the stack, web containers are in several
-networks, and a container that is starting is not in nginx's network yet: it has no address to bind.
+networks, and a container that starts does not have its address in nginx's network yet, so gunicorn
+cannot listen at that address only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..settings import is_loopback
 
 MAX_AGE: Final = 5.0  # seconds after which the names are resolved again
 MIN_AGE: Final = 0.05  # seconds between two look-ups for unknown addresses
-# Closing with this option resets the connection, as if nobody listened.
+# With this option, closing a connection resets it, as if no server listened.
 RESET: Final = struct.pack("ii", 1, 0)
 
 

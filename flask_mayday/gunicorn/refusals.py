@@ -23,7 +23,7 @@ def write_error(sock: Any, status: int, reason: str, message: str) -> None:
     head = (
         f"HTTP/1.1 {status} {reason}\r\n"
         "Connection: close\r\n"
-        "Content-Type: text/html\r\n"  # nginx would keep a charset even for JSON
+        "Content-Type: text/html\r\n"  # no charset: nginx would add it to its own page, even JSON
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\n"
         f"X-Request-ID: {request_id}\r\n"

@@ -23,9 +23,10 @@ replaces it.
 
 It serves the connections that are queued before it stops in an orderly way.
 
-It updates its heartbeat file twice a second, gunicorn's own after each event of the main loop.
+It updates its heartbeat file at most twice a second. gunicorn's own does so after each event of the
+main loop.
 
-It waits for a request without a selector of its own if the request is there already.
+It makes no selector to wait for a request that has already arrived.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return guarded
 
     def notify(self) -> None:
-        """Update the heartbeat file; the master compares its age with seconds, not with events."""
+        """Update the heartbeat file, unless that was done less than half a second ago."""
         now = time.monotonic()
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + HEARTBEAT_INTERVAL
@@ -183,12 +184,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.sock.fileno() >= self.first_scarce_descriptor:
             self.replace(lack_of_descriptors(), FILES)
         if not conn.initialized:
-            # Mostly the request is there: gunicorn would make a selector to wait for it.
+            # Usually the request has arrived: gunicorn would make a selector to wait for it.
             conn.data_ready = conn.data_ready or _is_readable(conn.sock)
         return super().handle(conn)
 
     def take_from_queue(self) -> TConn | None:
-        """Accept a connection without serving it, in any thread; ``None`` if there is none."""
+        """Accept a queued connection without serving it, or return ``None``; for any thread."""
         for listener in self.sockets:
             try:
                 client, address = self._guarded(listener).accept()
@@ -240,6 +241,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.accept(listener)
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        # gunicorn's own reads the rest only if the connection is kept.
         deadline = time.monotonic() + BODY_TIMEOUT
         read = conn.parser.finish_body(deadline=deadline, max_bytes=BODY_BYTES)
         return keepalive and bool(read)

@@ -119,7 +119,7 @@ def report(request: RequestInProgress, timeout: float) -> None:
         return
     environ[REPORTED_KEY] = True
     if SESSION_USER_KEY in environ:
-        # The session belongs to the other thread, so that the report cannot look there.
+        # The session belongs to the other thread, so the report cannot read it.
         environ.setdefault(USER_KEY, environ[SESSION_USER_KEY])
     frame = sys._current_frames().get(request.thread)
     stack = "".join(traceback.format_stack(frame)) if frame is not None else ""

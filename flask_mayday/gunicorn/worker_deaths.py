@@ -27,9 +27,9 @@ TIMEOUT: Final = "WORKER TIMEOUT (pid:%s)"
 SIGNALLED: Final = "Worker (pid:%s) was sent %s!"
 EXITED: Final = "Worker (pid:%s) exited with code %s."
 SHUTTING_DOWN: Final = ("Shutting down: %s", "Reason: %s")
-# Exit codes of a worker that could not boot. gunicorn stops the server for them.
+# Exit codes of a worker that could not boot: gunicorn stops the server after one of them.
 BOOT_FAILURES: Final = (3, 4)
-# What a worker logs of its own end.
+# gunicorn's message when a worker ends with an exception; the worker logs it.
 FAILED: Final = "Exception in worker process"
 CRASHED: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)  # by faulthandler
 
@@ -38,7 +38,7 @@ _workers: list[Any] = []
 _timed_out: set[int] = set()
 _endings: dict[int, str] = {}
 _stopping = False
-_failed = False
+_server_failed = False
 _memory_kills: int | None = None  # kills for lack of memory that are accounted for already
 _exited_after_boot: Any = None
 
@@ -48,7 +48,7 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
 
     Such a message needs no report of its own: :func:`after_death` makes one.
     """
-    global _exited_after_boot, _failed
+    global _exited_after_boot, _server_failed
     if message == TIMEOUT:
         _timed_out.add(int(arguments[0]))
         return True
@@ -68,7 +68,7 @@ def note_worker_end(message: str, arguments: tuple[Any, ...]) -> bool:
                 after_death(worker)
         return True
     if message in SHUTTING_DOWN:
-        _failed = True  # an orderly stop is logged at INFO, which does not come here
+        _server_failed = True  # an orderly stop is logged at INFO, which does not come here
         return True
     return False
 
@@ -96,9 +96,9 @@ def note_server_stop() -> None:
     _stopping = True
 
 
-def has_failed() -> bool:
+def server_has_failed() -> bool:
     """Return whether the server stops because it cannot go on."""
-    return _failed
+    return _server_failed
 
 
 def exited_after_boot() -> Any:
@@ -165,7 +165,8 @@ def _report(worker: Any, ending: str) -> None:
     requests = worker.in_flight.interrupted()
     stack = _read(worker.last_stack)
     visitors = _visitors(requests)
-    # A response that was being sent may be complete, and its visitor wait for another request.
+    # A response that was being sent may be complete, so its request is blamed only if no other is
+    # left.
     unanswered = [one for one in visitors if not one.responding] or visitors
     blamed = _request_of_crashed_thread(requests, stack)
     if blamed is None and len(unanswered) == 1:

@@ -96,7 +96,7 @@ class TextFormatter(LineFormatter):
 
 
 class JsonFormatter(LineFormatter):
-    """One JSON object per line: nine fixed fields, the traceback, and every ``extra`` field.
+    """One JSON object per line: nine fixed fields, traceback, trace, and every ``extra`` field.
 
     An ``extra`` field with the name of a fixed one is written as ``extra_<name>``. A value that
     JSON has no type for is written as text.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from flask import Flask, Response, render_template, request
@@ -142,9 +143,7 @@ class ErrorPages:
             body = problem(status, words.title, words.detail, identifier)
             return Response(body, status, headers, mimetype=PROBLEM_JSON)
 
-        def values(identifier: str) -> dict[str, Any]:
-            return self._values(status, words, identifier)
-
+        values = partial(self._values, status, words)
         page = self._page_of_the_app(values, status, identifier, keep)
         if page is not None:
             return Response(page, status, headers, mimetype="text/html")
@@ -197,8 +196,8 @@ class ErrorPages:
             return render(identifier)
         except Exception:
             logger.exception("The template of the error page failed")
-            names = ("status", "title", "detail", "request_id")
-            return plain_page(*(values(identifier)[name] for name in names))
+            known = values(identifier)
+            return plain_page(status, known["title"], known["detail"], identifier)
 
     def _finds_app_template(self) -> bool:
         if self._app_has_template is None:

@@ -64,7 +64,7 @@ class ErrorMiddleware:
         self.pipeline.ensure_delivery()
         response = _Response(environ, start_response, self.pipeline)
         if waited >= timeout:  # nginx has given up on it, or is about to
-            return response.overdue(timeout)
+            return response.overdue_page(timeout)
         in_flight.begin(environ, waited)
         propagate = self.propagate()
         try:
@@ -76,7 +76,7 @@ class ErrorMiddleware:
                 response.forget()
                 in_flight.end()
                 raise
-            body = response.failed()
+            body = response.failure_page()
         return _Body(body, response, propagate)
 
 
@@ -106,14 +106,14 @@ class _Response:
         kept.append((name, self.environ[request_id.ENVIRON_KEY]))
         return self.start_response(status, kept, exc_info)
 
-    def failed(self) -> Iterable[bytes]:
+    def failure_page(self) -> Iterable[bytes]:
         """Report the exception being handled, and return an error page if nothing was sent yet."""
         self.report()
         # With exc_info the server raises the exception again if headers are on the wire.
         exc_info = sys.exc_info() if self.started else None
         return self._page("500 INTERNAL SERVER ERROR", exc_info)
 
-    def overdue(self, timeout: float) -> Iterable[bytes]:
+    def overdue_page(self, timeout: float) -> Iterable[bytes]:
         """Report a request that has waited ``timeout`` seconds for a thread; return its page."""
         self._log(
             logging.ERROR, None, overdue_requests.add(timeout), extra={GROUP: "overloaded requests"}
@@ -222,7 +222,7 @@ class _Body:
 
     def _page(self) -> Iterable[bytes]:
         try:
-            return self.response.failed()
+            return self.response.failure_page()
         except OSError as error:
             raise BodyError("The body failed after its beginning was sent") from error
 

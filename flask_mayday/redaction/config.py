@@ -7,32 +7,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .names import parts_of
+from .names import parts_of, words_in
 from .values import MIN_VALUE_LENGTH
 
 MAX_DEPTH: Final = 5  # of nested configuration values
 
 # The last word in the name of a secret setting, so that WTF_CSRF_FIELD_NAME is not a secret.
-SECRET_WORDS: Final = frozenset(
-    {
-        *("password", "passwords", "passwd", "passphrase", "pass", "pwd", "pw"),
-        *("token", "tokens", "secret", "secrets", "credential", "credentials", "salt", "dsn"),
-        *("apikey", "fallbacks"),
-    }
+SECRET_WORDS: Final = words_in(
+    """
+    password passwords passwd passphrase pass pwd pw token tokens secret secrets credential
+    credentials salt dsn apikey fallbacks
+    """
 )
-# The word before "key" in the name of a secret; with another word the value must look random.
-KEY_WORDS: Final = frozenset(
-    {
-        *("secret", "api", "private", "access", "account", "auth", "encryption", "crypt", "hmac"),
-        *("master", "shared", "signing", "signature", "service", "license", "fernet"),
-    }
+# A name that ends with "key" is secret if it has one of these words, or if the value looks random.
+KEY_WORDS: Final = words_in(
+    """
+    secret api private access account auth encryption crypt hmac master shared signing signature
+    service license fernet
+    """
 )
 PUBLIC_KEY_WORDS: Final = frozenset({"public", "publishable", "site"})
 # Names that end like those of secrets but are not.
 NOT_SECRET_NAMES: Final = frozenset({"PWD", "OLDPWD", "SECURITY_TOKEN_AUTHENTICATION_KEY"})
 RANDOM: Final = re.compile(r"(?=[^\d]*\d)(?=[^A-Za-z]*[A-Za-z])\S{16,}")
 FILE: Final = re.compile(r"(?:\.{0,2}|~|[A-Za-z]:)[/\\][\w./\\ -]{1,300}\.\w{1,6}")
-URL: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s]{1,4000}", re.IGNORECASE)
+URL: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://\S{1,4000}", re.IGNORECASE)
 QUERY_PASSWORDS: Final = frozenset({"password", "sslpassword", "passwd", "pwd"})
 
 

@@ -19,12 +19,13 @@ from urllib.parse import unquote
 REMEMBERED_LENGTH: Final = 100  # characters of a name whose decision is cached
 
 
-def _words(text: str) -> frozenset[str]:
+def words_in(text: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
 # A name is secret if one of its parts is one of these.
-WORDS: Final = _words(
+WORDS: Final = words_in(
     """
     pass passwd password passwords passphrase passcode pwd pw psw pswd pword dbpass userpass mypass
     smtppass mailpass ftppass adminpass rootpass userpw dbpw
@@ -42,7 +43,7 @@ WORDS: Final = _words(
 )
 
 # A name is secret if a part contains one of INSIDE (PHPSESSID) or ends with one of ENDINGS.
-INSIDE: Final = _words(
+INSIDE: Final = words_in(
     """
     password passwd passphrase passwort kennwort contrasen apikey secretkey privatekey accesskey
     authkey signingkey authtoken accesstoken sessionid sessid csrf xsrf credential creditcard
@@ -52,7 +53,7 @@ INSIDE: Final = _words(
 ENDINGS: Final = ("token", "tokens", "secret", "secrets", "pwd", "passcode", "cookie")
 
 # A name is secret if two adjacent parts are one of these pairs.
-PAIRS: Final = _words(
+PAIRS: Final = words_in(
     """
     pass_phrase pass_code pass_word pass_wd de_passe access_key secret_key conn_str
     connection_string card_number credit_card debit_card cc_number account_number
@@ -62,14 +63,14 @@ PAIRS: Final = _words(
 )
 
 # A name that ends with "code" is secret if it has no other part, or one of these.
-CODES: Final = _words(
+CODES: Final = words_in(
     """
     auth authorization verification verify security recovery reset confirm confirmation activation
     access backup pass invite invitation login otp one sms card device user temp temporary unlock
     """
 )
 # A name that ends with "key" is secret unless another part is one of these.
-OPEN_KEYS: Final = _words(
+OPEN_KEYS: Final = words_in(
     """
     primary foreign public publishable sort partition cache routing object index dict group lookup
     natural surrogate unique row column field translation message config parent idempotency hash
@@ -77,7 +78,7 @@ OPEN_KEYS: Final = _words(
     """
 )
 # A name that ends with one of these describes a secret and is not one itself.
-DESCRIBED: Final = _words(
+DESCRIBED: Final = words_in(
     """
     type count length len size limit expires expiry expiration expired ttl lifetime enabled required
     policy location algorithm strength prefix error errors exception warning failed failure message

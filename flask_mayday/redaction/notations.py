@@ -1,4 +1,4 @@
-r"""Finds the value that follows a secret's name, in the notations common in texts.
+"""Finds the value that follows a secret's name, in the notations common in texts.
 
 The name is found first; the text after it is then matched once. Each pattern is possessive or
 bounded, so that none can backtrack.

@@ -16,7 +16,7 @@ from .shapes import Finder, finders
 # them, or one per BYTES_PER_HINT bytes; only a text made to be slow contains more.
 MIN_HINTS: Final = 2000
 BYTES_PER_HINT: Final = 20
-# Secrets cost more time than hints.
+# The same for the secrets that are found, which take more time than hints.
 MIN_FOUND: Final = 1000
 BYTES_PER_FOUND: Final = 50
 

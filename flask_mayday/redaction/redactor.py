@@ -169,8 +169,8 @@ class BoundRedactor:
         the caller has already removed from the middle.
         """
         try:
+            # True of most texts in most reports.
             if len(text) <= REMEMBERED_LENGTH and not missing and not self._request_secrets:
-                # So it is with most texts of most reports.
                 masked = self._redactor.examiner.remembered(text).masked
                 if len(masked) <= maximum // 2 * 2:
                     return masked

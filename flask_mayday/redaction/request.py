@@ -17,7 +17,7 @@ from .values import MAX_VALUE_LENGTH, MIN_VALUE_LENGTH, ValueSearch
 CACHE: Final = "flask_mayday.secrets"  # in the WSGI environ: the parsed body and its search
 MAX_VALUES: Final = 64  # of the headers, and of the body
 MAX_CHARACTERS: Final = 32_000  # of all values of the headers, and of the body
-MAX_ENCODED: Final = 4000  # characters of the first values: also searched for in base64 and hex
+MAX_ENCODED: Final = 4000  # characters of the values that are searched for in base64 and hex too
 KEPT_SEARCHES: Final = 16  # of up to 1.2 MB each, if a visitor sends many characters to escape
 MAX_KEPT: Final = 500  # characters of the headers whose search is kept
 SPLIT_HEADERS: Final = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")  # headers with several secrets

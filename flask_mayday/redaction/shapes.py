@@ -1,4 +1,4 @@
-r"""Finds secrets whose value and name are unknown, by their shape: tokens, keys, URLs, SQL details.
+"""Finds secrets whose value and name are unknown, by their shape: tokens, keys, URLs, SQL details.
 
 Each pattern is found by a literal text and matched there once. Each is possessive or bounded, so
 that none can backtrack.

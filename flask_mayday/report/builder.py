@@ -41,8 +41,8 @@ MESSAGE_LENGTH: Final = 8000  # characters
 WHERE_LENGTH: Final = 1000
 TRACEBACK_LENGTH: Final = 64_000
 
-# A source of its own, which an app cannot seed. uuid.uuid4() asks the kernel, and during that call
-# a busy process goes on with another thread.
+# A generator that an app cannot seed. uuid.uuid4() makes a system call, for which it releases the
+# interpreter's lock: in a busy process, another thread would run first.
 _random = random.Random()  # noqa: S311 - a report's id is no secret
 os.register_at_fork(after_in_child=_random.seed)
 

@@ -26,15 +26,15 @@ VERSION: Final = "1"  # one hex digit
 HEX_DIGITS: Final = 16  # including the version
 MESSAGE_LENGTH: Final = 1000  # characters at a message's beginning that count
 
-# Parts of a message that differ from one occurrence of an error to the next, each with a text that
-# it contains: most messages contain few of them, and to look for that is much faster.
+# Parts of a message that differ from one occurrence of an error to the next: a text that the part
+# contains, and its pattern. The pattern is slower, and is not tried on a message without the text.
 VARYING: Final = (
     ("", re.compile(r"'[^'\n]*'|\"[^\"\n]*\""), "<quoted>"),
     ("://", re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s<>]+", re.IGNORECASE), "<url>"),
     ("@", re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.\w+"), "<address>"),
     ("-", re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.I), "<hex>"),
     ("", re.compile(r"\b0x[0-9a-f]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{6,}\b", re.I), "<hex>"),
-    # IPv6: what the patterns before have left of it is groups of hex digits with colons.
+    # IPv6: the patterns above do not match its groups of at most four hex digits.
     (":", re.compile(r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", re.I), "<n>"),
     ("", re.compile(r"\d+"), "<n>"),
 )

@@ -13,9 +13,8 @@ from typing import Final
 FOREIGN_FOLDERS: Final = frozenset(
     {"site-packages", "dist-packages", ".venv", "venv", "node_modules"}
 )
-# The drills raise on purpose, in the app's place.
 OUR_PACKAGE: Final = __name__.partition(".")[0]
-DRILLS: Final = f"{OUR_PACKAGE}.drill"
+DRILLS: Final = f"{OUR_PACKAGE}.drill"  # shown as own code, for which they stand in
 STDLIB: Final = f"{sysconfig.get_path('stdlib')}/"
 INTERPRETER: Final = tuple(f"{path}/" for path in {sys.prefix, sys.base_prefix} if path != "/")
 

@@ -78,7 +78,7 @@ class Report:
 
     @property
     def source(self) -> str:
-        """Where errors come from, to share the hourly cap: the route, or without one the logger."""
+        """Where the error comes from, for the hourly cap of mails: its route, or its logger."""
         return str((self.request or {}).get("route") or self.logger)
 
     def to_json(self) -> str:

@@ -78,7 +78,7 @@ T = TypeVar("T")
 class Frames(tuple[Frame, ...]):
     """The frames of one traceback, which many reports share, with what was made of them.
 
-    Errors that differ in their messages often have come the same way through the code.
+    Errors with different messages often took the same path through the code.
     ``cleaned`` holds the function that has redacted their source last, the frames with redacted
     source, and the places of that source.
     """

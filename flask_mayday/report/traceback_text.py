@@ -1,4 +1,4 @@
-"""The exceptions of a report as text: the app's frames with their source, libraries' folded."""
+"""The exceptions of a report as text: the app's frames with source, others folded."""
 
 from __future__ import annotations
 
@@ -72,10 +72,8 @@ def _lines(exceptions: Iterable[RaisedException]) -> Iterator[str]:
         indent = "    " * raised.depth
         if introduction:
             # As Python does: blank lines around these sentences, none before a member.
-            between = (
-                f"{indent[:-2]}{introduction}" if raised.number else f"\n{indent}{introduction}\n"
-            )
-            yield between
+            line = f"{indent[:-2]}{introduction}"
+            yield line if raised.number else f"\n{indent}{introduction}\n"
         if raised.earlier_left_out:
             yield f"{indent}{EARLIER_LEFT_OUT}\n"
         if raised.frames and not indent:

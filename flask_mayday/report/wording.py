@@ -19,7 +19,7 @@ def printable_line(text: str) -> str:
 
 
 def result_or_reason(part: Callable[[], T], wrap: Callable[[str], T]) -> T:
-    """Return what ``part`` returns; if it raises, the reason, which ``wrap`` makes from a text."""
+    """Return what ``part`` returns; if it raises, what ``wrap`` makes of the reason, a text."""
     try:
         return part()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Finds identical errors: at most one a second is recorded in full, repeats refer to it.
+"""Finds identical errors: at most one a second is recorded in full, and repeats refer to it.
 
 Most of the cost of a report is the traceback with its source and the redaction of the request. An
 identical error has the same traceback, and its short report costs a tenth.
@@ -76,14 +76,14 @@ def _occurrence(record: logging.LogRecord) -> Occurrence | None:
     kept_alive: list[object] = []
     error = error_of(record)
     if error is None:
-        parts.append(_short(getattr(record, GROUP, None) or message_of(record)))
+        parts.append(_comparable(getattr(record, GROUP, None) or message_of(record)))
     for link in _chain(error):
         if is_slow(link):
             raise _NotComparableError
         kept_alive.append(type(link))
-        notes = tuple(_short(exact(note)) for note in getattr(link, "__notes__", ()))
-        own = _short(exact(getattr(link, "report_fingerprint", "")))
-        parts.append((id(type(link)), _short(exact(link)), notes, own))
+        notes = tuple(_comparable(exact(note)) for note in getattr(link, "__notes__", ()))
+        own = _comparable(exact(getattr(link, "report_fingerprint", "")))
+        parts.append((id(type(link)), _comparable(exact(link)), notes, own))
         trace = link.__traceback__
         while trace is not None:
             code = trace.tb_frame.f_code
@@ -109,7 +109,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     raise _NotComparableError
 
 
-def _short(text: str) -> str:
+def _comparable(text: str) -> str:
+    """Return ``text``, or raise if comparing it would take too long."""
     if len(text) > MAX_TEXT:
         raise _NotComparableError
     return text

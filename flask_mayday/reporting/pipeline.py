@@ -55,10 +55,9 @@ class Pipeline:
         self.root_path = os.path.join(root_path, "") if root_path else ""
         self.is_debug = is_debug
         self.is_testing = is_testing
-        self.collected: list[Report] | None = None  # by flask_mayday.testing
-        self.formatter = (JsonFormatter if settings.log.format == "json" else TextFormatter)(
-            redactor
-        )
+        self.collected: list[Report] | None = None  # a list in flask_mayday.testing
+        formatter = JsonFormatter if settings.log.format == "json" else TextFormatter
+        self.formatter = formatter(redactor)
         self.log_file = RotatingFile(
             settings.log.path,
             max_bytes=settings.log.max_bytes,
@@ -71,10 +70,9 @@ class Pipeline:
         self.log_file.setFormatter(self.formatter)
         user = object()  # stands for this pipeline, which its finalizer must not keep alive
         self.courier = _courier_of(settings, user)
-        app = settings.app
+        app, own_code = settings.app, OwnCode(root_path, settings.app.own_code)
         builder = ReportBuilder(
-            *(redactor, OwnCode(root_path, app.own_code)),
-            *(app.name, app.environment, app.release, app.node),
+            redactor, own_code, app.name, app.environment, app.release, app.node
         )
         self.reports = ReportHandler(settings, builder, self.courier)
         finalizer = weakref.finalize(self, _close, self.log_file, self.reports, self.courier, user)
@@ -151,7 +149,7 @@ def _courier_of(settings: Settings, user: object) -> Courier:
 
 
 def _close(log_file: RotatingFile, reports: ReportHandler, courier: Courier, user: object) -> None:
-    """Close the files of a pipeline, and stop its courier if no other pipeline uses that."""
+    """Close the files of a pipeline, and stop its courier unless another pipeline uses it."""
     log_file.close()
     reports.close()
     courier.users.discard(user)
