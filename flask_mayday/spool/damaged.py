@@ -18,8 +18,15 @@ from .stored_report import StoredReport
 
 GROUP_TEXTS: Final = frozenset(
     {
-        *("fingerprint", "state", "title", "source", "first_release", "last_release"),
-        *("state_before", "muted_release", "resolved_release"),
+        "fingerprint",
+        "state",
+        "title",
+        "source",
+        "first_release",
+        "last_release",
+        "state_before",
+        "muted_release",
+        "resolved_release",
     }
 )
 GROUP_OPTIONAL: Final = frozenset({"muted_at", "muted_until", "resolved_at", "back_at"})
@@ -85,12 +92,10 @@ class DamagedDatabase(closing[sqlite3.Connection]):
                 is_time = isinstance(created, float) and 0 <= created <= now
                 moment = created if is_time else now
                 addresses = recipients_of(recipients)
-                yield (
-                    number,
-                    NewMail(
-                        *(message_id, kind, fingerprint, moment, count, subject, content, addresses)
-                    ),
+                mail = NewMail(
+                    message_id, kind, fingerprint, moment, count, subject, content, addresses
                 )
+                yield number, mail
 
     def groups(self) -> Iterator[ErrorGroup]:
         """Yield the error groups that can be read."""

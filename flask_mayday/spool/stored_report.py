@@ -34,7 +34,11 @@ class ErrorFacts:
         request, former = known.get("request"), known.get("former")
         route = request.get("route") if isinstance(request, dict) else None
         return cls(
-            *(kind, message, logger, where, str(route or logger)),
+            type=kind,
+            message=message,
+            logger=logger,
+            where=where,
+            source=str(route or logger),
             release=str(known.get("release") or ""),
             former=tuple(map(str, former)) if isinstance(former, list) else (),
         )
