@@ -77,7 +77,7 @@ class SessionInterface(SecureCookieSessionInterface):
         self._kept: tuple[tuple[object, ...], URLSafeTimedSerializer | None] | None = None
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        """Return what signs and reads the cookie; Flask itself makes it twice per request."""
+        """Return the serializer of the cookie, which Flask itself would make twice per request."""
         keys = (app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ()))
         kept = self._kept
         if kept is None or kept[0] != keys:

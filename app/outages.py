@@ -62,7 +62,7 @@ def is_about(message: str) -> Callable[[SQLAlchemyError], bool]:
 
 
 def outage(error: SQLAlchemyError) -> str | None:
-    """Return which of :data:`MESSAGES` an error means, or ``None`` if it is no outage."""
+    """Return which of :data:`MESSAGES` an error means, or ``None`` if it is not an outage."""
     if isinstance(error, PoolTimeoutError):
         return EXHAUSTED
     if not isinstance(error, DBAPIError):

@@ -79,9 +79,9 @@ def _matches_new(stored: str, password: str) -> bool:
 
 
 def in_slot(compute: Callable[[], Result], timeout: float) -> Result:
-    """Return ``compute()``, run by an idle one of the ``SLOTS`` threads.
+    """Return ``compute()``, run by one of the ``SLOTS`` threads.
 
-    Raises :exc:`TooManyLoginsError` if none is idle within ``timeout`` seconds.
+    Raises :exc:`TooManyLoginsError` if all are busy for ``timeout`` seconds.
     """
     if not _slots.acquire(timeout=timeout):
         raise TooManyLoginsError(f"no hash slot was free within {timeout:g} s")

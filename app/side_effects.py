@@ -35,7 +35,7 @@ def attempt(work: Callable[[], object]) -> bool:
 
     If it could not, that is logged, and for a minute nothing else is attempted: pages would wait
     for a locked table again and again. Raises :exc:`~sqlalchemy.exc.SQLAlchemyError` for an error
-    that is no outage.
+    that is not an outage.
     """
     if time.monotonic() < current_app.extensions.get(PAUSED_UNTIL, 0.0):
         return False

@@ -263,7 +263,7 @@ def copy_app_env() -> list[str]:
 
 
 def write(path: Path, text: str, owner: int = 0, group: int = 0, mode: int = 0o600) -> None:
-    """Replace a file by a new one: without DAC_OVERRIDE, root cannot write to another user's."""
+    """Replace a file with a new one: without DAC_OVERRIDE, root cannot write to another user's."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     new.touch(0o600)
@@ -273,7 +273,7 @@ def write(path: Path, text: str, owner: int = 0, group: int = 0, mode: int = 0o6
 
 
 def give_tree(folder: Path, owner: int, mode: int) -> None:
-    """Make a user the owner of a folder and of everything in it, even if root has restored it."""
+    """Make a user the owner of a folder and of its contents, some of which root may own."""
     give(folder, owner, owner, mode)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):

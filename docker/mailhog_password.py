@@ -29,7 +29,7 @@ def user_line(password: str, present: str) -> str:
 
 
 def digest_of(password: str, salt: str) -> str:
-    """Return the SHA-512 hash that crypt(3) makes, which is the library that nginx asks."""
+    """Return the SHA-512 hash of a password by crypt(3), with which nginx checks passwords."""
     library = ctypes.CDLL("libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     digest: bytes = library.crypt(password.encode(), salt.encode())

@@ -16,7 +16,7 @@ _paint() { # FILE_DESCRIPTOR COLOUR TEXT: coloured on a terminal only, and never
 
 say() { printf '%s\n' "$*"; }
 
-note() { printf ' .. %s\n' "$*"; } # what begins now and is no step, because it may ask or warn
+note() { printf ' .. %s\n' "$*"; } # announces work that is not a step, because it may ask or warn
 
 warn() { printf '%s %s\n' "$(_paint 2 33 'warning:')" "$*" >&2; }
 

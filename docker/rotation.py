@@ -3,11 +3,11 @@
     rotation.py begin    adds a second secret key, and passwords for the logins that are not in use
     rotation.py adopt    adds the secret key that the operator has written to secrets/, nothing else
     rotation.py switch   makes the second secret key the first
-    rotation.py finish   forgets the plan
+    rotation.py finish   deletes the plan
 
 A container accepts sessions signed with either key and signs with the first. So every container
 accepts the new key before any signs with it. Each database role has two logins, used in turn. The
-plan is in the volume, so that a rotation that was interrupted goes on where it was.
+plan is in the volume, so that a rotation that was interrupted continues where it stopped.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def main() -> None:
 
 
 def adopt(app: App, wanted: tuple[Secret, ...]) -> None:
-    """Plan the change to the operator's new secret key, and begin it; exit if that cannot be."""
+    """Plan the change to the operator's new secret key, and begin it; exit if it cannot be used."""
     if (problem := init.claim(app)) is not None:
         sys.exit(problem)
     if PLAN.exists() and set(read_plan()["values"]) != {"secret_key"}:
         sys.exit("A rotation of the secrets was interrupted. To complete it: make rotate-secrets")
     key = next(secret for secret in wanted if secret.name == "secret_key")
-    own = operators(key)
+    own = own_value(key)
     if own is None or own == read(key.name):
         return
     if (problem := init.check(key, own, None)) is not None:
@@ -98,7 +98,7 @@ def make_plan(wanted: tuple[Secret, ...]) -> Plan:
     for secret in wanted:
         if not secret.generated:
             continue
-        own = operators(secret)
+        own = own_value(secret)
         if own is None:
             plan["values"][secret.name] = secrets.token_hex(32)
         elif own == read(secret.name):
@@ -120,8 +120,8 @@ def make_plan(wanted: tuple[Secret, ...]) -> Plan:
     return plan
 
 
-def operators(secret: Secret) -> str | None:
-    """Return the operator's value in secrets/, or ``None``; exit if it is no text file."""
+def own_value(secret: Secret) -> str | None:
+    """Return the operator's value in secrets/, or ``None``; exit if it is not a text file."""
     path = OPERATOR / "secrets" / secret.name
     try:
         return path.read_text().rstrip("\r\n") if path.exists() else None

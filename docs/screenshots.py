@@ -1,4 +1,4 @@
-"""Renews the README's pictures from the running stack: `make screenshots`."""
+"""Retakes the README's pictures from the running stack: `make screenshots`."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ from translation import Keys, merge
 
 # Reached from this machine only, so they have no place on a swarm.
 OMITTED_SERVICES = frozenset(("mailguard",))
-# Made ready on the node of `make swarm-up` alone: only that node's volumes need them.
+# Volumes that the job init leaves out: `make swarm-up` prepares them, on its own node only.
 LOCAL_VOLUMES = frozenset(("secrets", "db", "tls", "acme"))
 
-# The label of the node that a service is bound to: by its volume, by a port, or to be found there.
+# The role of the nodes that a service runs on: those with its volume or its published port. MailHog
+# has neither, but `make mail` must know on which node to look for it.
 ROLES = {"acme": "edge", "db": "db", "mailhog": "db", "nginx": "edge"}
 # A new container is healthy before an old one stops. If it fails, the version before comes back.
 ROLLING: Keys = {"order": "start-first", "parallelism": 1, "monitor": "5s", "max_failure_ratio": 0}

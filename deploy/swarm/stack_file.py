@@ -24,7 +24,7 @@ KNOWN_NETWORK_KEYS = frozenset(
     ("name", "internal", "driver_opts", "ipam", "enable_ipv6", "external", "labels")
 )
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
-# What the containers of a swarm have in their environment besides. The name of a network's members
+# Variables that containers have on a swarm only. The name of a network's members
 # resolves only once they are healthy, so the health checks' port cannot find its own address.
 ENVIRONMENT = {"web": {"STATUS_ADDRESS": "0.0.0.0"}}
 
@@ -78,7 +78,7 @@ def _has_content(config: Keys, model: Keys) -> bool:
 def stages(services: Mapping[str, Keys]) -> list[list[str]]:
     """Return the services in stages: each depends only on those of earlier stages.
 
-    The service watch is the last: the site is not down, it is only being started.
+    The service watch comes last, so that it does not report a site that is starting as down.
     """
     left = {
         name: set(service.get("depends_on", {}))

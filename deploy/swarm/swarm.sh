@@ -1,21 +1,21 @@
-# The swarm itself: makes one where there is none, and leaves the one that it has made. Sourced after
+# The swarm itself: creates one where there is none, and leaves one that it has created. Sourced after
 # docker/verbs/stack.sh. The variable `drills` says whether drills are on.
 # shellcheck shell=bash
 # shellcheck disable=SC2154
 
-MADE_LABEL=mayday.swarm # of a node whose swarm `make swarm-up` has made
+MADE_LABEL=mayday.swarm # of a node whose swarm `make swarm-up` has created
 BRIDGE=docker_gwbridge  # the network of each node through which containers reach the outside and ports are published
 BINDING=com.docker.network.bridge.host_binding_ipv4
 
-join_or_make_swarm() {
+join_or_create_swarm() {
   case $(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}') in
     "inactive false")
       [[ $(setting_of SWARM '') != existing ]] || die "SWARM is 'existing', and this engine is in no swarm." \
-        "Join one first, or leave SWARM empty: then make swarm-up makes a swarm of this machine."
-      step "Making a swarm of this machine" make_swarm || exit 1
+        "Join one first, or leave SWARM empty: then make swarm-up creates one."
+      step "Creating a swarm" create_swarm || exit 1
       ;;
     "active true")
-      is_our_swarm || [[ $(setting_of SWARM '') == existing ]] || die "This engine is in a swarm that make swarm-up did not make." \
+      is_our_swarm || [[ $(setting_of SWARM '') == existing ]] || die "This engine is in a swarm that make swarm-up did not create." \
         "Nothing was changed. To run the stack in it, set SWARM=existing."
       ;;
     "active false") die "This engine is a worker of a swarm." "Run make swarm-up on a manager: docker node ls" ;;
@@ -35,7 +35,7 @@ check_binding() {
     "$BRIDGE if that network is still there; or change DRILL."
 }
 
-make_swarm() {
+create_swarm() {
   local address
   address=$(setting_of SWARM_ADDR 127.0.0.1)
   if ! docker network inspect "$BRIDGE" >/dev/null 2>&1; then
@@ -54,9 +54,9 @@ label_this_node() { docker node update --label-add "$1" "$(docker info --format 
 
 is_our_swarm() { [[ $(docker node inspect --format "{{index .Spec.Labels \"$MADE_LABEL\"}}" self 2>/dev/null) == made ]]; }
 
-leave_swarm() { # only one that `make swarm-up` has made and that nobody uses
+leave_swarm() { # only one that `make swarm-up` has created and that nobody uses
   if ! is_our_swarm; then return; fi
-  if [[ -n $(docker service ls --quiet) || $(docker node ls --quiet | wc -l) != 1 ]]; then
+  if [[ -n $(docker service ls --quiet) || $(nodes_count) != 1 ]]; then
     say "The swarm stays: it has other services or nodes."
     return
   fi

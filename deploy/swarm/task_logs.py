@@ -2,7 +2,7 @@
 
 Usage: ``task_logs.py SERVICE [NODE]``, without the tasks of NODE. Says on stderr what could not be
 read. Each task is read with a time limit: if a node was lost and came back, the engine may send all
-lines of a task and then never say that they are all.
+lines of a task and then never close the stream.
 """
 
 from __future__ import annotations

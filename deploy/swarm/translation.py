@@ -37,7 +37,7 @@ IGNORED_KEYS = frozenset(
 PATIENCE = 10  # failed health checks after which a container is unhealthy
 ISOLATED = "isolated"  # the network of services without one
 NODE_NAME = "MAYDAY_NODE_NAME"
-# What one stack publishes on a swarm. Others are reached inside it.
+# The only service with published ports on a swarm.
 PUBLISHED = "nginx"
 
 

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         seconds = CHECK_EVERY * random.uniform(0.9, 1)  # spreads the load
         if failure:
             seconds = RETRY_AFTER[min(failures, len(RETRY_AFTER)) - 1]
-            print(f"No certificate: {failure} Next attempt in {seconds} s.", flush=True)
+            print(f"No new certificate: {failure} Next attempt in {seconds} s.", flush=True)
         time.sleep(seconds)
 
 

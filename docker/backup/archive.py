@@ -119,7 +119,7 @@ def open_archive(
     """Yield the manifest and the members of an archive. Each member must be read before the next.
 
     The checksums are verified when the iterator has ended. Raises :exc:`BackupError` if
-    the file is no backup, is damaged, or the passphrase is wrong.
+    the file is not a backup or is damaged, or if the passphrase is wrong.
     """
     try:
         with tarfile.open(fileobj=source, mode="r|") as outer:

@@ -37,7 +37,7 @@ def encrypt(write_plain: Callable[[BinaryIO], None], target: BinaryIO, passphras
 
 @contextmanager
 def decrypted(source: BinaryIO, key: bytes, passphrase: str) -> Iterator[BinaryIO]:
-    """Give what :func:`encrypt` has encrypted as a file to read.
+    """Yield what :func:`encrypt` has encrypted, as a file to read.
 
     Raises :exc:`BackupError` if the passphrase is wrong, or, also at the end of the block, if
     the data is damaged or cut off.
@@ -73,7 +73,7 @@ def _identity(key: bytes, passphrase: str) -> pyrage.x25519.Identity:
 
 @contextmanager
 def _background(write: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
-    """Run ``write`` in a thread and give what it writes as a file; raise what it raises."""
+    """Run ``write`` in a thread and yield what it writes as a file; raise what it raises."""
     reader, writer = pipe()
     failures: list[BaseException] = []
 

@@ -138,7 +138,7 @@ def delete_unpacked(folders: Mapping[str, Path]) -> None:
 
 
 def swap(folders: Mapping[str, Path]) -> int:
-    """Replace the data by what was unpacked; return how many undelivered reports were kept."""
+    """Replace the data with what was unpacked; return how many undelivered reports were kept."""
     kept = 0
     for name, folder in folders.items():
         if not (folder / NEW).is_dir():

@@ -12,7 +12,7 @@ from pathlib import Path
 OWN_CERTIFICATE = ("tls_certificate.pem", "tls_key.pem")  # in the folder secrets
 MODES = ("", "acme", "own", "self-signed")
 LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# The last label begins with a letter: it is no IP address.
+# The last label begins with a letter, so that an IP address does not match.
 NAME = re.compile(rf"(?=.{{1,253}}$)(?:{LABEL}\.)*(?=[a-z]){LABEL}")
 # The defaults of a site with DOMAIN, where they differ from those in .env.example.
 DEFAULTS = {

@@ -32,7 +32,7 @@ def captured_mails(address: str, limit: int) -> dict[str, Any]:
             sys.exit(f"MailHog at {address} does not answer: {error}. See why: make ps")
     sys.exit(
         f"MailHog at {address} requires a password, and {PASSWORD} does not hold it. Write it "
-        "there; or write a new one, or an empty file for none, and run make up."
+        "there. To change it, write a new one there, or an empty file for none, and run make up."
     )
 
 

@@ -1,7 +1,7 @@
 """Reads the passphrase of a backup, and prints the first line that docker/backup reads.
 
     passphrase.py new [NAME=VALUE ...]   for a new backup, with its manifest (PLAIN=1: unencrypted)
-    passphrase.py known FILE             for a backup that exists
+    passphrase.py known FILE             for an existing backup
 
 The passphrase comes from the file that BACKUP_PASSPHRASE_FILE names, or from the terminal.
 """
@@ -52,7 +52,7 @@ def new_passphrase() -> str:
 
 
 def known_passphrase() -> str:
-    """Return the passphrase of a backup that exists."""
+    """Return the passphrase of an existing backup."""
     passphrase = from_file()
     return ask("Passphrase of the backup: ") if passphrase is None else passphrase
 
@@ -89,7 +89,7 @@ def has_terminal() -> bool:
 
 
 def is_encrypted(file: Path) -> bool:
-    """Return whether a backup is encrypted; exit if the file is no backup."""
+    """Return whether a backup is encrypted; exit if the file is not one."""
     try:
         with tarfile.open(file, "r:") as tar:
             first = tar.next()

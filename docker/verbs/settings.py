@@ -30,7 +30,8 @@ SECRET = (
 )
 # Names in .env that Docker and other programs read.
 FOREIGN_NAMES = re.compile(r"(?i:(COMPOSE|DOCKER|BUILDKIT|BUILDX)_|(HTTPS?|NO|ALL)_PROXY$)")
-# The programs in the containers strip these. A test compares them with flask_mayday.settings.
+# The programs in the containers ignore white space around these values. A test compares the ranges
+# with those in flask_mayday.settings.
 NUMBERS = {
     "LOG_BACKUP_COUNT": (1, 1_000_000),
     "LOG_MAX_BYTES": (1024, 1 << 40),
