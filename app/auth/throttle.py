@@ -25,7 +25,7 @@ from ..database import db
 from ..models import LoginAttempts, now
 
 MAX_DELAY: Final = 60  # seconds
-MEMORY: Final = timedelta(minutes=15)  # a counter starts again after this time without a counted login
+MEMORY: Final = timedelta(minutes=15)  # a counter starts again after this time without a failure
 
 logger = logging.getLogger(__name__)
 
