@@ -44,7 +44,6 @@ class Connection:
         self.unreachable_since: float | None = None  # seconds since the epoch
         self.reason = ""
         self.back_at = 0.0  # time.monotonic() of the first success after a failure
-        self.calls = 0  # for measurements
         self._connection: Any = None
         self._used = 0.0
         self._failures = 0
@@ -78,7 +77,6 @@ class Connection:
                 raise BusyError(self.reason) from error
             self._fail(error)
             raise UnreachableError(self.reason) from error
-        self.calls += 1
         self._used = time.monotonic()
         if self.unreachable_since is not None:
             logger.warning("The couriers agree again: PostgreSQL answers")

@@ -7,7 +7,7 @@ from typing import Final
 from ..mail.weekly import draft_weekly
 from ..settings import AppSettings, ReportSettings
 from ..spool.mailbox import Mailbox
-from ..spool.week import begin_week, read_week, week_start
+from ..spool.week import UNTIL, begin_week, read_week, week_start
 from .messages import MessageWriter
 
 WEEK: Final = 7 * 86_400.0  # seconds
@@ -43,7 +43,8 @@ class WeeklySummary:
         until = last_monday(now)
         if not self.is_on:
             if since is not None:
-                self._forget()
+                with self.mailbox.transaction():
+                    self.mailbox.delete_counter(UNTIL)
         elif since is None or since > now:  # the clock was set back
             with self.mailbox.transaction():
                 begin_week(self.mailbox, now)
@@ -52,7 +53,3 @@ class WeeklySummary:
                 week = read_week(self.mailbox, since, until)
                 self.writer.add("weekly", draft_weekly(week, self.app), now)
                 begin_week(self.mailbox, until)
-
-    def _forget(self) -> None:
-        with self.mailbox.transaction():
-            self.mailbox.delete_counter("week_until")

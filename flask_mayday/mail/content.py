@@ -213,7 +213,7 @@ def _interrupted(request: Mapping[str, object]) -> tuple[str, str]:
     name = f"{request.get('method', '')} {request.get('path', '')}"
     if "request_id" not in request:
         return "Requests", name.strip()
-    return name, f"{state}, request {request.get('request_id', '-')}"
+    return name, f"{state}, request {request['request_id']}"
 
 
 def _request_details(report: Report) -> list[Section]:

@@ -7,8 +7,6 @@ from ..report.wording import counted
 from ..spool.error_group import ErrorGroup
 from .times import moment
 
-UNKNOWN = "an unknown release"
-
 
 def history_rows(group: ErrorGroup, report: Report, *, is_back: bool) -> list[tuple[str, str]]:
     """Return the rows about a group for the mail about ``report``, one of its errors.
@@ -29,4 +27,4 @@ def history_rows(group: ErrorGroup, report: Report, *, is_back: bool) -> list[tu
 
 def release(name: str) -> str:
     """Return a release as a sentence names it."""
-    return f"release {name}" if name else UNKNOWN
+    return f"release {name}" if name else "an unknown release"

@@ -67,11 +67,11 @@ class MachineChecks:
         """Check the conditions every few seconds until ``stopping`` is set."""
         while not stopping.wait(INTERVAL):
             try:
-                self.go(time.time())
+                self.check(time.time())
             except Exception:
                 logger.exception("Checking the machine's conditions failed; watch continues")
 
-    def go(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Check what is due at the time ``now``, in seconds since the epoch."""
         if self._spool.begin_if_due(time.monotonic()):
             self._check_spool()

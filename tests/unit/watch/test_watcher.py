@@ -245,7 +245,7 @@ def test_a_check_that_fails_does_not_lose_the_alerts_of_those_before_it(
     monkeypatch.setattr(machine_checks, "_check_spool", lambda: None)
     monkeypatch.setattr("flask_mayday.watch.machine_checks.volume_conditions", fail)
     with pytest.raises(OSError, match="the disk is broken"):
-        machine_checks.go(watch.now)
+        machine_checks.check(watch.now)
     assert "The spool cannot be written" in watch.watcher.state.unsent[0]
 
 
@@ -293,8 +293,8 @@ def test_a_database_that_is_started_three_times_in_a_minute_is_reported(
         watch.now = START + 45
         ready = {"database": "ok", "database_started": started}
         watch.watcher.last_check = SiteCheck(watch.now, "", ready)
-        machine_checks.go(watch.now)
-        machine_checks.go(watch.now)  # without a restart since
+        machine_checks.check(watch.now)
+        machine_checks.check(watch.now)  # without a restart since
         watch.watcher.alerts.deliver()
     assert watch.messages().count(alerts) == 1
 
