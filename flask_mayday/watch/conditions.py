@@ -153,7 +153,7 @@ def why_mail_waits(outbox: Outbox, now: float) -> str:
     """Return why mail may not be delivered, or an empty string. Raises :exc:`sqlite3.Error`."""
     since, _, reason = mail_state(outbox.path)
     if since is not None and now - since > WAITS_TOO_LONG:
-        return f"mail is waiting: {reason}"
+        return f"mail is waiting: {reason}".removesuffix(": ")
     for path in outbox.incoming.waiting()[:1]:
         try:
             if now - path.stat().st_mtime > WAITS_TOO_LONG:

@@ -117,6 +117,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log a client that sends no whole request; the default prints a traceback to stderr."""
+        del request
+        logger.debug("A request from %s failed", client_address, exc_info=True)
+
 
 class _Handler(WSGIRequestHandler):
     timeout = CLIENT_TIMEOUT

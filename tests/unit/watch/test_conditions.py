@@ -184,6 +184,7 @@ def test_waiting_mail_stops_the_heartbeat_and_becomes_an_alert(
     assert why_mail_waits(outbox, 0.0) == ""
     with closing(mailbox_of()) as mailbox:
         mailbox.add_mail(a_new_mail(created=1000.0))
+        assert why_mail_waits(outbox, 1100.0) == "mail is waiting"
         mailbox.connection.execute("UPDATE mails SET error = 'the server is down'")
         assert why_mail_waits(outbox, 1080.0) == ""
         assert why_mail_waits(outbox, 1100.0) == "mail is waiting: the server is down"

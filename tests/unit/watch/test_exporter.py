@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import urllib.error
@@ -27,9 +28,14 @@ def machine_checks(pipeline_with: Callable[..., Pipeline]) -> MachineChecks:
 
 
 @pytest.fixture
-def scrape(machine_checks: MachineChecks) -> Iterator[Callable[[], dict[str, float]]]:
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def scrape(machine_checks: MachineChecks, port: int) -> Iterator[Callable[[], dict[str, float]]]:
     """Return a function that scrapes a running exporter."""
-    port, stopping = free_port(), threading.Event()
+    stopping = threading.Event()
     Exporter(machine_checks, "127.0.0.1", port).start(stopping)
 
     def get(path: str = "/metrics") -> str:
@@ -93,6 +99,16 @@ def test_the_site_and_the_pages_of_nginx_are_exported(
     assert found["mayday_site_up"] == 0
     assert found['mayday_edge_error_pages_total{status="502"}'] == 3
     assert found['mayday_edge_error_pages_total{status="504"}'] == 0
+
+
+@pytest.mark.usefixtures("scrape")
+def test_a_client_that_sends_nothing_leaves_no_traceback(
+    port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_mayday.watch.exporter._Handler.timeout", 0.05)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        assert client.recv(1) == b""  # the server has closed the connection
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_rotations_of_its_own_are_exported(
