@@ -77,7 +77,7 @@ def read_settings(
 
     The first of these that is set counts: ``MAYDAY_<NAME>`` in the environment, ``MAYDAY_<NAME>``
     in ``config``, ``<NAME>`` in ``config``, ``<NAME>`` in the environment. ``None`` and the empty
-    text are unset. An invalid ``<NAME>`` in ``config`` may belong to another library: it is
+    string count as unset. An invalid ``<NAME>`` in ``config`` may belong to another library: it is
     ignored with a warning. Relative folders start at ``instance_path``.
 
     Raises :exc:`ConfigurationError` with every problem found, not just the first.
@@ -122,7 +122,7 @@ def _read(reader: SettingsReader, import_name: str, instance: Path) -> Settings:
         trusted_proxies=reader.integer("TRUSTED_PROXIES", 0, 0, 10),
         mail_ui=_mail_ui(reader, mail.server),
         secret_names=reader.items("SECRET_NAMES"),
-        watch=_read_watch(reader),
+        watch=_read_watch(reader, instance),
         webhook=_read_webhook(reader),
         agreement=read_agreement(reader),
     )
@@ -207,7 +207,7 @@ def read_server(reader: SettingsReader) -> ServerSettings:
     )
 
 
-def _read_watch(reader: SettingsReader) -> WatchSettings:
+def _read_watch(reader: SettingsReader, instance: Path) -> WatchSettings:
     urls = {name: reader.line(name) or None for name in ("WATCH_URL", "WATCH_READY_URL")}
     for name, url in urls.items():
         if url is not None and not is_http_url(url):
@@ -223,7 +223,7 @@ def _read_watch(reader: SettingsReader) -> WatchSettings:
         site_url=urls["WATCH_URL"],
         https_port=reader.integer("WATCH_HTTPS_PORT", 443, 1, 65535),
         ready_url=urls["WATCH_READY_URL"],
-        edge_log=Path(edge_log).absolute() if edge_log else None,
+        edge_log=(instance / edge_log).absolute() if edge_log else None,
         heartbeat_url=heartbeat,
         metrics=reader.host_and_port("WATCH_METRICS"),
     )

@@ -147,13 +147,13 @@ class _Exchange:
     def _may_claim(self) -> bool:
         """Return whether there may be a mail for this node to make."""
         windows, summary = self.answer.windows, self.answer.windows.get(SUMMARY)
-        if any(map(self._is_for_taking, self.answer.awaited.values())):
+        if any(map(self._may_be_taken, self.answer.awaited.values())):
             return True
         for candidate in self.question.candidates:
             current = windows.get(candidate.fingerprint)
-            if current is None or self._is_for_taking(current) or self._is_over(current, candidate):
+            if current is None or self._may_be_taken(current) or self._is_over(current, candidate):
                 return True
-        if summary is not None and self._is_for_taking(summary):
+        if summary is not None and self._may_be_taken(summary):
             return True
         is_counted = any(window == self.answer.summary_window for _, window in self.tallies)
         is_due = summary is None or self._is_over(summary) or self.question.is_leaving
@@ -175,7 +175,7 @@ class _Exchange:
 
     def _decide_about(self, candidate: Candidate, budget: Budget) -> None:
         current = self.answer.windows.get(candidate.fingerprint)
-        if current is not None and self._is_for_taking(current):
+        if current is not None and self._may_be_taken(current):
             self._take_over([current])
         elif current is not None and not self._is_over(current, candidate):
             return
@@ -186,7 +186,7 @@ class _Exchange:
             known = [window for window in (current and current.window, candidate.known) if window]
             self.new.append((candidate.fingerprint, candidate.source, max(known, default=None)))
 
-    def _is_for_taking(self, window: Window) -> bool:
+    def _may_be_taken(self, window: Window) -> bool:
         """Return whether a mail was not sent, and no node is about to send it."""
         if window.node == self.board.node:
             return not window.is_sent and window.window not in self.question.mine
@@ -195,7 +195,7 @@ class _Exchange:
     def _take_over(self, windows: Iterable[Window]) -> None:
         known = {one.window for one in self.taken}
         self.taken += [
-            one for one in windows if one.window not in known and self._is_for_taking(one)
+            one for one in windows if one.window not in known and self._may_be_taken(one)
         ]
 
     def _is_over(self, window: Window, candidate: Candidate | None = None) -> bool:

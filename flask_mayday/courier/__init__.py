@@ -1,1 +1,1 @@
-"""Delivers mails: the thread, the delivery loop, the SMTP session."""
+"""Delivers mails and webhook messages: the thread, the delivery loop, the SMTP session."""

@@ -1,4 +1,4 @@
-"""Warns, when the app starts, of mail settings that are valid and yet unlikely to be meant."""
+"""Warns, when the app starts, about mail settings that are valid but probably a mistake."""
 
 from __future__ import annotations
 

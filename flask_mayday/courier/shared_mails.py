@@ -81,7 +81,7 @@ class SharedMails:
             self.handovers.take_back(fingerprint, claim.previous)
         since = group.resolved_at if group is not None and is_back else None
         found = self.mailbox.first_pending(fingerprint, since)
-        if not total and found is None:  # they were counted as repeats of this very mail
+        if not total and found is None:  # they were counted as repeats of this mail
             self.handovers.take_back(fingerprint, claim.window)
             found = self.mailbox.first_pending(fingerprint, since)
         self.handovers.note_window(fingerprint, claim.window, now, is_sent=False)
@@ -120,7 +120,7 @@ class SharedMails:
         )
 
     def _add_summary(self, claim: Claim, now: float) -> None:
-        """Add the mail that counts the errors of all nodes which the hourly cap held back."""
+        """Add the mail that counts the errors of all machines that the hourly cap held back."""
         by_fingerprint: dict[str, list[Tally]] = defaultdict(list)
         for tally in claim.tallies:
             by_fingerprint[tally.fingerprint].append(tally)
@@ -147,8 +147,8 @@ class SharedMails:
         self.mailbox.add_to_counter("week_held", draft.count)
 
 
-def alone(reason: str, since: str, nodes: Iterable[str]) -> Callable[[Draft], Draft]:
-    """Return a function that adds to a message why, and since when, this node decides alone."""
+def note_alone(reason: str, since: str, nodes: Iterable[str]) -> Callable[[Draft], Draft]:
+    """Return a function that adds to a message why, and since when, this machine decides alone."""
     others = sorted(nodes)
     known = f" ({', '.join(others[:NODES_SHOWN])})" if others else ""
     rows = [
@@ -170,7 +170,7 @@ def alone(reason: str, since: str, nodes: Iterable[str]) -> Callable[[Draft], Dr
 
 
 def _with_nodes(draft: Draft, tallies: Iterable[Tally]) -> Draft:
-    """Return a message with the number of errors of each node, if there are several."""
+    """Return a message with the number of errors of each machine, if there are several."""
     numbers: dict[str, int] = defaultdict(int)
     for tally in tallies:
         numbers[tally.node] += tally.number
@@ -186,12 +186,12 @@ def _with_nodes(draft: Draft, tallies: Iterable[Tally]) -> Draft:
 
 
 def _identity(claim: Claim) -> str:
-    """Return the first part of the Message-ID: the same whichever node makes the mail."""
+    """Return the first part of the Message-ID, which is the same on every machine."""
     return f"{claim.window}.{claim.fingerprint or 'summary'}"
 
 
 def _placeholder(tally: Tally) -> Report:
-    """Return a report of an error of which only the count of another node is known."""
+    """Return a report of an error of which only another machine's count is known."""
     kind, _, message = tally.title.partition(": ")
     known: Mapping[str, object] = {
         "uuid": "",

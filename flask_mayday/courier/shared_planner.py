@@ -17,14 +17,14 @@ from ..spool.stored_mail import PendingErrors, StoredMail
 from .budget import FairBudget
 from .messages import MessageWriter
 from .planner import HELD_INTERVAL, Planner, unchanged
-from .shared_mails import SharedMails, alone
+from .shared_mails import SharedMails, note_alone
 
 PAUSES: Final = (0.2, 2.0)  # seconds between two exchanges: the shortest and the longest pause
-AWAIT_PAUSES: Final = (1.0, 30.0)  # … while this node only waits for the mails of others
+AWAIT_PAUSES: Final = (1.0, 30.0)  # … while this machine only waits for mails of others
 RENEW_INTERVAL: Final = 20.0  # seconds
 EXPIRE_INTERVAL: Final = 3600.0  # seconds
-# Seconds without an answer from PostgreSQL after which this node mails errors that it has handed
-# over.
+# Seconds without an answer from PostgreSQL after which this machine mails errors that it has
+# handed over.
 TAKE_BACK_AFTER: Final = 30.0
 
 
@@ -61,7 +61,7 @@ class SharedPlanner:
         self._is_behind = False  # whether the others may know counts that are wrong by now
         self._held: dict[str, float] = {}  # fingerprints, and until when they are held
         self._summary_at = 0.0
-        self._renewed: dict[int, float] = {}  # windows of this node, and when they were renewed
+        self._renewed: dict[int, float] = {}  # windows of this machine, and when they were renewed
         self._expire_at = 0.0
 
     def plan(self, now: float) -> None:
@@ -95,6 +95,7 @@ class SharedPlanner:
                     self.handovers.confirm(done)
             due = time.monotonic() - RENEW_INTERVAL
             mine = self.handovers.mine()
+            self._renewed = {w: self._renewed[w] for w in mine.values() if w in self._renewed}
             if old := {k: w for k, w in mine.items() if self._renewed.get(w, 0.0) < due}:
                 self._renew(old)
             if mine and time.monotonic() > self._expire_at:
@@ -249,7 +250,7 @@ class SharedPlanner:
             with self.mailbox.transaction():
                 self.handovers.release_open(now if self.is_leaving else now - TAKE_BACK_AFTER)
         self.planner.is_leaving = self.is_leaving
-        self.planner.annotate = alone(connection.reason, moment(since), self.board.nodes)
+        self.planner.annotate = note_alone(connection.reason, moment(since), self.board.nodes)
         try:
             self.planner.plan(now)
         finally:

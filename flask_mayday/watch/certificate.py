@@ -39,7 +39,7 @@ def validity(host: str, port: int, name: str) -> tuple[float, float] | None:
     """Return when the validity of a server's certificate begins and ends, whoever issued it.
 
     Times are in seconds since the epoch. Returns ``None`` if it has expired, since Python does not
-    tell when. Raises :exc:`OSError`.
+    say when. Raises :exc:`OSError`.
     """
     open_context = ssl.create_default_context()
     open_context.check_hostname = False

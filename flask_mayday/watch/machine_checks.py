@@ -139,5 +139,5 @@ class MachineChecks:
         started = ready.get("database_started")
         if isinstance(started, (int, float)) and started not in self._database_starts:
             self._database_starts = [*self._database_starts, float(started)][-DATABASE_STARTS:]
-        # The first may be long ago, or before this process: it is no restart that was seen.
+        # The first start may have been long ago: this process has not seen it as a restart.
         yield from restart_conditions("db", self._database_starts[1:], now)

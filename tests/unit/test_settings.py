@@ -150,6 +150,8 @@ def test_relative_folders_start_at_the_instance_folder(tmp_path: Path) -> None:
     settings = read_settings({"SPOOL_DIR": "queue"}, environ={}, instance_path=tmp_path)
     assert settings.log.folder == tmp_path / "logs"
     assert settings.spool.folder == tmp_path / "queue"
+    settings = read_settings({}, environ={"WATCH_EDGE_LOG": "edge"}, instance_path=tmp_path)
+    assert settings.watch.edge_log == tmp_path / "edge"
 
 
 def test_the_log_is_named_after_the_app() -> None:
