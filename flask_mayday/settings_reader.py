@@ -126,7 +126,8 @@ class SettingsReader:
         text = self.line(name)
         host, _, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if text and not (host and is_host(host) and port.isdecimal() and 0 < int(port) < 65536):
+        is_port = re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536
+        if text and not (host and is_host(host) and is_port):
             self.problem(name, text, "use a host and a port, such as 127.0.0.1:8002.")
             return None
         return (host, int(port)) if text else None

@@ -103,5 +103,5 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
             "method": str(found["method"]),
             "path": str(found["path"]),
         }
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -78,7 +78,7 @@ class StateFile:
 
     def load(self) -> WatchState:
         """Return the state that was saved last; a new one if that is missing or unreadable."""
-        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
             text = self.path.read_text(encoding="utf-8")
             known = json.loads(text)
             known |= {new: known[old] for old, new in EARLIER_NAMES.items() if old in known}

@@ -63,7 +63,9 @@ def test_a_missing_library_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch
         read_settings({}, environ={"METRICS": "1"})
 
 
-@pytest.mark.parametrize("address", ["8002", "host:", "host:0", "host:65536", "http://host:8002"])
+@pytest.mark.parametrize(
+    "address", ["8002", "host:", "host:0", "host:65536", "host:" + "9" * 5000, "http://host:8002"]
+)
 def test_an_address_for_the_watch_that_cannot_be_used_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match="WATCH_METRICS"):
         read_settings({}, environ={"WATCH_METRICS": address})

@@ -51,7 +51,8 @@ def test_a_line_that_nginx_has_not_finished_waits(log: EdgeLog, tmp_path: Path) 
 
 
 def test_a_line_that_is_no_request_is_skipped(log: EdgeLog, tmp_path: Path) -> None:
-    write(tmp_path / HOUR, 1, tail='nonsense\n{"time": "x"}\n[]\n\xff\n' + line(2))
+    tail = 'nonsense\n{"time": "x"}\n{"time": 1, "status": 1e999}\n[]\n\xff\n' + "[" * 9999 + "\n"
+    write(tmp_path / HOUR, 1, tail=tail + line(2))
     assert numbers(log) == [1, 2]
 
 

@@ -269,7 +269,7 @@ def test_the_state_that_an_earlier_version_saved_is_kept(
     assert file.load() == state
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "unheard of"}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "[" * 9999, '{"phase": "unheard of"}'])
 def test_a_state_that_cannot_be_read_is_begun_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / "watch.json").write_text(text)
     assert StateFile(tmp_path).load() == WatchState()
