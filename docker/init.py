@@ -22,7 +22,7 @@ from pathlib import Path
 import certificates
 import domain
 import mailhog_password
-from volume_owner import FILE, App
+from volume_owner import FILE, App, refusal
 
 SECRETS = Path("/run/secrets")
 ROTATION_PLAN = ".rotation"  # in it, while rotation.py replaces secrets
@@ -152,11 +152,7 @@ def claim(app: App) -> str | None:
     else:
         owner = str(app)
     if owner != str(app):
-        return (
-            f"These volumes belong to {owner}: to run both apps, set COMPOSE_PROJECT_NAME, "
-            "HTTP_PORT and MAILHOG_PORT in .env; to delete the data in these volumes, run "
-            "make clean."
-        )
+        return refusal(owner, app, OWNER)
     if not OWNER.exists():
         write(OWNER, f"{app}\n")
         give(OWNER, 0, 0, 0o444)

@@ -24,10 +24,12 @@ def main() -> None:
     if "POSTGRES_PASSWORD_FILE" in os.environ:  # the demo; another app has all of it in its URL
         user, password = secret("POSTGRES_USER"), secret("POSTGRES_PASSWORD")
     address = re.sub(r"^postgres\w*(\+\w+)?:", "postgresql:", url)
-    connection = psycopg2.connect(address, user=user, password=password)
-    with connection, connection.cursor() as cursor:
-        cursor.execute(TABLES)
-    connection.close()
+    try:
+        connection = psycopg2.connect(address, user=user, password=password, connect_timeout=10)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(TABLES)
+    except psycopg2.Error as error:
+        sys.exit(f"The tables for COURIERS_AGREE cannot be created: {error}")
 
 
 def secret(name: str) -> str:

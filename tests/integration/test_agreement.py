@@ -263,6 +263,15 @@ def test_the_couriers_role_can_use_their_two_tables_and_nothing_else(
     server.execute("DROP ROLE tables_owner, mayday_courier")
 
 
+def test_a_database_that_cannot_be_reached_stops_the_start_with_a_message() -> None:
+    address = "postgresql://tables_owner@127.0.0.1:1/none"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": address}
+    command = [sys.executable, str(ROOT / "docker/stack/agreement_tables.py")]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("The tables for COURIERS_AGREE cannot be created: ")
+
+
 def test_the_webhook_follows_the_same_decisions(
     make_nodes: MakeNodes, agreement_url: str, wait_until: WaitUntil
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,17 @@ def test_the_operators_new_key_waits_for_an_interrupted_rotation(
     assert read(volume, "secret_key") == ["old-secret_key"]
     with pytest.raises(SystemExit, match="These volumes belong to Microblog"):
         rotation.adopt(rotation.App("flaskr", "my-app"), rotation.init.DEMO)
+
+
+def test_the_volumes_of_an_app_that_was_renamed_are_kept_by_the_command_in_the_message(
+    rotation: Any, volume: Path
+) -> None:
+    rotation.init.OWNER.write_text("flaskr in my-app\n")
+    renamed = rotation.App("flaskr.web", "my app")
+    problem = rotation.init.claim(renamed)
+    subprocess.run(["sh", "-c", problem.partition("sh -c '")[2].removesuffix("'")], check=True)
+    assert rotation.init.claim(renamed) is None
+    assert "sh -c" not in rotation.init.claim(rotation.App("Microblog", ""))
 
 
 @pytest.mark.parametrize(
