@@ -23,7 +23,7 @@ RUN --mount=type=secret,id=build_ca --mount=type=secret,id=build_pip \
 WORKDIR /srv/flask-mayday
 COPY pyproject.toml ./
 COPY flask_mayday flask_mayday
-# Empty files for the texts that the metadata quotes: a change in a text must not replace containers.
+# The metadata includes these texts. They are empty here, so that a change in one does not replace containers.
 RUN touch README.md LICENSE CHANGELOG.md \
     && PATH=/opt/venv/bin:$PATH pip --python /opt/venv/bin/python wheel --no-cache-dir --no-deps \
         --no-build-isolation --wheel-dir /wheels .

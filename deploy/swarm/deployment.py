@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT = 180.0  # seconds until a service must be healthy; a job that runs may take longer
-ATTEMPTS = 3  # failed containers, after which waiting for a healthy one is given up
+ATTEMPTS = 3  # failed containers after which a service counts as failed
 POLL = 0.3  # seconds
 FAILED = ("failed", "rejected", "orphaned")
 FILLED_IN = ("DNSConfig", "Isolation", "StopGracePeriod")
@@ -155,7 +155,7 @@ def print_log(task: str) -> None:
 
 
 def container_of(template: Json) -> Json:
-    """Return the container of a service or a task, without what only a service has filled in."""
+    """Return a service's or a task's container, without what the engine fills in for services."""
     return {key: value for key, value in template["ContainerSpec"].items() if key not in FILLED_IN}
 
 

@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def running_images(model: Keys) -> dict[str, str]:
-    """Return the image on the swarm of each image in the model, as the services run it.
+    """Return, for each image in the model, the image that the services on the swarm run.
 
     What is built here may be a version that the swarm has refused.
     """

@@ -101,7 +101,7 @@ def docker_name(project: str, file: str, content: bytes, key: bytes) -> str:
 
 
 def create(project: str, secret: SecretFile, content: bytes) -> None:
-    """Create a Docker secret. An empty one is not possible, so that one has an empty line."""
+    """Create a Docker secret. It cannot be empty, so an empty file becomes an empty line."""
     label = f"{LABEL}={project}"
     run(
         "docker",

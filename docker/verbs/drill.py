@@ -48,7 +48,7 @@ def mail_server(stack: Compose) -> str:
 
 
 def accepted_mail(stack: Compose, request_id: str) -> str:
-    """Return when the mail server has accepted the mail, as the spool knows it."""
+    """Return when the mail server has accepted the mail, according to the spool."""
     status = ("flask", "mayday", "reports", "status", "--wait", str(int(TIMEOUT)))
     done = stack.run_in("web", *status, request_id)
     if done.returncode:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates the database cluster on the first start, by the official image's settings, and then runs the server.
+# Creates the database cluster on the first start, with the settings of the official image, and then runs the server.
 set -euo pipefail
 
 main() {
