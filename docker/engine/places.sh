@@ -11,7 +11,9 @@ ENGINE_SOCKET=/var/run/docker.sock # the default, so that `docker` needs no sett
 ENGINE_LINKS=/usr/local/bin        # for links to the client, if the system has none
 ENGINE_PLUGINS=/usr/local/lib/docker/cli-plugins
 ENGINE_OLDEST=25 # the first with healthcheck.start_interval
+PYTHON_OLDEST=3.10 # of this machine, for the commands in docker/verbs; the images have their own
 
+python_is_too_old() { ! python3 -c "import sys; sys.exit(sys.version_info < (${PYTHON_OLDEST/./, }))"; }
 engine_version() { docker version --format '{{.Server.Version}}' 2>/dev/null; }
 compose_works() { docker compose version >/dev/null 2>&1; }
 buildx_works() { docker buildx version >/dev/null 2>&1; }

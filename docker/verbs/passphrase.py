@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import tarfile
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 
 MIN_LENGTH = 12  # characters
@@ -26,7 +26,7 @@ def main() -> None:
     match sys.argv[1:]:
         case ["new", *pairs]:
             manifest: dict[str, str] = dict(pair.split("=", 1) for pair in pairs)
-            manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+            manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
             manifest["env"] = ENV.read_text(errors="replace") if ENV.exists() else ""
             plain = os.environ.get("PLAIN") == "1"
             header = {"passphrase": None if plain else new_passphrase(), "manifest": manifest}

@@ -131,6 +131,17 @@ def run(
     )
 
 
+def test_a_python_that_is_too_old_is_named_with_the_version_to_install(tmp_path: Path) -> None:
+    program = tmp_path / "python3"
+    program.write_text("#!/bin/sh\n[ $1 != --version ] || exec echo Python 3.9.2\nexit 1\n")
+    program.chmod(0o755)
+    done = run(tmp_path, "docker/engine/prerequisites", "")
+    assert done.returncode == 1
+    assert "Python 3.9.2 is too old." in done.stderr
+    assert "Install Python 3.10 or later" in done.stderr
+    assert "problem Python 3.9.2 is too old" in run(tmp_path, "docker/verbs/doctor", "").stdout
+
+
 def test_without_a_stack_the_log_is_missing_and_no_image_is_built(tmp_path: Path) -> None:
     docker = 'case "$1 $2" in "volume inspect") exit 1 ;; "compose run") echo built ;; esac'
     done = run(tmp_path, "docker/verbs/logs", docker)
