@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from .bounded_call import BoundedCall
 from .fetching import fetch, reason_of
 
 INTERVAL: Final = 60.0  # seconds
 TIMEOUT: Final = 10.0  # seconds for each step of the connection
+LONGEST: Final = 30.0  # seconds for the whole request: the checks of the machine wait for it
 
 logger = logging.getLogger("flask_mayday.watch")
 
@@ -20,6 +22,7 @@ class Heartbeat:
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
+        self._fetch = BoundedCall("the request to HEARTBEAT_URL", fetch, LONGEST)
         self._clock = clock
         self._asked: float | None = None
         self._trouble = ""
@@ -40,7 +43,7 @@ class Heartbeat:
 
     def _ask(self) -> str:
         try:
-            response = fetch(self._url, TIMEOUT)
+            response = self._fetch(self._url, TIMEOUT)
         except Exception as error:
             return reason_of(error, TIMEOUT)
         if 300 <= response.status < 400:

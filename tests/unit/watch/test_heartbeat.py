@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -36,6 +39,29 @@ def test_a_redirect_is_not_followed_and_a_failure_shows_no_url(
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     assert "redirects are not followed" in caplog.text
     assert TOKEN not in caplog.text
+
+
+def test_an_answer_without_an_end_does_not_stop_the_checks_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flask_mayday.watch.heartbeat.LONGEST", 0.1)
+    ended = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            while not ended.wait(0.02):
+                connection.send(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        heartbeat = Heartbeat(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        beating = threading.Thread(target=heartbeat.beat, daemon=True)
+        beating.start()
+        beating.join(30)
+        is_over = not beating.is_alive()
+        ended.set()
+    assert is_over
 
 
 def test_the_url_is_a_secret_setting(pipeline_with: Callable[..., Pipeline]) -> None:
