@@ -17,6 +17,7 @@ import time
 from array import array
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,43 +100,52 @@ def row(name: str, processes: int, size: int, runs: dict[str, list[Run]]) -> Row
 
 
 def run(make: Make, processes: int, size: int) -> Run:
-    """Let this number of processes write for ``SECONDS``."""
+    """Let this number of processes write for ``SECONDS``, once all of them have opened the log."""
     with tempfile.TemporaryDirectory(prefix="microblog-bench-") as name:
-        folder = Path(name)
-        begin = time.monotonic() + 0.02 * processes
-        children = [fork(partial(_start, make, folder, size, begin, n)) for n in range(processes)]
+        folder, (ready, go) = Path(name), (os.pipe(), os.pipe())
+        start = partial(_start, make, folder, size, ready[1], go)
+        children = [fork(partial(start, number)) for number in range(processes)]
+        os.close(ready[1])
+        os.close(go[0])
+        while os.read(ready[0], 1):  # until each has closed its end
+            pass
+        os.close(ready[0])
+        os.close(go[1])
         ends = [os.wait4(child, 0) for child in children]
         if any(status for _, status, _ in ends):
             raise RuntimeError(f"A writer failed: {ends}")
-        calls = array("d")
-        for n in range(processes):
-            calls.frombytes((folder / f"calls-{n}").read_bytes())
+        moments = [array("d", (folder / f"moments-{n}").read_bytes()) for n in range(processes)]
+    calls = [after - before for own in moments for before, after in pairwise(own)]
+    seconds = max(own[-1] for own in moments) - min(own[0] for own in moments)
     used = sum(usage.ru_utime + usage.ru_stime for _, _, usage in ends)
     p99 = statistics.quantiles(calls, n=100)[98]
-    return Run(len(calls) / SECONDS, p99 * 1e3, used / len(calls) * 1e6)
+    return Run(len(calls) / seconds, p99 * 1e3, used / len(calls) * 1e6)
 
 
-def _start(make: Make, folder: Path, size: int, begin: float, number: int) -> None:
-    _write(make(folder / "bench.log", size), begin, folder / f"calls-{number}")
+def _start(
+    make: Make, folder: Path, size: int, ready: int, go: tuple[int, int], number: int
+) -> None:
+    handler = make(folder / "bench.log", size)
+    os.close(go[1])
+    os.close(ready)
+    os.read(go[0], 1)  # until all are ready
+    _write(handler, folder / f"moments-{number}")
 
 
-def _write(handler: logging.Handler, begin: float, result: Path) -> None:
+def _write(handler: logging.Handler, result: Path) -> None:
+    """Write for ``SECONDS``, two lines at least, and save when each was written."""
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
     logger = logging.Logger("bench")
     logger.addHandler(handler)
-    calls, end = array("d"), begin + SECONDS
     call: Callable[[], object] = lambda: logger.info("%s", PADDING)  # noqa: E731
     if isinstance(handler, BareWrite):
         line = f"2026-01-01 00:00:00,000 INFO: {PADDING}\n".encode()
         call = lambda: handler.write(line)  # noqa: E731
-    time.sleep(max(0.0, begin - time.monotonic()))
-    now = time.monotonic()
-    while now < end:
+    moments = array("d", [time.monotonic()])
+    while moments[-1] < moments[0] + SECONDS or len(moments) < 3:
         call()
-        after = time.monotonic()
-        calls.append(after - now)
-        now = after
-    result.write_bytes(calls.tobytes())
+        moments.append(time.monotonic())
+    result.write_bytes(moments.tobytes())
 
 
 def table(rows: list[Row]) -> str:
