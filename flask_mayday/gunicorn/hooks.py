@@ -52,6 +52,12 @@ def when_ready(server: Any) -> None:
             "METRICS is on in app.config only, so each worker counts for itself: set METRICS=1 in "
             "the environment, which gunicorn reads before the app"
         )
+    if not issubclass(server.cfg.worker_class, Worker):
+        logger.error(
+            "worker_class is %s, so REQUEST_TIMEOUT and WEB_PEERS have no effect: a request that "
+            "hangs is not reported, and any host may connect. Remove the setting",
+            server.cfg.worker_class_str,
+        )
     for name in _unconnected(server.cfg):
         logger.error(
             "gunicorn's hook %s is not connected: call flask_mayday.gunicorn.%s from yours. "

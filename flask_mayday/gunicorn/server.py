@@ -51,7 +51,7 @@ def check(cfg: Any) -> None:
     if any(name in str(cfg.worker_class_str).lower() for name in UNSUPPORTED):
         sys.exit(
             f"worker_class is {cfg.worker_class_str!r}: Flask Mayday needs threads. Remove the "
-            "setting, or use worker_class = 'gthread'."
+            "setting."
         )
     if problems := _capacity_problems(Capacity(cfg.workers, cfg.threads)):
         sys.exit("\n".join(problems))

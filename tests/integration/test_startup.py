@@ -64,6 +64,13 @@ def test_a_hook_that_does_not_call_ours_is_named_and_the_server_runs(
     assert "gunicorn's hook pre_fork is not connected" in server.log.read_text()
 
 
+def test_a_worker_class_without_the_time_limit_is_an_error_in_the_log(
+    gunicorn: Callable[..., Any],
+) -> None:
+    server = gunicorn("-k", "gthread")
+    assert "worker_class is gthread, so REQUEST_TIMEOUT and" in server.log.read_text()
+
+
 def test_the_access_log_names_the_path_without_its_query_and_no_health_check(
     gunicorn: Callable[..., Any],
 ) -> None:
