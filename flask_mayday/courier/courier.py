@@ -8,11 +8,11 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from ..forks import reset_in_child
 from ..settings import (
     AgreementSettings,
     AppSettings,
@@ -78,10 +78,8 @@ class Courier:
         self._thread: threading.Thread | None = None
         self._thread_pid = 0  # the process in which the thread runs
         self._report_pid = 0  # the process that last recorded a report
-        self._starting = threading.Lock()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        _couriers.add(self)
+        self._renew_locks()
+        reset_in_child(self, Courier._renew_locks)
 
     def ensure_running(self) -> None:
         """Start the thread in this process, once; cheap enough for every request."""
@@ -286,15 +284,6 @@ class Courier:
             self._stopping.wait(pause)
             self._wake.wait(POLL_INTERVAL - MIN_PAUSE)
 
-
-_couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for courier in list(_couriers):
-        # Another thread may have held their locks during the fork.
-        courier._starting = threading.Lock()
-        courier._wake, courier._stopping = threading.Event(), threading.Event()
-
-
-os.register_at_fork(after_in_child=_reset_in_child)
+    def _renew_locks(self) -> None:
+        self._starting = threading.Lock()
+        self._wake, self._stopping = threading.Event(), threading.Event()

@@ -14,11 +14,11 @@ import os
 import secrets
 import socket
 import time
-import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ..forks import reset_in_child
 from ..spool.database import NO_FILE, identity
 from ..spool.ownership import make_folder, open_file
 
@@ -35,7 +35,8 @@ class Lease:
         self._descriptor = -1
         self._identity = NO_FILE
         self._seen: tuple[object, float] = (None, 0.0)  # another's lease, and since when
-        _leases.add(self)
+        # The parent keeps its lease: only the child's copy of the descriptor is closed.
+        reset_in_child(self, Lease.release)
 
     def acquire(self) -> bool:
         """Try to become the holder, without waiting; raise :exc:`OSError` if that cannot be tried.
@@ -136,14 +137,3 @@ def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for lease in list(_leases):
-        lease.release()  # the parent keeps it: only the child's copy of the descriptor is closed
-
-
-os.register_at_fork(after_in_child=_reset_in_child)

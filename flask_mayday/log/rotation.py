@@ -9,12 +9,12 @@ import logging
 import os
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from ..context.record_fields import bare_record
+from ..forks import reset_in_child
 from . import backups
 from .regular_file import open_regular
 
@@ -65,7 +65,9 @@ class RotatingFile(logging.Handler):
         self._format_checked = False
         self._stuck: tuple[int, int] | None = None  # the file when taking the lock last failed
         self._warned = -WARNING_INTERVAL
-        _open_handlers.add(self)
+        # At once, not at the child's first record: while a child holds the parent's lock file open,
+        # a parent that is killed during a write leaves the lock taken.
+        reset_in_child(self, RotatingFile._close_files)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``, or print it on stderr, with the reason, if that is not possible."""
@@ -284,16 +286,3 @@ def lock_path(path: str) -> str:
     """Return the path of the lock file of the log ``path``."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.lock")
-
-
-_open_handlers: weakref.WeakSet[RotatingFile] = weakref.WeakSet()
-
-
-def _close_inherited_files() -> None:
-    # At once, not at the child's first record: while a child holds the parent's lock file open,
-    # a parent that is killed during a write leaves the lock taken.
-    for handler in list(_open_handlers):
-        handler._close_files()
-
-
-os.register_at_fork(after_in_child=_close_inherited_files)

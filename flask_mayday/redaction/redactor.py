@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Final, NamedTuple
 
+from ..forks import reset_in_child
 from .escapes import Span, decoded_layers
 from .fields import Fields, redacted_fields
 from .patterns import PatternSearch, pattern_search
@@ -90,7 +89,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._examiner: Examiner | None = None
         self.patterns = pattern_search(tuple(extra_names))
-        _redactors.add(self)
+        reset_in_child(self, Redactor._renew_lock)
 
     def add_secret(self, value: str) -> None:
         """Mask ``value`` from now on, in all threads and encodings.
@@ -121,16 +120,8 @@ class Redactor:
                 found = self._examiner = Examiner(app_secrets, self.patterns)
         return found
 
-
-_redactors: weakref.WeakSet[Redactor] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for redactor in list(_redactors):
-        redactor._lock = threading.Lock()  # another thread may have held it during the fork
-
-
-os.register_at_fork(after_in_child=_reset_in_child)
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
 
 class BoundRedactor:

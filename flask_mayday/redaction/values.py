@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import re
 import threading
-import weakref
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
@@ -16,6 +14,7 @@ from urllib.parse import quote
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
+from ..forks import reset_in_child
 from .escapes import Span, decoded_layers, spans_before_decoding
 
 # Shorter values are often ordinary words ("dev"), so they are masked by name only.
@@ -73,7 +72,7 @@ class ValueSearch:
         self._automaton: _Automaton | None = None
         self._lock = threading.Lock()
         if self._waiting:
-            _searches.add(self)
+            reset_in_child(self, ValueSearch._renew_lock)
 
     def __bool__(self) -> bool:
         return bool(self._forms or self._waiting)
@@ -107,16 +106,8 @@ class ValueSearch:
             self.prepare()
         return self._automaton.spans(text) if self._automaton else []
 
-
-_searches: weakref.WeakSet[ValueSearch] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for search in list(_searches):
-        search._lock = threading.Lock()  # another thread may have held it during the fork
-
-
-os.register_at_fork(after_in_child=_reset_in_child)
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
 
 class _Automaton:

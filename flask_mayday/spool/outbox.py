@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import weakref
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from ..forks import reset_in_child
 from ..report.report import Report
 from ..report.wording import counted
 from .incoming import Incoming, ReportFile
@@ -47,7 +47,7 @@ class Outbox:
         self.backlog = MemoryBacklog()
         self._file = ReportFile(self.incoming.folder, int(max_bytes * INCOMING_SHARE))
         self._lock = threading.Lock()
-        _outboxes.add(self)
+        reset_in_child(self, Outbox._reset_in_child)
 
     def put(self, report: Report, *, mailable: bool) -> None:
         """Record ``report``: one write, or two while older reports are held in memory.
@@ -119,17 +119,6 @@ class Outbox:
             file.append(line)
 
     def _reset_in_child(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held it during the fork
+        self._lock = threading.Lock()
         self._file.close()  # it is the parent's
         self.backlog.reset_in_child()
-
-
-_outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for outbox in list(_outboxes):
-        outbox._reset_in_child()
-
-
-os.register_at_fork(after_in_child=_reset_in_child)
