@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -69,15 +70,24 @@ class ErrorMiddleware:
         propagate = self.propagate()
         try:
             body = self.app(environ, response.start)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) or _is_ctrl_c(error):
+                raise
             if propagate:
                 response.forget()
                 in_flight.end()
                 raise
             body = response.failure_page()
         return _Body(body, response, propagate)
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Return whether a signal has raised ``error``, which Python does in the main thread only.
+
+    In another thread the app has raised it, and gunicorn's worker would stop the whole server.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class BodyError(Exception):
@@ -192,7 +202,7 @@ class _Response:
     def forget(self) -> None:
         """Drop the exception: its frames refer to the environment, a reference cycle."""
         self.environ.pop(request_id.EXCEPTION_KEY, None)
-        if self.environ.get(request_id.REPORTED_KEY):
+        if self.environ.get(request_id.REPORTED_KEY) is not None:
             self.environ[request_id.REPORTED_KEY] = True
 
 
@@ -215,8 +225,8 @@ class _Body:
                 in_flight.mark_responding()
         except GeneratorExit:
             raise  # the client has disconnected
-        except BaseException:
-            if self.propagate:
+        except BaseException as error:
+            if self.propagate or _is_ctrl_c(error):
                 raise
             yield from self._page()
 

@@ -61,7 +61,8 @@ def ignored(failure: sys.UnraisableHookArgs) -> None:
     """Log an exception that cannot propagate, such as one in a destructor."""
     if issubclass(failure.exc_type, SystemExit):  # gunicorn ends a worker with it
         return
-    value = failure.exc_value or failure.exc_type()
+    # Not "or": an exception may be false.
+    value = failure.exc_type() if failure.exc_value is None else failure.exc_value
     # Only its name: its repr may show secrets, and it is half destroyed.
     place = getattr(failure.object, "__qualname__", type(failure.object).__qualname__)
     information = (failure.exc_type, value, failure.exc_traceback)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -106,6 +107,29 @@ def test_a_keyboard_interrupt_is_raised_again(
     with pytest.raises(type(error)):
         Server().serve(around(app, interrupted))
     assert read_reports() == []
+
+
+def test_a_keyboard_interrupt_in_a_body_is_raised_again(app: Flask) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Server().serve(around(app, lambda environ, start_response: interrupted_body()))
+
+
+def interrupted_body() -> Iterator[bytes]:
+    yield b"The beginning"
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_a_view_raises_in_a_worker_thread_gets_a_page_and_a_report(
+    app: Flask, read_reports: ReadReports
+) -> None:
+    def interrupted(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise KeyboardInterrupt
+
+    server = Server()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(server.serve, around(app, interrupted)).result()
+    assert server.status.startswith("500 ")
+    assert [report.type for report in read_reports()] == ["KeyboardInterrupt"]
 
 
 def test_a_body_that_fails_before_its_first_byte_becomes_a_page(
