@@ -30,7 +30,7 @@ REMEMBERED_LENGTH: Final = 4000  # characters of a text that is remembered
 class Examined(NamedTuple):
     """A text, its escapes decoded layer by layer, and the secrets in it except a request's own.
 
-    ``masked`` is the text without those secrets.
+    ``masked`` is the text with those secrets masked.
     """
 
     layers: list[bytes]
