@@ -54,8 +54,11 @@ def test_a_slow_exception_delays_a_record_only_shortly_wherever_it_is(place: str
 
 
 def test_a_text_may_depend_on_the_request(
-    make_app: Callable[..., Flask], read_reports: Callable[[], list[Report]]
+    make_app: Callable[..., Flask],
+    read_reports: Callable[[], list[Report]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(error_text, "SECONDS", 60)
     app = make_app()
 
     @app.get("/here")
@@ -106,7 +109,7 @@ def test_a_text_that_was_not_tried_is_tried_when_the_slow_ones_are_over(
     for thread in threading.enumerate():
         if thread.name == "exception text":
             thread.join()
-    monkeypatch.setattr(error_text, "SECONDS", 5)
+    monkeypatch.setattr(error_text, "SECONDS", 60)
     assert error_text.message_of_error(error) == "late"
 
 
