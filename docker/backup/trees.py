@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -68,13 +68,13 @@ def _add(writer: Writer, name: str, folder: Path, temporary: Path) -> None:
             continue
 
 
-def _paths(folder: Path) -> Iterator[Path]:
+def _paths(folder: Path, excluded: Collection[str] = EXCLUDED_NAMES) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in EXCLUDED_NAMES:
+        if path.name in excluded:
             continue
         yield path
         if path.is_dir() and not path.is_symlink():
-            yield from _paths(path)
+            yield from _paths(path, excluded=())  # further down, a file of that name is the app's
 
 
 def _belongs_to_database(path: Path) -> bool:

@@ -35,6 +35,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     (found["instance"] / "uploads").mkdir()
     (found["instance"] / "uploads" / "a").write_text("old upload")
     (found["instance"] / "uploads" / "link").symlink_to("a")
+    (found["instance"] / "uploads" / ".rotation").write_text("the app's own file")
     return found
 
 
