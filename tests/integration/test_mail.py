@@ -238,12 +238,13 @@ def test_different_errors_beyond_the_cap_are_counted_in_a_summary(
     gunicorn: Callable[..., Any], smtp_server: Any, wait_until: Callable[..., Any]
 ) -> None:
     server = gunicorn(**smtp_server.settings, REPORT_MAILS_PER_HOUR=3, REPORT_WINDOW=1)
+    started = time.monotonic()
     for number in range(30):
         server.fail(f"kind {number}")
     wait_until(lambda: smtp_server.total() == 30, "all of them counted")
     kinds = Counter("more error" in subject for subject in smtp_server.subjects())
     assert kinds[False] == 3
-    assert 1 <= kinds[True] <= 27
+    assert 1 <= kinds[True] <= 1 + time.monotonic() - started  # one in each window
 
 
 def test_no_secret_of_a_request_is_in_mail_log_or_spool(

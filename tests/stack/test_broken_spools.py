@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +14,7 @@ import pytest
 from tests.support.compose import PROJECT, Answer, Stack, end, wait_until
 
 PAGES = 20
-LATER = 1.0  # seconds by which a page may be slower on a busy machine; a lock is waited for longer
+LATER = 0.1  # seconds by which a page may be slower: the promise
 SPOOL = "/var/spool/microblog"
 WORKERS = "/proc/1/task/1/children"
 
@@ -83,19 +82,23 @@ def deleted(stack: Stack) -> Iterator[None]:
 def read_only(stack: Stack) -> Iterator[None]:
     """The folder is read-only, as with the wrong owner, and the workers have just started."""
     stack.shell("web", f"mkdir -p {SPOOL}/incoming; chmod -R a-w {SPOOL}")
-    _replace_workers(stack)
-    yield
-    stack.shell("web", f"chmod -R u+w {SPOOL}")
+    try:
+        _replace_workers(stack)
+        yield
+    finally:
+        stack.shell("web", f"chmod -R u+w {SPOOL}")
 
 
 @contextmanager
 def full_disk(stack: Stack) -> Iterator[None]:
     """Another file fills the disk."""
     stack.shell("web", f"cat /dev/zero >{SPOOL}/filler || true")
-    # The blocks already allocated to the files have space for a few more reports.
-    wait_until(lambda: _logs_a_warning(stack), "a spool that is full")
-    yield
-    stack.shell("web", f"rm {SPOOL}/filler")
+    try:
+        # The blocks already allocated to the files have space for a few more reports.
+        wait_until(lambda: _logs_a_warning(stack), "a spool that is full")
+        yield
+    finally:
+        stack.shell("web", f"rm {SPOOL}/filler")
 
 
 def _logs_a_warning(stack: Stack) -> bool:
@@ -114,13 +117,16 @@ FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] =
 
 
 def _fail(stack: Stack) -> tuple[list[Answer], float]:
-    """Raise different exceptions; return the pages and the median of their seconds."""
+    """Raise different exceptions; return the pages and the seconds of the fastest.
+
+    A busy machine delays some pages, but hardly all of them.
+    """
     answers, taken = [], []
     for _ in range(PAGES):
         begun = time.monotonic()
         answers.append(stack.drill("exception"))
         taken.append(time.monotonic() - begun)
-    return answers, statistics.median(taken)
+    return answers, min(taken)
 
 
 def _delivered(stack: Stack) -> set[str]:

@@ -289,7 +289,7 @@ def test_restarts_of_nginx_are_mailed_and_those_of_the_database_are_seen(stack: 
         wait_until(is_up, "a page")
         return bool(mails(stack, "nginx keeps restarting: "))
 
-    wait_until(restart_once_more, "the mail", 120)
+    wait_until(restart_once_more, "the mail")
 
 
 def test_a_mail_that_waits_stops_the_heartbeat(stack: Stack) -> None:

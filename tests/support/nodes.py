@@ -19,6 +19,7 @@ from tests.support.reports import a_report
 
 ROOT = Path(__file__).resolve().parents[2]
 QUOTA = 64 << 20  # bytes
+WINDOW = 4  # seconds: REPORT_WINDOW
 # The service watch without a site, with shorter times for the tests.
 PROGRAM = """
 import sys
@@ -28,6 +29,7 @@ board.GRACE, board.EXPIRY, board.RECOVERY_TIME = 1.5, 4.0, 3.0
 connection.RETRY_AFTER = (0.2, 1.0)
 connection.CALL_TIMEOUT = {call_timeout}
 connection.BUSY_PATIENCE = 60.0
+assert "2500" in statements.SHARED and "2500" in statements.EXCLUSIVE
 statements.SHARED = statements.SHARED.replace("2500", "30000")
 statements.EXCLUSIVE = statements.EXCLUSIVE.replace("2500", "30000")
 shared_planner.RENEW_INTERVAL = 1.0
@@ -128,6 +130,6 @@ def settings_for(smtp_server: Any, url: str, **others: str) -> dict[str, str]:
         **smtp_server.settings,
         "COURIERS_AGREE": "1",
         "AGREEMENT_URL": url,
-        "REPORT_WINDOW": "4",
+        "REPORT_WINDOW": str(WINDOW),
         **others,
     }

@@ -55,7 +55,7 @@ class WebhookServer:
         self.tried += 1
         answer = self.answer
         if answer == "hang":
-            self.release.wait(60)
+            self.release.wait(300)
             return 503
         if self.refuse_word and self.refuse_word.encode() in body:
             return 400

@@ -114,7 +114,7 @@ def test_an_exception_that_is_retrieved_or_whose_task_is_cancelled_is_not_logged
         with pytest.raises(ValueError, match="boom"):
             pool.submit(fail).result()
         over = threading.Event()
-        pool.submit(over.wait, 10)
+        pool.submit(over.wait, 60)
         cancelled = pool.submit(fail)
         assert cancelled.cancel()
         over.set()

@@ -174,11 +174,12 @@ def test_a_process_without_the_lease_also_writes_reports_held_in_memory(
 
 
 def test_an_error_of_the_spool_does_not_end_the_thread(
-    courier: Courier, wait_until: Callable[..., Any], tmp_path: Path
+    courier: Courier, wait_until: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     courier.outbox.folder.parent.mkdir(exist_ok=True)
     courier.outbox.folder.touch()  # a file where the folder should be
     courier.ensure_running()
+    wait_until(lambda: "Cannot deliver from" in caplog.text, "the error")
     courier.outbox.folder.unlink()
     wait_until(lambda: (courier.outbox.folder / "courier.lock").exists(), "the courier's lock")
 
@@ -186,7 +187,7 @@ def test_an_error_of_the_spool_does_not_end_the_thread(
 # The lease
 
 
-def test_a_new_report_of_another_process_is_imported_within_a_second(
+def test_a_new_report_of_another_process_is_imported_without_a_call(
     courier: Courier, wait_until: Callable[..., Any]
 ) -> None:
     courier.ensure_running()

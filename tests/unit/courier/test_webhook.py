@@ -372,6 +372,12 @@ def test_a_webhook_that_hangs_does_not_delay_mail(
         sent.append(content)
         return smtp.Verdict(smtp.Fate.DELIVERED)
 
+    run = WebhookDelivery.run
+
+    def run_with_patience(self: WebhookDelivery, now: float) -> None:
+        run(self, now, timeout=300.0)  # longer than this test waits for the mails
+
+    monkeypatch.setattr(WebhookDelivery, "run", run_with_patience)
     monkeypatch.setattr(smtp.SmtpSession, "send", send)
     server.answer = "hang"
     courier = start_courier(MAIL_SERVER="127.0.0.1", MAIL_PORT=1, ADMINS="a@example.com")

@@ -85,7 +85,7 @@ def test_a_held_connection_is_closed_by_the_thread_that_has_served_it(worker: An
 
 def test_a_held_connection_can_be_cancelled_while_all_threads_are_busy(worker: Any) -> None:
     connection, free = Connection(), threading.Event()
-    worker.tpool.submit(free.wait, 10)
+    worker.tpool.submit(free.wait, 60)
     future = worker.hold(connection)
     worker.method_queue.run()
     assert worker.nr_conns == 1

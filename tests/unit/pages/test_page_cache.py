@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -82,14 +83,15 @@ def test_a_page_is_the_same_for_everyone_unless_its_template_uses_more(template,
 
 
 @pytest.fixture
-def app(settings) -> Flask:
+def app(settings) -> Iterator[Flask]:
     app = Flask("page_cache")
     app.config.from_mapping(settings)
     app.jinja_env.loader = DictLoader({"mayday/page.html": "{{ visitor }} {{ request_id }}"})
     visits = count()
     app.context_processor(lambda: {"visitor": f"visitor {next(visits)}"})
     Mayday(app)
-    return app
+    yield app
+    app.extensions["mayday"].courier.stop(5)
 
 
 def test_a_page_that_names_the_visitor_is_rendered_for_each(app) -> None:

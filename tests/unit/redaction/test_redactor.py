@@ -206,9 +206,9 @@ def test_harmless_texts_stay_as_they_are(redactor: BoundRedactor, text: str) -> 
 def test_no_text_takes_long_to_redact(redactor: BoundRedactor, piece: str) -> None:
     """What a visitor sends may turn up in an error; the search must stay fast."""
     text = piece * (100_000 // len(piece))
-    started = time.process_time()
+    started = time.thread_time()
     redactor.text(text)
-    assert time.process_time() - started < 10
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize("before", range(40, 110))

@@ -52,9 +52,9 @@ def seconds(work: Callable[[], object]) -> float:
     """Return the CPU time of the faster of two runs."""
     found = []
     for _ in range(2):
-        started = time.process_time()
+        started = time.thread_time()
         work()
-        found.append(time.process_time() - started)
+        found.append(time.thread_time() - started)
     return min(found)
 
 

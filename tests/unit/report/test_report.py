@@ -69,9 +69,9 @@ def test_a_record_whose_arguments_do_not_fit_is_still_reported() -> None:
 def test_a_huge_message_is_cut_quickly(piece: str) -> None:
     error = ValueError(piece * (3_000_000 // len(piece)))
     record = logged(error)
-    started = time.process_time()
+    started = time.thread_time()
     report = reported(record)
-    assert time.process_time() - started < 15
+    assert time.thread_time() - started < 1
     assert len(report.message) <= MESSAGE_LENGTH + 100
     assert len(report.traceback) <= TRACEBACK_LENGTH + 100
 

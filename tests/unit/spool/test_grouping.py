@@ -138,9 +138,9 @@ def test_a_new_rule_hides_errors_that_wait_for_a_digest(
 
 def test_a_pattern_takes_no_longer_for_a_text_that_nearly_matches() -> None:
     rule = IgnoreRule(0, 1.0, message="*a" * 100 + "b")
-    began = time.process_time()
+    began = time.thread_time()
     assert not rule.matches(a_report("a" * 8000))
-    assert time.process_time() - began < 10  # exponential time would be years
+    assert time.thread_time() - began < 1  # exponential time would be years
 
 
 def test_texts_that_sqlite_does_not_take_stop_nothing(
