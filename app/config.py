@@ -78,10 +78,10 @@ def _secret_key_fallbacks(reader: SettingsReader) -> list[str]:
 
 
 def _check_length(reader: SettingsReader, name: str, value: str | None) -> None:
-    if not value:
+    if not value or value.isspace():
         reader.problem(
             name,
-            None,
+            value or None,
             f"set it to a random text of at least {MIN_SECRET_LENGTH} characters, or {name}_FILE "
             f"to the path of a file that holds one: {SECRET_COMMAND}",
         )

@@ -47,6 +47,12 @@ def test_a_missing_secret_key_is_refused_with_the_command_that_creates_one() -> 
     assert "secrets.token_hex(32)" in problem
 
 
+def test_a_secret_key_of_white_space_is_refused_with_its_value_and_the_fix() -> None:
+    (problem,) = problems(SECRET_KEY=" " * 40)
+    assert problem.startswith(f"SECRET_KEY is '{' ' * 40}'")
+    assert "set it to a random text of at least 32 characters" in problem
+
+
 def test_a_secret_is_read_from_a_file_without_its_last_newline(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY + "\n")
     assert read(SECRET_KEY=None, SECRET_KEY_FILE=tmp_path / "key").config["SECRET_KEY"] == KEY
