@@ -28,7 +28,6 @@ from ..spool.mailbox import Mailbox
 from ..spool.outbox import Outbox
 from ..spool.posts import next_post
 from ..spool.recovery import quarantine, recover
-from .backoff import MIN_PAUSE, pause_after
 from .delivery import NO_AGREEMENT, NO_WEBHOOK, Delivery
 from .lease import RENEW_INTERVAL, Lease
 from .posting import PostingThread
@@ -38,6 +37,7 @@ from .tasks import Tasks
 from .webhook import TIMEOUT, WebhookDelivery
 
 POLL_INTERVAL: Final = 0.2  # seconds between two checks for reports of other processes
+PAUSE: Final = 0.1  # seconds between two deliveries, however fast reports come in
 ACQUIRE_INTERVAL: Final = 1.0  # seconds between two tries to get the lease
 FULL_INTERVAL: Final = 1.0  # seconds between two checks of windows and retries
 HUNG_AFTER: Final = 900.0  # seconds in one delivery after which the lease is not renewed
@@ -270,7 +270,7 @@ class Courier:
     def _deliver_until_stopped(self, mailbox: Mailbox, delivery: Delivery) -> None:
         seen, looked = -1, 0.0
         while not self._stopping.is_set() and mailbox.is_current() and self.lease.is_held():
-            now, pause = time.time(), MIN_PAUSE
+            now = time.time()
             changes = mailbox.change_number()
             is_full = not 0 <= now - looked < FULL_INTERVAL
             if is_full:
@@ -278,11 +278,10 @@ class Courier:
                 self.outbox.flush()
             if self._wake.is_set() or changes != seen or is_full or self.outbox.incoming.waiting():
                 self._wake.clear()
-                seen, begun = changes, time.monotonic()
+                seen = changes
                 delivery.run(now)
-                pause = pause_after(time.monotonic() - begun)
-            self._stopping.wait(pause)
-            self._wake.wait(POLL_INTERVAL - MIN_PAUSE)
+            self._stopping.wait(PAUSE)
+            self._wake.wait(POLL_INTERVAL - PAUSE)
 
     def _renew_locks(self) -> None:
         self._starting = threading.Lock()
