@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -46,16 +47,20 @@ def _replace_workers(stack: Stack) -> None:
 
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """Another process locks the database for 10 s."""
+    """Another process locks the database until all pages are there."""
     script = (
-        "import sqlite3, time;"
+        "import os, sqlite3, time;"
         f"spool = sqlite3.connect('{SPOOL}/reports.db', timeout=10, isolation_level=None);"
         "spool.execute('BEGIN EXCLUSIVE'); print('locked', flush=True);"
-        "time.sleep(10); spool.close(); print('released')"
+        "[time.sleep(0.1) for _ in range(3000) if not os.path.exists('/tmp/release')];"
+        "spool.close(); print('released')"
     )
     stack.compose("exec", "--detach", "web", "sh", "-c", f'python3 -c "{script}" >/tmp/locked')
     wait_until(lambda: stack.shell("web", "cat /tmp/locked", check=False), "the lock")
-    yield
+    try:
+        yield
+    finally:
+        stack.shell("web", "touch /tmp/release")
     wait_until(lambda: "released" in stack.shell("web", "cat /tmp/locked"), "the lock's end")
 
 
@@ -108,7 +113,7 @@ def _logs_a_warning(stack: Stack) -> bool:
 
 # The fault, and the words for it in the container's output.
 FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] = {
-    "locked for 10 s": (locked, ""),
+    "locked": (locked, ""),
     "corrupt": (corrupt, "The spool's database cannot be used and is replaced"),
     "deleted": (deleted, ""),
     "read-only": (read_only, "could not be written to the spool .*kept in memory"),
@@ -116,17 +121,14 @@ FAULTS: dict[str, tuple[Callable[[Stack], AbstractContextManager[None]], str]] =
 }
 
 
-def _fail(stack: Stack) -> tuple[list[Answer], float]:
-    """Raise different exceptions; return the pages and the seconds of the fastest.
-
-    A busy machine delays some pages, but hardly all of them.
-    """
+def _fail(stack: Stack) -> tuple[list[Answer], list[float]]:
+    """Raise different exceptions; return the pages and their seconds."""
     answers, taken = [], []
     for _ in range(PAGES):
         begun = time.monotonic()
         answers.append(stack.drill("exception"))
         taken.append(time.monotonic() - begun)
-    return answers, min(taken)
+    return answers, taken
 
 
 def _delivered(stack: Stack) -> set[str]:
@@ -151,7 +153,8 @@ def test_a_broken_spool_delays_no_page_and_loses_no_error(
             )
     fixed = time.monotonic()
     assert {answer.status for answer in answers} == {500}
-    assert meanwhile < before + LATER
+    # A busy machine delays some pages, but hardly all of them.
+    assert min(meanwhile) < statistics.median(before) + LATER
     ids = {answer.request_id for answer in answers}
     wait_until(lambda: ids <= _delivered(stack), f"mails of {PAGES} errors")
     seconds = time.monotonic() - fixed
@@ -165,6 +168,6 @@ def test_a_broken_spool_delays_no_page_and_loses_no_error(
         lambda: '"spool":"ok"' in stack.get("/health/live").text.replace(" ", ""),
         "a spool that works again",
     )
-    record_property("visitor", f"500, {(meanwhile - before) * 1000:+.0f} ms")
+    record_property("visitor", f"500, {(min(meanwhile) - min(before)) * 1000:+.0f} ms")
     record_property("log", "traceback")
     record_property("mail", f"{PAGES} of {PAGES}, {seconds:.1f} s after it was fixed")
