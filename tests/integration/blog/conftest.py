@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.integration.conftest import TEMPLATE
 
-@pytest.fixture
-def site(gunicorn: Callable[..., Any], database_url: str) -> str:
-    server = gunicorn(DATABASE_URL=database_url, WEB_CONCURRENCY=2, WEB_THREADS=4)
-    return f"http://127.0.0.1:{server.port}"
+
+@pytest.fixture(scope="module")
+def site(module_gunicorn: Callable[..., Any], postgres_server: Any) -> Iterator[str]:
+    """Return the address of a blog that a module's tests share."""
+    name = postgres_server.create_database(TEMPLATE)
+    url = postgres_server.url(name)
+    server = module_gunicorn(DATABASE_URL=url, WEB_CONCURRENCY=2, WEB_THREADS=4)
+    yield f"http://127.0.0.1:{server.port}"
+    postgres_server.drop_database(name)

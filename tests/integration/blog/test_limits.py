@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, inspect
 from tests.support.visitor import Visitor, registration
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def susan(site: str) -> Visitor:
     visitor = Visitor(site)
     visitor.register("susan")
