@@ -1,4 +1,4 @@
-"""Gives the threads that a request starts its request id, in the log and in reports.
+"""Passes the request id on to the threads that a request starts, for the log and reports.
 
 A new thread inherits context variables only from Python 3.14 on, and there only with
 ``-X thread_inherit_context``, and an app cannot change the threads that a library starts. So

@@ -38,7 +38,7 @@ loglevel = "debug"
 preload_app = True
 # The heartbeat file must not wait for a disk.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn unlinks its file at once
-# A thread in the master during a fork can leave a locked logging lock in the child.
+# The thread of the control socket may hold a logging lock at a fork: the child's copy stays locked.
 control_socket_disable = True
 
 timeout = int(_server.limits.heartbeat)

@@ -120,8 +120,8 @@ def _replace(wsgi: Any, inner: Any, app: Flask) -> None:
             mounts.update({path: app.wsgi_app for path, one in mounts.items() if one == inner})
 
 
-def add_unreadable_requests() -> None:
+def add_unreadable_request_errors() -> None:
     """Answer 400, not 500, if gunicorn cannot read the body of a request."""
     for kind in (NoMoreData, ParseException):
-        if kind not in error_pages.unreadable_requests:
-            error_pages.unreadable_requests.append(kind)
+        if kind not in error_pages.unreadable_request_errors:
+            error_pages.unreadable_request_errors.append(kind)

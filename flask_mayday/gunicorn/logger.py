@@ -115,8 +115,8 @@ def access_fields(
 ) -> dict[str, object]:
     """Return the fields of an access line.
 
-    ``path`` is the source file in every record, so the request's path has the name that
-    OpenTelemetry gives it.
+    The request's path is ``url.path``, as in OpenTelemetry: in every record, ``path`` is that of
+    the source file.
     """
     status = str(response.status).partition(" ")[0]
     return {

@@ -40,4 +40,4 @@ def apply() -> None:
     Arbiter.reap_workers = reaping.reap_workers
     # Not a patch: after the fork, unblocks in the parent what pre_fork has blocked for the child.
     os.register_at_fork(after_in_parent=hooks.unblock_signals)
-    loading.add_unreadable_requests()
+    loading.add_unreadable_request_errors()

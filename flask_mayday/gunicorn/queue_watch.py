@@ -51,8 +51,8 @@ class QueueWatch:
     def look(self) -> None:
         """Answer the overdue connections if the queue has not been empty for nearly ``timeout``.
 
-        Two intervals less: the wait may have begun one before it was first seen, and the next look
-        comes one later.
+        Nearly means two poll intervals less: a wait may begin up to one interval before it is seen,
+        and the next look is one interval later.
         """
         now = time.monotonic()
         if self._held is None and not self.length():

@@ -5,7 +5,8 @@ the two, the visitor gets a status and an empty page, and nginx can no longer se
 
 The server also closes the connection together with the end of the response, before nginx does: the
 side that closes first keeps its port occupied for a minute. nginx has 28,000 ports for connections
-to one address, so at 500 requests a second it would run out. The server always uses the same port.
+to one address, so at 500 requests a second it would run out. The server cannot: its side of every
+connection has the same port.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ It accepts connections only from the hosts that ``WEB_PEERS`` names, except on `
 It retires when it lacks file descriptors or memory for more connections, so that the master
 replaces it.
 
-It serves the connections that are queued before it stops in an orderly way.
+Before an orderly stop, it serves the connections that are still queued.
 
 It updates its heartbeat file at most twice a second. gunicorn's own does so after each event of the
 main loop.

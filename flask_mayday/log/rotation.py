@@ -63,7 +63,7 @@ class RotatingFile(logging.Handler):
         self._end = -1  # where our last line ended
         self._surplus: list[int] = []  # backups deleted because backup_count was lowered
         self._format_checked = False
-        self._stuck: tuple[int, int] | None = None  # the file when taking the lock last failed
+        self._stuck: tuple[int, int] | None = None  # the file's state at the last lock timeout
         self._warned = -WARNING_INTERVAL
         # At once, not at the child's first record: while a child holds the parent's lock file open,
         # a parent that is killed during a write leaves the lock taken.

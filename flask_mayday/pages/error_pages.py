@@ -38,7 +38,7 @@ environment: Final = Environment(
     lstrip_blocks=True,
 )
 # Exceptions that mean a request cannot be read; the gunicorn package adds its own.
-unreadable_requests: list[type[Exception]] = []
+unreadable_request_errors: list[type[Exception]] = []
 
 Values = Callable[[str], dict[str, Any]]  # a page's values, for a request id
 
@@ -90,7 +90,7 @@ class ErrorPages:
 
     def handler_for(self, error: Exception) -> Callable[[Any], Any] | None:
         """Return our handler for an error; ``None`` lets Flask answer 500."""
-        if isinstance(error, tuple(unreadable_requests)):
+        if isinstance(error, tuple(unreadable_request_errors)):
             return self.answer_unreadable_request
         if isinstance(error, HTTPException):
             # With TRAP_HTTP_EXCEPTIONS the app wants it to reach the debugger.
@@ -131,7 +131,7 @@ class ErrorPages:
         ``detail`` says more precisely what happened than the default text for the status.
         """
         words = words_of(status)
-        keep = detail is None and not (self.app.testing or self.app.jinja_env.auto_reload)
+        cacheable = detail is None and not (self.app.testing or self.app.jinja_env.auto_reload)
         if detail is not None:
             words = Words(words.title, detail)
         identifier = request_id.current() or "-"
@@ -144,10 +144,10 @@ class ErrorPages:
             return Response(body, status, headers, mimetype=PROBLEM_JSON)
 
         values = partial(self._values, status, words)
-        page = self._page_of_the_app(values, status, identifier, keep)
+        page = self._page_of_the_app(values, status, identifier, cacheable)
         if page is not None:
             return Response(page, status, headers, mimetype="text/html")
-        page = self._page_of_this_package(values, status, identifier, keep)
+        page = self._page_of_this_package(values, status, identifier, cacheable)
         return allow_inline_style(Response(page, status, headers, mimetype="text/html"))
 
     def _values(self, status: int, words: Words, identifier: str) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class ErrorPages:
         }
 
     def _page_of_the_app(
-        self, values: Values, status: int, identifier: str, keep: bool
+        self, values: Values, status: int, identifier: str, cacheable: bool
     ) -> str | None:
         """Return the page from the app's template; ``None`` if it has none, or it fails."""
 
@@ -177,7 +177,7 @@ class ErrorPages:
             if self._is_same_for_everyone is None:
                 names = values(identifier).keys()
                 self._is_same_for_everyone = uses_only(self.app.jinja_env, APP_TEMPLATE, names)
-            if keep and self._is_same_for_everyone:
+            if cacheable and self._is_same_for_everyone:
                 return self._app_page_cache.page(status, identifier, render)
             return render(identifier)
         except Exception:
@@ -185,13 +185,13 @@ class ErrorPages:
         return None
 
     def _page_of_this_package(
-        self, values: Values, status: int, identifier: str, keep: bool
+        self, values: Values, status: int, identifier: str, cacheable: bool
     ) -> str:
         def render(identifier: str) -> str:
             return environment.get_template("page.html").render(values(identifier))
 
         try:
-            if keep:
+            if cacheable:
                 return self._page_cache.page(status, identifier, render)
             return render(identifier)
         except Exception:

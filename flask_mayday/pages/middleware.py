@@ -35,8 +35,8 @@ class ErrorMiddleware:
     the visitor would get the server's bare page, and there would be no report.
 
     ``trust_headers`` says whether a proxy sets or checks the headers with the request's id, trace
-    and start; ``propagate``, called for each request, whether exceptions go on to a debugger or a
-    test.
+    and start. ``propagate`` is called for each request, and returns whether exceptions go on to a
+    debugger or a test.
     """
 
     def __init__(

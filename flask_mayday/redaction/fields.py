@@ -55,7 +55,7 @@ class _Walk:
     def value(self, value: object, depth: int) -> object:
         if depth > MAX_DEPTH:
             return "…"
-        if type(value) is str:  # most are, and to ask for a Mapping takes longest
+        if type(value) is str:  # most are, and the check for a Mapping is slow
             return self.text(value, MAX_VALUE_LENGTH)
         if isinstance(value, Mapping):
             return self.mapping(value, depth)

@@ -130,9 +130,9 @@ class SecretNames:
         self._cached = lru_cache(maxsize=2000)(self._decide)
 
     def hints(self) -> set[str]:
-        """Return texts, one of which is in each secret name.
+        """Return texts such that each secret name contains at least one of them.
 
-        Those in Latin letters are in lower case, others also as they are written.
+        They are in lower case. Those that are not ASCII are also capitalised and in upper case.
         """
         found = {
             *WORDS,

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..context.error_text import exact
 from ..context.record_fields import GROUP
-from .traceback_data import Frame, RaisedException, made_of
+from .traceback_data import Frame, RaisedException, made_once
 from .traceback_reader import MAX_EXCEPTIONS
 
 VERSION: Final = "1"  # one hex digit
@@ -66,10 +66,10 @@ def fingerprints(
     if error is None:
         parts += [record.name, record.levelname, f"{record.module}.{record.funcName}"]
         return (hash_of("\0".join(parts)),)
-    own = _text_of_its_own(error)
-    found = hash_of("\0".join([*parts, *_types(error), *_frames(exceptions), own]))
+    chosen = _chosen_text(error)
+    found = hash_of("\0".join([*parts, *_types(error), *_frames(exceptions), chosen]))
     # An earlier version hashed the text together with the rest: that is the former fingerprint.
-    return (hash_of_choice(own), found) if own else (found,)
+    return (hash_of_choice(chosen), found) if chosen else (found,)
 
 
 def hash_of_choice(text: str) -> str:
@@ -102,7 +102,7 @@ def _types(error: BaseException) -> Iterator[str]:
 
 def _frames(exceptions: Sequence[RaisedException]) -> Iterator[str]:
     frames = next((one.frames for one in reversed(exceptions) if one.depth == 0), ())
-    calls, last = made_of(frames, _own_calls)
+    calls, last = made_once(frames, _own_calls)
     yield from calls
     if last is not None:
         yield _source_line(last, exceptions)
@@ -129,7 +129,7 @@ def _source_line(frame: Frame, exceptions: Sequence[RaisedException]) -> str:
     return ""
 
 
-def _text_of_its_own(error: BaseException) -> str:
+def _chosen_text(error: BaseException) -> str:
     try:
         return exact(getattr(error, "report_fingerprint", ""))[:MESSAGE_LENGTH]
     except Exception:

@@ -76,11 +76,11 @@ T = TypeVar("T")
 
 
 class Frames(tuple[Frame, ...]):
-    """The frames of one traceback, which many reports share, with what was made of them.
+    """The frames of one traceback, which many reports share, and the cached results for them.
 
     Errors with different messages often took the same path through the code.
-    ``cleaned`` holds the function that has redacted their source last, the frames with redacted
-    source, and the places of that source.
+    ``cleaned`` holds the function that last redacted their source, the frames with redacted source,
+    and the places of that source.
     """
 
     def __init__(self, _frames: Iterable[Frame] = ()) -> None:
@@ -95,7 +95,7 @@ class Frames(tuple[Frame, ...]):
         return made
 
 
-def made_of(frames: tuple[Frame, ...], make: Callable[[tuple[Frame, ...]], T]) -> T:
+def made_once(frames: tuple[Frame, ...], make: Callable[[tuple[Frame, ...]], T]) -> T:
     """Return ``make(frames)``, which is called once for frames that reports share."""
     return frames.once(make) if isinstance(frames, Frames) else make(frames)
 
@@ -127,7 +127,7 @@ class RaisedException:
         text = compact_json(self._without_frames())
         if not self.frames:
             return text
-        return f'{text[:-1]},"frames":{made_of(self.frames, _json)}}}'
+        return f'{text[:-1]},"frames":{made_once(self.frames, _json)}}}'
 
     def _without_frames(self) -> dict[str, object]:
         known: dict[str, object] = {"text": self.text}

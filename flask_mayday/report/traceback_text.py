@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from .traceback_data import Frame, RaisedException, made_of
+from .traceback_data import Frame, RaisedException, made_once
 from .wording import counted
 
 HEADING: Final = "Traceback (most recent call last):"
@@ -77,7 +77,7 @@ def _lines(exceptions: Iterable[RaisedException]) -> Iterator[str]:
         if raised.earlier_left_out:
             yield f"{indent}{EARLIER_LEFT_OUT}\n"
         if raised.frames and not indent:
-            yield made_of(raised.frames, _text_of_frames)
+            yield made_once(raised.frames, _text_of_frames)
         elif raised.frames:
             yield from _lines_of_frames(raised.frames, indent)
         yield from _hanging(raised.text, indent)

@@ -28,7 +28,7 @@ class _NotComparableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Occurrence:
+class Signature:
     """What identical errors have in common: types, texts, and each frame's code and position.
 
     ``key`` holds the ``id()`` of types and code objects; ``kept_alive`` keeps the ids valid.
@@ -42,34 +42,34 @@ class DuplicateFilter:
     """Remembers which errors this process has just recorded in full."""
 
     def __init__(self) -> None:
-        self._recorded: dict[Hashable, tuple[float, Report, Occurrence]] = {}
+        self._recorded: dict[Hashable, tuple[float, Report, Signature]] = {}
 
-    def first(self, occurrence: Occurrence | None) -> Report | None:
+    def first(self, signature: Signature | None) -> Report | None:
         """Return the full report of an identical error of the last second, or ``None``."""
-        known = None if occurrence is None else self._recorded.get(occurrence.key)
+        known = None if signature is None else self._recorded.get(signature.key)
         if known is None or time.monotonic() - known[0] >= INTERVAL:
             return None
         return known[1]
 
-    def remember(self, occurrence: Occurrence | None, report: Report) -> None:
+    def remember(self, signature: Signature | None, report: Report) -> None:
         """Remember that ``report`` has been recorded in full."""
-        if occurrence is None:
+        if signature is None:
             return
-        if len(self._recorded) >= MAX_REMEMBERED and occurrence.key not in self._recorded:
+        if len(self._recorded) >= MAX_REMEMBERED and signature.key not in self._recorded:
             # With this many different errors in a second, duplicates are rare.
             self._recorded.clear()
-        self._recorded[occurrence.key] = (time.monotonic(), report, occurrence)
+        self._recorded[signature.key] = (time.monotonic(), report, signature)
 
 
-def occurrence_of(record: logging.LogRecord) -> Occurrence | None:
+def signature_of(record: logging.LogRecord) -> Signature | None:
     """Return what identifies a record's error, or ``None`` if that cannot be determined."""
     try:
-        return _occurrence(record)
+        return _signature(record)
     except BaseException:  # the exception's __str__ may raise anything, SystemExit too
         return None
 
 
-def _occurrence(record: logging.LogRecord) -> Occurrence | None:
+def _signature(record: logging.LogRecord) -> Signature | None:
     if record.stack_info or getattr(record, STACK, None):
         return None
     parts: list[Hashable] = [record.name, record.levelno, record.pathname, record.lineno]
@@ -92,7 +92,7 @@ def _occurrence(record: logging.LogRecord) -> Occurrence | None:
             trace = trace.tb_next
             if len(kept_alive) > MAX_FRAMES:
                 return None
-    return Occurrence(tuple(parts), tuple(kept_alive))
+    return Signature(tuple(parts), tuple(kept_alive))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

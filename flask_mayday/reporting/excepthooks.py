@@ -63,7 +63,7 @@ def ignored(failure: sys.UnraisableHookArgs) -> None:
         return
     # Not "or": an exception may be false.
     value = failure.exc_type() if failure.exc_value is None else failure.exc_value
-    # Only its name: its repr may show secrets, and it is half destroyed.
+    # Not the object's repr: that may show secrets, and the object is half destroyed.
     place = getattr(failure.object, "__qualname__", type(failure.object).__qualname__)
     information = (failure.exc_type, value, failure.exc_traceback)
     logger.error("Exception ignored in %s", place, exc_info=information)

@@ -20,7 +20,7 @@ from ..report.report import Report
 from ..report.wording import counted
 from ..settings import Settings
 from ..spool.outbox import NotDurableError
-from .duplicates import DuplicateFilter, occurrence_of
+from .duplicates import DuplicateFilter, signature_of
 
 STDERR_INTERVAL: Final = 1.0  # seconds between two lines on stderr
 
@@ -105,8 +105,8 @@ class ReportHandler(logging.Handler):
         super().close()
 
     def _report(self, record: logging.LogRecord) -> None:
-        occurrence = occurrence_of(record)
-        first = self.duplicates.first(occurrence)
+        signature = signature_of(record)
+        first = self.duplicates.first(signature)
         if first is not None:
             report = self._changed(self.builder.repeat(record, first))
             if report is not None:
@@ -117,7 +117,7 @@ class ReportHandler(logging.Handler):
         if report is None:
             return
         self.outbox.put(report, mailable=self.mailable)
-        self.duplicates.remember(occurrence, full)
+        self.duplicates.remember(signature, full)
         self.courier.wake()
 
     def _changed(self, report: Report) -> Report | None:

@@ -1,7 +1,7 @@
 """The pipelines of this process, and the choice of the one that a log record goes to.
 
 A handler on the root logger would not do. It silences the console output of Flask and Werkzeug,
-turns a later ``logging.basicConfig()`` into nothing, and is removed by ``dictConfig``,
+makes a later ``logging.basicConfig()`` do nothing, and is removed by ``dictConfig``,
 ``fileConfig`` and ``basicConfig(force=True)``. So ``Logger.callHandlers`` is replaced, which every
 enabled logger calls. Handlers, levels and propagation stay as the app has set them.
 """

@@ -13,7 +13,7 @@ from flask_mayday.context import request_id
 from flask_mayday.context.record_fields import STACK
 from flask_mayday.report.report import Report
 from flask_mayday.reporting import duplicates as repeats
-from flask_mayday.reporting.duplicates import Occurrence, occurrence_of
+from flask_mayday.reporting.duplicates import Signature, signature_of
 
 ReadReports = Callable[[], list[Report]]
 
@@ -183,7 +183,7 @@ def test_an_error_that_cannot_be_compared_is_recorded_in_full(
         record.exc_info = sys.exc_info()
     with pytest.raises(SystemExit):
         str(record.exc_info[1])  # type: ignore[index]
-    assert repeats.occurrence_of(record) is None
+    assert repeats.signature_of(record) is None
 
 
 def test_no_report_refers_to_one_that_was_not_written(
@@ -211,8 +211,8 @@ def test_the_number_of_remembered_errors_is_bounded() -> None:
     remembered = repeats.DuplicateFilter()
     empty = dict.fromkeys(Report.__slots__, "")
     for number in range(10_000):
-        occurrence = repeats.Occurrence(number, ())
-        remembered.remember(occurrence, Report(**empty))  # type: ignore[arg-type]
+        signature = repeats.Signature(number, ())
+        remembered.remember(signature, Report(**empty))  # type: ignore[arg-type]
     assert len(remembered._recorded) <= repeats.MAX_REMEMBERED
 
 
@@ -252,16 +252,16 @@ class FalseError(Exception):
 
 
 def test_a_cause_that_is_false_is_not_overlooked() -> None:
-    def occurrence(cause: BaseException) -> Occurrence | None:
+    def signature(cause: BaseException) -> Signature | None:
         error = ValueError("boom")
         error.__cause__ = cause
         error.__context__ = KeyError("context")
         error.__suppress_context__ = False
         record = logging.LogRecord("a", logging.ERROR, "a.py", 1, "x", None, None)
         record.exc_info = (ValueError, error, None)
-        return occurrence_of(record)
+        return signature_of(record)
 
-    one, other = occurrence(FalseError("one")), occurrence(FalseError("other"))
+    one, other = signature(FalseError("one")), signature(FalseError("other"))
     assert one is not None
     assert other is not None
     assert one.key != other.key
