@@ -1,4 +1,4 @@
-"""A mail server that is down: for three simulated days, and for half a real minute."""
+"""A mail server that is down: for three simulated days, and for ten real seconds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_error_is_mailed_after_three_days_without_a_mail_server(
     record_property("first mail after (s)", round(first))
 
 
-def test_every_error_is_mailed_after_half_a_minute_without_a_mail_server(
+def test_every_error_is_mailed_after_ten_seconds_without_a_mail_server(
     gunicorn: Callable[..., Any],
     smtp_server: Any,
     wait_until: Callable[..., Any],
@@ -67,7 +67,7 @@ def test_every_error_is_mailed_after_half_a_minute_without_a_mail_server(
     smtp_server.behave("refuse")
     server = gunicorn(**smtp_server.settings, REPORT_WINDOW=10)
     started, answers = time.monotonic(), []
-    for number in range(5 * 30):
+    for number in range(5 * 10):
         answers.append(server.fail(f"error of kind {'abcdefg'[number % 7]}"))
         time.sleep(max(0.0, started + number / 5 - time.monotonic()))
     assert {answer.status for answer in answers} == {500}
