@@ -14,11 +14,14 @@ from tests.support.compose import ROOT, Stack, wait_until
 LINES = 10_000
 
 
-@pytest.fixture
-def three(stack: Stack) -> Iterator[Stack]:
-    stack.make("scale", "N=3")
-    yield stack
-    stack.make("scale", "N=1")
+@pytest.fixture(scope="module")
+def three(running_stack: Stack) -> Iterator[Stack]:
+    """The running stack with three web containers."""
+    if not running_stack.is_healthy():
+        running_stack.up("--no-build")
+    running_stack.make("scale", "N=3")
+    yield running_stack
+    running_stack.make("scale", "N=1")
 
 
 def _counts(stack: Stack, mark: str) -> list[int]:
@@ -57,25 +60,25 @@ def test_a_thousand_identical_errors_become_one_mail_and_one_digest_across_a_res
     assert counts[0] == 1
 
 
-def test_three_containers_write_one_log_and_lose_no_line(stack: Stack) -> None:
-    volume = f"{stack.project}_logs"
+def test_three_containers_write_one_log_and_lose_no_line(three: Stack) -> None:
+    volume = f"{three.project}_logs"
     command = ["docker", "run", "--rm", "--user", "10001:10001", "--network", "none"]
     command += ["--volume", f"{volume}:/var/log/microblog"]
     command += [
         "--volume",
         f"{ROOT}/tests/support/writers.py:/srv/microblog/tests/support/writers.py:ro",
     ]
-    command += [f"{stack.project}-web", "python", "tests/support/writers.py"]
+    command += [f"{three.project}-web", "python", "tests/support/writers.py"]
     command += ["/var/log/microblog/numbered.log", "--lines", str(LINES)]
 
     def write(name: str) -> None:
-        stack.run(*command, "--processes", "2", "--name", name)
+        three.run(*command, "--processes", "2", "--name", name)
 
     with ThreadPoolExecutor(3) as containers:
         list(containers.map(write, ("a", "b", "c")))
-    checked = stack.run(*command, "--check").stdout
+    checked = three.run(*command, "--check").stdout
     assert checked == f"6 writers, {6 * LINES} lines, faults: {{}}\n"
-    stack.shell("web", "rm -f /var/log/microblog/numbered.log* /var/log/microblog/.numbered*")
+    three.shell("web", "rm -f /var/log/microblog/numbered.log* /var/log/microblog/.numbered*")
 
 
 def test_the_shared_log_has_every_request_of_every_container(three: Stack) -> None:
