@@ -95,7 +95,7 @@ class EdgeLog:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode(errors="replace"))
         return {
             "time": float(found["time"]),
             "status": int(found["status"]),

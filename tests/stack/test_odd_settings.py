@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -61,6 +63,26 @@ def test_every_program_takes_the_same_values(odd_stack: Stack) -> None:
     before = odd_stack.compose("ps", "--quiet")
     assert site(odd_stack) in odd_stack.make("up").stdout
     assert odd_stack.compose("ps", "--quiet") == before
+
+
+def test_a_line_of_nginx_is_json_whatever_bytes_a_visitor_sends(odd_stack: Stack) -> None:
+    sent = {
+        b"/\xff\xfe": "/...",
+        "/caf\N{LATIN SMALL LETTER E WITH ACUTE}/".encode(): "/caf...",
+        b"/b" + "\N{LATIN SMALL LETTER E WITH ACUTE}".encode() * 200: "/b...",
+        b'/a"b\\c%FF': '/a"b\\c%FF',
+    }
+    for path in sent:
+        with socket.create_connection(("::1", odd_stack.http_port), timeout=60) as client:
+            client.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while client.recv(65536):
+                pass
+
+    def logged() -> set[str]:
+        lines = odd_stack.run("docker", "logs", *odd_stack.containers("nginx")).stdout.splitlines()
+        return {json.loads(line)["url.path"] for line in lines}
+
+    wait_until(lambda: set(sent.values()) <= logged(), "the lines of nginx")
 
 
 def test_the_drill_asks_the_spool_for_a_mail_that_another_server_has_accepted(

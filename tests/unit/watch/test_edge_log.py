@@ -56,6 +56,11 @@ def test_a_line_that_is_no_request_is_skipped(log: EdgeLog, tmp_path: Path) -> N
     assert numbers(log) == [1, 2]
 
 
+def test_a_path_of_any_bytes_is_counted(log: EdgeLog, tmp_path: Path) -> None:
+    (tmp_path / HOUR).write_bytes(line(1).encode().replace(b'"/"', b'"/\xff"'))
+    assert [one["path"] for one in log.read(time.time())] == ["/\ufffd"]
+
+
 def test_a_file_is_deleted_when_it_is_read_and_nginx_has_left_it(
     log: EdgeLog, tmp_path: Path
 ) -> None:
