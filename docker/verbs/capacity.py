@@ -7,6 +7,7 @@ settings, their values and the fix, and exits with status 1.
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,4 +75,5 @@ def load_formulas() -> ModuleType:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C prints no traceback
     sys.exit(main())

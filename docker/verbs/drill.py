@@ -9,6 +9,7 @@ Exit status 0 if page, mail and log entry were found, 1 if one is missing, 2 if 
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import sys
 import time
@@ -123,4 +124,5 @@ def fail(part: str, why: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C prints no traceback
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from email import message_from_string
 from email.policy import default
@@ -32,4 +33,5 @@ def printable(text: str) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C prints no traceback
     sys.exit(main())

@@ -10,6 +10,7 @@ import difflib
 import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -269,4 +270,5 @@ def candidates(folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C prints no traceback
     sys.exit(main())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.compose import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTING_OF = "setting_of() { printf '%s\\n' \"${!1:-$2}\"; }\n"
@@ -148,6 +151,25 @@ def test_without_a_stack_the_log_is_missing_and_no_image_is_built(tmp_path: Path
     assert done.returncode == 1
     assert "There is no log yet." in done.stderr
     assert "built" not in done.stdout
+
+
+@pytest.mark.parametrize("script", ["drill.py", "mail.py", "settings.py", "capacity.py"])
+def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path, script: str) -> None:
+    program, asked = tmp_path / "docker", tmp_path / "asked"
+    program.write_text(f"#!/bin/sh\n: >{asked}\nexec sleep 60\n")
+    program.chmod(0o755)
+    process = subprocess.Popen(
+        ["python3", ROOT / "docker/verbs" / script],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(asked.exists, "the command's question to Docker")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode == -signal.SIGINT
 
 
 def test_leaving_the_question_of_clean_deletes_nothing_and_says_so(tmp_path: Path) -> None:
