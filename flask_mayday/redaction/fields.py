@@ -14,6 +14,7 @@ MAX_FIELDS: Final = 200  # in all
 MAX_NAME_LENGTH: Final = 200  # characters of one name
 MAX_VALUE_LENGTH: Final = 2000  # characters of one value
 MAX_LENGTH: Final = 16_000  # characters of all names and values
+INTEGER_LIMIT: Final = 2**64  # larger ones become text: few readers of JSON keep them exact
 
 Fields = dict[str, object]
 Bounded = Callable[[str, int], str]
@@ -53,6 +54,12 @@ class _Walk:
         return found
 
     def value(self, value: object, depth: int) -> object:
+        try:
+            return self.readable_value(value, depth)
+        except Exception as error:  # of its own code, or another thread changes it meanwhile
+            return f"<{type(value).__name__} that cannot be read: {type(error).__name__}>"
+
+    def readable_value(self, value: object, depth: int) -> object:
         if depth > MAX_DEPTH:
             return "…"
         if type(value) is str:  # most are, and the check for a Mapping is slow
@@ -67,7 +74,9 @@ class _Walk:
             return value
         text = text_of(value)
         redacted = self.text(text, MAX_VALUE_LENGTH)
-        return value if isinstance(value, int) and redacted == text else redacted
+        if isinstance(value, int) and -INTEGER_LIMIT < value < INTEGER_LIMIT and redacted == text:
+            return value
+        return redacted
 
     def items(self, values: Collection[object], depth: int) -> list[object]:
         found: list[object] = []

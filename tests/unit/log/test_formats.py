@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -242,6 +243,29 @@ def test_json_keeps_every_extra_field() -> None:
         "rate": "inf",
         "odd": "<Unprintable that has no text>",
         "tags": ["one"],
+    }
+
+
+def test_a_field_that_cannot_be_read_does_not_cost_the_others() -> None:
+    class Lazy(Mapping[str, object]):
+        def __iter__(self) -> Iterator[str]:
+            raise RuntimeError("no connection")
+
+        def __getitem__(self, name: str) -> object:
+            raise NotImplementedError
+
+        def __len__(self) -> int:
+            return 1
+
+    entry = record("Order paid")
+    entry.__dict__ |= {"lazy": Lazy(), "huge": 10**5000, "large": 2**64, "order": 17}
+    found = json_of(entry)
+    assert {name: found[name] for name in ("message", "lazy", "huge", "large", "order")} == {
+        "message": "Order paid",
+        "lazy": "<Lazy that cannot be read: RuntimeError>",
+        "huge": "<int that has no text>",
+        "large": str(2**64),
+        "order": 17,
     }
 
 
