@@ -10,22 +10,26 @@ import pytest
 from tests.support.checkout import clone_checkout
 from tests.support.compose import PROJECT, Stack, end
 
-# Two processes share the files. The longest come first, so that both end at about the same time.
+# Several processes share the files. The longest come first, so that all end at about the same time.
 LONGEST = (
-    "rolling",
-    "any_app",
-    "documented_commands",
-    "watch",
-    "backup",
-    "verbs",
-    "rotation",
-    "three_containers",
-    "pages",
+    "stack/test_documented_commands.py",
+    "stack/test_rolling.py",
+    "stack/test_watch.py",
+    "stack/test_backup.py",
+    "stack/test_three_containers.py",
+    "stack/test_httpbin.py",
+    "stack/test_verbs.py",
+    "stack/test_pages.py",
+    "stack/test_rotation.py",
+    "stack/test_small_app.py",
+    "stack/test_tls.py",
+    "stack/test_odd_settings.py",
+    "browser/test_pages.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ranks = {f"tests/stack/test_{name}.py": rank for rank, name in enumerate(LONGEST)}
+    ranks = {f"tests/{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 

@@ -41,8 +41,8 @@ NOT_RUN = {
     "make clean": "it is a part of that upgrade",
     "echo POSTGRES_IMAGE=": "it is a part of that upgrade",
     "make restore FILE=backups/upgrade": "it is a part of that upgrade",
-    "mkdir ../httpbin": "tests/stack/test_any_app.py runs httpbin",
-    "make up APP_DIR=../httpbin": "tests/stack/test_any_app.py runs httpbin",
+    "mkdir ../httpbin": "tests/stack/test_httpbin.py runs it",
+    "make up APP_DIR=../httpbin": "tests/stack/test_httpbin.py runs it",
 }
 FOLLOWS = "make logs"  # until Ctrl-C
 MY_APP = """\
