@@ -21,7 +21,7 @@ define newline
 endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 
-.PHONY: help up down clean ps scale backup restore rotate-secrets swarm-up swarm-down engine engine-stop doctor bases drill logs mail dev debug check test lint bench sbom screenshots
+.PHONY: help up down clean ps scale backup restore rotate-secrets swarm-up swarm-down engine engine-stop doctor bases drill logs mail dev debug check test test-swarm lint bench sbom screenshots
 
 help:
 	@awk 'BEGIN {FS = " ## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -77,7 +77,7 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 	@docker/verbs/debug
 
 ##@ Check
-# Three processes on two processors: the integration tests often wait.
+# Three processes on two processors, here and for the stack: many tests wait.
 CHECK := $(VENV)/python -m tests.twice check --numprocesses 3 --dist worksteal tests/unit tests/integration tests/packaging tests/docs
 
 check: lint ## run lint and the tests without containers: unit, integration, packaging, docs
@@ -87,9 +87,12 @@ check: lint ## run lint and the tests without containers: unit, integration, pac
 test: lint ## run everything that CI runs: check, stack and browser tests
 	@tests/prepare postgres
 	@docker/engine/start
-	@tests/beside "tests/prepare stack" $(CHECK)
-	@$(VENV)/python -m tests.twice stack --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_swarm*' tests/stack tests/browser
-	@# Alone: an engine that leaves a swarm forgets the names of all running containers.
+	@tests/beside "make test-swarm" $(CHECK)
+	@$(VENV)/python -m tests.twice stack --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_swarm*' tests/stack tests/browser
+
+# Beside the tests that need no containers: an engine that leaves a swarm forgets the names of those that run.
+test-swarm:
+	@tests/prepare stack
 	@$(VENV)/python -m tests.twice swarm tests/stack/test_swarm.py
 
 lint: .venv ## run only the linters and the type check
