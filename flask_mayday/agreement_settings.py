@@ -14,7 +14,7 @@ NODE_LENGTH: Final = 100  # characters
 
 
 def read_agreement(reader: SettingsReader) -> AgreementSettings:
-    """Return the settings of the agreement; those of a disabled one if COURIERS_AGREE is off.
+    """Return the settings of the agreement, which is off unless COURIERS_AGREE is on.
 
     If it is off, the other settings are not checked: the files that they name may be missing.
     """

@@ -83,7 +83,7 @@ class WebhookSettings:
 class AgreementSettings:
     """How the couriers of several machines agree; off where ``url`` is ``None``.
 
-    ``url`` is of a PostgreSQL database. ``user`` and ``password``, if set, replace those in it.
+    ``url`` names a PostgreSQL database. ``user`` and ``password``, if set, replace those in it.
     """
 
     url: str | None = field(default=None, repr=False)
@@ -100,7 +100,7 @@ class AgreementSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """The rotating log; ``max_bytes`` of one file, ``slow_ms`` in milliseconds."""
+    """The rotating log. ``max_bytes`` limits one file; ``slow_ms`` is in milliseconds."""
 
     folder: Path
     file_name: str
@@ -118,7 +118,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class SpoolSettings:
-    """Where reports wait for delivery; ``max_bytes`` of the whole folder."""
+    """Where reports wait for delivery; ``max_bytes`` limits the whole folder."""
 
     folder: Path
     max_bytes: int

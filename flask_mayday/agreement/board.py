@@ -128,20 +128,20 @@ class _Exchange:
             counted=list(counted),
             fingerprints=[SUMMARY, *self.candidates],
         )
-        known = sorted((Window(*row) for row in rows), key=lambda one: one.window)
-        followers = {one.previous: one for one in known if one.previous in counted}
+        known = sorted((Window(*row) for row in rows), key=lambda one: one.number)
+        closed_by = {one.previous: one for one in known if one.previous in counted}
         answer.windows = {one.fingerprint: one for one in known}
-        answer.awaited = {one.window: one for one in known if one.window in question.awaited}
+        answer.awaited = {one.number: one for one in known if one.number in question.awaited}
         self.board.nodes |= {one.node for one in known} - {self.board.node}
         current = answer.windows.get(SUMMARY)
-        answer.summary_window = current.window if current else 0
+        answer.summary_window = current.number if current else 0
         answer.summary_in = self.board.window + GRACE - current.age if current else 0.0
-        if not followers:
+        if not closed_by:
             return
-        rows = self.call(sql.RECORDED, closed=[window for window in counted if window in followers])
+        rows = self.call(sql.RECORDED, closed=[window for window in counted if window in closed_by])
         recorded = {(fingerprint, window): number for fingerprint, window, number in rows}
-        for key in [key for key in self.tallies if key[1] in followers]:
-            answer.closed[key] = (followers[key[1]], recorded.get(key, 0))
+        for key in [key for key in self.tallies if key[1] in closed_by]:
+            answer.closed[key] = (closed_by[key[1]], recorded.get(key, 0))
             del self.tallies[key]
 
     def _may_claim(self) -> bool:
@@ -183,23 +183,23 @@ class _Exchange:
             self._hold(candidate.fingerprint)
         else:
             budget.spend(candidate.source)
-            known = [window for window in (current and current.window, candidate.known) if window]
+            known = [window for window in (current and current.number, candidate.known) if window]
             self.new.append((candidate.fingerprint, candidate.source, max(known, default=None)))
 
     def _may_be_taken(self, window: Window) -> bool:
         """Return whether a mail was not sent, and no node is about to send it."""
         if window.node == self.board.node:
-            return not window.is_sent and window.window not in self.question.mine
+            return not window.is_sent and window.number not in self.question.mine
         return window.is_expired and self.board.has_recovered(False)
 
     def _take_over(self, windows: Iterable[Window]) -> None:
-        known = {one.window for one in self.taken}
+        known = {one.number for one in self.taken}
         self.taken += [
-            one for one in windows if one.window not in known and self._may_be_taken(one)
+            one for one in windows if one.number not in known and self._may_be_taken(one)
         ]
 
     def _is_over(self, window: Window, candidate: Candidate | None = None) -> bool:
-        if candidate is not None and candidate.force and candidate.known == window.window:
+        if candidate is not None and candidate.force and candidate.known == window.number:
             return True
         return self.may_close and window.age >= self.board.window + GRACE
 
@@ -212,7 +212,7 @@ class _Exchange:
             self.tallies[fingerprint, window] = Tally(
                 fingerprint,
                 window,
-                sum(one.number for one in moved),
+                sum(one.count for one in moved),
                 min(one.first for one in moved),
                 max(one.last for one in moved),
                 moved[0].title,
@@ -235,21 +235,21 @@ class _Exchange:
             self._decide_about_summary(waited, bool(counts.get(summary)))
         self._claim(counts)
         if self.taken:
-            self.call(sql.TAKE_OVER, windows=[one.window for one in self.taken])
-            # Without counts, the mail reports one error: the first that this node counted so far.
+            self.call(sql.TAKE_OVER, windows=[one.number for one in self.taken])
+            # Without counts, a mail reports the first error that this node counted in its window.
             first = [one for one in self.taken if not counts_in(counts, one.previous)]
-            names, numbers = [one.fingerprint for one in first], [one.window for one in first]
+            names, numbers = [one.fingerprint for one in first], [one.number for one in first]
             self.call(sql.UNCOUNT, fingerprints=names, windows=numbers)
             for one in self.taken:
                 tallies = tuple(counts_in(counts, one.previous))
-                self.answer.claims.append(Claim(one.window, one.fingerprint, one.previous, tallies))
+                self.answer.claims.append(Claim(one.number, one.fingerprint, one.previous, tallies))
 
     def _write_tallies(self, end: str = "") -> None:
         keys, tallies = list(self.tallies), list(self.tallies.values())
         known: dict[str, object] = {
             "fingerprints": [fingerprint for fingerprint, _ in keys],
             "windows": [window for _, window in keys],
-            "numbers": [one.number for one in tallies],
+            "numbers": [one.count for one in tallies],
             "firsts": [one.first for one in tallies],
             "lasts": [one.last for one in tallies],
             "titles": [one.title for one in tallies],

@@ -19,7 +19,7 @@ class Tally:
 
     fingerprint: str
     window: int
-    number: int
+    count: int
     first: float
     last: float
     title: str = ""
@@ -61,7 +61,7 @@ class Question:
 class Window:
     """The window that a mail has opened, ``age`` seconds ago; ``previous`` is the one before it."""
 
-    window: int
+    number: int
     fingerprint: str
     node: str
     previous: int | None
@@ -86,9 +86,10 @@ class Answer:
 
     ``claims`` are the mails that it makes. ``windows`` holds the current window of each
     fingerprint. ``closed`` maps the fingerprint and window of each tally that is in a mail to that
-    mail's window and the number in it. ``held`` are the fingerprints for which the hourly cap
-    leaves no mail: they are counted in ``summary_window``, and the next summary is due in
-    ``summary_in`` seconds. ``awaited`` holds the windows of :attr:`Question.awaited`.
+    mail's window and to how many of its errors are in the mail. ``held`` are the fingerprints for
+    which the hourly cap leaves no mail: they are counted in ``summary_window``, and the next
+    summary is due in ``summary_in`` seconds. ``awaited`` holds the windows of
+    :attr:`Question.awaited`.
     """
 
     claims: list[Claim] = field(default_factory=list)

@@ -139,7 +139,7 @@ def resolve(fingerprint: str) -> None:
 @click.option(
     "--route", callback=pattern_of, help="Route, with or without the method: GET /user/*."
 )
-@click.option("--message", callback=pattern_of, help="The message, from its beginning to its end.")
+@click.option("--message", callback=pattern_of, help="Pattern for the whole message.")
 @click.option("--delete", "number", type=click.IntRange(1, 1 << 62), help="Delete this rule.")
 def ignore(number: int | None, **patterns: str) -> None:
     """List, add or delete the rules that hide errors.

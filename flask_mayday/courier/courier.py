@@ -78,8 +78,8 @@ class Courier:
         self._thread: threading.Thread | None = None
         self._thread_pid = 0  # the process in which the thread runs
         self._report_pid = 0  # the process that last recorded a report
-        self._renew_locks()
-        reset_in_child(self, Courier._renew_locks)
+        self._make_locks()
+        reset_in_child(self, Courier._make_locks)
 
     def ensure_running(self) -> None:
         """Start the thread in this process, once; cheap enough for every request."""
@@ -139,8 +139,8 @@ class Courier:
                     webhook.run(time.time(), min(TIMEOUT, max(0.1, deadline - time.monotonic())))
                     left = deadline - time.monotonic()
                     due = self._next_try(mailbox)
-                    is_held = is_leaving and delivery.is_holding()
-                    if not len(delivery.pending) and not is_held and due > time.time() + left:
+                    is_holding = is_leaving and delivery.is_holding()
+                    if not len(delivery.pending) and not is_holding and due > time.time() + left:
                         return
                     time.sleep(POLL_INTERVAL)
         finally:
@@ -283,6 +283,6 @@ class Courier:
             self._stopping.wait(PAUSE)
             self._wake.wait(POLL_INTERVAL - PAUSE)
 
-    def _renew_locks(self) -> None:
+    def _make_locks(self) -> None:
         self._starting = threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()

@@ -55,9 +55,9 @@ logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Takes in reports, plans and sends mails for ``mailbox``. ``clock`` times the next tries.
+    """Takes in reports, plans and sends mails for ``mailbox``.
 
-    It stops between two mails once ``stopping`` is set.
+    It stops between two mails once ``stopping`` is set. ``clock`` is used to schedule retries.
     """
 
     def __init__(

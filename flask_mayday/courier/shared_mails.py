@@ -45,13 +45,13 @@ class SharedMails:
             for fingerprint, window in answer.windows.items():
                 opened = now - window.age
                 self.handovers.note_window(
-                    fingerprint, window.window, opened, is_sent=window.is_sent
+                    fingerprint, window.number, opened, is_sent=window.is_sent
                 )
                 if fingerprint not in own:
                     groups.clear_back_unsaid(self.mailbox, fingerprint)
             for fingerprint in answer.held:
                 self._hold(fingerprint, answer, now)
-            self.handovers.finish(one.window for one in answer.awaited.values() if one.is_sent)
+            self.handovers.finish(one.number for one in answer.awaited.values() if one.is_sent)
         for claim in answer.claims:
             known = self.handovers.mail_id_of(self.writer.shared_id(_identity(claim)))
             with self.mailbox.transaction():
@@ -63,9 +63,9 @@ class SharedMails:
                     self._add(claim, now)
 
     def _close(self, answer: Answer) -> None:
-        for (fingerprint, window), (follower, number) in answer.closed.items():
-            self.handovers.close(fingerprint, window, follower.window, number)
-        self.handovers.finish(one.window for one, _ in answer.closed.values() if one.is_sent)
+        for (fingerprint, window), (successor, number) in answer.closed.items():
+            self.handovers.close(fingerprint, window, successor.number, number)
+        self.handovers.finish(one.number for one, _ in answer.closed.values() if one.is_sent)
 
     def _hold(self, fingerprint: str, answer: Answer, now: float) -> None:
         for known, window, *_ in self.handovers.tallies():
@@ -74,14 +74,15 @@ class SharedMails:
         self.handovers.hand_over(fingerprint, answer.summary_window, now)
 
     def _add(self, claim: Claim, now: float) -> None:
-        fingerprint, total = claim.fingerprint, sum(one.number for one in claim.tallies)
+        fingerprint, total = claim.fingerprint, sum(one.count for one in claim.tallies)
         group = groups.load(self.mailbox, fingerprint)
         is_back = group is not None and group.back_unsaid
         if claim.previous is not None:
             self.handovers.take_back(fingerprint, claim.previous)
         since = group.resolved_at if group is not None and is_back else None
         found = self.mailbox.first_pending(fingerprint, since)
-        if not total and found is None:  # they were counted as repeats of this mail
+        if not total and found is None:
+            # This machine has counted its errors as repeats of the mail that it makes now.
             self.handovers.take_back(fingerprint, claim.window)
             found = self.mailbox.first_pending(fingerprint, since)
         self.handovers.note_window(fingerprint, claim.window, now, is_sent=False)
@@ -102,7 +103,7 @@ class SharedMails:
             identity=_identity(claim),
         )
         if digest:
-            own = sum(one.number for one in claim.tallies if one.node == self.app.node)
+            own = sum(one.count for one in claim.tallies if one.node == self.app.node)
             self.mailbox.assign_first(mail_id, fingerprint, own)
         elif found:
             self.mailbox.assign_one(mail_id, found[0])
@@ -113,7 +114,7 @@ class SharedMails:
         known = list(tallies)
         ids = self.mailbox.pending_request_ids(known[0].fingerprint, 1 << 62, REQUEST_IDS)
         return Digest(
-            sum(one.number for one in known),
+            sum(one.count for one in known),
             min(one.first for one in known),
             max(one.last for one in known),
             ids,
@@ -133,7 +134,7 @@ class SharedMails:
             found = self.mailbox.first_pending(fingerprint)
             group = groups.load(self.mailbox, fingerprint)
             is_back = group is not None and group.back_unsaid
-            number, first = sum(one.number for one in tallies), min(one.first for one in tallies)
+            number, first = sum(one.count for one in tallies), min(one.first for one in tallies)
             report = found[1] if found else _placeholder(tallies[0])
             entries.append(HeldErrors(number, first, report, is_back))
         draft = drafts.draft_summary(entries, self.app, self.limit)
@@ -141,7 +142,7 @@ class SharedMails:
         mail_id = self.writer.add("summary", draft, now, identity=_identity(claim))
         for tally in claim.tallies:
             if tally.node == self.app.node:
-                self.mailbox.assign_first(mail_id, tally.fingerprint, tally.number)
+                self.mailbox.assign_first(mail_id, tally.fingerprint, tally.count)
                 groups.count_mail(self.mailbox, tally.fingerprint)
         self.handovers.add_claim(mail_id, claim.window, claim.previous)
         self.mailbox.add_to_counter("week_held", draft.count)
@@ -173,7 +174,7 @@ def _with_nodes(draft: Draft, tallies: Iterable[Tally]) -> Draft:
     """Return a message with the number of errors of each machine, if there are several."""
     numbers: dict[str, int] = defaultdict(int)
     for tally in tallies:
-        numbers[tally.node] += tally.number
+        numbers[tally.node] += tally.count
     rows = [
         (node, counted(number, "error"))
         for node, number in sorted(numbers.items(), key=lambda one: (-one[1], one[0]))

@@ -132,7 +132,7 @@ class SharedPlanner:
         self._is_behind = False
         gone = {claim.previous for claim in answer.claims}
         self._written = {
-            (one.fingerprint, one.window, one.number)
+            (one.fingerprint, one.window, one.count)
             for one in question.tallies
             if one.window not in gone
             and (one.fingerprint, one.window) not in answer.closed
@@ -178,7 +178,7 @@ class SharedPlanner:
         awaited = frozenset(self.handovers.awaited())
         has_summary = len(counted) < len(tallies) and clock >= self._summary_at
         written = {one for one in self._written if one[1] != summary}
-        is_new = written != {(one.fingerprint, one.window, one.number) for one in counted}
+        is_new = written != {(one.fingerprint, one.window, one.count) for one in counted}
         if not (
             candidates
             or is_new

@@ -77,8 +77,8 @@ HINTS: Final = (
          "port 465, or ask the server's administrator"),
     Hint(ANY, "(?![45]..).*", ANY, "", "does not speak SMTP: check MAIL_SERVER and "
          "MAIL_PORT; for port 465 set MAIL_USE_SSL=1"),
-    Hint(ANY, "4..", ANY, "gr[ae]y ?list", "asks to try again later (greylisting); mails "
-         "wait and are sent later"),
+    Hint(ANY, "4..", ANY, "gr[ae]y ?list", "asks clients to try again later "
+         "(greylisting); mails wait and are sent later"),
     Hint("EHLO|MAIL|RCPT", "[45]..", ANY, r"\b(?:helo|ehlo)\b", HELO),
     Hint("EHLO|MAIL|RCPT", "504", ANY, "", HELO),
     Hint(ANY, "421", ANY, r"too many|\brate\b|limit", LIMITS),

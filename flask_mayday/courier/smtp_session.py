@@ -32,7 +32,7 @@ class Fate(Enum):
     the sender is refused, 4xx or 5xx           ALL_WAIT: it is the same for every mail
     the mail is too large: 552, or over SIZE    FAILED
     every recipient is refused for good         NOBODY: ADMINS is wrong
-    some recipients are refused for good,       DELIVERED; the refused ones are given up
+    some recipients are refused for good,       DELIVERED; the refused ones are dropped
     others have the mail
     some are refused for now, others have it    WAITS, for the refused ones only
     some are refused for now, nobody has it     WAITS, for all
@@ -80,7 +80,7 @@ class _Progress:
     refused: dict[str, Reply] = field(default_factory=dict)
 
     def missing(self) -> tuple[str, ...]:
-        """Return the recipients who may not have the mail and are not given up."""
+        """Return the recipients who may not have the mail and are not given up on."""
         if not self.delivered:
             return self.recipients
         wanted = {*self.accepted, *self.later()}
@@ -202,7 +202,7 @@ class SmtpSession:
         """Return what the refusals of recipients mean, after everybody was offered the mail."""
         words, later = explain_recipients(progress.refused, self.settings), progress.later()
         if not progress.delivered:
-            # Nobody is given up before somebody has the mail.
+            # No recipient is given up on before another one has the mail.
             return Verdict(Fate.WAITS if later else Fate.NOBODY, words)
         return Verdict(Fate.WAITS if later else Fate.DELIVERED, words, later)
 

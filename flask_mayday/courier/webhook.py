@@ -28,7 +28,7 @@ from .http_request import HttpReply, send_request
 from .webhook_formats import Message, encode, without_outside_text
 
 TIMEOUT: Final = 10.0  # seconds for one post
-MAX_WAIT: Final = 3600.0  # seconds that a receiver may ask to wait, at most
+MAX_WAIT: Final = 3600.0  # seconds; the longest wait that a receiver may ask for
 DOWN_AFTER: Final = 2  # messages in a row that the receiver rejects before it counts as down
 SECRET_LENGTH: Final = 8  # characters; shorter parts of the address are not masked
 CONTENT_STATUS: Final = frozenset({400, 413, 415, 422})
@@ -37,7 +37,7 @@ HINTS: Final = {
     403: "check the token in REPORT_WEBHOOK_URL",
     404: "check REPORT_WEBHOOK_URL: the receiver does not know this address",
     410: "check REPORT_WEBHOOK_URL: this webhook was deleted",
-    429: "the receiver asks to post less often",
+    429: "the receiver asks for fewer posts",
 }
 
 logger = logging.getLogger(__name__)

@@ -26,5 +26,5 @@ def history_rows(group: ErrorGroup, report: Report, *, is_back: bool) -> list[tu
 
 
 def release(name: str) -> str:
-    """Return a release as a sentence names it."""
+    """Return the words for a release in a sentence."""
     return f"release {name}" if name else "an unknown release"

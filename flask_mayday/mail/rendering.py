@@ -22,7 +22,7 @@ def render_text(content: Content) -> str:
 
 
 def render_html(content: Content, subject: str) -> str:
-    """Return a mail's HTML: it runs and loads nothing, and supports phones and dark mode."""
+    """Return a mail's HTML, which has no scripts, loads nothing, and suits phones and dark mode."""
     return _render("mail.html", content=content, subject=subject)
 
 

@@ -30,7 +30,7 @@ GROUP_TEXTS: Final = frozenset(
     }
 )
 GROUP_OPTIONAL: Final = frozenset({"muted_at", "muted_until", "resolved_at", "back_at"})
-# Queries, and the statements that insert their rows without the first column, which sorts them.
+# Queries, and the statements that insert their rows. The first column is only for sorting.
 COPIES: Final = (
     (
         "SELECT id, created, exception, logger, route, message, hidden FROM ignore_rules",

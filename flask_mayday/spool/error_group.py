@@ -138,7 +138,7 @@ class ErrorGroup:
     def mute(self, now: float, until: float | None = None, release: str = "") -> None:
         """Mute the group until a time, until an error of another release, or until unmuted.
 
-        A second mute changes only how long: its errors are still counted since the first.
+        A second mute changes only when it ends: hidden errors are still counted from the first.
         """
         if self.state is not State.MUTED:
             self.state_before = self.state

@@ -28,7 +28,7 @@ GROUPS: Final = "SELECT state, count(*), sum(count) FROM error_groups GROUP BY s
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many of one kind wait; ``since`` is when the oldest began to, since the epoch."""
+    """How many of one kind wait; ``since`` is when the oldest began to wait, as Unix time."""
 
     count: int = 0
     since: float | None = None

@@ -100,7 +100,8 @@ class GroupedInserts:
     def save(self, up_to: int | None = None) -> None:
         """Write the groups and the rules' counts, and up to which id reports are counted.
 
-        ``None`` means all reports. (SQLite gives the ids of deleted rows to new ones.)
+        ``None`` means all reports: up to the newest id, which may be lower than before, because
+        SQLite gives the ids of deleted rows to new ones.
         """
         self._insert_rows()
         save(self._database, self._groups.values())

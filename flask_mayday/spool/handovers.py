@@ -99,12 +99,12 @@ class Handovers:
         """
         return self.connection.execute(TALLIES).fetchall()
 
-    def close(self, fingerprint: str, window: int, follower: int, number: int) -> None:
-        """Record that the mail of ``follower`` counts the first ``number`` errors of a window.
+    def close(self, fingerprint: str, window: int, successor: int, number: int) -> None:
+        """Record that the mail of ``successor`` counts the first ``number`` errors of a window.
 
         The others are in no mail.
         """
-        row = self._row(window, follower)
+        row = self._row(window, successor)
         if row is None:
             return
         self.connection.execute(
@@ -113,7 +113,7 @@ class Handovers:
             (row, fingerprint, row, fingerprint, number),
         )
         self.connection.execute(
-            "UPDATE claims SET window_number = ? WHERE mail_id = ?", (follower, row)
+            "UPDATE claims SET window_number = ? WHERE mail_id = ?", (successor, row)
         )
         self._count(row)
 
@@ -233,11 +233,11 @@ class Handovers:
         )
         return found[0] if found else None
 
-    def _row(self, window: int, follower: int) -> int | None:
+    def _row(self, window: int, successor: int) -> int | None:
         found = self.mailbox.column(
             "SELECT id FROM mails JOIN claims ON id = mail_id WHERE state = 'elsewhere'"
             " AND previous = ? AND coalesce(window_number, ?) = ?",
-            (window, follower, follower),
+            (window, successor, successor),
         )
         return found[0] if found else None
 

@@ -138,7 +138,7 @@ class Inventory(Database):
         return DeliveryStatus(*row) if row else None
 
     def retry(self, admins: tuple[str, ...]) -> tuple[int, int]:
-        """Make every mail due now; return how many that waited, and how many that had failed."""
+        """Make every mail due now; return how many were waiting, and how many had failed."""
         with self.transaction():
             failed = self.connection.execute(
                 "UPDATE mails SET state = 'waiting', next_try = 0, finished = ?,"

@@ -20,7 +20,8 @@ from .grouping import GroupedInserts
 from .mailbox import Mailbox
 from .outbox import Outbox
 
-# How a quarantined database is named, before the time: until it has been copied, and after.
+# The suffixes of a quarantined database, each followed by the time: the first until its rows have
+# been copied, the second afterwards.
 QUARANTINED: Final = ".broken-"
 COPIED: Final = ".corrupt-"
 PARTS: Final = ("-wal", "-shm", "")  # -wal first: SQLite would read it into a new database

@@ -24,7 +24,7 @@ FULL_BYTES: Final = 256 << 10  # with less than this free, only small writes suc
 CLEARED: Final = 1.5  # times as much must be free before the condition counts as over
 WAITS_TOO_LONG: Final = 90.0  # seconds after which a waiting mail suppresses the heartbeat
 MAIL_STUCK: Final = 900.0  # seconds after which a waiting mail raises an alert
-RESTARTS: Final = 3  # so many starts within RESTARTS_WITHIN raise an alert
+RESTARTS: Final = 3  # this many starts within RESTARTS_WITHIN raise an alert
 RESTARTS_WITHIN: Final = 60.0  # seconds
 AGAIN_AFTER: Final = 86_400.0  # seconds after which a condition that lasts is reported again
 PROBE: Final = "watch.probe"
@@ -145,7 +145,7 @@ def spool_trouble(outbox: Outbox) -> str:
 
 
 def not_written(reason: str) -> str:
-    """Return that the spool cannot be written, as :meth:`.Outbox.trouble` would."""
+    """Return the text of :meth:`.Outbox.trouble` for a spool that cannot be written."""
     return f"cannot be written: {reason}. Errors are kept in memory only"
 
 

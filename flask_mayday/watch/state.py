@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..spool.ownership import make_folder, open_file
 
 NAME: Final = "watch.json"
-# What files of earlier versions hold, and its present name.
+# The names in files of earlier versions, and the present ones.
 EARLIER_NAMES: Final = {"last_well": "last_up", "was_well": "was_up"}
 EARLIER_PHASES: Final = {"away": "down", "well": "up"}
 
@@ -45,9 +45,9 @@ class WatchState:
     """What watch remembers. Times are in seconds since the epoch.
 
     ``began`` and ``ended`` are the times of the first failed and the first successful check of the
-    current or last outage. ``last_up`` is when the site was last up, or a later start of
-    watch; ``was_up`` is whether the site ever was. ``seen`` holds the last failed checks,
-    ``recent`` the ends of the last outages. ``pages`` are the error pages sent since
+    current or last outage. ``last_up`` is when the site was last up, or when watch started
+    if that is later; ``was_up`` is whether the site ever was up. ``seen`` holds the last failed
+    checks, ``recent`` the ends of the last outages. ``pages`` are the error pages sent since
     ``counted_from``, which belong to the current outage; ``loose`` are those that belong to none
     yet. ``offsets`` is how far each of nginx's files was read. ``unsent`` holds the reports, in
     JSON, that are neither in the spool nor mailed. ``raised`` is when each condition that lasts

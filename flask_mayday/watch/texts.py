@@ -58,7 +58,7 @@ def error_pages(pages: ErrorPages) -> Alert:
 
 
 def spool_broken(trouble: str) -> Alert:
-    """Return the alert that the spool does not work; ``trouble`` says what it does or does not."""
+    """Return the alert that the spool does not work; ``trouble`` is its predicate."""
     return Alert(f"The spool {trouble}", "spool cannot be written")
 
 

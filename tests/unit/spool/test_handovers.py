@@ -57,7 +57,7 @@ def test_errors_missing_from_another_machines_mail_are_pending_again(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     handovers.hand_over("f", 7, NOW)
-    handovers.close("f", 7, follower=8, number=3)
+    handovers.close("f", 7, successor=8, number=3)
     assert pending(mailbox) == 2
     assert handovers.tallies() == []
     assert handovers.awaited() == [8]
@@ -67,7 +67,7 @@ def test_it_counts_as_delivered_only_when_that_mail_is_sent(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     handovers.hand_over("f", 7, NOW)
-    handovers.close("f", 7, follower=8, number=5)
+    handovers.close("f", 7, successor=8, number=5)
     states = "SELECT state FROM mails WHERE kind = 'elsewhere'"
     assert mailbox.column(states) == ["elsewhere"]
     handovers.finish([8])
@@ -81,7 +81,7 @@ def test_deliveries_by_another_machine_do_not_count_for_this_one(
     mailbox.add_mail(a_new_mail(message_id="<mine@example.com>"))
     (mail,) = mailbox.due(NOW, 1.0)
     handovers.hand_over("f", 7, NOW)
-    handovers.close("f", 7, follower=8, number=5)
+    handovers.close("f", 7, successor=8, number=5)
     handovers.finish([8])
     assert mailbox.column("SELECT kind FROM mails WHERE state = 'delivered'") == ["elsewhere"]
     assert not mailbox.has_delivered_since(mail)
@@ -93,7 +93,7 @@ def test_errors_of_a_forgotten_window_are_pending_again(
     mailbox: Mailbox, handovers: Handovers
 ) -> None:
     handovers.hand_over("f", 7, NOW)
-    handovers.close("f", 7, follower=8, number=5)
+    handovers.close("f", 7, successor=8, number=5)
     handovers.release([8])
     assert pending(mailbox) == 5
 
