@@ -16,7 +16,7 @@ BASE_MEMORY: Final = 64  # MiB, of the master
 WORKER_MEMORY: Final = 32  # MiB, measured with the demo: a larger app needs more
 SPARE_CONNECTIONS: Final = 1  # per worker, in addition to one for each thread
 OTHER_CONNECTIONS: Final = 8  # those PostgreSQL reserves, the migration, an administrator
-GENERATIONS: Final = 2  # of containers during a roll: the new ones start before the old ones stop
+GENERATIONS: Final = 2  # of containers during an update: new ones start before old ones stop
 MIB: Final = 1 << 20
 
 

@@ -85,5 +85,5 @@ def _routers() -> Iterator[str]:
     for line in lines:
         _, destination, gateway, *_ = line.split()
         number = int(gateway, 16) or int(destination, 16) + (1 << 24)  # in network byte order
-        if number < 1 << 32:  # else a route to the last address of a network, which has no next one
+        if number < 1 << 32:  # else the destination ends in 255, and has no next address
             yield socket.inet_ntoa(struct.pack("=L", number))

@@ -59,8 +59,8 @@ class Limit:
 class CountedLogin:
     """A login that :func:`count_login` has counted as failed.
 
-    ``counted`` has the key of each counter, whether a right password resets it, and when it last
-    counted a login before this one, which was at ``moment``.
+    ``moment`` is the time of this login. ``counted`` has, for each counter, its key, whether a
+    right password resets it, and when it last counted an earlier login.
     """
 
     moment: datetime
@@ -101,8 +101,8 @@ def count_login(limits: Sequence[Limit]) -> CountedLogin:
 def undo_count(login: CountedLogin, *, is_right: bool) -> None:
     """Undo :func:`count_login` for a login that has not failed; delete outdated counters.
 
-    ``is_right`` says that the password was right, otherwise it could not be checked: only a right
-    one resets counters.
+    ``is_right`` says whether the password was right. If not, it could not be checked, and no
+    counter is set to zero.
     """
     if not login.counted:
         return

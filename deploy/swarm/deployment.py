@@ -62,7 +62,7 @@ def main(project: str, file: Path | None = None) -> int:
 
 
 def remove_jobs(stack: Mapping[str, Json], project: str) -> None:
-    """Remove the jobs that have run already: a new one runs."""
+    """Remove the jobs that have already run, so that the deployment runs them again."""
     present = set(docker("service", "ls", "--format", "{{.Name}}").split())
     for service, keys in stack.items():
         if f"{project}_{service}" in present and keys["deploy"].get("mode", "").endswith("-job"):

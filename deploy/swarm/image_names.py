@@ -73,8 +73,8 @@ def images_of(model: Keys) -> list[str]:
 def versioned(image: str, identifier: str, project: str, release: str, registry: str) -> str:
     """Return an image's name on the swarm: with its id, and the app's with the release too.
 
-    Without a registry, an engine looks for an unknown name in Docker Hub, where anybody may own
-    one with a slash: so no name has one.
+    Without a registry, an engine looks up an unknown name on Docker Hub, where anybody may own a
+    name that contains a slash. So a name without a registry has no slash.
     """
     repository = image.rpartition("/")[2].partition(":")[0]
     if not repository.startswith(f"{project}-"):

@@ -52,8 +52,8 @@ def place(name: str, service: Keys, project: str, edge_node: str = "") -> Keys:
     return {**service, "deploy": rules}
 
 
-def prepare_volumes(service: Keys) -> Keys:
-    """Return the service init as a job for every node: it only gives the volumes their owners."""
+def with_volumes_only(service: Keys) -> Keys:
+    """Return the service init as a job for every node that only gives the volumes their owners."""
     volumes = [
         volume
         for volume in service["volumes"]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from placement import OMITTED_SERVICES, place, prepare_volumes
+from placement import OMITTED_SERVICES, place, with_volumes_only
 from secret_files import SecretFile
 from translation import ISOLATED, Context, Keys, UntranslatableError, translate
 
@@ -24,8 +24,8 @@ KNOWN_NETWORK_KEYS = frozenset(
     ("name", "internal", "driver_opts", "ipam", "enable_ipv6", "external", "labels")
 )
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
-# Variables that containers have on a swarm only. The name of a network's members
-# resolves only once they are healthy, so the health checks' port cannot find its own address.
+# Variables that containers have on a swarm only. There the name web.inner resolves only to healthy
+# containers, so a starting one cannot look up the address on which to open STATUS_PORT.
 ENVIRONMENT = {"web": {"STATUS_ADDRESS": "0.0.0.0"}}
 
 
@@ -63,7 +63,7 @@ def services_of(model: Keys, context: Context, edge_node: str = "") -> dict[str,
     for name, service in model["services"].items():
         if name in OMITTED_SERVICES:
             continue
-        source = prepare_volumes(service) if name == "init" else dict(service)
+        source = with_volumes_only(service) if name == "init" else dict(service)
         source["environment"] = {**service.get("environment", {}), **ENVIRONMENT.get(name, {})}
         source["configs"] = [c for c in service.get("configs", ()) if _has_content(c, model)]
         found[name] = place(name, translate(name, source, context), model["name"], edge_node)
@@ -143,7 +143,7 @@ def volumes_of(model: Keys) -> dict[str, Keys]:
 
 
 def _own_name(name: str, resource: Keys, model: Keys) -> Keys:
-    """Return the name of a resource, if it is another than the stack gives it anyway."""
+    """Return the name of a resource, if it differs from the one that the stack gives it."""
     given = resource.get("name", "")
     return {} if given in ("", f"{model['name']}_{name}") else {"name": given}
 

@@ -1,7 +1,7 @@
 """Translates one service of Compose's model to the form that ``docker stack deploy`` accepts.
 
-Every key has a rule here, and a key without one is an error: left out silently, it could take a
-limit or a restriction with it.
+Each known key has a rule here, and any other key is an error: if it were left out silently, a limit
+or a restriction could be lost.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ roll_web() {
   if ((${#old[@]})); then step "Draining the old web containers" drain "${old[@]}" || exit 1; fi
 }
 
-# Web containers that nginx cannot reach: those of a failed roll, and stopped ones, which Compose would start again.
+# Web containers that nginx cannot reach: those of a failed update, and stopped ones, which Compose would start again.
 remove_unreachable() {
   local unreachable
   mapfile -t unreachable < <(comm -23 <(containers_of web --all | sort) \

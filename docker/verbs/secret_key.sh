@@ -1,4 +1,4 @@
-# Changes the secrets of a running stack in two rolls. Sourced after docker/verbs/stack.sh.
+# Changes the secrets of a running stack with two rolling updates. Sourced after docker/verbs/stack.sh.
 # shellcheck shell=bash
 
 rotation() { # STEP: runs a step of docker/rotation.py in the image init
@@ -12,7 +12,7 @@ has_new_secret_key() { # whether the operator has written one to secrets/ that t
   [[ -n $web && $(docker exec "$web" cat /run/secrets/secret_key) != "$(tr -d '\r' <secrets/secret_key)" ]]
 }
 
-switch_secret_key() { # after a roll: now every container accepts both keys, and signs with the old one
+switch_secret_key() { # after a rolling update: now every container accepts both keys, and signs with the old one
   rotation switch
   roll_web # now every container signs with the new one
 }

@@ -27,7 +27,7 @@ def load(environ: MutableMapping[str, str] = os.environ, folder: Path = SECRETS)
     if LOADED in environ:
         return
     environ[LOADED] = "1"
-    if "FLASK_DEBUG" in environ:  # Flask takes only 0, false and no for off
+    if "FLASK_DEBUG" in environ:  # Flask treats only 0, false and no as off
         is_off = environ["FLASK_DEBUG"].strip().lower() in OFF
         environ["FLASK_DEBUG"] = "0" if is_off else "1"
     known = _known(environ, folder)

@@ -122,7 +122,7 @@ def database_scheme(installed: dict[str, Distribution]) -> str:
 def missing(
     installed: dict[str, Distribution], roots: list[Requirement]
 ) -> list[tuple[Requirement, str]]:
-    """Return the requirements of ``roots`` that are not met, each with the package that has it."""
+    """Return the requirements of ``roots`` that are not met, each with what requires it."""
     found, seen = [], set()
     waiting = [(root, "the stack") for root in roots]
     while waiting:
@@ -238,15 +238,15 @@ def _advice(output: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the command in the arguments; return 1 after printing an error."""
-    command, venv, folder, *rest = arguments
+    command, venv, path, *rest = arguments
     pip = Pip(Path(venv))
     try:
         if command == "app":
-            install_app(pip, Path(folder))
+            install_app(pip, Path(path))
         elif command == "tools":
-            install_pinned(pip, None, read_pins(Path(folder)), rest)
+            install_pinned(pip, None, read_pins(Path(path)), rest)
         else:
-            install_ours(pip, Path(folder), read_pins(Path(rest[0])), rest[1:])
+            install_ours(pip, Path(path), read_pins(Path(rest[0])), rest[1:])
     except PackageError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -237,7 +237,7 @@ class RotatingFile(logging.Handler):
     def _is_in_other_format(self, data: bytes) -> bool:
         """Return, once in a process, whether the file was begun in another format than ``data``.
 
-        Only once: during a roll, old and new containers write both formats into one file.
+        Only once: during an update, old and new containers write both formats into one file.
         """
         if self._format_checked:
             return False

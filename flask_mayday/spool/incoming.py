@@ -3,7 +3,7 @@
 Each process appends to a file of its own, ``<time>-<host>-<pid>-<random>.lines``, one report per
 line, and takes no lock that another process could hold. The courier renames the file to ``.taken``,
 reads it, and deletes it once the reports are in the database. Earlier versions share the folder
-during a roll, so their formats are kept. They also write files of one report, without a suffix.
+during an update, so their formats are kept. They also write files of one report, without a suffix.
 """
 
 from __future__ import annotations
