@@ -54,18 +54,19 @@ NO_WORD: Final = rb"(?:\s|%20|\+){1,9}(?=[a-z/+=-]{0,99}[A-Z0-9._~%])"
 HOST: Final = rb"@(?=[\w\[.%-])"
 USER: Final = rb"[^\s/:@?#\"'`<>\[\](){},\\]"
 
-# The literal text that finds a shape, and the pattern to match there. Its group "secret" is masked.
+# The literal text that finds a shape, and the pattern to match there. Its group "secret" is masked,
+# and the group "before", which a lookbehind may contain.
 SHAPES: Final = (
     # JSON Web Tokens (RFC 7519), and sessions signed by itsdangerous.
     ("eyJ", rb"(?P<secret>eyJ" + SEGMENT + rb"{8,}+\.%s{4,}+(?:\.%s*+){0,3})" % (SEGMENT, SEGMENT)),
     (".eJ", rb"(?P<secret>\.eJ" + SEGMENT + rb"{8,}+\.%s{5,}+\.%s{20,}+)" % (SEGMENT, SEGMENT)),
-    # Azure: a client secret of Entra ID, the key of a storage account.
+    # Azure: a client secret of Entra ID, an API key.
     ("8Q~", rb"(?P<secret>8Q~[\w.~-]{30,}+)"),
     ("7Q~", rb"(?P<secret>7Q~[\w.~-]{30,}+)"),
-    ("JQQJ99", rb"(?P<secret>JQQJ99[A-Za-z0-9]{30,}+)"),
+    ("JQQJ99", rb"(?<=(?P<before>[A-Za-z0-9]{52}))(?P<secret>JQQJ99[A-Za-z0-9]{20,}+)"),
     (".atlasv1.", rb"(?P<secret>\.atlasv1\.[\w-]{30,}+)"),
     # Mailchimp, Telegram and webhook addresses.
-    ("-us", rb"(?<=[0-9a-f]{32})(?P<secret>-us\d{1,2}\b)"),
+    ("-us", rb"(?<=(?P<before>[0-9a-f]{32}))(?P<secret>-us\d{1,2}\b)"),
     (":AA", rb"(?<=\d{8})(?P<secret>:AA[\w-]{32,}+)"),
     ("hooks.slack.com/", rb"hooks\.slack\.com/\w{1,20}/(?P<secret>[\w/-]{10,}+)"),
     ("/api/webhooks/", rb"/api/webhooks/(?P<secret>\d{10,20}+/[\w-]{20,}+)"),
@@ -168,11 +169,12 @@ Finder = Callable[[bytes, int, int, SecretNames], Span | None]
 
 def _finder(pattern: bytes) -> Finder:
     compiled = re.compile(pattern)
+    first = "before" if "before" in compiled.groupindex else "secret"
 
     def find(data: bytes, start: int, end: int, names: SecretNames) -> Span | None:
         del end, names
         found = compiled.match(data, start)
-        return found.span("secret") if found else None
+        return (found.start(first), found.end("secret")) if found else None
 
     return find
 

@@ -201,6 +201,8 @@ TOKENS = {
     "Linear": "lin_api_" + LETTERS[:40],
     "Grafana": "glsa_" + LETTERS[:32] + "_abcdef01",
     "Atlassian": "ATATT3xFfGF0" + LETTERS[:60],
+    "Azure, API key": LETTERS[:52] + "JQQJ99" + LETTERS[:26],
+    "Mailchimp": "a1" * 16 + "-us12",
     "Terraform": "a" * 14 + ".atlasv1." + LETTERS[:60],
 }
 
@@ -255,6 +257,13 @@ def test_a_token_of_a_provider_is_masked(
     redacted = redact(place.format(TOKENS[provider]))
     assert MASK in redacted
     assert TOKENS[provider][-16:] not in redacted
+
+
+@pytest.mark.parametrize("provider", ["Azure, API key", "Mailchimp"])
+def test_a_token_whose_mark_stands_after_its_beginning_is_masked_from_the_beginning(
+    provider: str, redact: Callable[[str], str]
+) -> None:
+    assert redact(f"the key {TOKENS[provider]} was refused") == f"the key {MASK} was refused"
 
 
 @pytest.mark.parametrize("text", HARMLESS)
