@@ -155,15 +155,23 @@ def _replace_by_a_broken_version_and_a_good_one(own_stack: Stack, code: Path, go
     assert own_stack.shell("web", GATEWAY) == gateway != ""
 
 
-def test_scaling_up_and_down_fails_no_request(stack: Stack) -> None:
-    try:
-        with load(stack) as outcomes:
-            stack.make("scale", "N=3")
+def test_scaling_fails_no_request_and_every_container_serves(stack: Stack) -> None:
+    def all_serve() -> bool:
+        stack.get("/nothing-here")
+        lines = stack.compose("logs", "web").splitlines()
+        serving = {line.split("|")[0].strip() for line in lines if "/nothing-here" in line}
+        return len(serving) == 3
+
+    with load(stack) as outcomes:
+        stack.make("scale", "N=3")
+        try:
             assert len(stack.containers("web")) == 3
+            wait_until(all_serve, "requests in all three containers")
+            assert stack.log().count("INFO: Microblog startup [") >= 3
+        finally:
             stack.make("scale", "N=1")
-        assert set(outcomes) == {200}
-    finally:
-        stack.make("scale", "N=1")
+    assert set(outcomes) == {200}
+    assert len(stack.containers("web")) == 1
 
 
 def test_killing_one_of_two_web_containers_fails_only_its_own_requests(stack: Stack) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.checkout import clone_checkout
-from tests.support.compose import PROJECT, Stack, base_images, end, wait_until
+from tests.support.compose import PROJECT, Stack, base_images, end
 
 
 def test_make_alone_prints_every_verb(stack: Stack) -> None:
@@ -107,25 +107,6 @@ def test_a_bad_address_is_named_with_its_setting_before_anything_changes(stack: 
     done = stack.make("up", check=False, HTTP_PORT=str(stack.mailhog_port))
     assert f"HTTP_PORT and MAILHOG_PORT are both {stack.mailhog_port}." in done.stderr
     assert stack.is_healthy()
-
-
-def test_scale_runs_more_web_containers_which_all_serve(stack: Stack) -> None:
-    stack.make("scale", "N=3")
-    try:
-        assert len(stack.containers("web")) == 3
-
-        def all_serve() -> bool:
-            stack.get("/nothing-here")
-            lines = stack.compose("logs", "web").splitlines()
-            serving = {line.split("|")[0].strip() for line in lines if "/nothing-here" in line}
-            return len(serving) == 3
-
-        wait_until(all_serve, "requests in all three containers")
-        startups = stack.log().count("INFO: Microblog startup [")
-        assert startups >= 3
-    finally:
-        stack.make("scale", "N=1")
-    assert len(stack.containers("web")) == 1
 
 
 def test_down_and_up_keep_data_log_and_undelivered_mail(stack: Stack) -> None:
