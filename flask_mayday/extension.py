@@ -207,8 +207,7 @@ class Mayday:
             settings,
             redactor,
             root_path=app.root_path,
-            is_debug=lambda: app.debug,
-            is_testing=lambda: app.testing,
+            is_off=lambda: app.debug or app.testing,
         )
         pipeline.reports.before_report = self._before_report
         pipeline.reports.fingerprints = self._fingerprints

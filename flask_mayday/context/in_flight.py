@@ -6,12 +6,11 @@ reads there which requests were interrupted. Recording a request takes no system
 
 from __future__ import annotations
 
-import json
 import mmap
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import request_id
 
@@ -29,8 +28,7 @@ END_REPORTED: Final = -1
 HEALTH_PATHS: Final = frozenset({"/health/live", "/health/ready"})  # not requested by visitors
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInProgress:
+class RequestInProgress(NamedTuple):
     """A request that a thread of this process is serving.
 
     ``since`` is when its time limit began to count, in seconds of :func:`time.monotonic`, and
@@ -97,15 +95,10 @@ class RequestTable:
             self.memory[start + RESPONDING : start + HEADER_BYTES] = bytes(
                 HEADER_BYTES - RESPONDING
             )
-        entry = {
-            "request_id": environ[request_id.ENVIRON_KEY],
-            "method": environ.get("REQUEST_METHOD", "")[:20],
-            "path": environ.get("PATH_INFO", "")[:200],
-            "thread": thread,
-        }
-        data = json.dumps(entry).encode()
-        if len(data) > SLOT_BYTES - HEADER_BYTES:
-            data = json.dumps({**entry, "path": "(too long)"}).encode()
+        method, path = environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", "")
+        # Fits in a slot, even with four bytes for each character. Only a path can contain a newline.
+        entry = f"{environ[request_id.ENVIRON_KEY]}\n{thread}\n{method[:20]}\n{path[:200]}"
+        data = entry.encode("utf-8", "surrogatepass")
         # The length comes last: until then, the entry may be incomplete.
         self.memory[start + HEADER_BYTES : start + HEADER_BYTES + len(data)] = data
         self.memory[start : start + LENGTH_BYTES] = len(data).to_bytes(LENGTH_BYTES, "big")
@@ -149,13 +142,13 @@ class RequestTable:
         for start in range(0, self.slots * SLOT_BYTES, SLOT_BYTES):
             length = int.from_bytes(self.memory[start : start + LENGTH_BYTES], "big")
             if 0 < length <= SLOT_BYTES - HEADER_BYTES:
-                entry = json.loads(
-                    self.memory[start + HEADER_BYTES : start + HEADER_BYTES + length]
-                )
+                data = self.memory[start + HEADER_BYTES : start + HEADER_BYTES + length]
+                entry = data.decode("utf-8", "surrogatepass")
+                identifier, thread, method, path = entry.split("\n", 3)
                 responding, reported = self.memory[start + RESPONDING : start + HEADER_BYTES]
                 found.append(
                     InterruptedRequest(
-                        **entry, responding=bool(responding), reported=bool(reported)
+                        identifier, method, path, int(thread), bool(responding), bool(reported)
                     )
                 )
         return found

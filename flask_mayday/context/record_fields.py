@@ -66,8 +66,13 @@ def traceback_of(record: logging.LogRecord) -> str:
     It is not cached on the record as :class:`logging.Formatter` does: another handler would
     write the cached text, redacted or not.
     """
-    requests = requests_as_text(getattr(record, REQUESTS, None) or ())
-    blocks = [record.exc_text, record.stack_info, requests, getattr(record, STACK, None)]
+    requests = getattr(record, REQUESTS, None)
+    blocks = [
+        record.exc_text,
+        record.stack_info,
+        requests_as_text(requests) if requests else "",
+        getattr(record, STACK, None),
+    ]
     raised = record.exc_info
     if isinstance(raised, tuple) and raised[0] is not None:
         blocks[0] = _text_of_exception(raised)
@@ -110,7 +115,7 @@ def message_of(record: logging.LogRecord) -> str:
     The standard handlers drop such a record, although it may be the only trace of an error.
     """
     try:
-        if isinstance(record.args, tuple) and any(map(_is_slow_error, record.args)):
+        if isinstance(record.args, tuple) and _has_slow_error(record.args):
             values = tuple(
                 message_of_error(one) if isinstance(one, BaseException) else one
                 for one in record.args
@@ -122,8 +127,11 @@ def message_of(record: logging.LogRecord) -> str:
         return f"{parts} (cannot be formatted: {type(error).__name__})"
 
 
-def _is_slow_error(argument: object) -> bool:
-    return isinstance(argument, BaseException) and is_slow(argument)
+def _has_slow_error(arguments: tuple[object, ...]) -> bool:
+    for argument in arguments:
+        if isinstance(argument, BaseException) and is_slow(argument):
+            return True
+    return False
 
 
 def bare_record(record: logging.LogRecord, error: Exception) -> logging.LogRecord:

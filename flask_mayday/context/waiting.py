@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 HEADER: Final = "X-Mayday-Start"
+SENT: Final = "HTTP_X_MAYDAY_START"  # the header in the WSGI environment
 TIME: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")  # seconds since the epoch, as nginx's $msec
 MAX_SKEW: Final = 1.0  # seconds by which the proxy's clock may be ahead of ours
 MAX_EXCESS: Final = 60.0  # seconds beyond the time limit; after a longer wait, a clock is wrong
@@ -32,7 +33,7 @@ def seconds_waited(environ: WSGIEnvironment, timeout: float) -> float:
     ``timeout`` is the time limit of a request, in seconds. Returns 0 if the header is missing or
     cannot be right, which is logged once.
     """
-    sent = environ.get(f"HTTP_{HEADER.upper().replace('-', '_')}")
+    sent = environ.get(SENT)
     return 0.0 if sent is None else seconds_since(sent, timeout)
 
 

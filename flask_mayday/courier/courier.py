@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from contextvars import Context
 from dataclasses import replace
 from typing import Final
 
@@ -86,11 +87,10 @@ class Courier:
         if self._thread_pid == os.getpid():
             return
         with self._starting:
-            if self._thread_pid == os.getpid():
-                return
-            self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
-            self._thread.start()
-            self._thread_pid = os.getpid()
+            if self._thread_pid != os.getpid():
+                self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+                Context().run(self._thread.start)  # in no context: it belongs to no request
+                self._thread_pid = os.getpid()
 
     def wake(self) -> None:
         """Tell the thread, if it runs in this process, that there is a new report."""

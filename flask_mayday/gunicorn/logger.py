@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -95,9 +96,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         if not self.access_log.isEnabledFor(level):
             return
         fields = access_fields(resp, environ, request_time)
-        self.access_log.log(
-            level,
-            '%s "%s %s" %s %.0f ms %s bytes user %s',
+        arguments = (
             fields["client"] or "-",
             fields["method"],
             fields["url.path"],
@@ -105,8 +104,21 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             fields["duration_ms"],
             fields["bytes"],
             fields["user_id"] or "-",
-            extra=fields,
-            stacklevel=2,  # names the line of gunicorn that called this method
+        )
+        # Not access_log.log(), which would search the stack for its caller.
+        caller = sys._getframe(1)
+        self.access_log.handle(
+            self.access_log.makeRecord(
+                self.access_log.name,
+                level,
+                caller.f_code.co_filename,
+                caller.f_lineno,
+                '%s "%s %s" %s %.0f ms %s bytes user %s',
+                arguments,
+                None,
+                caller.f_code.co_name,
+                fields,
+            )
         )
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..context import in_flight, request_id, trace_context
 from ..context.error_text import chain_of
@@ -23,6 +23,8 @@ from .words import WORDS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+ID_HEADER: Final = request_id.HEADER.lower()
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +113,8 @@ class _Response:
             method = self.environ["REQUEST_METHOD"]
             self._log(logging.ERROR, error, "Answered %s to %s %s", status, method, self._path())
         self.started = True
-        name = request_id.HEADER
-        kept = [(key, value) for key, value in headers if key.lower() != name.lower()]
-        kept.append((name, self.environ[request_id.ENVIRON_KEY]))
+        kept = [header for header in headers if header[0].lower() != ID_HEADER]
+        kept.append((request_id.HEADER, self.environ[request_id.ENVIRON_KEY]))
         return self.start_response(status, kept, exc_info)
 
     def failure_page(self) -> Iterable[bytes]:

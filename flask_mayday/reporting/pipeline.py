@@ -6,7 +6,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
 from pathlib import Path
 
@@ -37,8 +36,8 @@ class Pipeline:
     """Writes the log, the reports and the mails of one app.
 
     Opens no file and starts no thread before the first record. ``root_path`` is the folder of the
-    app's own code. ``is_debug`` and ``is_testing`` are called for each record: in debug mode, and
-    in tests that do not collect reports, nothing is written or mailed.
+    app's own code. ``is_off`` is called for each record: while it returns true, as in debug mode
+    and in tests that do not collect reports, nothing is written or mailed.
     """
 
     def __init__(
@@ -47,14 +46,12 @@ class Pipeline:
         redactor: Redactor,
         *,
         root_path: str = "",
-        is_debug: Callable[[], bool] = never,
-        is_testing: Callable[[], bool] = never,
+        is_off: Callable[[], bool] = never,
     ) -> None:
         self.settings = settings
         self.redactor = redactor
         self.root_path = os.path.join(root_path, "") if root_path else ""
-        self.is_debug = is_debug
-        self.is_testing = is_testing
+        self.is_off = is_off
         self.collected: list[Report] | None = None  # a list in flask_mayday.testing
         formatter = JsonFormatter if settings.log.format == "json" else TextFormatter
         self.formatter = formatter(redactor)
@@ -82,7 +79,7 @@ class Pipeline:
         """Write a record to the log and, if it is an error, report it."""
         if self.collected is not None:
             self.collect(record)
-        elif not self.is_debug() and not self.is_testing():
+        elif not self.is_off():
             if record.levelno >= self.log_file.level:
                 self.log_file.handle(record)
             if record.levelno >= self.reports.level:
@@ -101,15 +98,14 @@ class Pipeline:
         """Log and report a record that the logging module would drop."""
         if self.collected is not None:
             self.collect(record)
-        elif not self.is_debug() and not self.is_testing():
+        elif not self.is_off():
             self.log_file.handle(record)
             self.reports.handle(record)
 
     def ensure_delivery(self) -> None:
         """Start the courier's thread in this process if it is not running; cheap if it is."""
-        if not self.is_debug() and not self.is_testing():
-            # In an empty context, because the thread belongs to no request.
-            Context().run(self.courier.ensure_running)
+        if not self.is_off():
+            self.courier.ensure_running()
 
     def is_own(self, record: logging.LogRecord) -> bool:
         """Return whether a record, or the traceback in it, comes from this app's own code."""

@@ -14,15 +14,12 @@ class StdoutHandler(logging.StreamHandler):  # type: ignore[type-arg]
     def __init__(self) -> None:
         super().__init__(sys.stdout)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the level of the app's log lets ``record`` through."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line as it is in the log file, if the level of that log lets it through."""
         pipeline = registry.pipeline_of(record)
-        return pipeline is not None and record.levelno >= pipeline.log_file.level
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line as it is in the log file."""
-        pipeline = registry.pipeline_of(record)
-        return "" if pipeline is None else pipeline.formatter.format(record)
+        if pipeline is not None and record.levelno >= pipeline.log_file.level:
+            self.formatter = pipeline.formatter
+            super().emit(record)
 
 
 def install() -> None:
