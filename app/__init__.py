@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mayday import ConfigurationError, Mayday
 
-from . import config, database, outages, rotated_keys, security
+from . import config, database, outages, security
 from .passwords import TooManyLoginsError
 
 mayday = Mayday()
@@ -38,9 +38,9 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     if url.drivername == "sqlite" and url.database:
         Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["drill"] = app.config["DRILL"]
     database.init_app(app)
     security.init_app(app)
-    rotated_keys.init_app(app)
     _add_blueprints(app)
     return app
 
@@ -54,7 +54,3 @@ def _add_blueprints(app: Flask) -> None:
     login.init_app(app)
     for blueprint in (auth.blueprint, main.blueprint):
         app.register_blueprint(blueprint)
-
-    @app.context_processor
-    def drill_link() -> dict[str, object]:
-        return {"drill": app.config["DRILL"]}

@@ -7,6 +7,7 @@ Browsers send a host's cookies to all of its ports. Two apps on one host, such a
 from __future__ import annotations
 
 import re
+from copy import copy
 from typing import Final, TypeVar
 
 from flask import Flask, Request, current_app, request
@@ -95,15 +96,31 @@ class SessionInterface(SecureCookieSessionInterface):
         return request.is_secure
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Return the session of a request; one under an old name is saved under the new name."""
+        """Return the session of a request, which is saved again if its cookie is outdated.
+
+        That is one with an old name, or one that a key in ``SECRET_KEY_FALLBACKS`` has signed: the
+        next rotation would drop that key.
+        """
         found = super().open_session(app, request)
         cookies = request.cookies
-        if cookies and not found and self.get_cookie_name(app) not in cookies:
+        if not cookies or found is None:
+            return found
+        value = cookies.get(self.get_cookie_name(app))
+        if found and value and app.config["SECRET_KEY_FALLBACKS"]:
+            found.modified = self._is_signed_by_fallback(app, value)
+        elif value is None:
             for value in (read_cookie("session"), cookies.get(OLD_SESSION)):
-                if found is not None and value and (old := self._read(app, value)):
+                if value and (old := self._read(app, value)):
                     found.update(old)
                     break
         return found
+
+    def _is_signed_by_fallback(self, app: Flask, value: str) -> bool:
+        signer = copy(self.get_signing_serializer(app))
+        if signer is None:
+            return False
+        signer.secret_keys = signer.secret_keys[-1:]  # the current one
+        return not signer.make_signer().validate(value)
 
     def _read(self, app: Flask, value: str) -> dict[str, object] | None:
         signer = self.get_signing_serializer(app)

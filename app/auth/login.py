@@ -42,8 +42,9 @@ View = TypeVar("View", bound=Callable[..., object])
 def init_app(app: Flask) -> None:
     """Set up Flask-Login for ``app``.
 
-    Flask-Login's context processor is left out: it queries the user for every template, even the
-    error page. Instead, ``current_user`` is a template global: it loads nothing until it is used.
+    Two things that ``LoginManager.init_app`` adds are left out. Its context processor queries the
+    user for every template, even the error page. Instead, ``current_user`` is a template global: it
+    loads nothing until it is used. The other sends Flask-Login's own "Remember me" cookie.
     """
     app.session_interface = SessionInterface()
     # Flask-Login's own cookie would never change, so it is not used.
@@ -52,7 +53,7 @@ def init_app(app: Flask) -> None:
     manager.login_view = "auth.login"
     manager.user_loader(_load_from_session)
     manager.request_loader(_load_from_remember_cookie)
-    manager.init_app(app, add_context_processor=False)
+    app.login_manager = manager  # type: ignore[attr-defined]
     app.jinja_env.globals.update(current_user=flask_login.current_user, csrf_token=generate_csrf)
 
 

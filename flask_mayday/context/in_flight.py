@@ -96,7 +96,7 @@ class RequestTable:
                 HEADER_BYTES - RESPONDING
             )
         method, path = environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", "")
-        # Fits in a slot, even with four bytes for each character. Only a path can contain a newline.
+        # Fits in a slot, even with four bytes for each character. Only the path can have newlines.
         entry = f"{environ[request_id.ENVIRON_KEY]}\n{thread}\n{method[:20]}\n{path[:200]}"
         data = entry.encode("utf-8", "surrogatepass")
         # The length comes last: until then, the entry may be incomplete.

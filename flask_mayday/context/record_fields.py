@@ -115,23 +115,17 @@ def message_of(record: logging.LogRecord) -> str:
     The standard handlers drop such a record, although it may be the only trace of an error.
     """
     try:
-        if isinstance(record.args, tuple) and _has_slow_error(record.args):
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if any(is_slow(one) for one in arguments if isinstance(one, BaseException)):
             values = tuple(
                 message_of_error(one) if isinstance(one, BaseException) else one
-                for one in record.args
+                for one in arguments
             )
             return text_of(record.msg) % values
         return record.getMessage()
     except Exception as error:
         parts = f"{text_of(record.msg)} % {text_of(record.args)}"
         return f"{parts} (cannot be formatted: {type(error).__name__})"
-
-
-def _has_slow_error(arguments: tuple[object, ...]) -> bool:
-    for argument in arguments:
-        if isinstance(argument, BaseException) and is_slow(argument):
-            return True
-    return False
 
 
 def bare_record(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
