@@ -118,8 +118,8 @@ def watch_slow_statements() -> None:
 
 def _slow_ms() -> int:
     """Return ``LOG_SLOW_MS`` of the current app, else of the first app in this process."""
-    if has_app_context() and "mayday" in current_app.extensions:
-        current: Pipeline = current_app.extensions["mayday"]
+    current: Pipeline | None = current_app.extensions.get("mayday") if has_app_context() else None
+    if current is not None:
         return current.settings.log.slow_ms
     known = registry.pipelines()
     return known[0].settings.log.slow_ms if known else sys.maxsize

@@ -225,7 +225,8 @@ def _user_of_session() -> object:
     It never loads a user, which could query a dead database, and never uses ``flask.session``,
     which would make the response vary with the cookie.
     """
-    session = session_of(flask_globals.request_ctx)
+    context: Any = flask_globals.request_ctx
+    session = session_of(context._get_current_object())
     if isinstance(session, dict) and (user := dict.get(session, "_user_id")) is not None:
         return user
     loaded = vars(flask_globals.g._get_current_object()).get("_login_user")
@@ -256,10 +257,11 @@ class _Hooks:
             self._is_first = False
             database.roll_back_at_teardown(sender)
             database.watch_slow_statements()
-        if request.url_rule is not None:
-            request.environ[ROUTE] = str(request.url_rule)
+        rule, environ = request.url_rule, request.environ
+        if rule is not None:
+            environ[ROUTE] = rule.rule
         user = _user_of_session()
-        request.environ[request_id.SESSION_USER_KEY] = NOBODY if user is None else user
+        environ[request_id.SESSION_USER_KEY] = NOBODY if user is None else user
 
     def note_exception(self, sender: Flask, exception: Exception, **_: object) -> None:
         """Store the exception for the middleware, which reports it if nothing has logged it."""
@@ -286,7 +288,7 @@ class _Hooks:
 
 def _refuse_unreadable_host() -> None:
     """Answer 400 if the host name cannot be decoded: no URL can be built with it."""
-    if "xn--" in request.host.lower():
+    if "xn--" in request.environ.get("HTTP_HOST", "").lower():
         try:
             _ = request.host_url
         except UnicodeError:

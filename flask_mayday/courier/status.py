@@ -15,7 +15,7 @@ from .lease import expired_since
 
 def delivery_state(outbox: Outbox, mail: MailSettings, webhook: WebhookSettings) -> dict[str, str]:
     """Return "ok" or what is wrong, for ``mail``, ``spool`` and, if one is set, ``webhook``."""
-    mails, posts = _trouble(outbox)
+    mails, posts = _trouble(outbox, has_webhook=webhook.url is not None)
     found = {
         "mail": "off" if mail.server is None else mails or "ok",
         "spool": outbox.trouble() or "ok",
@@ -23,12 +23,12 @@ def delivery_state(outbox: Outbox, mail: MailSettings, webhook: WebhookSettings)
     return found | ({"webhook": posts or "ok"} if webhook.url else {})
 
 
-def _trouble(outbox: Outbox) -> tuple[str, str]:
+def _trouble(outbox: Outbox, *, has_webhook: bool) -> tuple[str, str]:
     """Return what is wrong with mail and with the webhook, each empty if all is well."""
     try:
         expired = expired_since(outbox.folder)
         since, refused, _ = mail_state(outbox.path)
-        posts_since = webhook_state(outbox.path)
+        posts_since = webhook_state(outbox.path) if has_webhook else None
     except (sqlite3.Error, OSError) as error:
         unknown = f"unknown, the spool cannot be read: {error}"
         return unknown, unknown

@@ -10,7 +10,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Response, abort, current_app, request
-from werkzeug.datastructures import Headers
 
 from ..context import request_id
 from ..pages.error_pages import ErrorPages, environment
@@ -83,7 +82,7 @@ class DrillRoutes:
             response = drill()
         except DrillNotPossibleError as error:  # the page says why; there is no error to report
             request.environ[request_id.REPORTED_KEY] = True
-            return self.pages.page(501, Headers(), detail=str(error))
+            return self.pages.page(501, detail=str(error))
         except DrillUnavailableError as error:
             return self.pages.answer_unavailable(error, str(error))
         if response.mimetype == "application/json" and _wants_page():
@@ -115,7 +114,7 @@ class DrillRoutes:
         if status not in WORDS:
             abort(404)
         request.environ[request_id.REPORTED_KEY] = True
-        return self.pages.page(status, Headers())
+        return self.pages.page(status)
 
     def _mail(self, identifier: str) -> Response:
         """Return the mail about a request, or a page that reloads until the mail is there."""

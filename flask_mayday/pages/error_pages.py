@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -106,8 +106,7 @@ class ErrorPages:
             return error
         if error.code >= 500:
             database.roll_back(self.app)
-        headers = Headers(error.get_headers(request.environ))
-        headers.remove("Content-Type")
+        headers = [one for one in error.get_headers(request.environ) if one[0] != "Content-Type"]
         return self.page(error.code, headers, detail=_description_of(error))
 
     def answer_unavailable(self, error: Exception, message: str) -> Response:
@@ -118,14 +117,16 @@ class ErrorPages:
         logger.log(level, message, exc_info=error, extra={GROUP: f"unavailable: {message}"})
         request.environ[request_id.REPORTED_KEY] = True
         database.roll_back(self.app)
-        return self.page(503, Headers())
+        return self.page(503)
 
     def answer_unreadable_request(self, error: Exception) -> Response | HTTPException:
         """Answer 400: the body's chunks are broken, or it ends too early."""
         del error
         return self.answer(BadRequest())
 
-    def page(self, status: int, headers: Headers, detail: str | None = None) -> Response:
+    def page(
+        self, status: int, extra_headers: Iterable[tuple[str, str]] = (), detail: str | None = None
+    ) -> Response:
         """Return the page for ``status``, in the form that the client asked for.
 
         ``detail`` says more precisely what happened than the default text for the status.
@@ -135,8 +136,7 @@ class ErrorPages:
         if detail is not None:
             words = Words(words.title, detail)
         identifier = request_id.current() or "-"
-        headers["Vary"] = "Accept"
-        headers["Cache-Control"] = "no-store"
+        headers = Headers([("Vary", "Accept"), ("Cache-Control", "no-store"), *extra_headers])
         if status in (502, 503):
             headers.setdefault("Retry-After", str(RETRY_AFTER))
         if prefers_json(request.headers.get("Accept", "")):
