@@ -9,6 +9,7 @@ for the steps that read one.
     dump       writes the database's dump to stdout
     unpack     unpacks the folders beside those in use
     swap       puts the unpacked folders in place
+    is-swapped succeeds if a swap was neither undone nor made final
     put-back   undoes swap
     commit     deletes the folders that were replaced
 """
@@ -39,6 +40,8 @@ def main() -> None:
             create(sys.stdin.buffer, sys.stdout.buffer)
         elif step in READING:
             READING[step](sys.stdin.buffer)
+        elif step == "is-swapped":
+            sys.exit(not trees.is_swapped(trees.FOLDERS))
         elif step in ("swap", "put-back", "commit"):
             replace(step)
         else:

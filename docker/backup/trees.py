@@ -69,7 +69,11 @@ def _add(writer: Writer, name: str, folder: Path, temporary: Path) -> None:
 
 
 def _paths(folder: Path, excluded: Collection[str] = EXCLUDED_NAMES) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:  # deleted meanwhile
+        return
+    for path in paths:
         if path.name in excluded:
             continue
         yield path
@@ -153,6 +157,11 @@ def swap(folders: Mapping[str, Path]) -> int:
     return kept
 
 
+def is_swapped(folders: Mapping[str, Path]) -> bool:
+    """Return whether a :func:`swap` was begun, and neither undone nor made final."""
+    return any((folder / name).is_dir() for folder in folders.values() for name in (OLD, PART))
+
+
 def put_back(folders: Mapping[str, Path]) -> None:
     """Undo :func:`swap`, also one that was interrupted."""
     for folder in folders.values():
@@ -169,7 +178,8 @@ def put_back(folders: Mapping[str, Path]) -> None:
 def commit(folders: Mapping[str, Path]) -> None:
     """Delete what was there before the restore."""
     for folder in folders.values():
-        shutil.rmtree(folder / OLD, ignore_errors=True)
+        if (folder / OLD).is_dir():  # a deletion that is killed must not leave a part to put back
+            (folder / OLD).rename(folder / NEW)
     delete_unpacked(folders)
 
 

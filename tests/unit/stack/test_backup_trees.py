@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,9 @@ def test_a_swap_that_is_interrupted_anywhere_can_be_undone(
         trees.swap(folders)
     monkeypatch.undo()
     monkeypatch.setattr(os, "chown", lambda *args, **kwargs: None)
+    assert trees.is_swapped(folders)
     trees.put_back(folders)
+    assert not trees.is_swapped(folders)
     after = {name: text for name, text in state(folders).items() if "spool" not in name}
     assert after == before
 
@@ -127,6 +130,36 @@ def test_a_database_in_use_is_copied_with_its_committed_rows_only(
     assert {path.name for path in restored.iterdir()} == {"app.db", "uploads"}
     with closing(sqlite3.connect(restored / "app.db")) as copy:
         assert copy.execute("SELECT id FROM visit").fetchall() == [(1,)]
+
+
+def test_a_folder_that_is_deleted_during_a_backup_does_not_stop_it(
+    trees: Any, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders["instance"] / "cache").mkdir()
+    (folders["instance"] / "later").write_text("a file")
+    listed = Path.iterdir
+
+    def deleted_first(path: Path) -> Iterator[Path]:
+        if path.name == "cache":
+            path.rmdir()
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", deleted_first)
+    data = backed_up(trees, folders)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "chown", lambda *args, **kwargs: None)
+    unpack(trees, folders, data)
+    assert (folders["instance"] / ".restored" / "later").read_text() == "a file"
+
+
+def test_what_a_killed_deletion_has_left_is_not_put_back(
+    trees: Any, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(trees, folders, backed_up(trees, folders))
+    trees.swap(folders)
+    monkeypatch.setattr(trees.shutil, "rmtree", lambda *args, **kwargs: None)
+    trees.commit(folders)
+    assert not trees.is_swapped(folders)
 
 
 def test_a_plain_backup_holds_no_secret(trees: Any, folders: dict[str, Path]) -> None:

@@ -70,6 +70,17 @@ def test_a_backup_on_a_node_without_the_database_names_the_node_to_use() -> None
     assert "make up" not in done.stderr
 
 
+def test_a_restore_that_was_killed_is_undone_by_the_next_one_without_a_database_too() -> None:
+    stubs = "has_service() { return 1; }; run_once() { :; }; docker() { :; }\n"
+    stubs += 'step() { shift; "$@"; }; unpack_files() { echo unpack; }\n'
+    swapped = 'files() { echo "$1"; [[ $1 != is-swapped ]] || return 0; }\n'
+    done = call("docker/verbs/restore", f"{stubs}{swapped}prepare")
+    assert done.stdout.split() == ["is-swapped", "put-back", "unpack"]
+    not_swapped = 'files() { echo "$1"; [[ $1 != is-swapped ]]; }\n'
+    done = call("docker/verbs/restore", f"{stubs}{not_swapped}prepare")
+    assert done.stdout.split() == ["is-swapped", "unpack"]
+
+
 @pytest.mark.parametrize("starts", [True, False])
 def test_a_restore_that_is_undone_says_whether_the_stack_runs(starts: bool) -> None:
     stubs = "manifest=/dev/null; rm() { :; }; put_back() { :; }; has_service() { return 1; }\n"
