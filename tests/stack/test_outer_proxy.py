@@ -23,6 +23,8 @@ FORGED = {
     "X-Forwarded-Proto": "https",
     "X-Request-ID": "f" * 32,
 }
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACED = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_the_visitors_address_scheme_and_id_pass_both_proxies(
             )
         else:
             connection = http.client.HTTPConnection("127.0.0.1", ports[0], source_address=source)
-        connection.request("POST", "/drill/exception", headers=FORGED)
+        connection.request("POST", "/drill/exception", headers=FORGED | TRACED)
         answer = connection.getresponse()
         page = answer.read().decode()
         connection.request("GET", "/uuid/explore" if scheme == "http" else "/explore")
@@ -83,6 +85,7 @@ def test_the_visitors_address_scheme_and_id_pass_both_proxies(
     assert body is not None
     assert "127.0.0.2" in body.get_content()
     assert f"{scheme}://127.0.0.1:" in body.get_content()
+    assert re.search(rf"Trace id\W+{TRACE}", body.get_content())
     assert "198.51.100.66" not in mail
     assert re.fullmatch("[0-9a-f]{32}", other.headers["X-Request-ID"])
     # An id that does not have our form is replaced.
@@ -110,8 +113,9 @@ def test_cookies_are_secure_where_tls_ends_at_the_outer_proxy(
             assert "Log out" not in visitor.open("/logout", csrf_token=visitor.token("/")).text
 
 
-def test_only_the_outer_proxy_sets_address_scheme_and_id(two_proxies: Stack) -> None:
-    sent = ["Host: 127.0.0.1", *(f"{name}: {value}" for name, value in FORGED.items())]
+def test_only_the_outer_proxy_sets_address_scheme_id_and_trace(two_proxies: Stack) -> None:
+    headers = FORGED | TRACED
+    sent = ["Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
     printed = ask(two_proxies, "/drill/exception", *sent, method="POST")
     (identifier,) = re.findall("X-Request-ID: ([0-9a-f]{32})", printed)
     assert identifier != FORGED["X-Request-ID"]
@@ -120,6 +124,7 @@ def test_only_the_outer_proxy_sets_address_scheme_and_id(two_proxies: Stack) -> 
     body = two_proxies.mail_of(identifier).get_body(("plain",))
     assert body is not None
     assert "https://" not in body.get_content()
+    assert TRACE not in body.get_content()
 
 
 def test_a_whole_ipv6_network_counts_as_one_client(two_proxies: Stack) -> None:
