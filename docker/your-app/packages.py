@@ -194,7 +194,8 @@ def _check_conflict(
     version = pins[name].partition("==")[2].split()[0]
     for line in lines_of(folder) if folder is not None else ():
         is_same = canonicalize_name(line.requirement.name) == name
-        if is_same and not line.requirement.specifier.contains(version, prereleases=True):
+        counts = is_same and _applies(line.requirement, ())
+        if counts and not line.requirement.specifier.contains(version, prereleases=True):
             raise PackageError(
                 f"Your app and the stack need different versions of {name}:\n"
                 f"  {line.place}: {line.requirement}\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask_login.utils import encode_cookie
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from app.database import db
 from app.models import User, now
@@ -14,6 +16,7 @@ from tests.support.visitor import PASSWORD
 from tests.unit.blog.conftest import ClientVisitor
 from tests.unit.blog.test_login import REMEMBER, SESSION, is_logged_out
 
+ROOT = Path(__file__).resolve().parents[3]
 HTTPS = {"base_url": "https://blog.example/", "environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
 
 
@@ -127,6 +130,22 @@ def test_ending_a_login_also_ends_old_cookies(app, visitor, old_cookies, name, p
     fields = {"current_password": PASSWORD, "password": "b" + PASSWORD, "password2": "b" + PASSWORD}
     token = visitor.token("/change_password")
     visitor.open(path, csrf_token=token, **(fields if path == "/change_password" else {}))
+    other = ClientVisitor(app)
+    other.client.set_cookie(name, old_cookies[name])
+    assert is_logged_out(other)
+
+
+@pytest.mark.parametrize("name", ["session", "remember_token"])
+def test_the_documented_statements_log_everybody_out(app, visitor, old_cookies, name):
+    visitor.client.set_cookie(name, old_cookies[name])
+    assert not is_logged_out(visitor)
+    page = (ROOT / "docs/operations.md").read_text()
+    statements = re.search(r"'([^']+)'  # log everybody out", page)[1]
+    with app.app_context():
+        for statement in statements.split(";"):
+            db.session.execute(text(statement))
+        db.session.commit()
+    assert is_logged_out(visitor)
     other = ClientVisitor(app)
     other.client.set_cookie(name, old_cookies[name])
     assert is_logged_out(other)

@@ -200,6 +200,22 @@ def test_the_base_images_are_not_rebuilt_for_an_unknown_argument(tmp_path: Path)
     assert "docker was run" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("is_pulled", [True, False])
+def test_a_base_image_that_is_here_but_could_not_be_pulled_again_is_not_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_pulled: bool
+) -> None:
+    monkeypatch.setenv("COMPOSE_FILE", "compose.yaml")
+    for name in ("MAILHOG", "POSTGRES", "PYTHON", "NGINX"):
+        monkeypatch.setenv(f"{name}_IMAGE", f"registry.example/{name.lower()}:1")
+    failure = 'case "$1 $2" in "pull registry.example/nginx:1") echo reset by peer; exit 1 ;; esac'
+    docker = "" if is_pulled else failure
+    done = run(tmp_path, "docker/bases/ensure", docker, arguments=("--fresh",))
+    assert done.returncode == (0 if is_pulled else 1)
+    said = "Not updated, because pulling failed: registry.example/nginx:1\n"
+    assert (said in done.stderr) != is_pulled
+    assert ("not available: reset by peer" in done.stdout) != is_pulled
+
+
 @pytest.mark.parametrize(
     ("settings", "engine", "shared"),
     [

@@ -33,6 +33,16 @@ def test_a_version_that_the_app_forbids_fails_with_both_lines(
     assert "The stack installs flask==99.1" in message
 
 
+def test_a_line_for_another_version_of_python_is_no_conflict(packages: Any, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text('Flask==2.0.3; python_version < "3.9"\nFlask>=3\n')
+    found = packages.Requirement("flask")
+    pins = {"flask": "flask==99.1 \n"}
+    packages._check_conflict(found, "the stack", tmp_path, pins)
+    (tmp_path / "requirements.txt").write_text('Flask==2.0.3; python_version >= "3.9"\n')
+    with pytest.raises(packages.PackageError, match="line 1: Flask==2"):
+        packages._check_conflict(found, "the stack", tmp_path, pins)
+
+
 def test_the_dependencies_of_pyproject_are_lines_of_the_app_too(
     packages: Any, tmp_path: Path
 ) -> None:
