@@ -25,7 +25,9 @@ from ..redaction.redactor import Redactor
 # Characters of one message and of one traceback. JSON writes up to 12 bytes for a character, so
 # a record stays below rotation.RECORD_BYTES.
 MAX_TEXT_LENGTH: Final = 32_768
-LINE: Final = f"{PREFIX}line"  # on a record: the formatter that has formatted it, and the line
+# On a record: the id() of the formatter that has formatted it, and the line. The formatter itself
+# cannot be pickled, and the app's own handlers may pickle the record.
+LINE: Final = f"{PREFIX}line"
 
 # Control characters, line and paragraph separators, and marks that change the direction of text:
 # all that could start a line or change what a terminal shows. A tab is harmless.
@@ -62,12 +64,12 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of ``record``, or a bare line that says why it cannot be formatted."""
         formatter, line = getattr(record, LINE, (None, ""))
-        if formatter is not self:
+        if formatter != id(self):
             try:
                 line = self.line(record)
             except Exception as error:
                 line = self.line(bare_record(record, error))
-            setattr(record, LINE, (self, line))
+            setattr(record, LINE, (id(self), line))
         return line
 
     def line(self, record: logging.LogRecord) -> str:

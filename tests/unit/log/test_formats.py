@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -191,6 +192,15 @@ def test_a_record_is_formatted_once_for_all_handlers(
     # Another formatter may redact other values.
     formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
     assert counting.times == 2
+
+
+@FORMATTERS
+def test_a_formatted_record_can_be_sent_to_another_process(
+    formatter: type[logging.Formatter],
+) -> None:
+    entry = record("Passed on by a SocketHandler of the app")
+    formatter(Redactor([])).format(entry)  # type: ignore[call-arg]
+    assert pickle.loads(pickle.dumps(vars(entry)))["msg"] == entry.msg
 
 
 class Unprintable:
