@@ -10,8 +10,8 @@ apt_install() { # PACKAGE...
   _apt_install "$@"
 }
 
-# The exit status of apt-get is ignored, because one broken third-party source makes it fail. It does not wait for the lock of the
-# package lists, so this function does.
+# The exit status of apt-get is ignored, because one broken third-party source makes it fail. It does not wait for the
+# lock of the package lists, so this function does.
 _apt_update() {
   local output end=$((SECONDS + 120))
   until output=$(apt-get -q update 2>&1) || [[ $output != *'Could not get lock'* ]] || ((SECONDS >= end)); do
