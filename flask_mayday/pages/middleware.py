@@ -75,11 +75,14 @@ class ErrorMiddleware:
         except BaseException as error:
             if isinstance(error, GeneratorExit) or _is_ctrl_c(error):
                 raise
-            if propagate:
+            try:
+                if propagate:
+                    raise
+                body = response.failure_page()  # raises if headers are on the wire
+            except BaseException:
                 response.forget()
                 in_flight.end()
                 raise
-            body = response.failure_page()
         return _Body(body, response, propagate)
 
 

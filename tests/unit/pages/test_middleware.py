@@ -6,12 +6,15 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 from flask import Flask, Response
 from werkzeug.test import Client, EnvironBuilder
 
+from flask_mayday.context import in_flight
+from flask_mayday.context.in_flight import RequestTable
 from flask_mayday.drill.drills import DrillError
 from flask_mayday.pages.middleware import ErrorMiddleware
 from flask_mayday.report.report import Report
@@ -95,6 +98,24 @@ def test_the_answer_to_head_has_no_body_outside_the_app_either(app: Flask) -> No
     app.add_url_rule("/exit", view_func=lambda: sys.exit(3))
     answer = app.test_client().head("/exit")
     assert (answer.status_code, answer.data) == (500, b"")
+
+
+def test_a_request_that_fails_after_its_first_byte_was_written_has_ended(
+    app: Flask, read_reports: ReadReports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+
+    def writing(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        server.sent += b"half of it"  # as the function write of PEP 3333 does
+        raise RuntimeError("boom in the middle")
+
+    with closing(RequestTable(1)) as table:
+        monkeypatch.setattr(in_flight, "_table", table)
+        with pytest.raises(RuntimeError, match="boom in the middle"):
+            server.serve(around(app, writing))
+        assert table.in_progress == {}
+    assert [report.message for report in read_reports()] == ["boom in the middle"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
