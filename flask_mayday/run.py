@@ -27,6 +27,7 @@ from .settings import ConfigurationError
 
 LAST_LINES: Final = 50
 LINE_LENGTH: Final = 1000  # bytes of a line that the report keeps
+CHUNK: Final = 1 << 16  # bytes of output that are read at once
 NOT_FOUND: Final = 127  # the shell's exit status for a command that does not exist
 NOT_EXECUTABLE: Final = 126  # and for one that may not be run
 DRAINED_WITHIN: Final = 5.0  # seconds to read on if the command's children keep its output open
@@ -98,12 +99,21 @@ def name_of(command: Sequence[str]) -> str:
 
 
 def _copy(source: IO[bytes] | None, target: IO[bytes], lines: deque[str]) -> None:
-    """Write each line to ``target`` as soon as it arrives, and keep the last ones."""
-    for line in source or ():
+    """Write what arrives to ``target`` at once, and keep the last lines."""
+    begun = b""  # of a line whose end has not arrived yet
+    while source and (data := os.read(source.fileno(), CHUNK)):
         with suppress(OSError, ValueError):  # a closed ``target`` must not block the command
-            target.write(line)
+            target.write(data)
             target.flush()
-        lines.append(line[:LINE_LENGTH].decode("utf-8", "replace").rstrip())
+        *ended, begun = (begun + data).split(b"\n")
+        lines.extend(map(_shown, ended))
+        begun = begun[:LINE_LENGTH]
+    if begun:
+        lines.append(_shown(begun))
+
+
+def _shown(line: bytes) -> str:
+    return line[:LINE_LENGTH].decode("utf-8", "replace").rstrip()
 
 
 def _forward_signals(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -65,6 +66,30 @@ def test_a_failure_is_reported_with_the_last_fifty_lines(
     assert done.stdout.split() == [str(number) for number in range(1, 101)]
     assert done.stderr == "seq 100; exit 3 failed with exit status 3\n"
     assert "CommandFailed: seq 100; exit 3 failed with exit status 3" in read_log()
+
+
+def test_a_prompt_without_a_newline_is_passed_on_at_once(environment: dict[str, str]) -> None:
+    script = "printf 'Continue? '; read -r answer; echo \"$answer\""
+    with subprocess.Popen(
+        [sys.executable, "-m", "flask_mayday.run", "--", "sh", "-c", script],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        arrived, _, _ = select.select([process.stdout], [], [], 60)
+        output, _ = process.communicate(b"yes\n", timeout=60)
+    assert arrived
+    assert output == b"Continue? yes\n"
+
+
+def test_a_long_line_and_one_without_an_end_are_in_the_report(
+    run: Callable[..., Any], read_reports: ReadReports
+) -> None:
+    run("sh", "-c", "head -c 200000 /dev/zero | tr '\\0' x; echo; printf 'the end'; exit 1")
+    [report] = read_reports()
+    lines = report.traceback.split()
+    assert lines[-3:] == ["x" * 1000, "the", "end"]
 
 
 def test_a_password_in_the_output_is_not_in_the_report(
