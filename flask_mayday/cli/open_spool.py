@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -37,11 +38,16 @@ TROUBLE: Final = {  # by SQLite's primary error code
 }
 
 
+class MissingSpoolError(click.ClickException):
+    """There is no spool: the courier makes it when it processes the first error."""
+
+
 @contextmanager
 def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
     """Open the spool in ``folder``; yield its inventory and the reports that are still in files.
 
-    Raises ``ClickException`` with the cause and the fix if the spool cannot be read.
+    Raises ``ClickException`` with the cause and the fix if the spool cannot be read, and
+    :exc:`MissingSpoolError` if there is none.
     """
     path = folder / "reports.db"
     try:
@@ -53,7 +59,7 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
     except (FileNotFoundError, BlockingIOError) as error:
         if isinstance(error, BlockingIOError) or path.exists():
             raise click.ClickException(f"The spool {path}: {REPLACED}") from error
-        raise click.ClickException(
+        raise MissingSpoolError(
             f"There is no spool at {path}: no error has been reported yet, or the server uses "
             "another SPOOL_DIR."
         ) from error
@@ -65,6 +71,27 @@ def open_spool(folder: Path) -> Iterator[tuple[Inventory, list[StoredReport]]]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what = TROUBLE.get(code, "it cannot be used.")
         raise click.ClickException(f"The spool {path}: {what} ({error})") from error
+
+
+def wait_for_delivery(folder: Path, request_id: str, seconds: float) -> DeliveryStatus | None:
+    """Return the delivery status of a request's error once it is final, or after ``seconds``.
+
+    Returns ``None`` if no such error has been processed by then. Raises what :func:`open_spool`
+    raises; for a spool that does not exist yet, it waits too.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        is_last = time.monotonic() >= deadline
+        try:
+            with open_spool(folder) as (inventory, _):
+                found = inventory.delivery_of(request_id)
+        except MissingSpoolError:
+            if is_last:
+                raise
+        else:
+            if is_last or (found and found.is_final):
+                return found
+        time.sleep(0.1)
 
 
 def delivery_words(status: DeliveryStatus, server: str | None) -> str:

@@ -31,7 +31,7 @@ from .command_group import (
     show_text,
     warn_without_courier,
 )
-from .open_spool import delivery_words
+from .open_spool import delivery_words, wait_for_delivery
 
 # The states of errors, in the order of the list.
 STATES: Final = {
@@ -201,13 +201,7 @@ def status(request_id: str, wait: float) -> None:
     """
     settings = settings_of_app()
     request_id = escape_controls(request_id)
-    deadline = time.monotonic() + wait
-    while True:
-        with open_inventory() as (inventory, _):
-            found = inventory.delivery_of(request_id)
-        if (found and found.is_final) or time.monotonic() >= deadline:
-            break
-        time.sleep(0.1)
+    found = wait_for_delivery(settings.spool.folder, request_id, wait)
     if found is None:
         raise click.ClickException(f"No error of request {request_id} has been processed yet.")
     show_text(delivery_words(found, settings.mail.server))

@@ -103,6 +103,18 @@ def test_the_status_says_how_far_the_mail_about_a_request_has_come(
         assert result.output.endswith(", 2.5 s after the error: Subject 2\n")
 
 
+def test_the_status_waits_for_a_spool_that_the_courier_has_not_made_yet(
+    cli: FlaskCliRunner, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_spool(seconds: float) -> None:
+        spool = request.getfixturevalue("spool")
+        spool.execute("UPDATE reports SET request_id = 'mine' WHERE id = 3")
+
+    monkeypatch.setattr(time, "sleep", make_spool)
+    result = cli.invoke(args=["reports", "status", "--wait", "60", "mine"])
+    assert result.output.startswith("refused by 127.0.0.1: 450 later")
+
+
 def test_the_status_names_no_server_if_that_was_unset_since() -> None:
     status = DeliveryStatus(1.0, True, "delivered", 2.0, "Error", None)
     assert delivery_words(status, None).startswith("accepted by the mail server at ")
