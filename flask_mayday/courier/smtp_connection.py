@@ -130,10 +130,15 @@ class Connection(smtplib.SMTP):
         offered = self.esmtp_features.get("auth", "").upper().split()
         reply = None
         for mechanism, exchange in MECHANISMS.items():
-            if mechanism in offered:
-                reply = self._authenticate(mechanism, *exchange(_utf8(username), _utf8(password)))
-                if reply.code in (235, 503):  # 503: logged in already
-                    return
+            if mechanism not in offered:
+                continue
+            try:
+                steps = exchange(_utf8(username), _utf8(password))
+            except ValueError:  # a host in FIPS mode has no MD5
+                continue
+            reply = self._authenticate(mechanism, *steps)
+            if reply.code in (235, 503):  # 503: logged in already
+                return
         if reply is None:
             raise NotOfferedError("AUTH", " ".join(offered))
         raise RefusedError("AUTH", reply)
@@ -241,8 +246,11 @@ def _login(username: bytes, password: bytes) -> tuple[bytes, *tuple[Answer, ...]
 
 
 def _cram_md5(username: bytes, password: bytes) -> tuple[bytes, *tuple[Answer, ...]]:
+    digest = hmac.new(password, digestmod="md5")
+
     def answer(challenge: bytes) -> bytes:
-        return username + b" " + hmac.new(password, challenge, "md5").hexdigest().encode()
+        digest.update(challenge)
+        return username + b" " + digest.hexdigest().encode()
 
     return (b"", answer)
 

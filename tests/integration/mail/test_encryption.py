@@ -226,6 +226,29 @@ def test_a_non_ascii_password_is_sent_as_utf_8(
     assert sent == expected
 
 
+def test_a_host_without_md5_logs_in_with_another_mechanism(
+    make_courier: Callable[..., Any], scripted_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = hmac.new
+
+    def in_fips_mode(key: bytes, msg: bytes | None = None, digestmod: Any = "") -> hmac.HMAC:
+        if digestmod == "md5":
+            raise ValueError("unsupported hash type md5")
+        return new(key, msg, digestmod)
+
+    monkeypatch.setattr(hmac, "new", in_fips_mode)
+    scripted_server.script = {
+        "EHLO": b"250-a\r\n250 AUTH CRAM-MD5 PLAIN\r\n",
+        "AUTH": b"235 fine\r\n",
+    }
+    courier = make_courier(**scripted_server.settings, MAIL_USERNAME="blog", MAIL_PASSWORD="secret")
+    courier.fail("one")
+    courier.deliver_after(0)
+    assert courier.column("state") == ["delivered"]
+    [login] = [line for line in scripted_server.heard if line.startswith(b"AUTH")]
+    assert login.startswith(b"AUTH PLAIN ")
+
+
 @pytest.mark.usefixtures("trusted")
 def test_a_real_server_accepts_a_non_ascii_password(
     make_server: Callable[..., Server],
