@@ -148,8 +148,11 @@ class Incoming:
         """Return the reports that wait, without taking them from the courier."""
         found: list[StoredReport] = []
         for path in self.waiting():
-            with suppress(OSError):
-                found += read_file(path).reports
+            # The courier may have renamed it since it was listed.
+            for one in (path, path.with_suffix(TAKEN)):
+                with suppress(OSError):
+                    found += read_file(one).reports
+                    break
         return found
 
     def unreadable(self) -> list[Path]:

@@ -285,6 +285,17 @@ def test_a_file_that_is_deleted_while_it_is_looked_at_is_not_called_unreadable(
     assert outbox.trouble() == ""
 
 
+def test_a_file_that_the_courier_takes_while_a_command_reads_is_read_under_its_new_name(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.put(a_report("being taken"), mailable=True)
+    incoming = outbox.incoming
+    listed = incoming.waiting()
+    listed[0].rename(listed[0].with_suffix(TAKEN))
+    monkeypatch.setattr(incoming, "waiting", lambda: listed)
+    assert ["being taken" in report.body for report in incoming.read()] == [True]
+
+
 def test_a_full_disk_leaves_no_partial_line(
     outbox: Outbox, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
