@@ -90,7 +90,7 @@ test: lint ## run everything that CI runs: check, stack and browser tests
 	@tests/beside "make test-swarm" $(CHECK)
 	@$(VENV)/python -m tests.twice stack --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_swarm*' tests/stack tests/browser
 
-# Beside the tests that need no containers: an engine that leaves a swarm forgets the names of those that run.
+# Beside the tests that need no containers: when an engine leaves a swarm, it forgets the names of running containers.
 test-swarm:
 	@tests/prepare stack
 	@$(VENV)/python -m tests.twice swarm tests/stack/test_swarm.py

@@ -1,4 +1,5 @@
-# Changes the secrets of a running stack with two rolling updates. Sourced after docker/verbs/stack.sh.
+# Changes the secrets of a running stack with two rolling updates. Sourced after docker/verbs/stack.sh;
+# switch_secret_key also needs docker/verbs/roll.sh.
 # shellcheck shell=bash
 
 rotation() { # STEP: runs a step of docker/rotation.py in the image init

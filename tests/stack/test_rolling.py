@@ -87,7 +87,11 @@ def test_plain_compose_up_replaces_nothing_after_make_up_and_make_scale(own_stac
         assert _all_containers(own_stack) == before
         assert set(outcomes) == {200}
 
-    own_stack.make("scale", "N=2")  # beside the container of the test above, which was rolled
+    (web,) = own_stack.containers("web")
+    if _all_containers(own_stack)[web].endswith("-web-1"):  # the test above has not run
+        _write_new_version(own_stack)
+        own_stack.make("up")
+    own_stack.make("scale", "N=2")  # beside a container that was rolled
     nothing_is_replaced_by("docker", "compose", "up", "--detach", "--wait")
     nothing_is_replaced_by("make", "up")
     assert len(own_stack.containers("web")) == 2

@@ -70,7 +70,8 @@ def free_port() -> int:
 
 
 def _own_ports() -> Iterator[int]:
-    # Without processes, as the tests on a swarm run beside three others: those of a seventh.
+    # A pytest without worker processes, such as the one for the swarm, which runs beside gw0 to
+    # gw2, takes the ports of a gw6.
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw6").removeprefix("gw")) % 8
     own = [16_000 + worker * 2000 + number for number in range(2000)]
     start = random.randrange(len(own))  # other checkouts may run their tests too

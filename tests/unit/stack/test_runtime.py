@@ -45,7 +45,7 @@ def test_a_machine_without_docker_is_told_what_to_run(
 
 
 @pytest.mark.parametrize("script", ["capacity", "sbom"])
-def test_so_is_one_on_which_another_command_is_run(
+def test_capacity_and_sbom_say_what_to_do_on_a_machine_without_docker(
     load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
 ) -> None:
     module = load(f"docker/verbs/{script}.py")
