@@ -45,7 +45,7 @@ def request_id_of(record: logging.LogRecord) -> str | None:
 def error_of(record: logging.LogRecord) -> BaseException | None:
     """Return the exception of a record, or ``None``; a record made by hand may hold anything."""
     raised = record.exc_info
-    error = raised[1] if isinstance(raised, tuple) else None
+    error = raised[1] if isinstance(raised, tuple) and len(raised) == 3 else None
     return error if isinstance(error, BaseException) else None
 
 
@@ -74,7 +74,7 @@ def traceback_of(record: logging.LogRecord) -> str:
         getattr(record, STACK, None),
     ]
     raised = record.exc_info
-    if isinstance(raised, tuple) and raised[0] is not None:
+    if isinstance(raised, tuple) and len(raised) == 3 and raised[0] is not None:
         blocks[0] = _text_of_exception(raised)
     return "\n".join(text_of(block) for block in blocks if block)
 

@@ -3,9 +3,9 @@
 The holder locks ``courier.lock``, so that another process takes over at once when it dies. It also
 touches the file every few seconds, so that another takes over when it is frozen, as in a paused
 container, which keeps its locks. Taking over from a frozen holder puts a new file in the place of
-the old one. When the old holder wakes up, it finds that its file is gone, and stops. This is
-also true of a holder that runs an earlier version of this package. Until then it can change nothing
-in the database (:meth:`.Database.take_over`).
+the old one. When the old holder wakes up, it finds that its file is gone, and stops, also if it
+runs an earlier version of this package. Until then, it can change nothing in the database
+(:meth:`.Database.take_over`).
 """
 
 from __future__ import annotations

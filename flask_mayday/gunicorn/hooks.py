@@ -53,9 +53,9 @@ def when_ready(server: Any) -> None:
             "the environment, which gunicorn reads before the app"
         )
     if not issubclass(server.cfg.worker_class, Worker):
-        logger.error(
-            "worker_class is %s, so REQUEST_TIMEOUT and WEB_PEERS have no effect: a request that "
-            "hangs is not reported, and any host may connect. Remove the setting",
+        logger.warning(
+            "worker_class is %s, so REQUEST_TIMEOUT and WEB_PEERS have no effect: hung requests "
+            "are not reported, and connections are not checked. Remove the setting to change that",
             server.cfg.worker_class_str,
         )
     for name in _unconnected(server.cfg):

@@ -79,11 +79,13 @@ def connect(wsgi: Any, app_uri: str) -> None:
 
 
 def _takes_request(function: FunctionType) -> bool:
+    parameters = signature(function)
     try:
-        signature(function).bind("environ", "start_response")
+        parameters.bind("environ", "start_response")
     except TypeError:
         return False
-    return True
+    # All parameters of a factory have defaults.
+    return any(one.default is one.empty for one in parameters.parameters.values())
 
 
 def flask_apps_in(wsgi: Any) -> Iterator[Flask]:

@@ -136,7 +136,8 @@ class ErrorPages:
         if detail is not None:
             words = Words(words.title, detail)
         identifier = request_id.current() or "-"
-        headers = Headers([("Vary", "Accept"), ("Cache-Control", "no-store"), *extra_headers])
+        headers = Headers(extra_headers)
+        headers["Vary"], headers["Cache-Control"] = "Accept", "no-store"
         if status in (502, 503):
             headers.setdefault("Retry-After", str(RETRY_AFTER))
         if prefers_json(request.headers.get("Accept", "")):

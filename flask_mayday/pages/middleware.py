@@ -96,7 +96,10 @@ def _is_ctrl_c(error: BaseException) -> bool:
 
 
 class BodyError(Exception):
-    """A body failed after streaming began. Not an OSError: gunicorn takes that for a disconnect."""
+    """A body failed after streaming began.
+
+    gunicorn takes an OSError for a disconnect, and a KeyboardInterrupt for the server's end.
+    """
 
 
 class _Response:
@@ -237,7 +240,7 @@ class _Body:
     def _page(self) -> Iterable[bytes]:
         try:
             return self.response.failure_page()
-        except OSError as error:
+        except (OSError, KeyboardInterrupt) as error:
             raise BodyError("The body failed after its beginning was sent") from error
 
     def close(self) -> None:

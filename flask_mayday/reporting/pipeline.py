@@ -113,7 +113,8 @@ class Pipeline:
             return False
         if record.pathname.startswith(self.root_path):
             return True
-        trace = record.exc_info[2] if isinstance(record.exc_info, tuple) else None
+        raised = record.exc_info
+        trace = raised[2] if isinstance(raised, tuple) and len(raised) == 3 else None
         while trace is not None:
             if trace.tb_frame.f_code.co_filename.startswith(self.root_path):
                 return True

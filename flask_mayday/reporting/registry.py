@@ -27,7 +27,6 @@ OWN_LOGGERS: Final = ("flask_mayday", "gunicorn")
 
 logger = logging.getLogger(__name__)
 _own_loggers: list[logging.Logger] = []
-_topmost_own_loggers: list[logging.Logger] = []
 _pipelines: list[weakref.ref[Pipeline]] = []
 _lock = threading.Lock()
 _call_handlers = logging.Logger.callHandlers
@@ -93,7 +92,6 @@ def _install() -> None:
         for name, log in logging.root.manager.loggerDict.items()
         if isinstance(log, logging.Logger) and name.partition(".")[0] in OWN_LOGGERS
     ]
-    _topmost_own_loggers[:] = [log for log in _own_loggers if log.parent is logging.root]
     if logging.Logger.callHandlers is not call_handlers:
         _call_handlers = logging.Logger.callHandlers  # perhaps another library's
         logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]
@@ -136,13 +134,11 @@ def hide_parameters(record: logging.LogRecord) -> None:
 
     They hold what visitors have typed, and password hashes.
     """
-    raised = record_fields.error_of(record)
-    if raised is None:
-        return
     with suppress(Exception):  # an exception's attributes are code of the app, and may raise
-        for error in chain_of(raised):
-            if getattr(error, "hide_parameters", None) is False:
-                error.hide_parameters = True  # type: ignore[attr-defined]
+        for error in chain_of(record_fields.error_of(record)):
+            with suppress(Exception):  # what it was raised from has parameters of its own
+                if getattr(error, "hide_parameters", None) is False:
+                    error.hide_parameters = True  # type: ignore[attr-defined]
 
 
 def enable_own_loggers() -> None:
@@ -150,7 +146,6 @@ def enable_own_loggers() -> None:
 
     Both disable all loggers that they do not name, by default. The app's loggers stay as they are.
     """
-    # Neither disables a logger below one that it names, so those at the top show what has happened.
-    if any(log.disabled for log in _topmost_own_loggers):
-        for log in _own_loggers:
+    for log in _own_loggers:
+        if log.disabled:
             log.disabled = False

@@ -44,6 +44,8 @@ class Heartbeat:
     def _ask(self) -> str:
         try:
             response = self._fetch(self._url, TIMEOUT)
+        except TimeoutError:  # of a step, or of the whole request
+            return "no answer in time"
         except Exception as error:
             return reason_of(error, TIMEOUT)
         if 300 <= response.status < 400:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..spool.ownership import make_folder, open_file
 
 NAME: Final = "watch.json"
-# The names in files of earlier versions, and the present ones.
+# The names in files of earlier versions, and the current ones.
 EARLIER_NAMES: Final = {"last_well": "last_up", "was_well": "was_up"}
 EARLIER_PHASES: Final = {"away": "down", "well": "up"}
 

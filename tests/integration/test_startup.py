@@ -64,7 +64,7 @@ def test_a_hook_that_does_not_call_ours_is_named_and_the_server_runs(
     assert "gunicorn's hook pre_fork is not connected" in server.log.read_text()
 
 
-def test_a_worker_class_without_the_time_limit_is_an_error_in_the_log(
+def test_the_log_says_what_another_worker_class_lacks(
     gunicorn: Callable[..., Any],
 ) -> None:
     server = gunicorn("-k", "gthread")

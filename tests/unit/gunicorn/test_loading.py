@@ -76,10 +76,18 @@ def test_a_mounted_app_answers_with_a_request_id(app: Flask, wrap: Callable[[Fla
     assert "X-Request-ID" in Client(wsgi).get("/other/nowhere").headers
 
 
-def test_a_factory_without_its_call_is_refused_with_the_correction() -> None:
-    def create_app(config: object = None) -> Flask:
-        return Flask("never")
+def one_default(config: object = None) -> Flask:
+    raise NotImplementedError
 
+
+def three_defaults(config: object = None, testing: bool = False, debug: bool = False) -> Flask:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("create_app", [one_default, three_defaults])
+def test_a_factory_without_its_call_is_refused_with_the_correction(
+    create_app: Callable[..., Flask],
+) -> None:
     with pytest.raises(SystemExit, match=r"is it a factory\? Write foreign:create_app\(\)"):
         connect(create_app, "foreign:create_app")
 

@@ -14,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import NotFound
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from app.database import db
@@ -100,6 +101,16 @@ def test_a_description_that_is_an_exception_is_shown_as_text(app: Flask) -> None
     answer = app.test_client().get("/described", headers=JSON)
     assert trouble(answer)["detail"] == "no such day"
     assert "no such day" in app.test_client().get("/described").text
+
+
+def test_an_error_that_asks_to_be_cached_is_not(app: Flask) -> None:
+    class Cacheable(NotFound):
+        def get_headers(self, *_: object) -> list[tuple[str, str]]:
+            return [("Cache-Control", "public, max-age=3600"), ("Vary", "Cookie")]
+
+    app.add_url_rule("/cacheable", view_func=lambda: abort(Cacheable()))
+    headers = app.test_client().get("/cacheable").headers
+    assert headers.getlist("Cache-Control") == ["no-store"]
 
 
 @pytest.mark.parametrize("headers", [{}, JSON])

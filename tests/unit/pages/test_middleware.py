@@ -16,7 +16,7 @@ from werkzeug.test import Client, EnvironBuilder
 from flask_mayday.context import in_flight
 from flask_mayday.context.in_flight import RequestTable
 from flask_mayday.drill.drills import DrillError
-from flask_mayday.pages.middleware import ErrorMiddleware
+from flask_mayday.pages.middleware import BodyError, ErrorMiddleware
 from flask_mayday.report.report import Report
 
 ReadReports = Callable[[], list[Report]]
@@ -151,6 +151,13 @@ def test_an_interrupt_that_a_view_raises_in_a_worker_thread_gets_a_page_and_a_re
         thread.submit(server.serve, around(app, interrupted)).result()
     assert server.status.startswith("500 ")
     assert [report.type for report in read_reports()] == ["KeyboardInterrupt"]
+
+
+def test_an_interrupt_in_a_body_in_a_worker_thread_does_not_reach_the_server(app: Flask) -> None:
+    app.add_url_rule("/body", view_func=lambda: Response(interrupted_body()))
+    with ThreadPoolExecutor(1) as thread:
+        failure = thread.submit(Server().serve, app, path="/body").exception()
+    assert isinstance(failure, BodyError)
 
 
 def test_a_body_that_fails_before_its_first_byte_becomes_a_page(

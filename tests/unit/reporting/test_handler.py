@@ -61,7 +61,15 @@ class Broken(Exception):  # noqa: N818
 
 @pytest.mark.parametrize(
     "exc_info",
-    [(Secretive, Secretive(), None), (Broken, Broken(), None), (None, None, None), True, 1],
+    [
+        (Secretive, Secretive(), None),
+        (Broken, Broken(), None),
+        (None, None, None),
+        (),
+        (None,),
+        True,
+        1,
+    ],
 )
 def test_no_exception_breaks_the_call_that_logs_it(
     make_app: Callable[..., Flask], read_reports: ReadReports, exc_info: object
@@ -73,6 +81,17 @@ def test_no_exception_breaks_the_call_that_logs_it(
     known = {"levelno": logging.ERROR, ENVIRON: {request_id.ENVIRON_KEY: "0" * 32}}
     log.handle(logging.makeLogRecord({**known, "msg": "Lost", "exc_info": exc_info}))
     assert len(read_reports()) == 1
+
+
+def test_the_parameters_of_a_cause_are_hidden_although_the_exception_above_it_raises(
+    make_app: Callable[..., Flask],
+) -> None:
+    make_app()
+    cause, above = Exception("SQL"), Broken()
+    cause.hide_parameters = False  # type: ignore[attr-defined]
+    above.__cause__ = cause
+    logging.getLogger("app").error("Lost", exc_info=above)
+    assert cause.hide_parameters is True  # type: ignore[attr-defined]
 
 
 def test_making_an_app_opens_no_file_and_starts_no_thread(
