@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -25,7 +26,7 @@ from ..redaction.redactor import Redactor
 # Characters of one message and of one traceback. JSON writes up to 12 bytes for a character, so
 # a record stays below rotation.RECORD_BYTES.
 MAX_TEXT_LENGTH: Final = 32_768
-# On a record: the id() of the formatter that has formatted it, and the line. The formatter itself
+# On a record: the number of the formatter that has formatted it, and the line. The formatter itself
 # cannot be pickled, and the app's own handlers may pickle the record.
 LINE: Final = f"{PREFIX}line"
 
@@ -51,6 +52,9 @@ def _message(record: logging.LogRecord) -> str:
     return COLOURS.sub("", message) if record.name == "werkzeug" else message
 
 
+_numbers = itertools.count()
+
+
 class LineFormatter(logging.Formatter):
     """Formats each record once for all handlers that share the formatter, and never raises.
 
@@ -60,16 +64,17 @@ class LineFormatter(logging.Formatter):
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self.redactor = redactor
+        self._number = next(_numbers)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of ``record``, or a bare line that says why it cannot be formatted."""
-        formatter, line = getattr(record, LINE, (None, ""))
-        if formatter != id(self):
+        number, line = getattr(record, LINE, (None, ""))
+        if number != self._number:
             try:
                 line = self.line(record)
             except Exception as error:
                 line = self.line(bare_record(record, error))
-            setattr(record, LINE, (id(self), line))
+            setattr(record, LINE, (self._number, line))
         return line
 
     def line(self, record: logging.LogRecord) -> str:
