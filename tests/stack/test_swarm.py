@@ -172,9 +172,10 @@ def test_a_killed_task_costs_only_the_requests_that_it_held(running: Stack) -> N
         for task in tasks_of(running, "web"):
             wait_until(lambda: len(serving_tasks(running)) == 2, "two tasks serve")
             running.run("docker", "kill", "--signal", "KILL", task)
-            killed = time.monotonic()
+            running.run("docker", "wait", task)  # until then, its processes accept connections
+            ended = time.monotonic()
             wait_until(lambda: len(serving_tasks(running)) == 2, "a new task serves")
-            assert not [begun for begun in failed if begun > killed]
+            assert not [begun for begun in failed if begun > ended]
     assert set(outcomes) <= {200, 502}
 
 
