@@ -187,6 +187,7 @@ def test_a_page_fits_320_pixels_and_30_kb(new_context, site_url, name, show):
     viewport = {"width": 320, "height": 600}
     page = new_context(base_url=site_url, viewport=viewport).new_page()
     show(page, name)
+    page.wait_for_load_state()  # a click waits for the new page, but not for its style sheet
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     parts = page.locator("link[href], [src]").evaluate_all("all => all.map(e => e.href || e.src)")
     assert len(parts) in (0, 2)  # flask_mayday's own pages have no assets
