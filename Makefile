@@ -77,7 +77,7 @@ debug: ## run the containers with the source mounted and Werkzeug's debugger on 
 	@docker/verbs/debug
 
 ##@ Check
-# Three processes on two processors: many tests wait. Those of the stack use both, and three are no faster than two.
+# Three processes on two processors, since many of these tests wait. Two of the stack keep both processors busy.
 CHECK := $(VENV)/python -m tests.twice check --numprocesses 3 --dist worksteal tests/unit tests/integration tests/packaging tests/docs
 
 check: lint ## run lint and the tests without containers: unit, integration, packaging, docs
