@@ -30,24 +30,24 @@ def test_a_value_on_the_command_line_is_not_run(
     assert (done.returncode == 0) == (verb == "help"), done.stderr
 
 
-def test_a_value_on_the_command_line_reaches_the_command_as_it_is(tmp_path: Path) -> None:
-    probe = tmp_path / "probe"
-    probe.write_text('#!/bin/sh\nprintf \'%s\\n\' "$FILE" "$APP_DIR" "$YES"\n')
+def output_of_make(folder: Path, verb: str, script: str, *values: str) -> str:
+    """Return what make prints if ``script``, for sh, replaces the command of ``verb``."""
+    probe = folder / "probe"
+    probe.write_text(f"#!/bin/sh\n{script}\n")
     probe.chmod(0o755)
-    makefile = tmp_path / "Makefile"
-    makefile.write_text((ROOT / "Makefile").read_text().replace("docker/verbs/clean", str(probe)))
-    command = ["make", "--file", str(makefile), "clean", "FILE=a b", "APP_DIR=$(x)`y`", "YES=1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
-    assert done.stdout.splitlines() == ["a b", "$(x)`y`", "1"]
+    makefile = folder / "Makefile"
+    makefile.write_text((ROOT / "Makefile").read_text().replace(f"docker/verbs/{verb}", str(probe)))
+    command = ["make", "--file", str(makefile), verb, *values]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=180).stdout
+
+
+def test_a_value_on_the_command_line_reaches_the_command_as_it_is(tmp_path: Path) -> None:
+    script = 'printf \'%s\\n\' "$FILE" "$APP_DIR" "$YES"'
+    output = output_of_make(tmp_path, "clean", script, "FILE=a b", "APP_DIR=$(x)`y`", "YES=1")
+    assert output.splitlines() == ["a b", "$(x)`y`", "1"]
 
 
 def test_the_settings_of_the_app_on_the_command_line_are_saved(tmp_path: Path) -> None:
-    probe = tmp_path / "probe"
-    probe.write_text("#!/bin/sh\nprintf '%s\\n' $TO_SAVE\n")
-    probe.chmod(0o755)
-    makefile = tmp_path / "Makefile"
-    makefile.write_text((ROOT / "Makefile").read_text().replace("docker/verbs/up", str(probe)))
     values = ["APP_DIR=a", "APP=b", "DATABASE_ROLE=owner", "RELEASE=1"]
-    command = ["make", "--file", str(makefile), "up", *values]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
-    assert done.stdout.split() == ["APP_DIR", "APP", "DATABASE_ROLE"]
+    output = output_of_make(tmp_path, "up", "printf '%s\\n' $TO_SAVE", *values)
+    assert output.split() == ["APP_DIR", "APP", "DATABASE_ROLE"]
